@@ -1,0 +1,245 @@
+#!/usr/bin/env bash
+# The gate: everything that has to hold before a change lands, with pinned
+# tools. CI runs this file and nothing else.
+#
+#   scripts/test.sh              all steps
+#   scripts/test.sh unit browser only these
+#   scripts/test.sh --list       the steps, each with what it does
+#
+# On a fresh Debian machine that has only Go it installs what it needs: Debian
+# packages (as root), and two npm packages in a cache folder outside the tree
+# (ROOST_TEST_CACHE, by default ~/.cache/roost-test). The last line is
+# "N passed, N failed"; the exit status is 0 if none failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+
+STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NPM_WS=ws@8.23.0
+NPM_PLAYWRIGHT=playwright-core@1.56.0
+FUZZ_TIME=${FUZZ_TIME:-5s}
+
+# Stamping the commit into test binaries needs a working git and a tree that
+# belongs to the user: neither is a reason for a test to fail.
+export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
+# Processes that a step leaves behind are found by this mark in their
+# environment, whatever process group they moved to.
+export ROOST_TEST_RUN="$$-$(date +%s)"
+cache=${ROOST_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/roost-test}
+work=$(mktemp -d "${TMPDIR:-/tmp}/roost-test.XXXXXX")
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'FAIL: %s\n' "$*"; return 1; }
+
+# retry N COMMAND...: package mirrors have bad moments.
+retry() {
+  local tries=$1 try
+  shift
+  for ((try = 1; try <= tries; try++)); do
+    "$@" && return 0
+    ((try < tries)) && say "try $try of $tries failed: $*" && sleep $((try * 3))
+  done
+  return 1
+}
+
+# leftovers: pids of this run's processes, this shell and its subshells left out.
+leftovers() {
+  local dir pid
+  [ -d /proc/self ] || return 0
+  for dir in /proc/[0-9]*; do
+    pid=${dir#/proc/}
+    [ "$pid" = "$$" ] || [ "$pid" = "$BASHPID" ] && continue
+    grep -qsz "^ROOST_TEST_RUN=$ROOST_TEST_RUN\$" "$dir/environ" || continue
+    [ "$(ps -o ppid= -p "$pid" 2>/dev/null | tr -d ' ')" = "$BASHPID" ] && continue
+    printf '%s ' "$pid"
+  done
+}
+
+cleanup() {
+  local pids
+  pids=$(leftovers)
+  # shellcheck disable=SC2086 # a list of pids
+  [ -n "$pids" ] && kill -9 $pids 2>/dev/null
+  rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# ---------------------------------------------------------------- the steps
+
+# apt_need COMMAND-OR-FILE PACKAGE...: install the packages if it is missing.
+apt_missing=()
+apt_need() {
+  local want=$1
+  shift
+  case $want in
+    /*) [ -e "$want" ] && return ;;
+    *) command -v "$want" >/dev/null && return ;;
+  esac
+  apt_missing+=("$@")
+}
+
+chromium_path() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+
+step_tools() { # install what the tests need
+  command -v go >/dev/null || { fail "Go is not installed: see https://go.dev/doc/install"; return 1; }
+  go version
+  apt_need gcc gcc libc6-dev # the race detector is linked with cgo
+  apt_need node nodejs
+  apt_need npm npm
+  apt_need shellcheck shellcheck
+  apt_need ps procps
+  apt_need /usr/bin/python3 python3
+  /usr/bin/python3 -c 'import websockets' 2>/dev/null || apt_missing+=(python3 python3-websockets)
+  chromium_path >/dev/null || apt_missing+=(chromium fonts-dejavu-core)
+  if [ ${#apt_missing[@]} -gt 0 ]; then
+    say "missing Debian packages: ${apt_missing[*]}"
+    command -v apt-get >/dev/null || { fail "no apt-get here: install these by hand"; return 1; }
+    [ "$(id -u)" = 0 ] || { fail "not root. Run: sudo apt-get install -y ${apt_missing[*]}"; return 1; }
+    export DEBIAN_FRONTEND=noninteractive
+    retry 3 apt-get update -qq || { fail "apt-get update"; return 1; }
+    retry 3 apt-get install -y -qq --no-install-recommends "${apt_missing[@]}" >"$work/apt.log" 2>&1 ||
+      { tail -n 20 "$work/apt.log"; fail "apt-get install ${apt_missing[*]}"; return 1; }
+  fi
+  mkdir -p "$cache"
+  if ! (cd "$cache" && node -e '
+      for (const want of process.argv.slice(1)) {
+        const at = want.lastIndexOf("@");
+        const have = require("./node_modules/" + want.slice(0, at) + "/package.json").version;
+        if (have !== want.slice(at + 1)) process.exit(1);
+      }' "$NPM_WS" "$NPM_PLAYWRIGHT" 2>/dev/null); then
+    say "npm: $NPM_WS $NPM_PLAYWRIGHT into $cache"
+    retry 3 npm install --prefix "$cache" --no-audit --no-fund --no-package-lock --ignore-scripts \
+      --loglevel=error "$NPM_WS" "$NPM_PLAYWRIGHT" || { fail "npm install"; return 1; }
+  fi
+  retry 3 go mod download || { fail "go mod download"; return 1; }
+  retry 3 go run "$STATICCHECK" -version || { fail "staticcheck does not build"; return 1; }
+  say "node $(node --version), $(/usr/bin/python3 --version), $("$(chromium_path)" --version 2>/dev/null)"
+}
+
+step_format() { # gofmt, go mod tidy, shell scripts
+  local bad
+  bad=$(find . -name '*.go' -not -path '*/node_modules/*' -print0 | xargs -0 gofmt -l)
+  [ -z "$bad" ] || { fail "gofmt -w $bad"; return 1; }
+  retry 2 go mod tidy -diff || { fail "go mod tidy"; return 1; }
+  find . -name '*.sh' -not -path '*/node_modules/*' -print0 | xargs -0 shellcheck -S warning
+}
+
+step_vet() { # go vet, also of the modules beside ours
+  local mod status=0
+  go vet ./... && go vet -tags realclients ./cmd/roost || status=1
+  while IFS= read -r mod; do
+    say "module ${mod%/go.mod}"
+    retry 2 go -C "${mod%/go.mod}" vet ./... || status=1
+  done < <(find . -mindepth 2 -name go.mod -not -path '*/node_modules/*')
+  return $status
+}
+
+step_staticcheck() { # staticcheck, pinned
+  go run "$STATICCHECK" ./... && go run "$STATICCHECK" -tags realclients ./cmd/roost
+}
+
+step_unit() { # go test -race ./...
+  go test -race -timeout 10m ./...
+}
+
+step_fuzz() { # each Fuzz target for FUZZ_TIME (5s)
+  local file target found=0 status=0
+  while IFS=: read -r file target; do
+    found=$((found + 1))
+    if go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZ_TIME" "./$(dirname "$file")" >"$work/fuzz.log" 2>&1; then
+      say "ok $(dirname "$file") $target: $(grep -oE 'execs: [0-9]+' "$work/fuzz.log" | tail -n 1)"
+    else
+      status=1
+      tail -n 40 "$work/fuzz.log"
+      fail "$target in $file"
+    fi
+  done < <(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's#^\./##; s/:func /:/' | sort)
+  [ "$found" -gt 0 ] || { fail "no Fuzz target found"; return 1; }
+  say "$found targets"
+  return $status
+}
+
+step_cross() { # build and vet for other systems
+  local target status=0
+  for target in linux/arm64 darwin/arm64 darwin/amd64 freebsd/amd64; do
+    # vet compiles the tests as well, build links the binary.
+    if GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go vet ./... &&
+      GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go build -o "$work/cross" ./cmd/roost; then
+      say "ok $target"
+    else
+      status=1
+      fail "$target"
+    fi
+  done
+  return $status
+}
+
+real_clients() {
+  ROOST_NODE_MODULES="$cache/node_modules" ROOST_PYTHON=/usr/bin/python3 ROOST_CHROMIUM=$(chromium_path) \
+    go test -tags realclients -count=1 -timeout 5m -v -run "$1" ./cmd/roost >"$work/clients.log" 2>&1
+  local status=$?
+  if [ $status = 0 ]; then grep -E '^ *--- ' "$work/clients.log"; else cat "$work/clients.log"; fi
+  # A run that matches no test is a gap, not a success.
+  grep -qE '^--- PASS' "$work/clients.log" || { fail "no test ran"; return 1; }
+  return $status
+}
+
+step_clients() { # npm ws, Python websockets and gobwas/ws against the binary
+  real_clients '^TestRealClient'
+}
+
+step_browser() { # the demo page and the textbook page in headless Chromium
+  real_clients '^TestBrowser'
+}
+
+step_c10k() { # scripts/c10k.sh --quick: thousands of real sockets
+  [ -x scripts/c10k.sh ] || { fail "scripts/c10k.sh is missing"; return 1; }
+  timeout 300 scripts/c10k.sh --quick
+}
+
+# ---------------------------------------------------------------- the runner
+
+steps=(tools format vet staticcheck unit fuzz cross clients browser c10k)
+about() { sed -nE "s/^step_$1\(\) \{ # (.*)/\1/p" scripts/test.sh; }
+
+case ${1:-} in
+  -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' scripts/test.sh; exit 0 ;;
+  --list) for s in "${steps[@]}"; do printf '%-12s %s\n' "$s" "$(about "$s")"; done; exit 0 ;;
+esac
+chosen=("$@")
+[ $# -gt 0 ] || chosen=("${steps[@]}")
+for s in "${chosen[@]}"; do
+  declare -F "step_$s" >/dev/null || { say "no step '$s'. Steps: ${steps[*]}"; exit 2; }
+done
+
+passed=0 failed=0 failures=()
+for s in "${chosen[@]}"; do
+  say ""
+  say "=== $s: $(about "$s")"
+  begin=$SECONDS
+  "step_$s"
+  status=$?
+  left=$(leftovers)
+  if [ -n "$left" ]; then
+    # shellcheck disable=SC2086 # a list of pids
+    ps -o pid,ppid,args -p "$(echo $left | tr ' ' ',')"
+    # shellcheck disable=SC2086
+    kill -9 $left 2>/dev/null
+    fail "step $s left these processes behind"
+    status=1
+  fi
+  if [ $status = 0 ]; then
+    passed=$((passed + 1))
+    say "--- $s passed in $((SECONDS - begin)) s"
+  else
+    failed=$((failed + 1))
+    failures+=("$s")
+    say "--- $s FAILED in $((SECONDS - begin)) s"
+  fi
+done
+
+say ""
+[ $failed = 0 ] || say "failed: ${failures[*]}"
+say "all steps took $SECONDS s"
+say "$passed passed, $failed failed"
+[ $failed = 0 ]

@@ -1,0 +1,39 @@
+// Package web holds the pages that the binary carries: plain HTML, CSS and
+// JavaScript modules, embedded as they are. Nothing is built, nothing is
+// fetched from elsewhere, so a page works on a machine without a network.
+package web
+
+import (
+	"embed"
+	"io/fs"
+	"net/http"
+)
+
+//go:embed demo
+var files embed.FS
+
+// Demo serves the chat page of `roost serve --demo` and its two files. Its
+// content security policy allows only files and sockets of the page's own
+// origin. It is safe for any number of goroutines.
+func Demo() http.Handler {
+	sub, err := fs.Sub(files, "demo")
+	if err != nil {
+		panic("web: the demo page is not embedded: " + err.Error())
+	}
+	static := http.FileServerFS(sub)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "this page is read with GET", http.StatusMethodNotAllowed)
+			return
+		}
+		h := w.Header()
+		// 'self' covers ws: and wss: of the same host and port in today's
+		// browsers; older Safari needs them named.
+		h.Set("Content-Security-Policy", "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache")
+		static.ServeHTTP(w, r)
+	})
+}

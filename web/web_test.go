@@ -1,0 +1,67 @@
+package web
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestDemoAnswersItsFiles(t *testing.T) {
+	for _, tc := range []struct {
+		method, path string
+		wantCode     int
+		wantType     string
+		wantBody     string
+	}{
+		{"GET", "/", 200, "text/html; charset=utf-8", "<title>Roost demo</title>"},
+		{"GET", "/demo.js", 200, "text/javascript; charset=utf-8", "new WebSocket"},
+		{"GET", "/demo.css", 200, "text/css; charset=utf-8", "prefers-color-scheme"},
+		{"GET", "/icon.svg", 200, "image/svg+xml", "<svg"},
+		{"HEAD", "/", 200, "text/html; charset=utf-8", ""},
+		{"GET", "/nothing", 404, "", "404"},
+		{"GET", "/../web.go", 404, "", "404"},
+		{"POST", "/", 405, "", "GET"},
+	} {
+		r := httptest.NewRequest(tc.method, "http://roost.test/", nil)
+		r.URL.Path = tc.path
+		w := httptest.NewRecorder()
+		Demo().ServeHTTP(w, r)
+		if w.Code != tc.wantCode {
+			t.Errorf("%s %s = %d, want %d", tc.method, tc.path, w.Code, tc.wantCode)
+		}
+		if got := w.Header().Get("Content-Type"); tc.wantType != "" && got != tc.wantType {
+			t.Errorf("%s %s: Content-Type %q, want %q", tc.method, tc.path, got, tc.wantType)
+		}
+		if !strings.Contains(w.Body.String(), tc.wantBody) {
+			t.Errorf("%s %s: body %.80q lacks %q", tc.method, tc.path, w.Body, tc.wantBody)
+		}
+	}
+}
+
+// The page must work without a network and must not turn a message into markup.
+func TestDemoFetchesNothingAndBuildsNoMarkup(t *testing.T) {
+	forbidden := map[string]*regexp.Regexp{
+		"a file from elsewhere":         regexp.MustCompile(`(src|href)="(https?:)?//`),
+		"an import from elsewhere":      regexp.MustCompile(`(import|url)\b.*https?:`),
+		"markup made from text":         regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(`),
+		"an inline handler (no script)": regexp.MustCompile(`<[^>]+ on[a-z]+="|<script>|style="`),
+	}
+	for _, name := range []string{"index.html", "demo.js", "demo.css"} {
+		body, err := files.ReadFile("demo/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, pattern := range forbidden {
+			if hit := pattern.Find(body); hit != nil {
+				t.Errorf("%s has %s: %s", name, what, hit)
+			}
+		}
+	}
+	w := httptest.NewRecorder()
+	Demo().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'self'") {
+		t.Errorf("Content-Security-Policy %q does not confine the page", got)
+	}
+}
