@@ -1,0 +1,83 @@
+package handshake
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+)
+
+// A Header is a header line for a response, from the application.
+type Header struct{ Name, Value string }
+
+// CheckHeader tells if h may go into a response: a name that is a token, a
+// value that cannot begin a line of its own, and no header that the handshake
+// writes itself.
+func CheckHeader(h Header) error {
+	if h.Name == "" || outside([]byte(h.Name), classToken) < len(h.Name) {
+		return fmt.Errorf("handshake: header name %q is not a token", h.Name)
+	}
+	if !validValue(h.Value) {
+		return fmt.Errorf("handshake: the value of header %s has control characters", h.Name)
+	}
+	for _, own := range ownHeaders {
+		if equalFold([]byte(h.Name), own) {
+			return fmt.Errorf("handshake: header %s belongs to the handshake", h.Name)
+		}
+	}
+	return nil
+}
+
+var ownHeaders = []string{
+	"Connection", "Upgrade", "Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Retry-After",
+	"Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Sec-WebSocket-Version",
+}
+
+func validValue(s string) bool {
+	for i := range len(s) {
+		if classes[s[i]]&classValue == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// AppendResponse appends the 101 response to dst, with the application's extra
+// header lines behind our own. It allocates nothing if dst has room. An extra
+// header that CheckHeader refuses is an error, and dst comes back as it was.
+func AppendResponse(dst []byte, res *Result, extra []Header) ([]byte, error) {
+	for _, h := range extra {
+		if err := CheckHeader(h); err != nil {
+			return dst, err
+		}
+	}
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	dst = appendAccept(dst, &res.key)
+	dst = append(dst, "\r\n"...)
+	if res.Subprotocol != "" {
+		dst = appendHeader(dst, Header{"Sec-WebSocket-Protocol", res.Subprotocol})
+	}
+	if res.Extensions != "" {
+		dst = appendHeader(dst, Header{"Sec-WebSocket-Extensions", res.Extensions})
+	}
+	for _, h := range extra {
+		dst = appendHeader(dst, h)
+	}
+	return append(dst, "\r\n"...), nil
+}
+
+func appendHeader(dst []byte, h Header) []byte {
+	dst = append(dst, h.Name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, h.Value...)
+	return append(dst, "\r\n"...)
+}
+
+// appendAccept: RFC 6455 section 4.2.2, step 5.4: base64(SHA-1(key + GUID)).
+func appendAccept(dst []byte, key *[keyBytes]byte) []byte {
+	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+	var p [keyBytes + len(guid)]byte
+	copy(p[:], key[:])
+	copy(p[keyBytes:], guid)
+	sum := sha1.Sum(p[:])
+	return base64.StdEncoding.AppendEncode(dst, sum[:])
+}
