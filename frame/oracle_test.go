@@ -46,7 +46,7 @@ func oracle(cfg *DecoderConfig, stream []byte) (events []event, code CloseCode, 
 		before := r.Len()
 		h, err := ws.ReadHeader(r)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return events, 0, err != io.EOF
+			return events, 0, before > 0
 		}
 		if err != nil || ws.CheckHeader(h, state) != nil || ws.HeaderSize(h) != before-r.Len() {
 			return events, CloseProtocolError, false
