@@ -1,18 +1,22 @@
 // Command gws is the peer written with github.com/lxzan/gws.
 //
 // Where the recommendations come from: its README ("Quick Start": NewServer, which
-// needs no net/http server; "Broadcast": NewBroadcaster, one frame for all, written by
-// each connection's own queue) and examples/echo (WriteMessage from OnMessage, and
-// WritePong from OnPing). ParallelEnabled stays off as in that example: with
-// it, echoes would leave in another order than their messages came.
+// needs no net/http server; "Best Practice": ReadLoop in a goroutine of its own;
+// "Broadcast": NewBroadcaster, one frame for all, written by each connection's own
+// queue) and examples/echo (WriteMessage from OnMessage, WritePong from OnPing).
+// ParallelEnabled stays off as in that example: with it, echoes would leave in another
+// order than their messages came.
 //
 // The read buffer is pooled per server but held by each connection while it lives;
 // ReadBufferSize is the option for its size, 4 KiB by default.
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 
 	"github.com/lxzan/gws"
@@ -31,6 +35,11 @@ func main() {
 		ReadBufferSize: 1024,
 		Logger:         silent{},
 	})
+	server.OnRequest = func(conn net.Conn, br *bufio.Reader, r *http.Request) {
+		if c, err := server.GetUpgrader().UpgradeFromConn(conn, br, r); err == nil {
+			go c.ReadLoop()
+		}
+	}
 	ln := config.Listen()
 	go func() {
 		slog.Error("the server ended", "err", server.RunListener(ln))
