@@ -130,8 +130,11 @@ var allowGET = []Header{{"Allow", "GET"}}
 // connection closes, to dst. An err that is no *Error becomes a 500 that does
 // not give its text away.
 func AppendError(dst []byte, err error) []byte {
-	var e *Error
-	if !errors.As(err, &e) || e.Status < 300 || e.Status > 599 {
+	e, ok := err.(*Error)
+	if !ok {
+		e, _ = errors.AsType[*Error](err) // not at once: it allocates
+	}
+	if e == nil || e.Status < 300 || e.Status > 599 {
 		e = errInternal
 	}
 	dst = append(dst, "HTTP/1.1 "...)

@@ -11,21 +11,22 @@ const (
 	testAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-// Heads in the shape that these clients send: their headers, order and case.
+// Heads as these clients send them: their headers, order and case. Those marked
+// recorded were taken from the wire (host and key exchanged), the others follow
+// the clients' sources.
 var realHeads = []struct {
 	name, head string
 	origin     bool // sent by a browser
 	extensions string
 	protocols  string
 }{
-	{name: "Chromium 131", origin: true, extensions: "permessage-deflate; client_max_window_bits", head: crlf(
-		"GET /ws?room=1&x=%20%7B HTTP/1.1", "Host: localhost:8080", "Connection: Upgrade", "Pragma: no-cache",
+	{name: "Chromium 156, recorded", origin: true, extensions: "permessage-deflate; client_max_window_bits", head: crlf(
+		"GET /ws?room=1 HTTP/1.1", "Host: localhost:8080", "Connection: Upgrade", "Pragma: no-cache",
 		"Cache-Control: no-cache",
-		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36",
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36",
 		"Upgrade: websocket", "Origin: http://localhost:8080", "Sec-WebSocket-Version: 13",
-		"Accept-Encoding: gzip, deflate, br, zstd", "Accept-Language: en-US,en;q=0.9,de;q=0.8",
-		"Cookie: session=6f1e0b8a4c; theme=dark", "Sec-WebSocket-Key: "+testKey,
-		"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits")},
+		"Accept-Encoding: gzip, deflate, br, zstd", "Accept-Language: en-US,en;q=0.9",
+		"Sec-WebSocket-Key: "+testKey, "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits")},
 	{name: "Firefox 133", origin: true, extensions: "permessage-deflate", protocols: "chat.v2, chat", head: crlf(
 		"GET / HTTP/1.1", "Host: localhost:8080",
 		"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
@@ -41,7 +42,7 @@ var realHeads = []struct {
 		"Sec-WebSocket-Extensions: permessage-deflate", "Connection: Upgrade",
 		"User-Agent: Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.1 Safari/605.1.15",
 		"Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: websocket", "Sec-Fetch-Dest: websocket")},
-	{name: "npm ws 8", extensions: "permessage-deflate; client_max_window_bits", head: crlf(
+	{name: "npm ws 8.23, recorded", extensions: "permessage-deflate; client_max_window_bits", head: crlf(
 		"GET /ws HTTP/1.1", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: "+testKey, "Connection: Upgrade",
 		"Upgrade: websocket", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
 		"Host: localhost:8080")},
@@ -53,12 +54,15 @@ var realHeads = []struct {
 	{name: "Python websocket-client 1.8", origin: true, head: crlf(
 		"GET /ws HTTP/1.1", "Upgrade: websocket", "Host: localhost:8080", "Origin: http://localhost:8080",
 		"Sec-WebSocket-Key: "+testKey, "Sec-WebSocket-Version: 13", "Connection: Upgrade")},
-	{name: "Go gorilla 1.5", protocols: "chat", head: crlf(
+	{name: "Go gorilla 1.5.3, recorded", protocols: "chat",
+		extensions: "permessage-deflate; server_no_context_takeover; client_no_context_takeover", head: crlf(
+			"GET /ws HTTP/1.1", "Host: localhost:8080", "User-Agent: Go-http-client/1.1", "Connection: Upgrade",
+			"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+			"Sec-WebSocket-Key: "+testKey, "Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Version: 13", "Upgrade: websocket")},
+	{name: "Go coder 1.8.15, recorded", protocols: "chat", head: crlf(
 		"GET /ws HTTP/1.1", "Host: localhost:8080", "User-Agent: Go-http-client/1.1", "Connection: Upgrade",
-		"Sec-WebSocket-Key: "+testKey, "Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Version: 13", "Upgrade: websocket")},
-	{name: "Go coder 1.8", head: crlf(
-		"GET /ws HTTP/1.1", "Host: localhost:8080", "User-Agent: Go-http-client/1.1", "Connection: Upgrade",
-		"Sec-Websocket-Key: "+testKey, "Sec-Websocket-Version: 13", "Upgrade: websocket")},
+		"Sec-Websocket-Key: "+testKey, "Sec-Websocket-Protocol: chat", "Sec-Websocket-Version: 13", "Upgrade: websocket",
+		"Accept-Encoding: gzip")},
 	{name: "curl 8.11", head: crlf(
 		"GET /ws HTTP/1.1", "Host: localhost:8080", "User-Agent: curl/8.11.0", "Accept: */*", "Upgrade: websocket",
 		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: "+testKey, "Connection: Upgrade")},

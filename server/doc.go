@@ -1,0 +1,69 @@
+// Package server holds very many WebSocket connections on a few event loops
+// and pushes to them.
+//
+//	s, err := server.New(server.Config{
+//		Listen:  []string{":8080"},
+//		Handler: server.Handler{Message: func(m *server.Message) { m.Reply(m.Type, m.Payload) }},
+//	})
+//	err = s.Start()
+//
+// # The map
+//
+//	            kernel                one event loop = one shard                  any goroutine
+//	client ──► socket ──► netpoll.Loop ──► head, frames ──► shard ◄── inbox ◄── Server.Publish, Conn.Send
+//	client ◄── socket ◄── Loop.Write   ◄── one write per subscriber and turn ◄── a frame encoded once
+//
+// Package netpoll owns sockets and loops, package frame knows RFC 6455 as
+// functions on bytes, server/internal/handshake the HTTP request before it.
+// server/internal/shard puts them together: one Shard per loop owns its
+// connections, its part of each channel's subscribers, and its deadlines, and
+// except where noted only the loop's goroutine touches it. This package is the
+// public face: Config, Server, Conn, and the callbacks of Handler.
+//
+// # Goroutines
+//
+//   - One for each loop. Everything that happens to a connection happens on
+//     its loop: decoding, callbacks, fan-out, deadlines.
+//   - One for each Authorize call and each plain HTTP request, at most
+//     Config.AuthorizeMaxPending.
+//   - Nothing else. An idle connection has no goroutine, no timer, no buffer.
+//
+// The only way into a shard from elsewhere is its inbox: ordered, bounded, one
+// wake-up for any number of entries. Conn and Server methods put notes there.
+//
+// # Delivery
+//
+// A publish puts a reference to one encoded frame into the inbox of each loop,
+// under a lock for its channel, so that every subscriber on every loop sees
+// the channel's messages in the same order. A loop that is busy finds several:
+// what gathered for a channel goes to each subscriber as one write. An idle
+// server adds no delay, a saturated one sends many messages with one system
+// call; there is nothing to tune. A fan-out pauses after 512 writes so that the
+// sockets have their turn.
+//
+// A client whose socket is full gets nothing written until it has drained; up
+// to Config.PendingMaxBytes wait for it, by reference. Then it is a slow
+// consumer: disconnected with 1013, or left without some messages, as
+// Config.SlowConsumer says, and counted either way. A client that does not read
+// its own replies is not read either. A client that publishes faster than the
+// loops deliver is not read until they have caught up (Message.Publish);
+// publishers in the process get ErrBusy.
+//
+// # Bytes per idle connection
+//
+// The budget, designed from the kernel's 3.8 KB a socket downwards: user space
+// shall be small beside that. All of it is in tables without pointers, outside
+// the Go heap or in large chunks, so the garbage collector has nothing to do
+// per connection and adds no headroom.
+//
+//	 16  netpoll's epoll engine: descriptor, generation, interest
+//	 36  shard.slot: state, identity, subscriptions, ages
+//	  4  its deadline
+//	 20  each subscription: 12 for the connection's list, 8 in the channel's
+//	~40  an identity of its own: 16 in the table of users, some 6 of index, the name
+//	---
+//	 56  upgraded; 116 with an identity and one subscription
+//
+// A half-received frame or message, waiting output, and a closing handshake are
+// rare, and cost only those who have them (shard.ext).
+package server

@@ -1,0 +1,143 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// hooks stand between one shard and the application. The events that callbacks
+// are given are made once for each loop and used again: no allocation.
+type hooks struct {
+	server *Server
+
+	// Owned by the loop.
+	upgrade UpgradeRequest
+	open    OpenEvent
+	message Message
+	close   CloseEvent
+}
+
+// Upgrade asks Handler.Upgrade, and has Handler.Authorize asked.
+func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
+	app := &h.server.cfg.Handler
+	if app.Upgrade == nil && app.Authorize == nil {
+		return
+	}
+	r := &h.upgrade
+	*r = UpgradeRequest{
+		Subprotocol: u.Grant.Agreed(),
+		conn:        Conn{h.server, u.ID}, remote: s.Loop().RemoteAddr(u.ID), request: u.Request,
+	}
+	if app.Upgrade != nil {
+		if err := app.Upgrade(r); err != nil {
+			u.Grant.Err = handshakeError(err)
+			return
+		}
+	}
+	if app.Authorize == nil {
+		h.grant(&u.Grant, r)
+		return
+	}
+	if !h.server.work.TryAcquire(1) {
+		u.Grant.Err = errTooBusy
+		return
+	}
+	u.Later = true
+	later, grant := *r, u.Grant
+	later.request = u.Request.Clone()
+	go h.authorize(s, u.ID, &later, &grant)
+}
+
+// authorize runs on a goroutine of its own.
+func (h *hooks) authorize(s *shard.Shard, id netpoll.ID, r *UpgradeRequest, g *shard.Grant) {
+	defer h.server.work.Release(1)
+	ctx, cancel := context.WithTimeout(h.server.ctx, h.server.cfg.HandshakeTimeout)
+	defer cancel()
+	defer func() {
+		if value := recover(); value != nil {
+			h.server.panicked("Authorize", id, value)
+			g.Err = errPanicked
+		}
+		s.Authorized(id, g)
+	}()
+	if err := h.server.cfg.Handler.Authorize(ctx, r); err != nil {
+		g.Err = handshakeError(err)
+		return
+	}
+	h.grant(g, r)
+}
+
+// grant carries the application's answer over, if it can be kept.
+func (h *hooks) grant(g *shard.Grant, r *UpgradeRequest) {
+	if r.User != "" {
+		g.Err = h.server.checkName("user", r.User)
+	}
+	for _, name := range r.Channels {
+		if g.Err == nil {
+			g.Err = h.server.checkName("channel", name)
+		}
+	}
+	if g.Err != nil {
+		h.server.cfg.Logger.Error("the application's answer to an upgrade is invalid", "err", g.Err)
+	}
+	g.User, g.Subprotocol, g.Header, g.Channels = r.User, r.Subprotocol, r.Header, r.Channels
+}
+
+// Open passes on.
+func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
+	if f := h.server.cfg.Handler.Open; f != nil {
+		h.open = OpenEvent{hooks: h, shard: s, id: id, grant: g}
+		f(&h.open)
+	}
+}
+
+// Message passes on.
+func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload []byte) {
+	if f := h.server.cfg.Handler.Message; f != nil {
+		h.message = Message{Type: op, Payload: payload, hooks: h, shard: s, id: id}
+		f(&h.message)
+	}
+}
+
+// Closed logs and passes on.
+func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
+	if log := h.server.cfg.Logger; log.Enabled(context.Background(), slog.LevelDebug) {
+		log.LogAttrs(context.Background(), slog.LevelDebug, "connection closed",
+			slog.String("conn_id", id.String()), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
+			slog.Bool("by_peer", c.ByPeer), slog.Duration("age", c.Age), slog.Any("err", c.Err))
+	}
+	if f := h.server.cfg.Handler.Close; f != nil {
+		h.close = CloseEvent{Code: c.Code, Reason: c.Reason, ByPeer: c.ByPeer, Err: c.Err, Age: c.Age, Missed: c.Missed,
+			hooks: h, shard: s, id: id}
+		f(&h.close)
+	}
+}
+
+// OpFailed logs what nobody else can be told.
+func (h *hooks) OpFailed(_ *shard.Shard, id netpoll.ID, channel string, err error) {
+	h.server.cfg.Logger.Warn("join refused", "conn_id", id.String(), "channel", channel, "err", err)
+}
+
+// ServesHTTP tells whether there is a handler for plain requests.
+func (h *hooks) ServesHTTP() bool { return h.server.cfg.HTTP != nil }
+
+// HTTP has a plain request answered.
+func (h *hooks) HTTP(s *shard.Shard, id netpoll.ID, request []byte) error {
+	if !h.server.work.TryAcquire(1) {
+		return errTooBusy
+	}
+	go h.server.answerHTTP(s, id, s.Loop().RemoteAddr(id), request)
+	return nil
+}
+
+var (
+	errTooBusy = &handshake.Error{Status: 503, Reason: "too many requests are being worked on",
+		RetryAfter: 5 * time.Second, Advice: "Come back after the seconds in Retry-After."}
+	errPanicked = &handshake.Error{Status: 500, Reason: "something went wrong in the server"}
+)

@@ -1,0 +1,84 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"net/netip"
+	"strconv"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// answerHTTP has Config.HTTP answer one plain request, head and body, on a
+// goroutine of its own, and gives the response to the loop.
+func (s *Server) answerHTTP(sh *shard.Shard, id netpoll.ID, remote netip.AddrPort, request []byte) {
+	defer s.work.Release(1)
+	// The head was found valid before; net/http builds its own view of it.
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(request)))
+	if err != nil {
+		sh.Respond(id, handshake.AppendError(nil, &handshake.Error{Status: 400, Reason: "malformed request"}))
+		return
+	}
+	r = r.WithContext(s.ctx)
+	if remote.IsValid() {
+		r.RemoteAddr = remote.String()
+	}
+	w := &response{header: http.Header{}}
+	defer func() {
+		if value := recover(); value != nil {
+			if value != http.ErrAbortHandler {
+				s.panicked("HTTP", id, value)
+			}
+			sh.Respond(id, handshake.AppendError(nil, errPanicked))
+		}
+	}()
+	s.cfg.HTTP.ServeHTTP(w, r)
+	sh.Respond(id, w.bytes(r.Method == http.MethodHead))
+}
+
+// response gathers what an http.Handler answers.
+type response struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header is the response header, to be set before the first Write.
+func (w *response) Header() http.Header { return w.header }
+
+// WriteHeader sets the status; the first call counts.
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+}
+
+// Write adds to the body.
+func (w *response) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
+}
+
+// bytes is the whole response. The connection ends with it.
+func (w *response) bytes(head bool) []byte {
+	w.WriteHeader(http.StatusOK)
+	if w.header.Get("Content-Type") == "" && w.body.Len() > 0 {
+		w.header.Set("Content-Type", http.DetectContentType(w.body.Bytes()))
+	}
+	w.header.Set("Connection", "close")
+	w.header.Del("Transfer-Encoding")
+	if w.status != http.StatusNoContent && w.status != http.StatusNotModified {
+		w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
+	}
+	var out bytes.Buffer
+	out.WriteString("HTTP/1.1 " + strconv.Itoa(w.status) + " " + http.StatusText(w.status) + "\r\n")
+	_ = w.header.Write(&out) // a bytes.Buffer takes everything
+	out.WriteString("\r\n")
+	if !head && w.status != http.StatusNoContent && w.status != http.StatusNotModified {
+		out.Write(w.body.Bytes())
+	}
+	return out.Bytes()
+}

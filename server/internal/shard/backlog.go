@@ -1,0 +1,70 @@
+package shard
+
+import "github.com/roostws/roost/netpoll"
+
+// Publishers on connections feel the fan-out: while more than PublishPauseBytes
+// wait for any loop, a connection that publishes is not read. Its messages
+// stay in its own socket, TCP slows its sender, nothing is dropped and no queue
+// grows. Publishers in the process get ErrBusy at the inbox's bounds instead.
+
+// backlog is what waits to be fanned out by this shard. Any goroutine.
+func (s *Shard) backlog() int64 { return s.inbox.bytes.Load() + s.jobBytes.Load() }
+
+// congested tells whether any shard has too much to fan out.
+func (g *Group) congested(limit int64) bool {
+	for _, s := range g.shards {
+		if s.backlog() >= limit {
+			return true
+		}
+	}
+	return false
+}
+
+// full tells whether any inbox is at its bounds.
+func (g *Group) full() bool {
+	for _, s := range g.shards {
+		if s.inbox.full() {
+			return true
+		}
+	}
+	return false
+}
+
+// HoldPublisher pauses id, which has just published, if the fan-out is behind.
+// Loop only.
+func (s *Shard) HoldPublisher(id netpoll.ID) {
+	sl := s.slotOf(id)
+	if sl == nil || sl.flags&flagPausedPublish != 0 || !s.group.congested(int64(s.cfg.PublishPauseBytes)) {
+		return
+	}
+	s.count.PublishersHeld.Add(1)
+	s.heldPublishers = append(s.heldPublishers, id)
+	s.group.held.Add(1)
+	s.pause(id, sl, flagPausedPublish)
+	// The backlog may have gone between the look and the note; then nobody
+	// would wake us.
+	if !s.group.congested(int64(s.cfg.PublishPauseBytes)) {
+		s.loop.Wake()
+	}
+}
+
+// resumePublishers reads them again when the fan-out has caught up, here and
+// on the other shards.
+func (s *Shard) resumePublishers() {
+	if s.group.held.Load() == 0 || s.group.congested(int64(s.cfg.PublishPauseBytes)) {
+		return
+	}
+	for _, other := range s.group.shards {
+		if other != s {
+			other.loop.Wake()
+		}
+	}
+	held := s.heldPublishers
+	s.heldPublishers = nil
+	s.group.held.Add(-int64(len(held)))
+	for _, id := range held {
+		if sl := s.slotOf(id); sl != nil {
+			s.resume(id, sl, flagPausedPublish)
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package shard
+
+import (
+	"github.com/roostws/roost/frame"
+)
+
+const (
+	// fanoutSlice is how many writes a turn makes before the sockets have their
+	// turn: some 4 ms at 7 us a write.
+	fanoutSlice = 512
+	// jobMaxBytes bounds the frames that are written to a subscriber at once.
+	// Larger writes gain little (the system call is 1 % of 64 KiB) and hold the
+	// memory of slow consumers longer.
+	jobMaxBytes = 64 << 10
+	// jobMaxFrames bounds them in number, for the sake of tiny messages.
+	jobMaxFrames = 4096
+)
+
+// A job is one fan-out: what was published to one target while the loop was
+// busy, on its way to each subscriber with one write. Jobs run in order,
+// one at a time, so a channel's order is the order of its jobs.
+type job struct {
+	// The target: a channel, the connections of a user (a row of Shard.users),
+	// or, with neither, everybody.
+	channel *channel
+	user    uint32
+
+	frames []*frame.Prepared
+	bytes  int
+	// first is the channel's sequence before the first frame: a subscriber
+	// with from == first gets all of them.
+	first uint32
+
+	// Once begun: the frames as one run of bytes, shared by all subscribers and
+	// never changed, and where each begins.
+	begun  bool
+	chunk  []byte
+	starts []uint32
+	// cursor is the next subscriber: index in channel.subscribers, slot+1 in a
+	// user's list, slot.
+	cursor uint32
+	// drain closes everybody instead of writing, with this code and reason.
+	drain  bool
+	code   frame.CloseCode
+	reason string
+}
+
+// enqueue adds f to the target's waiting job, or to a new one at the end.
+func (s *Shard) enqueue(ch *channel, user uint32, f *frame.Prepared) {
+	var j *job
+	switch {
+	case ch != nil:
+		j = ch.waiting
+	case user == 0:
+		j = s.waitingAll
+	case len(s.jobs) > 0:
+		if last := s.jobs[len(s.jobs)-1]; last.user == user {
+			j = last
+		}
+	}
+	size := len(f.Bytes())
+	if j == nil || j.bytes+size > jobMaxBytes || len(j.frames) >= jobMaxFrames {
+		j = s.newJob()
+		j.channel, j.user = ch, user
+		switch {
+		case ch != nil:
+			j.first = ch.sequence
+			ch.waiting = j
+		case user != 0:
+			s.users.entries[user].pins++
+		default:
+			s.waitingAll = j
+		}
+		s.jobs = append(s.jobs, j)
+	}
+	if ch != nil {
+		ch.sequence++
+	}
+	j.frames = append(j.frames, f)
+	j.bytes += size
+	s.jobBytes.Add(int64(size))
+}
+
+func (s *Shard) newJob() *job {
+	if n := len(s.spareJobs); n > 0 {
+		j := s.spareJobs[n-1]
+		s.spareJobs = s.spareJobs[:n-1]
+		return j
+	}
+	return &job{}
+}
+
+// begin makes the next job the active one.
+func (s *Shard) begin() {
+	j := s.jobs[0]
+	copy(s.jobs, s.jobs[1:])
+	s.jobs[len(s.jobs)-1] = nil
+	s.jobs = s.jobs[:len(s.jobs)-1]
+	s.active = j
+	j.begun = true
+	switch {
+	case j.channel != nil:
+		if j.channel.waiting == j {
+			j.channel.waiting = nil
+		}
+	case j.user != 0:
+		j.cursor = s.users.entries[j.user].head
+	default:
+		if s.waitingAll == j {
+			s.waitingAll = nil
+		}
+	}
+	switch len(j.frames) {
+	case 0: // a drain
+	case 1:
+		j.chunk = j.frames[0].Bytes()
+		j.starts = append(j.starts, 0)
+	default:
+		// One run of bytes is cheaper to send 15,000 times than a vector
+		// of hundreds of pieces. Slow consumers keep references to it, so it is
+		// not reused.
+		j.chunk = make([]byte, 0, j.bytes)
+		for _, f := range j.frames {
+			j.starts = append(j.starts, uint32(len(j.chunk)))
+			j.chunk = append(j.chunk, f.Bytes()...)
+		}
+	}
+}
+
+// end puts the active job away.
+func (s *Shard) end() {
+	j := s.active
+	s.active = nil
+	if j.user != 0 {
+		entry := &s.users.entries[j.user]
+		if entry.pins--; entry.pins == 0 && entry.head == 0 {
+			s.users.remove(j.user)
+		}
+	}
+	s.jobBytes.Add(-int64(j.bytes))
+	clear(j.frames)
+	*j = job{frames: j.frames[:0], starts: j.starts[:0]}
+	if len(s.spareJobs) < 16 && cap(j.frames) <= jobMaxFrames {
+		s.spareJobs = append(s.spareJobs, j)
+	}
+}
+
+// fanOut makes up to one slice of writes and tells whether more are due.
+func (s *Shard) fanOut() (again bool) {
+	s.budget = fanoutSlice
+	for s.budget > 0 {
+		if s.active == nil {
+			if len(s.jobs) == 0 {
+				break
+			}
+			s.begin()
+		}
+		j := s.active
+		var done bool
+		switch {
+		case j.channel != nil:
+			done = s.fanOutChannel(j)
+		case j.user != 0:
+			done = s.fanOutUser(j)
+		default:
+			done = s.fanOutAll(j)
+		}
+		if done {
+			s.end()
+		}
+	}
+	s.count.Delivered.Add(s.delivered)
+	s.delivered = 0
+	return s.active != nil || len(s.jobs) > 0
+}
+
+func (s *Shard) fanOutChannel(j *job) (done bool) {
+	for ; int(j.cursor) < len(j.channel.subscribers); j.cursor++ {
+		if s.budget == 0 {
+			return false
+		}
+		to := j.channel.subscribers[j.cursor]
+		missed := to.from - j.first // frames published before the join
+		if int32(missed) <= 0 {
+			missed = 0
+		} else if int(missed) >= len(j.frames) {
+			continue
+		}
+		s.budget--
+		s.deliver(to.slot, j.chunk, int(j.starts[missed]), len(j.frames)-int(missed))
+	}
+	return true
+}
+
+func (s *Shard) fanOutUser(j *job) (done bool) {
+	for j.cursor != 0 {
+		if s.budget == 0 {
+			return false
+		}
+		i := j.cursor - 1
+		j.cursor = s.slots.rows[i].userNext
+		s.budget--
+		s.deliver(i, j.chunk, 0, len(j.frames))
+	}
+	return true
+}
+
+func (s *Shard) fanOutAll(j *job) (done bool) {
+	for ; j.cursor < s.high; j.cursor++ {
+		if s.budget == 0 {
+			return false
+		}
+		sl := &s.slots.rows[j.cursor]
+		switch {
+		case j.drain && sl.state != stateFree:
+			s.budget--
+			s.drainOne(s.idOf(j.cursor), sl, j.code, j.reason)
+		case sl.state == stateOpen:
+			s.budget--
+			s.deliver(j.cursor, j.chunk, 0, len(j.frames))
+		}
+	}
+	return true
+}

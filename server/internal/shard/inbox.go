@@ -1,0 +1,122 @@
+package shard
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// ErrBusy: the inbox of a shard is full. Try again later, or slow down.
+var ErrBusy = errors.New("server: busy, a loop's inbox is full")
+
+// opKind tells what an op wants.
+type opKind uint8
+
+const (
+	opSend       opKind = iota // frame to connection id
+	opPublish                  // frame to the subscribers of channel name
+	opUser                     // frame to the connections of user name
+	opBroadcast                // frame to all
+	opJoin                     // id joins channel name
+	opLeave                    // id leaves channel name
+	opClose                    // close id with code and name as reason
+	opCloseUser                // close all connections of user name
+	opAuthorized               // the verdict of Hooks.Authorize on id
+	opRespond                  // bytes answer id's plain HTTP request
+	opDrain                    // close everybody with code and name as reason
+	opCall                     // call runs on the loop
+)
+
+// An op is one entry of an inbox.
+type op struct {
+	kind  opKind
+	code  frame.CloseCode
+	id    netpoll.ID
+	name  string
+	frame *frame.Prepared
+	bytes []byte
+	grant *Grant
+	call  func(*Shard)
+}
+
+// opBytes is what an entry itself is counted with, beside what it refers to.
+const opBytes = 96
+
+func (o *op) size() int {
+	n := opBytes + len(o.bytes) + len(o.name)
+	if o.frame != nil {
+		n += len(o.frame.Bytes())
+	}
+	return n
+}
+
+// The inbox is the only way into a shard from elsewhere: ordered, bounded, with
+// one doorbell for any number of entries.
+type inbox struct {
+	maxEntries int
+	maxBytes   int64
+
+	// Atomic: any goroutine. They may lag behind by what is being added.
+	entries atomic.Int64
+	bytes   atomic.Int64
+
+	mu sync.Mutex
+	// Guarded by mu.
+	ops    []op
+	closed bool
+
+	// Owned by the loop: the entries taken last, whose array is used again.
+	taken []op
+}
+
+// full tells whether the inbox is at one of its bounds.
+func (b *inbox) full() bool {
+	return b.entries.Load() >= int64(b.maxEntries) || b.bytes.Load() >= b.maxBytes
+}
+
+// put appends o, also beyond the bounds: who may do that has asked full before,
+// or must get through (closing, answers to work under way). It answers false
+// when the shard has ended.
+func (b *inbox) put(o op) bool {
+	size := int64(o.size())
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return false
+	}
+	b.ops = append(b.ops, o)
+	b.mu.Unlock()
+	b.entries.Add(1)
+	b.bytes.Add(size)
+	return true
+}
+
+// take answers all entries, in order. They are valid until the next take.
+func (b *inbox) take() []op {
+	clear(b.taken)
+	spare := b.taken[:0]
+	if cap(spare) > 4096 {
+		spare = nil // do not keep the array of a peak
+	}
+	b.mu.Lock()
+	b.taken, b.ops = b.ops, spare
+	b.mu.Unlock()
+	var size int64
+	for i := range b.taken {
+		size += int64(b.taken[i].size())
+	}
+	b.entries.Add(-int64(len(b.taken)))
+	b.bytes.Add(-size)
+	return b.taken
+}
+
+// shut refuses all further entries and answers those that nobody will look at.
+func (b *inbox) shut() []op {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	return b.take()
+}

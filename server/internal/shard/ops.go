@@ -1,0 +1,163 @@
+package shard
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// Post puts o where the loop will find it. Any goroutine. Unless force is set
+// it answers ErrBusy when the inbox is full; after the end of the shard it
+// answers netpoll.ErrEngineClosed.
+func (s *Shard) post(o op, force bool) error {
+	if !force && s.inbox.full() {
+		s.count.InboxRefused.Add(1)
+		return ErrBusy
+	}
+	if !s.inbox.put(o) {
+		return netpoll.ErrEngineClosed
+	}
+	s.loop.Wake()
+	return nil
+}
+
+// Send sends f to one connection, later. Any goroutine.
+func (s *Shard) Send(id netpoll.ID, f *frame.Prepared) error {
+	return s.post(op{kind: opSend, id: id, frame: f}, false)
+}
+
+// Join makes id a subscriber of the channel, later. Any goroutine.
+func (s *Shard) Join(id netpoll.ID, channel string) error {
+	return s.post(op{kind: opJoin, id: id, name: channel}, false)
+}
+
+// Leave undoes Join, later. Any goroutine.
+func (s *Shard) Leave(id netpoll.ID, channel string) error {
+	return s.post(op{kind: opLeave, id: id, name: channel}, true)
+}
+
+// Close closes id with a Close frame, later. Any goroutine. It is never
+// refused for lack of room.
+func (s *Shard) Close(id netpoll.ID, code frame.CloseCode, reason string) error {
+	return s.post(op{kind: opClose, id: id, code: code, name: reason}, true)
+}
+
+// CloseUser closes all connections of a user, later. Any goroutine.
+func (s *Shard) CloseUser(user string, code frame.CloseCode, reason string) error {
+	return s.post(op{kind: opCloseUser, name: user, code: code, bytes: []byte(reason)}, true)
+}
+
+// Authorized answers an upgrade whose hook said Later. Any goroutine.
+func (s *Shard) Authorized(id netpoll.ID, g *Grant) {
+	_ = s.post(op{kind: opAuthorized, id: id, grant: g}, true)
+}
+
+// Respond answers a plain HTTP request. It takes response over. Any goroutine.
+func (s *Shard) Respond(id netpoll.ID, response []byte) {
+	_ = s.post(op{kind: opRespond, id: id, bytes: response}, true)
+}
+
+// Drain closes every connection, a slice at a time, and refuses newcomers. Any
+// goroutine.
+func (s *Shard) Drain(code frame.CloseCode, reason string) {
+	_ = s.post(op{kind: opDrain, code: code, name: reason}, true)
+}
+
+// Call runs f on the loop, soon. Any goroutine.
+func (s *Shard) Call(f func(*Shard)) error { return s.post(op{kind: opCall, call: f}, true) }
+
+// do executes one entry of the inbox. A panic in it (in the application's
+// code, called by a hook) must not take the rest with it.
+func (s *Shard) do(o *op) {
+	defer s.recoverHook(o.id, "the inbox")
+	switch o.kind {
+	case opSend:
+		if sl := s.slotOf(o.id); sl != nil && sl.state == stateOpen {
+			s.deliver(o.id.Slot(), o.frame.Bytes(), 0, 1)
+		} else {
+			s.count.SendsToClosed.Add(1)
+		}
+	case opPublish:
+		if ch := s.channelByName[o.name]; ch != nil {
+			s.enqueue(ch, 0, o.frame)
+		}
+	case opUser:
+		if row := s.users.find(o.name); row != 0 {
+			s.enqueue(nil, row, o.frame)
+		}
+	case opBroadcast:
+		s.enqueue(nil, 0, o.frame)
+	case opJoin:
+		if err := s.join(o.id, o.name); err != nil {
+			s.failOp(o.id, o.name, err)
+		}
+	case opLeave:
+		s.leave(o.id, o.name)
+	case opClose:
+		if sl := s.slotOf(o.id); sl != nil {
+			s.startClose(o.id, sl, o.code, o.name)
+		}
+	case opCloseUser:
+		s.closeUser(o.name, o.code, string(o.bytes))
+	case opAuthorized:
+		s.authorized(o.id, o.grant)
+	case opRespond:
+		if sl := s.slotOf(o.id); sl != nil && sl.state == statePlain {
+			s.respond(o.id, sl, o.bytes)
+		}
+	case opDrain:
+		s.draining = true
+		j := s.newJob()
+		j.drain, j.code, j.reason = true, o.code, o.name
+		s.jobs = append(s.jobs, j)
+		s.waitingAll = nil // nothing may be added behind the drain
+	case opCall:
+		o.call(s)
+	}
+}
+
+// closeUser closes all connections of a user. The list does not change
+// meanwhile: closing is only begun here.
+func (s *Shard) closeUser(user string, code frame.CloseCode, reason string) {
+	row := s.users.find(user)
+	if row == 0 {
+		return
+	}
+	for at := s.users.entries[row].head; at != 0; {
+		sl := &s.slots.rows[at-1]
+		next := sl.userNext
+		s.startClose(s.idOf(at-1), sl, code, reason)
+		at = next
+	}
+}
+
+// failOp tells the application that something it asked for did not happen.
+func (s *Shard) failOp(id netpoll.ID, channel string, err error) {
+	s.count.JoinsRefused.Add(1)
+	s.hooks.OpFailed(s, id, channel, err)
+}
+
+// recoverHook turns a panic in the application's code into the end of the
+// connection that it was working for: 1011, or 500 before the upgrade.
+func (s *Shard) recoverHook(id netpoll.ID, in string) {
+	value := recover()
+	if value == nil {
+		return
+	}
+	s.count.Panics.Add(1)
+	s.log.Error("a callback panicked", "in", in, "conn_id", id.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+	sl := s.slotOf(id)
+	if sl == nil {
+		return
+	}
+	err := fmt.Errorf("server: callback %s panicked: %v", in, value)
+	switch sl.state {
+	case stateOpen:
+		s.decide(sl, Closed{Code: frame.CloseInternalError, Reason: "internal error", Err: err})
+		s.startClose(id, sl, frame.CloseInternalError, "internal error")
+	case stateHead, stateAuthorizing, statePlain:
+		s.refuse(id, sl, err)
+	}
+}

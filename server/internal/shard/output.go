@@ -1,0 +1,251 @@
+package shard
+
+import (
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// pending is output that waits for a full socket: whole frames, but for the
+// first piece, of which a part may be sent.
+type pending struct {
+	refs  []piece
+	bytes int
+	// progressTick is when the socket last took something.
+	progressTick uint32
+}
+
+// A piece is a run of frames, shared and immutable or owned by the connection,
+// sent up to off.
+type piece struct {
+	frames []byte
+	off    int
+}
+
+// pinShare: a remainder smaller than a 1/pinShare of its run is copied, so that
+// a slow consumer does not keep a whole batch alive for a few bytes.
+const pinShare = 4
+
+// deliver sends frames[off:], count shared and immutable frames, to the open
+// connection in slot i; later, if its socket is full, or according to the slow
+// consumer policy.
+func (s *Shard) deliver(i uint32, frames []byte, off, count int) {
+	sl := &s.slots.rows[i]
+	if sl.state != stateOpen {
+		return
+	}
+	id := s.idOf(i)
+	if sl.flags&flagStalled == 0 {
+		n, err := s.loop.Write(id, frames[off:])
+		if err != nil {
+			return // OnClose follows
+		}
+		s.delivered += uint64(count)
+		if n < len(frames)-off {
+			s.stall(id, sl, piece{frames, off + n}, true)
+		}
+		return
+	}
+	x := s.extOf(sl)
+	if x.pending.bytes < s.cfg.PendingMaxBytes {
+		s.delivered += uint64(count)
+		s.stall(id, sl, piece{frames, off}, true)
+		return
+	}
+	if s.cfg.SlowDrop {
+		x.missed += uint64(count)
+		s.count.SlowDrops.Add(uint64(count))
+		return
+	}
+	s.count.SlowDisconnects.Add(1)
+	s.closeSlow(id, sl, x)
+}
+
+// stall keeps p until the socket has room. A shared piece may be kept by
+// reference, any other is copied.
+func (s *Shard) stall(id netpoll.ID, sl *slot, p piece, shared bool) {
+	x := s.extOf(sl)
+	left := len(p.frames) - p.off
+	if !shared || left < len(p.frames)/pinShare {
+		// The start of the frame that off is in must stay known: see
+		// keepPartialFrame.
+		start := frameStart(p.frames, p.off)
+		p = piece{append([]byte(nil), p.frames[start:]...), p.off - start}
+	}
+	x.pending.refs = append(x.pending.refs, p)
+	x.pending.bytes += left
+	s.count.PendingBytes.Add(int64(left))
+	if sl.flags&flagStalled == 0 {
+		sl.flags |= flagStalled
+		s.count.Stalled.Add(1)
+		x.pending.progressTick = s.tick
+		s.dueBy(id.Slot(), s.tick+s.ticks.writeStall)
+	}
+	if x.pending.bytes >= s.cfg.PendingMaxBytes/2 {
+		s.pause(id, sl, flagPausedOutput)
+	}
+}
+
+// frameStart finds the start of the frame that the byte at off belongs to.
+func frameStart(frames []byte, off int) int {
+	at := 0
+	for {
+		h, n, err := frame.ParseHeader(frames[at:])
+		if err != nil || n == 0 {
+			return at // not frames (an HTTP answer): one piece
+		}
+		next := at + n + int(h.Length)
+		if next > off || next >= len(frames) {
+			return at
+		}
+		at = next
+	}
+}
+
+// send writes p, which belongs to the caller, to a connection in any state.
+func (s *Shard) send(id netpoll.ID, sl *slot, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if sl.flags&flagStalled != 0 {
+		s.stall(id, sl, piece{p, 0}, false)
+		return
+	}
+	n, err := s.loop.Write(id, p)
+	if err == nil && n < len(p) {
+		s.stall(id, sl, piece{p, n}, false)
+	}
+}
+
+// replyDirectBytes is the payload size from which copying into the reply
+// buffer costs more than a second element of a vector.
+const replyDirectBytes = 16 << 10
+
+// Reply sends a message to the connection whose data is being handled. It is
+// gathered with the other replies of this turn: one write for all of them. It
+// copies payload. Loop only, inside Hooks.Message and Hooks.Open.
+func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
+	sl := s.slotOf(id)
+	if sl == nil || sl.state != stateOpen {
+		return
+	}
+	s.delivered++
+	if id != s.replyTo {
+		s.send(id, sl, frame.AppendFrame(nil, op, payload))
+		return
+	}
+	if sl.flags&flagStalled != 0 || len(payload) < replyDirectBytes {
+		s.replies = frame.AppendFrame(s.replies, op, payload)
+		if len(s.replies) >= 2*replyDirectBytes {
+			s.flushReplies(id, sl)
+		}
+		return
+	}
+	s.flushReplies(id, sl)
+	if sl.flags&flagStalled != 0 {
+		s.send(id, sl, frame.AppendFrame(nil, op, payload))
+		return
+	}
+	header := frame.AppendHeader(s.header[:0], frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))})
+	s.vector[0], s.vector[1] = header, payload
+	n, err := s.loop.Writev(id, s.vector[:2])
+	s.vector[0], s.vector[1] = nil, nil
+	if err == nil && n < len(header)+len(payload) {
+		whole := frame.AppendFrame(make([]byte, 0, len(header)+len(payload)), op, payload)
+		s.stall(id, sl, piece{whole, n}, true) // ours already: no need to copy again
+	}
+}
+
+// flushReplies writes what Reply gathered.
+func (s *Shard) flushReplies(id netpoll.ID, sl *slot) {
+	if len(s.replies) > 0 {
+		s.send(id, sl, s.replies)
+		if s.replies = s.replies[:0]; cap(s.replies) > 4*replyDirectBytes {
+			s.replies = nil
+		}
+	}
+}
+
+// OnWritable writes what waits, until the socket is full again.
+func (s *Shard) OnWritable(id netpoll.ID) {
+	sl := s.slotOf(id)
+	if sl == nil || sl.flags&flagStalled == 0 {
+		return
+	}
+	x := s.exts[sl.ext]
+	for len(x.pending.refs) > 0 {
+		vector := s.vector[:0]
+		want := 0
+		for _, p := range x.pending.refs[:min(len(x.pending.refs), len(s.vector))] {
+			vector = append(vector, p.frames[p.off:])
+			want += len(p.frames) - p.off
+		}
+		n, err := s.loop.Writev(id, vector)
+		clear(vector)
+		if err != nil {
+			return // OnClose follows
+		}
+		if n > 0 {
+			x.pending.progressTick = s.tick
+			s.count.PendingBytes.Add(-int64(n))
+			x.pending.take(n)
+		}
+		if n < want {
+			s.resumeOutput(id, sl, x)
+			return
+		}
+	}
+	x.pending.refs = nil
+	sl.flags &^= flagStalled
+	s.count.Stalled.Add(-1)
+	if sl.flags&flagCloseAfterFlush != 0 {
+		s.shut(id, sl)
+		return
+	}
+	s.dropExt(sl)
+	s.resume(id, sl, flagPausedOutput)
+}
+
+// resumeOutput reads a client again whose waiting output has become little.
+func (s *Shard) resumeOutput(id netpoll.ID, sl *slot, x *ext) {
+	if x.pending.bytes < s.cfg.PendingMaxBytes/4 && sl.flags&flagPausedOutput != 0 {
+		s.resume(id, sl, flagPausedOutput)
+	}
+}
+
+// take removes n sent bytes.
+func (p *pending) take(n int) {
+	p.bytes -= n
+	done := 0
+	for done < len(p.refs) {
+		r := &p.refs[done]
+		left := len(r.frames) - r.off
+		if n < left {
+			r.off += n
+			break
+		}
+		n -= left
+		done++
+	}
+	rest := copy(p.refs, p.refs[done:])
+	clear(p.refs[rest:])
+	p.refs = p.refs[:rest]
+}
+
+// keepPartialFrame drops all pending frames but the one of which the peer has
+// already got a part, and answers the number of bytes dropped.
+func (p *pending) keepPartialFrame() (dropped int) {
+	before := p.bytes
+	first := p.refs[0]
+	clear(p.refs)
+	p.refs, p.bytes = p.refs[:0], 0
+	start := frameStart(first.frames, first.off)
+	if start < first.off {
+		h, n, err := frame.ParseHeader(first.frames[start:])
+		if err == nil && n > 0 {
+			end := min(start+n+int(h.Length), len(first.frames))
+			p.refs = append(p.refs, piece{first.frames[start:end:end], first.off - start})
+			p.bytes = end - first.off
+		}
+	}
+	return before - p.bytes
+}

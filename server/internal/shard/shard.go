@@ -1,0 +1,330 @@
+// Package shard is the heart of the server: one event loop and all that it
+// owns. See the map in the server package's doc.go.
+//
+// Except where noted, everything in a Shard belongs to the loop's goroutine:
+// there is no lock on the data path. What may be called from elsewhere says so
+// in its first line, and goes through the inbox.
+//
+// One turn of a shard is what the engine calls: OnData and its like for each
+// socket that is ready, then OnWake, which takes the inbox, adds what was
+// published to the jobs of its targets, and makes one slice of writes; OnTick
+// looks after deadlines. Tests call the same methods with a fake loop and a
+// fake clock (sim_test.go).
+package shard
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/handshake"
+)
+
+// Why connections end, for those that ended without a Close frame.
+var (
+	ErrHandshakeTimeout = errors.New("server: the request or its authorisation took too long")
+	ErrPongTimeout      = errors.New("server: no answer to a ping")
+	ErrWriteStalled     = errors.New("server: the peer took no byte of waiting output for WriteStallTimeout")
+	ErrCloseTimeout     = errors.New("server: the peer did not answer our Close frame")
+)
+
+// Closed tells why a connection ended.
+type Closed struct {
+	// Code and Reason are the Close frame's: the peer's if ByPeer, else ours.
+	// Without a Close frame the code is 1006.
+	Code   frame.CloseCode
+	Reason string
+	ByPeer bool
+	// Err is what went wrong, nil if nothing.
+	Err error
+	// Age is how long the WebSocket connection was open, in whole ticks.
+	Age time.Duration
+	// Missed counts messages that SlowDrop left out.
+	Missed uint64
+}
+
+// Hooks are what the shard asks and tells the server. They are called on the
+// loop and must not block.
+type Hooks interface {
+	// Upgrade decides on a request (see Upgrade).
+	Upgrade(s *Shard, u *Upgrade)
+	// Open reports a new WebSocket connection. g is valid until it returns.
+	Open(s *Shard, id netpoll.ID, g *Grant)
+	// Message reports a message; payload is valid until it returns and may be
+	// changed.
+	Message(s *Shard, id netpoll.ID, op frame.Opcode, payload []byte)
+	// Closed reports the end of a connection that Open reported.
+	Closed(s *Shard, id netpoll.ID, c Closed)
+	// OpFailed reports a join that was refused.
+	OpFailed(s *Shard, id netpoll.ID, channel string, err error)
+	// ServesHTTP tells whether plain HTTP requests are answered by HTTP.
+	ServesHTTP() bool
+	// HTTP starts work on a plain request, head and body, which it owns; the
+	// answer comes by Respond. An error refuses the request at once.
+	HTTP(s *Shard, id netpoll.ID, request []byte) error
+}
+
+// Config is what the shards of one server share. Nothing changes it.
+type Config struct {
+	MaxConnections    int // of the whole server, for the size of the tables
+	HandshakeMaxBytes int
+	HandshakeTimeout  time.Duration
+	Policy            handshake.Policy
+	Decoder           *frame.DecoderConfig
+	MessageMaxBytes   int
+	MessageRate       int
+	PendingMaxBytes   int
+	SlowDrop          bool
+	SubscriptionsMax  int
+	InboxMaxEntries   int
+	InboxMaxBytes     int
+	PublishPauseBytes int
+	PingInterval      time.Duration
+	PongTimeout       time.Duration
+	IdleTimeout       time.Duration
+	WriteStallTimeout time.Duration
+	CloseTimeout      time.Duration
+	TickInterval      time.Duration
+	Logger            *slog.Logger
+	Clock             func() time.Duration // monotonic, since any moment
+	Seed              uint64
+}
+
+// A Group is what the shards of one server have in common.
+type Group struct {
+	// Immutable once the loops run.
+	shards []*Shard
+	limit  int64
+
+	// Atomic: any goroutine.
+	connections atomic.Int64 // accepted and not closed, refused ones included
+	held        atomic.Int64 // connections that are paused because of backlog
+}
+
+// NewGroup makes the common state for limit connections.
+func NewGroup(limit int) *Group { return &Group{limit: int64(limit)} }
+
+// SetShards tells the group its members, before any event.
+func (g *Group) SetShards(shards []*Shard) { g.shards = shards }
+
+// A Shard is one loop and all that it owns.
+type Shard struct {
+	// Immutable after New.
+	cfg   *Config
+	group *Group
+	loop  netpoll.Loop
+	hooks Hooks
+	log   *slog.Logger
+	clock func() time.Duration
+	ticks ticks
+
+	// Any goroutine.
+	inbox    inbox
+	count    Counters
+	jobBytes atomic.Int64 // frames in jobs
+
+	// Owned by the loop.
+	slots     table[slot]
+	deadlines table[uint32]
+	spent     table[uint16] // messages taken this second, if MessageRate is set
+	high      uint32        // slots [0, high) were used since the last trim
+	conns     int
+	tick      uint32
+	random    *rand.Rand
+	draining  bool
+
+	exts     []*ext // row 0 is not used
+	extFree  []uint32
+	spareExt *ext
+
+	users         *names
+	channelByName map[string]*channel
+	channels      []*channel // row 0 is not used
+	channelFree   []uint32
+	subs          [][]subscription // row 0 is not used
+	subFree       uint32
+
+	jobs       []*job
+	active     *job
+	waitingAll *job
+	spareJobs  []*job
+	budget     int
+	delivered  uint64
+
+	heldPublishers []netpoll.ID
+	rateLimited    []netpoll.ID
+	tokenSecond    uint32
+
+	// Scratch: what lives only during a callback.
+	request       handshake.Request
+	upgrade       Upgrade
+	scratch       *decoder
+	spareDecoders []*decoder
+	spareInput    []byte
+	replies       []byte
+	replyTo       netpoll.ID
+	header        [frame.MaxHeaderBytes]byte
+	vector        [64][]byte
+}
+
+// spareSlots are rows beyond MaxConnections, for newcomers who are told that
+// there is no room.
+const SpareSlots = 1024
+
+// New makes the shard of loop. It runs on the loop's goroutine or before it
+// starts.
+func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, error) {
+	s := &Shard{
+		cfg: cfg, group: group, loop: loop, hooks: hooks, log: cfg.Logger, clock: cfg.Clock,
+		random:        rand.New(rand.NewPCG(cfg.Seed, uint64(loop.Index()))),
+		exts:          make([]*ext, 1),
+		users:         newNames(),
+		channelByName: map[string]*channel{},
+		channels:      make([]*channel, 1),
+	}
+	s.ticks = ticks{
+		handshake: s.toTicks(cfg.HandshakeTimeout), ping: s.toTicks(cfg.PingInterval), pong: s.toTicks(cfg.PongTimeout),
+		idle: s.toTicks(cfg.IdleTimeout), writeStall: s.toTicks(cfg.WriteStallTimeout), close: s.toTicks(cfg.CloseTimeout),
+	}
+	s.inbox.maxEntries, s.inbox.maxBytes = cfg.InboxMaxEntries, int64(cfg.InboxMaxBytes)
+	s.tick = uint32(s.clock()/cfg.TickInterval) + 1
+	s.scratch = s.getDecoder()
+	n := cfg.MaxConnections + SpareSlots
+	var err error
+	if s.slots, err = newTable[slot](n); err == nil {
+		if s.deadlines, err = newTable[uint32](n); err == nil && cfg.MessageRate > 0 {
+			s.spent, err = newTable[uint16](n)
+		}
+	}
+	if err != nil {
+		s.Free()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Free gives the tables back, when no event can come any more.
+func (s *Shard) Free() {
+	for _, o := range s.inbox.shut() {
+		if o.kind == opCall && o.call != nil {
+			o.call(nil)
+		}
+	}
+	s.slots.free()
+	s.deadlines.free()
+	s.spent.free()
+}
+
+// Loop is the shard's event loop.
+func (s *Shard) Loop() netpoll.Loop { return s.loop }
+
+// OnOpen takes a new connection in.
+func (s *Shard) OnOpen(id netpoll.ID, _ uint64) {
+	i := id.Slot()
+	if int(i) >= len(s.slots.rows) {
+		s.count.RefusedFull.Add(1)
+		s.loop.Abort(id)
+		return
+	}
+	s.high = max(s.high, i+1)
+	s.conns++
+	s.slots.rows[i] = slot{generation: id.Generation(), state: stateHead, openedTick: s.tick}
+	s.deadlines.rows[i] = s.tick + s.ticks.handshake
+	s.count.Accepted.Add(1)
+	if s.group.connections.Add(1) > s.group.limit {
+		s.slots.rows[i].flags = flagRefused
+	}
+}
+
+// OnData handles what a socket brought.
+func (s *Shard) OnData(id netpoll.ID, p []byte) {
+	sl := s.slotOf(id)
+	if sl == nil {
+		return
+	}
+	s.count.BytesReceived.Add(uint64(len(p)))
+	switch sl.state {
+	case stateOpen, stateClosing:
+		s.handleFrames(id, sl, p)
+	case stateHead:
+		s.handleHead(id, sl, p)
+	case statePlain:
+		s.handlePlainBody(id, sl, p)
+	case stateAuthorizing:
+		s.hold(sl, p)
+	}
+}
+
+// OnClose takes a connection out.
+func (s *Shard) OnClose(id netpoll.ID, err error) {
+	sl := s.slotOf(id)
+	if sl == nil {
+		return
+	}
+	why := Closed{Code: frame.CloseAbnormal, Reason: "connection lost", ByPeer: errors.Is(err, io.EOF), Err: err}
+	if sl.ext != 0 {
+		x := s.exts[sl.ext]
+		if x.decided {
+			why = x.verdict
+		}
+		why.Missed = x.missed
+		s.count.PendingBytes.Add(-int64(x.pending.bytes))
+	}
+	why.Age = time.Duration(s.tick-sl.openedTick) * s.cfg.TickInterval
+	if sl.flags&flagOpened != 0 {
+		s.count.Open.Add(-1)
+		s.count.Closed.Add(1)
+		s.count.countClose(why)
+		s.callClosed(id, why)
+	}
+	if sl.flags&flagStalled != 0 {
+		s.count.Stalled.Add(-1)
+	}
+	if sl.flags&flagsPaused != 0 {
+		s.count.Paused.Add(-1)
+	}
+	s.leaveAll(sl)
+	s.dropUser(sl)
+	s.freeExt(sl)
+	*sl = slot{}
+	s.deadlines.rows[id.Slot()] = 0
+	s.conns--
+	s.group.connections.Add(-1)
+}
+
+func (s *Shard) callClosed(id netpoll.ID, why Closed) {
+	defer s.recoverHook(0, "Close")
+	s.hooks.Closed(s, id, why)
+}
+
+// OnWake takes the inbox and makes one slice of writes.
+func (s *Shard) OnWake() (again bool) {
+	ops := s.inbox.take()
+	for i := range ops {
+		s.do(&ops[i])
+	}
+	again = s.fanOut()
+	s.resumePublishers()
+	return again
+}
+
+// trim gives memory back after the last connection has left.
+func (s *Shard) trim() {
+	if s.conns > 0 || s.high == 0 {
+		return
+	}
+	s.slots.clear()
+	s.deadlines.clear()
+	s.spent.clear()
+	s.high = 0
+	s.exts, s.extFree, s.spareExt = make([]*ext, 1), nil, nil
+	s.subs, s.subFree = nil, 0
+	s.channels, s.channelFree = make([]*channel, 1), nil
+	s.channelByName = map[string]*channel{}
+	s.spareDecoders, s.spareInput, s.spareJobs = nil, nil, nil
+}

@@ -1,0 +1,166 @@
+package shard
+
+import (
+	"github.com/roostws/roost/netpoll"
+)
+
+// state is where a connection stands.
+//
+//	        ┌──────────────► plain ──────────────┐
+//	head ───┼──► authorizing ──┐                 ├──► gone
+//	        └──────────────────┴──► open ──► closing ┘
+type state uint8
+
+const (
+	// stateFree: no connection in this slot.
+	stateFree state = iota
+	// stateHead: reading the HTTP request head. Left by its end, an error, or
+	// the handshake deadline.
+	stateHead
+	// stateAuthorizing: Hooks.Authorize works elsewhere; reading is paused.
+	// Left by opAuthorized or the handshake deadline.
+	stateAuthorizing
+	// statePlain: a plain HTTP request waits for the rest of its body or for
+	// its answer. Left by opRespond or the handshake deadline.
+	statePlain
+	// stateOpen: a WebSocket connection. Messages flow both ways.
+	stateOpen
+	// stateClosing: our Close frame is sent or waiting to be; we read on for
+	// the peer's and drop its data (RFC 6455, section 7.1.1).
+	stateClosing
+	// stateGone: the engine was told to close; only OnClose is to come.
+	stateGone
+)
+
+// Flags of a slot.
+const (
+	// flagActive: something arrived since the last deadline.
+	flagActive uint16 = 1 << iota
+	// flagAwaitsPong: pinged, nothing arrived yet.
+	flagAwaitsPong
+	// flagStalled: the socket is full; ext.pending holds what waits.
+	flagStalled
+	// flagPausedOutput, flagPausedRate, flagPausedPublish, flagPausedWork:
+	// reasons why the connection is not read: it does not read what we send; it
+	// used up its message rate; what it published must reach the others first;
+	// Authorize or an HTTP handler is at work.
+	flagPausedOutput
+	flagPausedRate
+	flagPausedPublish
+	flagPausedWork
+	// flagCloseAfterFlush: close when ext.pending is empty.
+	flagCloseAfterFlush
+	// flagRefused: accepted beyond MaxConnections, to be told 503.
+	flagRefused
+	// flagOpened: Hooks.Open was called, so Hooks.Closed is due.
+	flagOpened
+
+	flagsPaused = flagPausedOutput | flagPausedRate | flagPausedPublish | flagPausedWork
+)
+
+// A slot is what an open connection costs here: 36 bytes, and 4 for its
+// deadline. Everything that most connections never need is in ext. A reference
+// to a row of another table is its index, and 0 means none: row 0 is not used.
+type slot struct {
+	generation  uint32
+	state       state
+	_           uint8
+	flags       uint16
+	user        uint32 // row in Shard.users
+	userNext    uint32 // slot+1 of the next connection of the same user
+	userPrev    uint32 // slot+1 of the previous one
+	subs        uint32 // first row in Shard.subs
+	ext         uint32 // row in Shard.exts
+	openedTick  uint32
+	messageTick uint32 // when the last message came
+}
+
+// ext is a connection's rare state. It exists only while there is some.
+type ext struct {
+	// decoder holds an incomplete frame or message.
+	decoder *decoder
+	// input holds bytes to be looked at later: an incomplete request head or
+	// body, or what arrived behind a pause.
+	input []byte
+	// headScanned is how much of input was searched for the head's end.
+	headScanned int
+	// pending is output that the socket did not take.
+	pending pending
+	// verdict is why the connection ends, once that is known.
+	verdict Closed
+	// decided: verdict is set.
+	decided bool
+	// missed counts messages left out by SlowDrop.
+	missed uint64
+}
+
+func (x *ext) empty() bool {
+	return x.decoder == nil && x.input == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+}
+
+// slotOf answers the slot that id means, nil if it is stale.
+func (s *Shard) slotOf(id netpoll.ID) *slot {
+	i := id.Slot()
+	if int(i) >= len(s.slots.rows) {
+		return nil
+	}
+	if sl := &s.slots.rows[i]; sl.generation == id.Generation() {
+		return sl
+	}
+	return nil
+}
+
+// idOf is the ID of the connection in slot i.
+func (s *Shard) idOf(i uint32) netpoll.ID {
+	return netpoll.MakeID(s.loop.Index(), i, s.slots.rows[i].generation)
+}
+
+// extOf answers the rare state of sl, made if need be.
+func (s *Shard) extOf(sl *slot) *ext {
+	if sl.ext != 0 {
+		return s.exts[sl.ext]
+	}
+	if n := len(s.extFree); n > 0 {
+		sl.ext = s.extFree[n-1]
+		s.extFree = s.extFree[:n-1]
+	} else {
+		s.exts = append(s.exts, nil)
+		sl.ext = uint32(len(s.exts) - 1)
+	}
+	x := s.spareExt
+	if s.spareExt = nil; x == nil {
+		x = &ext{}
+	}
+	s.exts[sl.ext] = x
+	return x
+}
+
+// dropExt gives the rare state back if nothing is in it any more.
+func (s *Shard) dropExt(sl *slot) {
+	if sl.ext != 0 && s.exts[sl.ext].empty() {
+		s.freeExt(sl)
+	}
+}
+
+// freeExt ends the rare state of sl, whatever is in it.
+func (s *Shard) freeExt(sl *slot) {
+	if sl.ext == 0 {
+		return
+	}
+	x := s.exts[sl.ext]
+	s.exts[sl.ext] = nil
+	s.extFree = append(s.extFree, sl.ext)
+	sl.ext = 0
+	if x.decoder != nil {
+		s.putDecoder(x.decoder)
+	}
+	s.putInput(x)
+	*x = ext{}
+	// One is kept: a connection that stalls, drains and stalls again allocates
+	// nothing.
+	s.spareExt = x
+	if len(s.extFree) == len(s.exts)-1 && len(s.exts) > 1024 {
+		// Everybody left; do not keep the peak's arrays.
+		s.exts, s.extFree = make([]*ext, 1), nil
+	}
+}

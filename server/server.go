@@ -1,0 +1,338 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// A Server holds WebSocket connections on event loops and pushes to them. Make
+// it with New. All methods may be called from any goroutine; where they may
+// not be called from callbacks, they say so.
+type Server struct {
+	// Immutable after New.
+	cfg    Config
+	shards shard.Config
+	start  time.Time
+	ctx    context.Context // ends when the server does
+	cancel context.CancelFunc
+	work   *semaphore.Weighted // Authorize and HTTP goroutines
+
+	// Atomic: the loops run before Start has stored it.
+	running atomic.Pointer[netpoll.Engine]
+
+	// Immutable after the loops' handlers were made, which is before any event.
+	group     *shard.Group
+	members   []*shard.Shard
+	publisher *shard.Publisher
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	started bool
+	closed  bool
+}
+
+// New checks cfg and makes a server. Nothing runs until Start.
+func New(cfg Config) (*Server, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	origins := handshake.SameHost()
+	if len(cfg.Origins) > 0 {
+		var err error
+		if origins, err = handshake.AllowOrigins(cfg.Origins...); err != nil {
+			return nil, fmt.Errorf("server: Config.Origins: %w", err)
+		}
+	}
+	s := &Server{cfg: cfg, start: time.Now(), work: semaphore.NewWeighted(int64(cfg.AuthorizeMaxPending))}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.shards = shard.Config{
+		MaxConnections: cfg.MaxConnections, HandshakeMaxBytes: cfg.HandshakeMaxBytes, HandshakeTimeout: cfg.HandshakeTimeout,
+		Policy: handshake.Policy{Origins: origins, Subprotocols: cfg.Subprotocols},
+		Decoder: &frame.DecoderConfig{
+			ExpectMasked: true, MaxMessageBytes: int64(cfg.MessageMaxBytes), MaxFragments: cfg.MessageMaxFragments,
+		},
+		MessageMaxBytes: cfg.MessageMaxBytes, MessageRate: cfg.MessageRate,
+		PendingMaxBytes: cfg.PendingMaxBytes, SlowDrop: cfg.SlowConsumer == SlowDrop,
+		SubscriptionsMax: cfg.SubscriptionsMax,
+		InboxMaxEntries:  cfg.InboxMaxEntries, InboxMaxBytes: cfg.InboxMaxBytes, PublishPauseBytes: publishPauseBytes,
+		PingInterval: cfg.PingInterval, PongTimeout: cfg.PongTimeout, IdleTimeout: cfg.IdleTimeout,
+		WriteStallTimeout: cfg.WriteStallTimeout, CloseTimeout: cfg.CloseTimeout, TickInterval: cfg.tickInterval(),
+		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),
+	}
+	return s, nil
+}
+
+// publishPauseBytes of fan-out waiting for a loop pause the clients that
+// publish: four full batches, so that a loop never runs dry meanwhile.
+const publishPauseBytes = 256 << 10
+
+// tickInterval is a quarter of the shortest timeout, at most 250 ms: fine
+// enough for every deadline, coarse enough to cost nothing.
+func (c *Config) tickInterval() time.Duration {
+	tick := netpoll.DefaultTickInterval
+	for _, d := range []time.Duration{c.HandshakeTimeout, c.PingInterval, c.PongTimeout, c.IdleTimeout, c.WriteStallTimeout, c.CloseTimeout} {
+		if d > 0 {
+			tick = min(tick, d/4)
+		}
+	}
+	return max(tick, 2*time.Millisecond)
+}
+
+// Start opens the listeners and runs the loops. It returns when clients can
+// connect. An error names the address or the limit that stands in the way.
+func (s *Server) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrServerClosed
+	}
+	if s.started {
+		return errors.New("server: started already")
+	}
+	s.group = shard.NewGroup(s.cfg.MaxConnections)
+	s.publisher = shard.NewPublisher(s.group)
+	var mu sync.Mutex
+	var failed error
+	made := map[int]*shard.Shard{}
+	engine, err := netpoll.Start(s.cfg.Engine, netpoll.Config{
+		Loops: s.cfg.Loops, Listen: s.cfg.Listen, ReusePort: s.cfg.ReusePort,
+		DeferAccept: max(s.cfg.DeferAccept, 0), MaxConns: s.cfg.MaxConnections + shard.SpareSlots,
+		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
+		KeepAlive: keepAlive, OnPanic: s.enginePanicked,
+	}, func(l netpoll.Loop) netpoll.Handler {
+		sh, err := shard.New(&s.shards, s.group, l, &hooks{server: s})
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			failed = err
+			return refuser{l}
+		}
+		made[l.Index()] = sh
+		s.members = make([]*shard.Shard, len(made))
+		complete := true
+		for i := range s.members {
+			s.members[i] = made[i]
+			complete = complete && made[i] != nil
+		}
+		if complete {
+			s.group.SetShards(s.members)
+		}
+		return sh
+	})
+	if err == nil && failed != nil {
+		err = errors.Join(failed, engine.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("server: start: %w", err)
+	}
+	s.running.Store(&engine)
+	s.started = true
+	s.cfg.Logger.Info("server started", "engine", string(engine.Kind()), "loops", len(s.members), "max_connections", s.cfg.MaxConnections)
+	go s.watch(engine)
+	return nil
+}
+
+// keepAlive of TCP is a backstop: it ends connections whose pings are off.
+const keepAlive = 2 * time.Minute
+
+// watch reports an engine that ends by itself.
+func (s *Server) watch(engine netpoll.Engine) {
+	<-engine.Done()
+	if err := engine.Err(); err != nil {
+		s.cfg.Logger.Error("the event loops have ended; every connection is lost", "err", err)
+	}
+}
+
+// Done is closed when the loops have ended; Err tells why. Call it after Start.
+func (s *Server) Done() <-chan struct{} { return s.engine().Done() }
+
+// Err is why the loops ended, nil after Shutdown or Close.
+func (s *Server) Err() error { return s.engine().Err() }
+
+// engine is nil before Start.
+func (s *Server) engine() netpoll.Engine {
+	if p := s.running.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Addrs are the listeners' addresses, in the order of Config.Listen, with the
+// port that the system chose where 0 was asked for. Call it after Start.
+func (s *Server) Addrs() []net.Addr {
+	if e := s.engine(); e != nil {
+		return e.Addrs()
+	}
+	return nil
+}
+
+// Config is what the server runs with, defaults filled in.
+func (s *Server) Config() Config { return s.cfg }
+
+// Publish sends a message to the subscribers of a channel, encoded once for all
+// of them. It returns when each loop has a note of it: delivery follows, in the
+// same order for every subscriber. It copies payload. ErrBusy: nobody gets it.
+func (s *Server) Publish(channel string, t MessageType, payload []byte) error {
+	if err := s.checkName("channel", channel); err != nil {
+		return err
+	}
+	return s.publish(t, payload, func(f *frame.Prepared) error { return s.publisher.Channel(channel, f) })
+}
+
+// PublishUser does the same for all connections of a user.
+func (s *Server) PublishUser(user string, t MessageType, payload []byte) error {
+	if err := s.checkName("user", user); err != nil {
+		return err
+	}
+	return s.publish(t, payload, func(f *frame.Prepared) error { return s.publisher.User(user, f) })
+}
+
+// Broadcast does the same for every open connection.
+func (s *Server) Broadcast(t MessageType, payload []byte) error {
+	return s.publish(t, payload, s.publisherBroadcast)
+}
+
+func (s *Server) publisherBroadcast(f *frame.Prepared) error { return s.publisher.Broadcast(f) }
+
+func (s *Server) publish(t MessageType, payload []byte, put func(*frame.Prepared) error) error {
+	if err := checkType(t); err != nil {
+		return err
+	}
+	if len(payload) > s.cfg.InboxMaxBytes {
+		return fmt.Errorf("%w: %d bytes, InboxMaxBytes is %d", ErrMessageTooBig, len(payload), s.cfg.InboxMaxBytes)
+	}
+	if s.publisher == nil {
+		return ErrServerClosed
+	}
+	return put(frame.Prepare(t, payload))
+}
+
+// DisconnectUser closes all connections of a user with a Close frame.
+func (s *Server) DisconnectUser(user string, code CloseCode, reason string) error {
+	if !code.Valid() {
+		return fmt.Errorf("server: close code %d must not be sent", code)
+	}
+	for _, sh := range s.members {
+		if err := sh.CloseUser(user, code, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Shutdown ends the server gracefully: it takes no new connections, closes each
+// with 1001 behind what was sent before, and waits for the clients' part until
+// ctx is done; what is left then is cut, and ctx's error returned. Not from
+// callbacks.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	running := s.started && !s.closed
+	s.mu.Unlock()
+	if !running {
+		return s.Close()
+	}
+	engine := s.engine()
+	engine.StopAccepting()
+	for _, sh := range s.members {
+		sh.Drain(frame.CloseGoingAway, "server is going away")
+	}
+	// Polling is good enough for the last seconds of a process.
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for engine.Stats().Conns > 0 {
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), s.Close())
+		case <-engine.Done():
+			return errors.Join(engine.Err(), s.Close())
+		case <-poll.C:
+		}
+	}
+	return s.Close()
+}
+
+// Close ends the server at once; connections are cut. Not from callbacks.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.cancel()
+	if !s.started {
+		return nil
+	}
+	err := s.engine().Close()
+	for _, sh := range s.members {
+		sh.Free()
+	}
+	return err
+}
+
+func (s *Server) shardOf(id netpoll.ID) (*shard.Shard, error) {
+	if i := id.Loop(); i < len(s.members) {
+		return s.members[i], nil
+	}
+	return nil, ErrServerClosed
+}
+
+// checkName refuses names that could not be told apart, logged or bounded.
+func (s *Server) checkName(what, name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: the %s is empty", ErrBadName, what)
+	case len(name) > s.cfg.ChannelNameMaxBytes:
+		return fmt.Errorf("%w: the %s has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, what, len(name), s.cfg.ChannelNameMaxBytes)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w: the %s is not valid UTF-8", ErrBadName, what)
+	}
+	return nil
+}
+
+func checkType(t MessageType) error {
+	if t != Text && t != Binary {
+		return fmt.Errorf("server: message type %v: want Text or Binary", t)
+	}
+	return nil
+}
+
+// panicked reports a panic on a goroutine of the application's.
+func (s *Server) panicked(in string, id netpoll.ID, value any) {
+	if sh, err := s.shardOf(id); err == nil {
+		sh.Counters().Panics.Add(1)
+	}
+	s.cfg.Logger.Error("a callback panicked", "in", in, "conn_id", id.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+}
+
+// enginePanicked reports a panic that got through to the engine: a bug of ours.
+func (s *Server) enginePanicked(loop int, id netpoll.ID, value any, stack []byte) {
+	s.cfg.Logger.Error("panic on an event loop", "loop", loop, "conn_id", id.String(), "panic", fmt.Sprint(value), "stack", string(stack))
+}
+
+// refuser takes the place of a shard that could not be made, until the engine
+// is closed again.
+type refuser struct{ loop netpoll.Loop }
+
+func (r refuser) OnOpen(id netpoll.ID, _ uint64) { r.loop.Abort(id) }
+func (r refuser) OnData(netpoll.ID, []byte)      {}
+func (r refuser) OnWritable(netpoll.ID)          {}
+func (r refuser) OnClose(netpoll.ID, error)      {}
+func (r refuser) OnWake() (again bool)           { return false }
+func (r refuser) OnTick()                        {}
