@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 // start runs a peer, and ends it with the test: by SIGTERM, which must suffice.
 func start(t *testing.T, peer, mode string) (addr string) {
 	t.Helper()
+	lookAtSources(t)
 	dir, err := buildPeers()
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +89,23 @@ func start(t *testing.T, peer, mode string) (addr string) {
 		t.Fatalf("%s says pid %d, is %d", peer, pid, command.Process.Pid)
 	}
 	return addr
+}
+
+// lookAtSources makes go test run this again after a change: its cache knows of the
+// files that a test looked at, not of those that a command compiled.
+func lookAtSources(t *testing.T) {
+	t.Helper()
+	for _, pattern := range []string{"*/*.go", "internal/*/*.go", "node-ws/*.js*", "go.*"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: no such files, %v", pattern, err)
+		}
+		for _, name := range names {
+			if _, err := os.Stat(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 // nodeCommand is the peer on Node, with what it needs installed from its lock file.
