@@ -3,6 +3,8 @@
 package netpoll
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -160,6 +162,9 @@ func (l *loop) watchListener(index int) error {
 
 // Attach is part of [Loop].
 func (l *loop) Attach(fd int, tag uint64) error {
+	if tag < AttachTag {
+		return fmt.Errorf("netpoll: attach with tag %d, must be at least %d", tag, uint64(AttachTag))
+	}
 	if l.ended || l.stopping.Load() {
 		return ErrEngineClosed
 	}

@@ -286,9 +286,7 @@ func (l *loop) endTurn() {
 	if now := l.engine.now(); now >= l.deadline() {
 		l.expireLingerers(now)
 		if now >= l.nextTick {
-			l.nextTick = now + int64(l.engine.cfg.TickInterval)
-			l.resumeListeners()
-			l.onTick()
+			l.tick(now)
 		}
 		l.deliverCloses()
 	}
@@ -296,6 +294,24 @@ func (l *loop) endTurn() {
 		l.end()
 	}
 	l.publish()
+}
+
+// settle is the part of endTurn that no event may be without, for a poller that
+// does not know the end of a turn.
+func (l *loop) settle() {
+	l.openAttached()
+	l.deliverCloses()
+	l.publish()
+}
+
+// tick calls OnTick. Late ticks are left out.
+func (l *loop) tick(now int64) {
+	l.nextTick += int64(l.engine.cfg.TickInterval)
+	if l.nextTick <= now {
+		l.nextTick = now + int64(l.engine.cfg.TickInterval)
+	}
+	l.resumeListeners()
+	l.onTick()
 }
 
 // deadline is when the loop has something to do without any event.
@@ -306,9 +322,14 @@ func (l *loop) deadline() int64 {
 	return l.nextTick
 }
 
-// busy tells that there is work which no event will announce.
+// hasLeftover tells that the turn has left work which no event will announce.
+func (l *loop) hasLeftover() bool {
+	return l.wakeAgain || len(l.attached) > 0 || len(l.closes) > 0
+}
+
+// busy is hasLeftover, or that somebody else wants something.
 func (l *loop) busy() bool {
-	return l.wakeAgain || len(l.attached) > 0 || len(l.closes) > 0 || l.woken.Load() || l.stopping.Load()
+	return l.hasLeftover() || l.woken.Load() || l.stopping.Load()
 }
 
 // end closes everything. The goroutine of the loop ends after it.

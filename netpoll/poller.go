@@ -29,8 +29,8 @@ const (
 // back with each event; it is an ID for connections, and for the loop's own
 // descriptors an ID of generation 0.
 type poller interface {
-	// run calls l.start, then l.ready for each event and l.endTurn after them,
-	// until l has ended. start, events and ends of turns happen on one
+	// run calls l.start, watches the doorbell, then calls l.ready for each event
+	// and l.endTurn after them, until l has ended. All of that happens on one
 	// goroutine.
 	run(l *loop) error
 	// add, modify and remove say what to watch for. remove must come before
@@ -38,8 +38,8 @@ type poller interface {
 	add(fd int, token ID, in interest) error
 	modify(fd int, token ID, was, in interest) error
 	remove(fd int)
-	// wakes tells how Wake reaches the loop: whether an event of the doorbell
-	// is needed even if the loop is awake.
+	// alwaysRing tells that Wake must ring the doorbell even if the loop is
+	// awake.
 	alwaysRing() bool
 	// close frees what run did not.
 	close()
