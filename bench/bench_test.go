@@ -1,0 +1,123 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// limitBinary is the server that the end-to-end tests measure.
+var limitBinary string
+
+// TestMain is also the generator that the tests' scenarios start.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "generator" {
+		if err := serveGenerator(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "bench-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	limitBinary = filepath.Join(dir, "limit")
+	out, err := exec.Command("go", "build", "-o", limitBinary, "./limit").CombinedOutput()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "build limit: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// startLimit runs the bare server and answers its URL and process.
+func startLimit(t *testing.T, args ...string) (url string, pid int) {
+	t.Helper()
+	cmd := exec.Command(limitBinary, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("limit: %v", err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hello struct{ Addr string }
+	if err := json.Unmarshal([]byte(line), &hello); err != nil {
+		t.Fatal(err)
+	}
+	return "ws://" + hello.Addr + "/", cmd.Process.Pid
+}
+
+func testOptions(t *testing.T, conns int, args ...string) Options {
+	url, pid := startLimit(t, args...)
+	return Options{
+		URL: url, PIDs: []int{pid}, Connections: conns, Settle: 100 * time.Millisecond,
+		GeneratorCommand: []string{os.Args[0], "generator"}, Label: "limit",
+		Timeout: time.Minute,
+	}
+}
+
+// wantHeld checks a result as a whole and that it has the named figures, all
+// above zero.
+func wantHeld(t *testing.T, r *Result, err error, metrics ...string) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	r.WriteTable(&table)
+	t.Logf("%s", table.String())
+	if !r.Held {
+		t.Errorf("not held: %v", r.Faults)
+	}
+	for _, name := range metrics {
+		if m, ok := r.Metric(name); !ok || m.Value <= 0 {
+			t.Errorf("figure %s = %v, %v, want more than 0", name, m.Value, ok)
+		}
+	}
+}
+
+func TestIdleAgainstLimit(t *testing.T) {
+	cfg := IdleConfig{Options: testOptions(t, 200, "-loops", "2"), Period: 200 * time.Millisecond}
+	cfg.Generators = 2
+	r, err := RunIdle(context.Background(), cfg)
+	wantHeld(t, r, err, "open_cpu", "kernel_bytes_per_pair", "open_rate", "open_p99")
+	if m, _ := r.Metric("user_bytes_per_conn"); m.Value > 5000 {
+		t.Errorf("the bare server needs %v B a connection", m.Value)
+	}
+}
+
+func TestEchoAgainstLimit(t *testing.T) {
+	cfg := EchoConfig{Options: testOptions(t, 100), Rate: 500, Period: time.Second}
+	r, err := RunEcho(context.Background(), cfg)
+	wantHeld(t, r, err, "paced_rate", "echo_p50", "echo_p999", "echo_rate", "echo_cpu")
+	if m, _ := r.Metric("paced_rate"); m.Value < 450 || m.Value > 550 {
+		t.Errorf("paced at %v messages a second, want 500", m.Value)
+	}
+}

@@ -1,0 +1,149 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// Options are what all scenarios share.
+type Options struct {
+	// URL is the server's, ws://host:port/path. {{.N}} in the path's query
+	// stands for the connection's number.
+	URL string
+	// PIDs are the server's processes. Without any, nothing is measured of the
+	// server's CPU and memory.
+	PIDs []int
+	// Connections is how many to open. If zero, the scenario's default.
+	Connections int
+	// Generators is the least number of generator processes. If zero, as many
+	// as the descriptor limit demands.
+	Generators int
+	// Headers are further request headers, "Name: value", with {{.N}}.
+	Headers []string
+	// Subscribe is sent by each connection once it is open, with {{.N}}.
+	Subscribe string
+	// Binary sends Subscribe as a binary message. Payloads are always text.
+	Binary bool
+	// PayloadBytes is the size of messages. If zero, 128.
+	PayloadBytes int
+	// InFlight bounds the connections that are being opened at a time. If
+	// zero, 256, well within any listen queue.
+	InFlight int
+	// Settle is how long the server gets to come to rest after the connections
+	// have been opened, at least. If zero, 1 s.
+	Settle time.Duration
+	// Timeout bounds the whole scenario. If zero, the scenario's default.
+	Timeout time.Duration
+	// Label names the server in tables and plots. If empty, the URL.
+	Label string
+	// Progress gets lines for people to read; nil is silent.
+	Progress io.Writer
+	// GeneratorCommand starts a generator: a program that calls Main with the
+	// argument "generator". If empty, this executable with the arguments
+	// "bench generator".
+	GeneratorCommand []string
+}
+
+func (o *Options) setDefaults(connections int, timeout time.Duration) error {
+	setDefault(&o.Connections, connections)
+	setDefault(&o.PayloadBytes, 128)
+	setDefault(&o.InFlight, 256)
+	setDefault(&o.Settle, time.Second)
+	setDefault(&o.Timeout, timeout)
+	setDefault(&o.Label, o.URL)
+	if len(o.GeneratorCommand) == 0 {
+		exe, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this executable: %w", err)
+		}
+		o.GeneratorCommand = []string{exe, "bench", "generator"}
+	}
+	if o.URL == "" {
+		return errors.New("no URL")
+	}
+	if o.Connections < 1 {
+		return fmt.Errorf("%d connections", o.Connections)
+	}
+	if _, _, _, err := splitURL(o.URL); err != nil {
+		return err
+	}
+	return checkPayloadBytes(o.PayloadBytes)
+}
+
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// IdleConfig is the scenario of connections that do nothing.
+type IdleConfig struct {
+	Options
+	// Period is how long they are watched. If zero, 10 s.
+	Period time.Duration
+}
+
+// EchoConfig is the scenario of a server that sends each message back.
+type EchoConfig struct {
+	Options
+	// Rate is the messages a second, over all connections, of the part that
+	// measures latency. If zero, 2,000.
+	Rate float64
+	// Period is the length of each of the two parts. If zero, 10 s.
+	Period time.Duration
+}
+
+// BroadcastConfig is the scenario of one publisher and many receivers.
+type BroadcastConfig struct {
+	Options
+	// Singles is the number of messages published one at a time. If zero, 20.
+	Singles int
+	// Rate is the messages a second of the paced part. If zero, half of what
+	// the singles show to be possible, not more than 20.
+	Rate float64
+	// Period is the length of the paced part and of the one without pause. If
+	// zero, 5 s.
+	Period time.Duration
+	// Window is how many messages may be under way in the part without pause.
+	// If zero, 128.
+	Window int
+	// PublishURL, where the server has a publish API, gets each message by POST
+	// instead of one of the connections sending it.
+	PublishURL string
+	// PublishBody is the request's body, with {{.Payload}}. If empty, the
+	// payload alone.
+	PublishBody string
+	// PublishHeaders are further headers, "Name: value".
+	PublishHeaders []string
+}
+
+// StormConfig is the scenario of everybody coming at once, twice.
+type StormConfig struct {
+	Options
+}
+
+// MixedConfig is the scenario of an echo server with 90 % idle, 9 % trickling
+// and 1 % busy connections.
+type MixedConfig struct {
+	Options
+	// TrickleInterval is the time between two messages of a trickling
+	// connection. If zero, 5 s.
+	TrickleInterval time.Duration
+	// BusyInterval is the time between two messages of a busy connection. If
+	// zero, 20 ms.
+	BusyInterval time.Duration
+	// Period is the length. If zero, 10 s.
+	Period time.Duration
+}
+
+// SlowConfig is the scenario of a broadcast to receivers of whom 5 % do not
+// read.
+type SlowConfig struct {
+	BroadcastConfig
+	// StalledPercent is the share of those who do not read. If zero, 5.
+	StalledPercent int
+}

@@ -1,0 +1,218 @@
+package bench
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// openSlice is how many connects one turn of the loop starts before the
+// sockets have theirs.
+const openSlice = 64
+
+// opening is a request to connect that is under way.
+type opening struct {
+	request  int
+	open     openRequest
+	to       netip.AddrPort
+	host     string
+	path     perConn
+	headers  []perConn
+	message  perConn // sent after the upgrade
+	next     int     // the next to connect
+	inFlight int
+	reply    openReply
+	noticed  int // what the last notice said
+}
+
+func (g *generator) startOpening(id int, r *openRequest) {
+	o, err := newOpening(id, r)
+	if err != nil {
+		g.reply(reply{ID: id, Error: err.Error()})
+		return
+	}
+	if len(g.conns) != r.Count || g.first != r.First {
+		g.conns, g.first = make([]conn, r.Count), r.First
+	}
+	g.view = newGeneratorView()
+	g.stream = streamState{}
+	g.opening = o
+}
+
+func newOpening(id int, r *openRequest) (*opening, error) {
+	to, host, path, err := splitURL(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	o := &opening{request: id, open: *r, to: to, host: host}
+	o.reply = openReply{Failed: make(map[string]int), Latency: newHistogram()}
+	if o.path, err = newPerConn(path); err != nil {
+		return nil, err
+	}
+	if o.message, err = newPerConn(r.Subscribe); err != nil {
+		return nil, err
+	}
+	for _, h := range r.Headers {
+		pc, err := newPerConn(h)
+		if err != nil {
+			return nil, err
+		}
+		o.headers = append(o.headers, pc)
+	}
+	return o, nil
+}
+
+// openMore connects as many as may be in flight, a slice at a time.
+func (g *generator) openMore() (again bool) {
+	o := g.opening
+	if o == nil {
+		return false
+	}
+	for n := 0; o.next < len(g.conns) && o.inFlight < o.open.InFlight; n++ {
+		if n == openSlice {
+			return true
+		}
+		i := o.next
+		o.next++
+		if g.conns[i].state == connOpen {
+			o.reply.Opened++
+			continue
+		}
+		g.connect(o, i)
+	}
+	g.openingDone()
+	return false
+}
+
+func (g *generator) connect(o *opening, i int) {
+	c := &g.conns[i]
+	*c = conn{state: connConnecting, started: nowNs()}
+	var source netip.Addr
+	if o.open.LocalSources {
+		source = localSource(g.first + i)
+	}
+	o.inFlight++
+	fd, err := dial(o.to, source)
+	if err == nil {
+		if err = g.loop.Attach(fd, netpoll.AttachTag+uint64(i)); err != nil {
+			closeFD(fd)
+		}
+	}
+	if err != nil {
+		g.openFailed(c, err)
+	}
+}
+
+// OnOpen sends the upgrade request.
+func (g *generator) OnOpen(id netpoll.ID, tag uint64) {
+	i := int32(tag - netpoll.AttachTag)
+	for int(id.Slot()) >= len(g.slots) {
+		g.slots = append(g.slots, -1)
+	}
+	g.slots[id.Slot()] = i
+	c := &g.conns[i]
+	c.id = id
+	o := g.opening
+	if o == nil || c.state != connConnecting {
+		g.loop.Abort(id)
+		return
+	}
+	n := g.first + int(i)
+	path, _ := o.path.expand(n)
+	headers := make([]string, len(o.headers))
+	for k, h := range o.headers {
+		headers[k], _ = h.expand(n)
+	}
+	g.frame = appendUpgradeRequest(g.frame[:0], path, o.host, n, headers)
+	g.write(i, g.frame)
+}
+
+// upgraded is called when connection i's response was right.
+func (g *generator) upgraded(i int32) {
+	c, o := &g.conns[i], g.opening
+	c.state = connOpen
+	if o == nil {
+		return
+	}
+	o.inFlight--
+	o.reply.Opened++
+	o.reply.Latency.record(nowNs() - c.started)
+	if text, _ := o.message.expand(g.first + int(i)); text != "" {
+		opcode := frame.OpText
+		if o.open.Binary {
+			opcode = frame.OpBinary
+		}
+		g.send(i, opcode, []byte(text))
+	}
+	g.openMoreSoon(o)
+}
+
+// openFailed counts a connection that was never open.
+func (g *generator) openFailed(c *conn, err error) {
+	c.state = connNone
+	if o := g.opening; o != nil {
+		o.inFlight--
+		o.reply.Failed[err.Error()]++
+		g.openMoreSoon(o)
+	}
+}
+
+// openMoreSoon lets the next connects start in a turn of their own: this one
+// may be deep inside a callback.
+func (g *generator) openMoreSoon(o *opening) { g.loop.Wake() }
+
+func (g *generator) openingDone() {
+	o := g.opening
+	if o.inFlight == 0 && o.next == len(g.conns) {
+		g.opening = nil
+		g.reply(reply{ID: o.request, Open: &o.reply})
+	}
+}
+
+var errUpgradeTimeout = errors.New("no upgrade in time")
+
+func (g *generator) openingTick() {
+	o := g.opening
+	if o == nil {
+		return
+	}
+	if o.reply.Opened != o.noticed {
+		o.noticed = o.reply.Opened
+		g.reply(reply{Notice: &notice{Opened: o.reply.Opened}})
+	}
+	oldest := nowNs() - o.open.TimeoutNs
+	for i := range g.conns[:o.next] {
+		c := &g.conns[i]
+		if c.state == connConnecting && c.started < oldest && c.id != 0 {
+			g.openFailed(c, errUpgradeTimeout)
+			resetOnClose(g.loop.FD(c.id))
+			g.loop.Abort(c.id)
+		}
+	}
+	g.openMoreSoon(o)
+}
+
+// OnClose notes who left, and why.
+func (g *generator) OnClose(id netpoll.ID, err error) {
+	i := g.slots[id.Slot()]
+	delete(g.held, i)
+	delete(g.pending, i)
+	if int(i) >= len(g.conns) || g.conns[i].id != id {
+		return // of an earlier opening
+	}
+	c := &g.conns[i]
+	switch c.state {
+	case connConnecting:
+		if err == io.EOF {
+			err = errors.New("closed before the upgrade")
+		}
+		g.openFailed(c, err)
+	case connOpen:
+		g.view.Closed++
+		g.view.ClosedBy[err.Error()]++
+	}
+	*c = conn{}
+}

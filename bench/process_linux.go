@@ -1,0 +1,101 @@
+package bench
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// endWithParent lets a generator die with the process that started it.
+func endWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// cpuTime is the processor time that the processes have used so far, threads
+// that have ended included. It reads the kernel's CPU clock of the process,
+// which counts nanoseconds; utime and stime of /proc/PID/stat count ticks of
+// 10 ms.
+func cpuTime(pids []int) (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range pids {
+		// clock_getcpuclockid(3): the clock's id is the inverted pid and a
+		// clock type, 2 for CPUCLOCK_SCHED.
+		var ts unix.Timespec
+		if err := unix.ClockGettime(int32(^pid)<<3|2, &ts); err != nil {
+			return 0, fmt.Errorf("CPU clock of process %d: %w", pid, err)
+		}
+		sum += time.Duration(ts.Nano())
+	}
+	return sum, nil
+}
+
+// memory is what processes and the kernel hold, in bytes.
+type memory struct {
+	// anonymous is RssAnon: heap, stacks, tables; no program text, no files.
+	anonymous, pss int64
+	// slab is the kernel's, for the whole machine: both ends of a loopback
+	// connection and everything else that goes on.
+	slab int64
+	// descriptors are the processes' open ones.
+	descriptors int
+}
+
+func readMemory(pids []int) (memory, error) {
+	var m memory
+	for _, pid := range pids {
+		status, err := procFields(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return m, err
+		}
+		anonymous := status["RssAnon"]
+		// Of another user's process the roll-up is hidden; where it is not, it is
+		// exact, while the counters in status may lag.
+		if rollup, err := procFields(fmt.Sprintf("/proc/%d/smaps_rollup", pid)); err == nil {
+			anonymous = rollup["Anonymous"]
+			m.pss += rollup["Pss"]
+		}
+		m.anonymous += anonymous
+		if dir, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)); err == nil {
+			m.descriptors += len(dir)
+		}
+	}
+	info, err := procFields("/proc/meminfo")
+	if err != nil {
+		return m, err
+	}
+	m.slab = info["Slab"]
+	return m, nil
+}
+
+// procFields reads a file of "Name: 123 kB" lines, in bytes.
+func procFields(path string) (map[string]int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fields := make(map[string]int64)
+	for s := bufio.NewScanner(f); s.Scan(); {
+		name, value, ok := strings.Cut(s.Text(), ":")
+		if !ok {
+			continue
+		}
+		value, kilo := strings.CutSuffix(strings.TrimSpace(value), " kB")
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			continue
+		}
+		if kilo {
+			n <<= 10
+		}
+		fields[name] = n
+	}
+	return fields, nil
+}

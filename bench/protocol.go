@@ -1,0 +1,145 @@
+package bench
+
+// The parent process measures and decides; generators, its children, hold the
+// connections. They speak JSON lines over the child's standard input and
+// output: each request is answered by one reply with its ID, and notices come
+// in between, on their own.
+
+// op names a request.
+type op string
+
+const (
+	opOpen    op = "open"    // connect and upgrade; answered when all have succeeded or failed
+	opProbe   op = "probe"   // who gets this stream? ungrouped receivers join it
+	opMembers op = "members" // answered with the number of connections in a stream
+	opArm     op = "arm"     // expect a stream's messages from a sequence number on
+	opPublish op = "publish" // send messages of a stream from one connection
+	opTraffic op = "traffic" // echo traffic; answered when it has ended and drained
+	opStall   op = "stall"   // stop reading on some connections
+	opResume  op = "resume"  // read again on all
+	opReset   op = "reset"   // close all connections by RST
+	opCount   op = "count"   // answered with the counters
+)
+
+type request struct {
+	ID      int             `json:"id"`
+	Op      op              `json:"op"`
+	Open    *openRequest    `json:"open,omitempty"`
+	Stream  uint32          `json:"stream,omitempty"`
+	Seq     uint64          `json:"seq,omitempty"`
+	Publish *publishRequest `json:"publish,omitempty"`
+	Traffic *trafficRequest `json:"traffic,omitempty"`
+	// Every makes Stall take each Every-th connection.
+	Every int `json:"every,omitempty"`
+}
+
+// openRequest asks for connections First ... First+Count-1.
+type openRequest struct {
+	URL       string   `json:"url"`
+	Headers   []string `json:"headers,omitempty"`
+	Subscribe string   `json:"subscribe,omitempty"`
+	First     int      `json:"first"`
+	Count     int      `json:"count"`
+	// InFlight bounds connections that are not upgraded yet.
+	InFlight  int   `json:"in_flight"`
+	TimeoutNs int64 `json:"timeout_ns"`
+	// LocalSources spreads connections over 127.0.0.x.
+	LocalSources bool `json:"local_sources"`
+	Binary       bool `json:"binary"`
+}
+
+// publishRequest sends Count messages from connection Conn, the k-th with
+// sequence number Seq+k, due at StartNs + k x IntervalNs (at once, where StartNs
+// is 0).
+type publishRequest struct {
+	Conn       int    `json:"conn"`
+	Stream     uint32 `json:"stream"`
+	Seq        uint64 `json:"seq"`
+	Count      int    `json:"count"`
+	StartNs    int64  `json:"start_ns,omitempty"`
+	IntervalNs int64  `json:"interval_ns,omitempty"`
+	Bytes      int    `json:"bytes"`
+}
+
+// trafficRequest starts all classes at StartNs and ends them at EndNs; samples
+// due before RecordNs are not recorded.
+type trafficRequest struct {
+	StartNs, RecordNs, EndNs int64
+	// DrainNs is how long after EndNs to wait for what is missing.
+	DrainNs int64
+	Bytes   int
+	Classes []trafficClass
+}
+
+// trafficClass is echo traffic on each Every-th connection from Offset on, of
+// this generator's.
+type trafficClass struct {
+	Name string
+	// Conns are the connections, by their number.
+	Conns []int
+	// IntervalNs is the distance between two messages of the class, which its
+	// connections send in turn. If zero, each connection sends its next message
+	// when the last has come back.
+	IntervalNs int64
+}
+
+type reply struct {
+	ID    int    `json:"id,omitempty"`
+	Error string `json:"error,omitempty"`
+	// Notice is set where this is no reply.
+	Notice  *notice        `json:"notice,omitempty"`
+	Count   int            `json:"count,omitempty"`
+	Open    *openReply     `json:"open,omitempty"`
+	Traffic []classReply   `json:"traffic,omitempty"`
+	Counts  *generatorView `json:"counts,omitempty"`
+}
+
+// notice tells of progress in opening, or of one message that all members have.
+type notice struct {
+	Opened int `json:"opened,omitempty"`
+	// Stream and Seq name a message that arrived at all of this generator's
+	// members; the first of them got it at FirstNs, the last at LastNs.
+	Stream  uint32 `json:"stream,omitempty"`
+	Seq     uint64 `json:"seq,omitempty"`
+	FirstNs int64  `json:"first_ns,omitempty"`
+	LastNs  int64  `json:"last_ns,omitempty"`
+	SentNs  int64  `json:"sent_ns,omitempty"`
+}
+
+type openReply struct {
+	Opened int            `json:"opened"`
+	Failed map[string]int `json:"failed,omitempty"`
+	// Latency runs from connect(2) to the verified upgrade.
+	Latency *histogram `json:"latency"`
+}
+
+type classReply struct {
+	Name           string
+	Sent, Received uint64
+	Arrivals       Arrivals
+	Latency        *histogram
+	// Lateness is how far behind its schedule the generator sent.
+	Lateness *histogram
+	// Backlogged counts messages that were not sent because the server did not
+	// read what came before.
+	Backlogged uint64
+}
+
+// generatorView is what a generator knows at one moment.
+type generatorView struct {
+	Open, Closed int
+	// ClosedBy counts closes that we did not ask for, by reason.
+	ClosedBy map[string]int `json:",omitempty"`
+	// Arrivals are those of the armed stream's members that were not stalled.
+	Arrivals Arrivals
+	// Others counts messages that are not ours: greetings, acknowledgements.
+	Others uint64
+	// ProtocolErrors counts frames that RFC 6455 forbids a server to send.
+	ProtocolErrors uint64
+	FirstFault     string `json:",omitempty"`
+	Latency        *histogram
+	Lateness       *histogram
+	Stalled        int
+	Backlogged     uint64
+	Pings          uint64
+}

@@ -1,0 +1,104 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+)
+
+// SchemaVersion is that of Result's JSON form. It changes when a reader of
+// older results would be misled.
+const SchemaVersion = 1
+
+// A Result is what one scenario found out about one server.
+type Result struct {
+	Schema   int       `json:"schema"`
+	Scenario string    `json:"scenario"`
+	Label    string    `json:"label"`
+	Started  time.Time `json:"started"`
+	Seconds  float64   `json:"seconds"`
+	// Held tells that everything that was verified was right.
+	Held bool `json:"held"`
+	// Faults say what was not, Warnings what makes a figure doubtful, Notes
+	// what a reader should know.
+	Faults   []string `json:"faults,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+
+	Connections  int      `json:"connections"`
+	PayloadBytes int      `json:"payload_bytes"`
+	Generators   int      `json:"generators"`
+	Metrics      []Metric `json:"metrics"`
+	// Latencies are distributions by name.
+	Latencies   map[string]Latency `json:"latencies,omitempty"`
+	Environment Environment        `json:"environment"`
+}
+
+// A Metric is one figure.
+type Metric struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	// Unit is B, us, ms, s, 1/s, % or empty for a count.
+	Unit string `json:"unit,omitempty"`
+	// Text says what it is, for the table.
+	Text string `json:"text"`
+}
+
+// Metric finds a figure by name.
+func (r *Result) Metric(name string) (Metric, bool) {
+	for _, m := range r.Metrics {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return Metric{}, false
+}
+
+func (r *Result) add(name string, value float64, unit, text string) {
+	r.Metrics = append(r.Metrics, Metric{name, value, unit, text})
+}
+
+func (r *Result) addLatency(name, text string, h *histogram) {
+	if h.h.TotalCount() == 0 {
+		return
+	}
+	if r.Latencies == nil {
+		r.Latencies = make(map[string]Latency)
+	}
+	l := h.latency()
+	r.Latencies[name] = l
+	const us = 1e3
+	r.add(name+"_p50", float64(l.P50Ns)/us, "us", text+", p50")
+	r.add(name+"_p90", float64(l.P90Ns)/us, "us", text+", p90")
+	r.add(name+"_p99", float64(l.P99Ns)/us, "us", text+", p99")
+	r.add(name+"_p999", float64(l.P999Ns)/us, "us", text+", p99.9")
+	r.add(name+"_max", float64(l.MaxNs)/us, "us", text+", highest")
+}
+
+func (r *Result) fault(format string, args ...any) {
+	r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
+}
+
+func (r *Result) warn(format string, args ...any) {
+	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
+}
+
+// Write writes the result as indented JSON.
+func (r *Result) Write(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+// ReadResult reads what Write wrote. It refuses other schemas.
+func ReadResult(rd io.Reader) (*Result, error) {
+	r := &Result{}
+	if err := json.NewDecoder(rd).Decode(r); err != nil {
+		return nil, fmt.Errorf("read result: %w", err)
+	}
+	if r.Schema != SchemaVersion {
+		return nil, fmt.Errorf("result has schema %d, want %d", r.Schema, SchemaVersion)
+	}
+	return r, nil
+}
