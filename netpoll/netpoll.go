@@ -41,8 +41,11 @@
 //     ends the sending direction, reads and drops what the peer still
 //     sends (a plain close(2) with unread input would reset the connection and
 //     take the last message with it), and lets go when the peer has closed or
-//     Config.LingerTimeout has passed. Abort lets go at once. No callback other
-//     than OnClose follows either of them.
+//     Config.LingerTimeout has passed. OnClose does not wait for that: the
+//     handler's state can go, while the engine keeps descriptor and slot, and
+//     counts them in Stats.Lingering and against Config.MaxConns. Abort lets go
+//     at once, with a plain close(2). No callback other than OnClose follows
+//     either of them.
 //   - Waking. Wake makes OnWake run soon: any number of calls before it runs
 //     are one. The flag is cleared before OnWake starts, so a Wake during
 //     OnWake leads to another one. OnWake answering true asks to be called
@@ -55,7 +58,8 @@
 //     newcomer (it is accepted and closed, so that it does not wait for ever),
 //     counts it, and disturbs nobody who is connected.
 //   - Panics. A panic in OnOpen, OnData or OnWritable is recovered, counted,
-//     given to Config.OnPanic, and aborts that one connection. One in OnWake,
+//     given to Config.OnPanic, and aborts that one connection: its OnClose says
+//     [ErrClosed], as after any Abort. One in OnWake,
 //     OnTick or OnClose is recovered, counted and reported.
 package netpoll
 
@@ -175,11 +179,13 @@ type Loop interface {
 	// where there is none (unix sockets, stale IDs).
 	RemoteAddr(id ID) netip.AddrPort
 	// FD is the connection's descriptor, -1 for a stale ID. It stays the
-	// engine's property.
+	// engine's property. FD and RemoteAddr still answer inside OnClose.
 	FD(id ID) int
 	// Attach makes fd, a non-blocking stream socket that is connected or
 	// connecting, a connection of this loop. OnOpen(id, tag) follows, never
-	// inside Attach. tag must be at least AttachTag. The loop owns fd
+	// inside Attach, and does not wait for a connect under way: until it is
+	// over Write takes 0 bytes, and OnWritable tells the end of it; if it fails,
+	// OnClose follows. tag must be at least AttachTag. The loop owns fd
 	// from then on; after an error it is still the caller's.
 	Attach(fd int, tag uint64) error
 }
@@ -196,7 +202,9 @@ type Engine interface {
 	// StopAccepting closes the listeners. Connections stay.
 	StopAccepting()
 	// Close stops everything: each open connection gets OnClose with
-	// ErrEngineClosed. It returns when all loops have ended.
+	// ErrEngineClosed, and lingering ones are let go (who wants last messages
+	// to arrive waits until Stats.Lingering is 0). It returns when all loops
+	// have ended, so a callback must not call it.
 	Close() error
 	// Done is closed when all loops have ended; Err then tells why: nil after
 	// Close, the error otherwise.
@@ -207,10 +215,10 @@ type Engine interface {
 	Stats() Stats
 }
 
-// Stats are an engine's counters, summed over its loops. All but Conns only
-// grow.
+// Stats are an engine's counters, summed over its loops, each as it was at the
+// end of its loop's last turn. All but Conns and Lingering only grow.
 type Stats struct {
-	// Conns is the number of open connections.
+	// Conns is the number of connections that had OnOpen and not yet OnClose.
 	Conns int64
 	// Accepted counts connections taken from listeners, Attached those given
 	// to Attach.
@@ -258,8 +266,8 @@ type Config struct {
 	// less CPU per connection, and silent connects never reach us.
 	// If zero, off.
 	DeferAccept time.Duration
-	// MaxConns is the highest number of connections over all loops. If zero,
-	// 1,000,000.
+	// MaxConns is the highest number of connections over all loops, lingering
+	// ones included. If zero, 1,000,000.
 	MaxConns int
 	// ReadBufferBytes is the size of each loop's one read buffer. If zero,
 	// 64 KiB.
