@@ -86,9 +86,13 @@ func runChecks(f *Facts, target, bytesPerConnection int64) []Check {
 
 func checkNofile(f *Facts, target int64) Check {
 	want := NofileFor(target)
+	found := limitText(f.NofileHard)
+	if f.NofileSoft < f.NofileHard {
+		found += fmt.Sprintf(" (soft limit %s: roost raises it itself)", limitText(f.NofileSoft))
+	}
 	c := Check{
 		Name:  "nofile, hard limit",
-		Found: fmt.Sprintf("%s (soft limit %s: roost raises it itself)", limitText(f.NofileHard), limitText(f.NofileSoft)),
+		Found: found,
 		Fits:  ConnectionsFor(f.NofileHard),
 		Why:   "descriptors that one process may have open: one for each connection, and a reserve of 64 and 1 %",
 		Want:  grouped(int64(want)),

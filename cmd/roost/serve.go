@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/roostws/roost/server"
+)
+
+// Run serves until a signal or the server's own end.
+func (s *ServeCmd) Run(out streams) error {
+	logger := newLogger(out.err, s.LogLevel, s.LogFormat)
+	if s.GCPercent > 0 {
+		debug.SetGCPercent(s.GCPercent)
+	}
+	nofile, err := raiseNofile()
+	if err != nil {
+		return err
+	}
+	config := s.config(logger)
+	if config.MaxConnections, err = fitConnections(s.MaxConnections, nofile); err != nil {
+		return err
+	}
+	if config.Loops == 0 {
+		config.Loops = runtime.GOMAXPROCS(0)
+	}
+	chosen := s.behaviour()
+	chosen.configure(&config)
+
+	// Signals are caught before the first client can come: one that follows
+	// the start-up line always finds the graceful way.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+
+	srv, err := server.New(config)
+	if err != nil {
+		return flagError(err)
+	}
+	chosen.begin(srv)
+	if err := srv.Start(); err != nil {
+		return explainStart(err)
+	}
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	go chosen.run(running)
+	logger.Info("roost serves",
+		"addr", addrs(srv),
+		"behaviour", chosen.name(),
+		"engine", string(config.Engine),
+		"loops", config.Loops,
+		"nofile", nofile,
+		"max_connections", config.MaxConnections,
+		"version", version())
+
+	select {
+	case sig := <-signals:
+		return s.shutdown(srv, logger, sig, signals)
+	case <-srv.Done():
+		return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())
+	}
+}
+
+// shutdown says goodbye to the clients, at most for ShutdownTimeout; a second
+// signal ends it at once.
+func (s *ServeCmd) shutdown(srv *server.Server, logger *slog.Logger, sig os.Signal, again <-chan os.Signal) error {
+	before := srv.Stats()
+	logger.Info("shutting down", "signal", sig.String(), "connections", before.Connections, "timeout", s.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.ShutdownTimeout)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Shutdown(ctx) }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			// The deadline was asked for, and it was kept.
+			logger.Warn("some clients did not say goodbye in time", "err", err)
+		}
+		logger.Info("shut down")
+		return nil
+	case second := <-again:
+		logger.Warn("ended at once by a second signal", "signal", second.String())
+		if number, ok := second.(syscall.Signal); ok {
+			return exitCode(128 + int(number))
+		}
+		return exitCode(exitFailed)
+	}
+}
+
+func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func addrs(srv *server.Server) string {
+	var list []string
+	for _, a := range srv.Addrs() {
+		if a.Network() == "unix" {
+			list = append(list, "unix:"+a.String())
+		} else {
+			list = append(list, a.String())
+		}
+	}
+	return strings.Join(list, ",")
+}
+
+// explainStart adds what to do to the errors that everybody meets.
+func explainStart(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w\nAnother program listens there. Choose another --addr, or end that program (ss -ltnp tells which it is)", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w\nPorts below 1024 need root, or: setcap cap_net_bind_service=+ep $(command -v roost)", err)
+	}
+	return flagError(err)
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// ServeCmd is roost serve. Its flags have the names of server.Config's fields;
+// --addr alone is Config.Listen.
+type ServeCmd struct {
+	Addr         []string      `group:"listen" help:"Address to listen on: host:port (no host means all), or unix:PATH (${default}). May be given several times." placeholder:"ADDR" default:":8080"`
+	ReusePort    bool          `group:"listen" help:"Let several server processes listen on the same address."`
+	DeferAccept  time.Duration `group:"listen" help:"Linux: take a connection when its first bytes are there, at most this long after (${default}). Negative: at once." default:"${defer_accept}"`
+	Origins      []string      `group:"listen" help:"Web pages that may connect: https://example.com, https://*.example.com, or * for all. Without it pages of the same host; with --demo all pages." placeholder:"ORIGIN"`
+	Subprotocols []string      `group:"listen" help:"Subprotocols that the server accepts, in any order." placeholder:"NAME"`
+
+	Echo  bool `group:"behaviour" help:"Send every message back to its sender."`
+	Relay bool `group:"behaviour" help:"Send every message, as it came, to all, its sender included."`
+	Demo  bool `group:"behaviour" help:"Answer GET / with a chat page, and speak the textbook chat with it and any other page, on / and /ws."`
+
+	Engine          netpoll.Kind  `group:"engine" help:"Event loops: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
+	Loops           int           `group:"engine" help:"Number of event loops. 0: one for each processor that Go may use." placeholder:"N" default:"0"`
+	SendBufferBytes int           `group:"engine" help:"Send buffer in the kernel, per connection, bytes. 0: the kernel tunes it." placeholder:"N" default:"0"`
+	GCPercent       int           `group:"engine" name:"gc-percent" help:"Garbage collector: let the heap grow by this many percent between collections. Lower takes less memory and more CPU. 0: GOGC, or 100." placeholder:"N" default:"0"`
+	ShutdownTimeout time.Duration `group:"engine" help:"How long a first SIGTERM or SIGINT waits for clients to say goodbye (${default}). A second one ends at once." default:"10s"`
+
+	MaxConnections      int               `group:"limits" help:"Open connections; more are answered 503. 0: as many as the descriptor limit allows." placeholder:"N" default:"0"`
+	HandshakeMaxBytes   int               `group:"limits" help:"Bytes of a request's head (${default})." placeholder:"N" default:"${handshake_max_bytes}"`
+	HandshakeTimeout    time.Duration     `group:"limits" help:"From accept to the answer of the upgrade (${default})." default:"${handshake_timeout}"`
+	AuthorizeMaxPending int               `group:"limits" help:"Plain HTTP requests and authorizations under way (${default})." placeholder:"N" default:"${authorize_max_pending}"`
+	MessageMaxBytes     int               `group:"limits" help:"Bytes of a message from a client (${default}). Larger ones are refused with 1009." placeholder:"N" default:"${message_max_bytes}"`
+	MessageMaxFragments int               `group:"limits" help:"Frames of a message from a client (${default})." placeholder:"N" default:"${message_max_fragments}"`
+	MessageRate         int               `group:"limits" help:"Messages a second from a client; a faster one is not read meanwhile. 0: as many as come." placeholder:"N" default:"0"`
+	PendingMaxBytes     int               `group:"limits" help:"Bytes that may wait for a client who does not read (${default})." placeholder:"N" default:"${pending_max_bytes}"`
+	SlowConsumer        server.SlowPolicy `group:"limits" help:"What happens to a client with more than that waiting: ${enum} (${default})." enum:"${slows}" default:"${slow}"`
+	SubscriptionsMax    int               `group:"limits" help:"Channels of a connection (${default})." placeholder:"N" default:"${subscriptions_max}"`
+	ChannelNameMaxBytes int               `group:"limits" help:"Bytes of a channel's name (${default})." placeholder:"N" default:"${channel_name_max}"`
+	InboxMaxEntries     int               `group:"limits" help:"Messages that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_entries}"`
+	InboxMaxBytes       int               `group:"limits" help:"Bytes that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_bytes}"`
+
+	PingInterval      time.Duration `group:"deadlines" help:"Ping a connection that was silent for so long (${default}). Negative: never." default:"${ping_interval}"`
+	PongTimeout       time.Duration `group:"deadlines" help:"Close it when nothing came for so long after a ping (${default})." default:"${pong_timeout}"`
+	IdleTimeout       time.Duration `group:"deadlines" help:"Close a connection that sent no message for so long. 0: never." default:"0s"`
+	WriteStallTimeout time.Duration `group:"deadlines" help:"End a connection that took no byte of waiting output for so long (${default})." default:"${write_stall_timeout}"`
+	CloseTimeout      time.Duration `group:"deadlines" help:"Wait so long for the client's part of the closing handshake (${default})." default:"${close_timeout}"`
+
+	LogLevel  slog.Level `group:"logs" help:"debug (a line for each connection that ends), info, warn or error (${default})." placeholder:"LEVEL" default:"info"`
+	LogFormat string     `group:"logs" help:"${enum} (${default}), on standard error." enum:"text,json" default:"text"`
+}
+
+var serveGroups = kong.ExplicitGroups([]kong.Group{
+	{Key: "listen", Title: "Where clients come in:"},
+	{Key: "behaviour", Title: "What messages do (at most one; without any, messages are ignored):"},
+	{Key: "engine", Title: "How it runs:"},
+	{Key: "limits", Title: "Limits (each is counted when it is reached):"},
+	{Key: "deadlines", Title: "Deadlines (30s, 2m, 1h30m):"},
+	{Key: "logs", Title: "Logs:"},
+})
+
+// Help is the text between the usage and the flags.
+func (ServeCmd) Help() string {
+	return `Each flag is also a variable (--max-connections is ROOST_MAX_CONNECTIONS) and a line under "serve:" in the file of --config.
+
+Examples:
+  roost serve --demo
+      open http://localhost:8080 in two windows
+  roost serve --echo --addr 127.0.0.1:9000 --addr unix:/run/roost.sock
+  roost serve --relay --max-connections 100000 --ping-interval 30s
+  ROOST_ENGINE=gnet roost serve --config roost.yaml`
+}
+
+// Validate is called by the command line's parser.
+func (s *ServeCmd) Validate() error {
+	var chosen []string
+	for flag, on := range map[string]bool{"--echo": s.Echo, "--relay": s.Relay, "--demo": s.Demo} {
+		if on {
+			chosen = append(chosen, flag)
+		}
+	}
+	if len(chosen) > 1 {
+		return errors.New("--echo, --relay and --demo exclude each other: choose one")
+	}
+	if s.GCPercent < 0 {
+		return fmt.Errorf("--gc-percent is %d: want 1 or more, or 0 for GOGC", s.GCPercent)
+	}
+	if s.ShutdownTimeout < 0 {
+		return fmt.Errorf("--shutdown-timeout is %v: want 0 or more", s.ShutdownTimeout)
+	}
+	if s.MaxConnections < 0 {
+		return fmt.Errorf("--max-connections is %d: want 1 or more, or 0 for as many as the descriptor limit allows", s.MaxConnections)
+	}
+	for _, addr := range s.Addr {
+		if !strings.HasPrefix(addr, "unix:") && !strings.Contains(addr, ":") {
+			return fmt.Errorf("--addr %q has no port: want host:port, :port or unix:PATH", addr)
+		}
+	}
+	return nil
+}
+
+// config is the server's Config, its handler left out.
+func (s *ServeCmd) config(logger *slog.Logger) server.Config {
+	return server.Config{
+		Listen:              s.Addr,
+		Engine:              s.Engine,
+		Loops:               s.Loops,
+		ReusePort:           s.ReusePort,
+		DeferAccept:         s.DeferAccept,
+		SendBufferBytes:     s.SendBufferBytes,
+		MaxConnections:      s.MaxConnections,
+		HandshakeMaxBytes:   s.HandshakeMaxBytes,
+		HandshakeTimeout:    s.HandshakeTimeout,
+		AuthorizeMaxPending: s.AuthorizeMaxPending,
+		Subprotocols:        s.Subprotocols,
+		Origins:             s.Origins,
+		MessageMaxBytes:     s.MessageMaxBytes,
+		MessageMaxFragments: s.MessageMaxFragments,
+		MessageRate:         s.MessageRate,
+		PendingMaxBytes:     s.PendingMaxBytes,
+		SlowConsumer:        s.SlowConsumer,
+		SubscriptionsMax:    s.SubscriptionsMax,
+		ChannelNameMaxBytes: s.ChannelNameMaxBytes,
+		InboxMaxEntries:     s.InboxMaxEntries,
+		InboxMaxBytes:       s.InboxMaxBytes,
+		PingInterval:        s.PingInterval,
+		PongTimeout:         s.PongTimeout,
+		IdleTimeout:         s.IdleTimeout,
+		WriteStallTimeout:   s.WriteStallTimeout,
+		CloseTimeout:        s.CloseTimeout,
+		Logger:              logger,
+	}
+}
+
+var configField = regexp.MustCompile(`server: Config\.(\w+)`)
+
+// flagError says of a field of Config what it says of its flag.
+func flagError(err error) error {
+	text := configField.ReplaceAllStringFunc(err.Error(), func(m string) string {
+		return flagName(configField.FindStringSubmatch(m)[1])
+	})
+	if text == err.Error() {
+		return err
+	}
+	return usageError{errors.New(text)}
+}
+
+// flagName is the flag for a field of Config: MaxConnections is
+// --max-connections.
+func flagName(field string) string {
+	if field == "Listen" {
+		return "--addr"
+	}
+	var b strings.Builder
+	b.WriteString("-")
+	for _, r := range field {
+		if r >= 'A' && r <= 'Z' {
+			b.WriteByte('-')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
