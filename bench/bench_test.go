@@ -121,3 +121,13 @@ func TestEchoAgainstLimit(t *testing.T) {
 		t.Errorf("paced at %v messages a second, want 500", m.Value)
 	}
 }
+
+func TestBroadcastAgainstLimit(t *testing.T) {
+	cfg := BroadcastConfig{
+		Options: testOptions(t, 150, "-mode", "broadcast", "-loops", "2"),
+		Singles: 5, Rate: 20, Period: 500 * time.Millisecond, Window: 16,
+	}
+	cfg.Generators = 2
+	r, err := RunBroadcast(context.Background(), cfg)
+	wantHeld(t, r, err, "single_cpu", "single_last_p50", "paced_cpu", "paced_each_p99", "saturated_cpu", "delivery_rate")
+}

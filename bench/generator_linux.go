@@ -97,11 +97,13 @@ type conn struct {
 	id      netpoll.ID
 	state   connState
 	stalled bool
-	class   int8   // index of its traffic class, plus one
-	stream  uint32 // the publisher's stream that it receives; 0 is none
-	track   tracker
-	sendSeq uint64
-	started int64
+	// publisher is set once it has published: it may never receive anything.
+	publisher bool
+	class     int8   // index of its traffic class, plus one
+	stream    uint32 // the publisher's stream that it receives; 0 is none
+	track     tracker
+	sendSeq   uint64
+	started   int64
 }
 
 func newGenerator(l netpoll.Loop, out io.Writer) *generator {
@@ -168,10 +170,11 @@ func (g *generator) serve(r *request) {
 		g.stream = streamState{id: r.Stream, probing: true}
 		g.reply(reply{ID: r.ID})
 	case opMembers:
-		g.reply(reply{ID: r.ID, Count: g.members(r.Stream)})
+		count, free := g.members(r.Stream)
+		g.reply(reply{ID: r.ID, Count: count, Free: free})
 	case opArm:
 		g.arm(r.Stream, r.Seq)
-		g.reply(reply{ID: r.ID})
+		g.reply(reply{ID: r.ID, Count: g.stream.members})
 	case opPublish:
 		g.startPublishing(r.Publish)
 		g.reply(reply{ID: r.ID})

@@ -90,6 +90,8 @@ func (g *generator) openMore() (again bool) {
 func (g *generator) connect(o *opening, i int) {
 	c := &g.conns[i]
 	*c = conn{state: connConnecting, started: nowNs()}
+	delete(g.held, int32(i))
+	delete(g.pending, int32(i))
 	var source netip.Addr
 	if o.open.LocalSources {
 		source = localSource(g.first + i)
@@ -198,11 +200,11 @@ func (g *generator) openingTick() {
 // OnClose notes who left, and why.
 func (g *generator) OnClose(id netpoll.ID, err error) {
 	i := g.slots[id.Slot()]
-	delete(g.held, i)
-	delete(g.pending, i)
 	if int(i) >= len(g.conns) || g.conns[i].id != id {
 		return // of an earlier opening
 	}
+	delete(g.held, i)
+	delete(g.pending, i)
 	c := &g.conns[i]
 	switch c.state {
 	case connConnecting:

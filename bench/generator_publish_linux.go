@@ -20,13 +20,21 @@ type messageProgress struct {
 	firstNs, lastNs, sentNs int64
 }
 
-func (g *generator) members(stream uint32) (count int) {
+// members counts the receivers of stream and finds a connection that receives
+// no stream yet; noConn where there is none.
+func (g *generator) members(stream uint32) (count, free int) {
+	free = noConn
 	for i := range g.conns {
-		if g.conns[i].stream == stream && g.conns[i].state == connOpen {
+		c := &g.conns[i]
+		switch {
+		case c.state != connOpen:
+		case c.stream == stream:
 			count++
+		case c.stream == 0 && !c.publisher && free == noConn:
+			free = g.first + i
 		}
 	}
-	return count
+	return count, free
 }
 
 // arm makes the members expect sequence numbers from seq on, and forgets what
@@ -133,6 +141,7 @@ func (g *generator) publishSome(p *publishing) {
 		p.sent = p.Count
 		return
 	}
+	g.conns[i].publisher = true
 	for p.sent < p.Count {
 		now := nowNs()
 		due := now

@@ -36,6 +36,21 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
+// machineCPU is the time that all processors together were busy with
+// processes, in the kernel's ticks of 10 ms.
+func machineCPU() time.Duration {
+	fields := strings.Fields(firstLine("/proc/stat"))
+	var ticks int64
+	for i, f := range fields {
+		// cpu user nice system idle iowait irq softirq ...
+		if i == 1 || i == 2 || i == 3 || i == 6 || i == 7 {
+			n, _ := strconv.ParseInt(f, 10, 64)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
 // memory is what processes and the kernel hold, in bytes.
 type memory struct {
 	// anonymous is RssAnon: heap, stacks, tables; no program text, no files.

@@ -11,7 +11,7 @@ type op string
 const (
 	opOpen    op = "open"    // connect and upgrade; answered when all have succeeded or failed
 	opProbe   op = "probe"   // who gets this stream? ungrouped receivers join it
-	opMembers op = "members" // answered with the number of connections in a stream
+	opMembers op = "members" // answered with a stream's members, and a connection that has none
 	opArm     op = "arm"     // expect a stream's messages from a sequence number on
 	opPublish op = "publish" // send messages of a stream from one connection
 	opTraffic op = "traffic" // echo traffic; answered when it has ended and drained
@@ -71,8 +71,7 @@ type trafficRequest struct {
 	Classes []trafficClass
 }
 
-// trafficClass is echo traffic on each Every-th connection from Offset on, of
-// this generator's.
+// trafficClass is echo traffic on some of a generator's connections.
 type trafficClass struct {
 	Name string
 	// Conns are the connections, by their number.
@@ -87,8 +86,10 @@ type reply struct {
 	ID    int    `json:"id,omitempty"`
 	Error string `json:"error,omitempty"`
 	// Notice is set where this is no reply.
-	Notice  *notice        `json:"notice,omitempty"`
-	Count   int            `json:"count,omitempty"`
+	Notice *notice `json:"notice,omitempty"`
+	Count  int     `json:"count,omitempty"`
+	// Free is a connection that receives no stream yet, or noConn.
+	Free    int            `json:"free,omitempty"`
 	Open    *openReply     `json:"open,omitempty"`
 	Traffic []classReply   `json:"traffic,omitempty"`
 	Counts  *generatorView `json:"counts,omitempty"`
@@ -105,6 +106,9 @@ type notice struct {
 	LastNs  int64  `json:"last_ns,omitempty"`
 	SentNs  int64  `json:"sent_ns,omitempty"`
 }
+
+// noConn is no connection's number.
+const noConn = -1
 
 type openReply struct {
 	Opened int            `json:"opened"`

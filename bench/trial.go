@@ -61,6 +61,7 @@ type phase struct {
 	started    time.Time
 	server     time.Duration
 	generators []time.Duration
+	machine    time.Duration
 }
 
 // spent is what a phase took.
@@ -73,6 +74,7 @@ type spent struct {
 func (t *trial) begin(name string) phase {
 	p := phase{name: name, started: time.Now()}
 	p.server, _ = cpuTime(t.opt.PIDs)
+	p.machine = machineCPU()
 	for _, pid := range t.fleet.pids() {
 		d, _ := cpuTime([]int{pid})
 		p.generators = append(p.generators, d)
@@ -83,6 +85,9 @@ func (t *trial) begin(name string) phase {
 // saturated is the share of a core, or of the machine, from which on something
 // waits for the processor.
 const saturated = 0.9
+
+// disturbed is the share of the machine from which on other programs disturb.
+const disturbed = 0.1
 
 func (t *trial) end(p phase) spent {
 	s := spent{wall: time.Since(p.started)}
@@ -99,6 +104,10 @@ func (t *trial) end(p phase) spent {
 		s.generator = max(s.generator, d.Seconds()/s.wall.Seconds())
 	}
 	cores := float64(runtime.NumCPU())
+	busy := machineCPU() - p.machine
+	if share := (busy - all).Seconds() / s.wall.Seconds() / cores; t.measured() && s.wall > time.Second && share > disturbed {
+		t.result.warn("%s: other programs used %.0f %% of the machine: times and latencies are theirs, too", p.name, share*100)
+	}
 	if s.generator > saturated {
 		t.result.warn("%s: the generator used %.0f %% of a core: times and throughput show its limit, CPU per operation still counts",
 			p.name, s.generator*100)
