@@ -3,6 +3,7 @@ package handshake
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -66,6 +67,26 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 		if n != 0 {
 			t.Errorf("%s: %v allocations", c.name, n)
 		}
+	}
+}
+
+func TestTurningAwayAllocatesNothing(t *testing.T) {
+	out := make([]byte, 0, 512)
+	if n := testing.AllocsPerRun(20, func() {
+		out = AppendUnavailable(out[:0], 5*time.Second)
+		out = AppendTooManyRequests(out[:0], 5*time.Second)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestResponseHeadersAllocateNothing(t *testing.T) {
+	out := make([]byte, 0, 512)
+	extra := []Header{{"X-A-Name-Of-More-Than-Thirty-Two-Bytes", "and a value of more than thirty-two bytes"}}
+	if n := testing.AllocsPerRun(20, func() {
+		out, _ = AppendResponse(out[:0], &Result{Subprotocol: "chat"}, extra)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

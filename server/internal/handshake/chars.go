@@ -38,9 +38,9 @@ func isToken(c byte) bool { return classes[c]&classToken != 0 }
 
 // outside returns the index of the first byte of p that is not of the class,
 // or len(p).
-func outside(p []byte, class byte) int {
-	for i, c := range p {
-		if classes[c]&class == 0 {
+func outside[T string | []byte](p T, class byte) int {
+	for i := range len(p) {
+		if classes[p[i]]&class == 0 {
 			return i
 		}
 	}
@@ -56,11 +56,11 @@ func lower(c byte) byte {
 
 // equalFold compares without regard to the case of ASCII letters, and of no
 // others: bytes.EqualFold would take a Kelvin sign for a k.
-func equalFold[T string | []byte](p []byte, s T) bool {
+func equalFold[P, S string | []byte](p P, s S) bool {
 	if len(p) != len(s) {
 		return false
 	}
-	for i := range p {
+	for i := range len(p) {
 		if p[i] != s[i] && lower(p[i]) != lower(s[i]) {
 			return false
 		}

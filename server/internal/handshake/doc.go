@@ -17,6 +17,7 @@
 //	parse.go       RFC 9112: request line, header lines, framing of a body
 //	target.go      the request target's three forms, the Host header
 //	request.go     Request: what Parse found, as slices into the head
+//	clone.go       a Request that outlives its head
 //	chars.go       character classes, comparison without regard to case
 //	upgrade.go     RFC 6455 section 4.2.1: what a WebSocket request must have
 //	origin.go      which web pages may connect

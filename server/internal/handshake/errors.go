@@ -137,6 +137,10 @@ func AppendError(dst []byte, err error) []byte {
 	if e == nil || e.Status < 300 || e.Status > 599 {
 		e = errInternal
 	}
+	return appendRefusal(dst, e)
+}
+
+func appendRefusal(dst []byte, e *Error) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(e.Status), 10)
 	dst = append(dst, ' ')
@@ -188,13 +192,13 @@ func ceilSeconds(d time.Duration) int64 {
 // at the moment: 503, come back after retryAfter (rounded up to seconds; at
 // least one).
 func AppendUnavailable(dst []byte, retryAfter time.Duration) []byte {
-	return AppendError(dst, &Error{Status: http.StatusServiceUnavailable, RetryAfter: max(retryAfter, time.Second),
+	return appendRefusal(dst, &Error{Status: http.StatusServiceUnavailable, RetryAfter: max(retryAfter, time.Second),
 		Reason: "the server is full or stopping", Advice: "Come back after the seconds in Retry-After."})
 }
 
 // AppendTooManyRequests appends the response to a client that comes too often:
 // 429, come back after retryAfter (rounded up to seconds; at least one).
 func AppendTooManyRequests(dst []byte, retryAfter time.Duration) []byte {
-	return AppendError(dst, &Error{Status: http.StatusTooManyRequests, RetryAfter: max(retryAfter, time.Second),
+	return appendRefusal(dst, &Error{Status: http.StatusTooManyRequests, RetryAfter: max(retryAfter, time.Second),
 		Reason: "too many connections in too short a time", Advice: "Come back after the seconds in Retry-After."})
 }

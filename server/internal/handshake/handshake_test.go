@@ -460,3 +460,20 @@ func TestErrorsAreTyped(t *testing.T) {
 		t.Errorf("%#v", err)
 	}
 }
+
+// A clone says what the request says, after the head has been overwritten.
+func TestClone(t *testing.T) {
+	var r Request
+	head := []byte(crlf("POST /a?b HTTP/1.1", "Host: c", "Content-Length: 5", "X: y", "Z:"))
+	if err := Parse(head, &r); err != nil {
+		t.Fatal(err)
+	}
+	c := r.Clone()
+	clear(head)
+	if got := string(c.Method) + string(c.Target) + string(c.Path) + string(c.RawQuery) + string(c.Host) + string(c.Get("x")); got != "POST/a?b/abcy" {
+		t.Errorf("clone has %q", got)
+	}
+	if c.Minor != 1 || c.BodyBytes != 5 || len(c.Fields()) != 4 || c.Get("Z") == nil {
+		t.Errorf("clone: Minor %d, BodyBytes %d, %d fields, Z %v", c.Minor, c.BodyBytes, len(c.Fields()), c.Get("Z"))
+	}
+}

@@ -80,7 +80,7 @@ func parseOriginPattern(entry string) (originPattern, error) {
 	var o originPattern
 	rest := strings.ToLower(entry)
 	if scheme, after, ok := strings.Cut(rest, "://"); ok {
-		if scheme == "" || outside([]byte(scheme), classToken) < len(scheme) {
+		if scheme == "" || outside(scheme, classToken) < len(scheme) {
 			return o, errors.New("the scheme is malformed")
 		}
 		o.scheme, rest = scheme, after

@@ -13,14 +13,14 @@ type Header struct{ Name, Value string }
 // value that cannot begin a line of its own, and no header that the handshake
 // writes itself.
 func CheckHeader(h Header) error {
-	if h.Name == "" || outside([]byte(h.Name), classToken) < len(h.Name) {
+	if h.Name == "" || outside(h.Name, classToken) < len(h.Name) {
 		return fmt.Errorf("handshake: header name %q is not a token", h.Name)
 	}
 	if !validValue(h.Value) {
 		return fmt.Errorf("handshake: the value of header %s has control characters", h.Name)
 	}
 	for _, own := range ownHeaders {
-		if equalFold([]byte(h.Name), own) {
+		if equalFold(h.Name, own) {
 			return fmt.Errorf("handshake: header %s belongs to the handshake", h.Name)
 		}
 	}
@@ -32,19 +32,20 @@ var ownHeaders = []string{
 	"Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Sec-WebSocket-Version",
 }
 
-func validValue(s string) bool {
-	for i := range len(s) {
-		if classes[s[i]]&classValue == 0 {
-			return false
-		}
-	}
-	return true
-}
+func validValue(s string) bool { return outside(s, classValue) == len(s) }
 
 // AppendResponse appends the 101 response to dst, with the application's extra
 // header lines behind our own. It allocates nothing if dst has room. An extra
-// header that CheckHeader refuses is an error, and dst comes back as it was.
+// header that CheckHeader refuses is an error, and so are a subprotocol and
+// extensions, exchanged since Upgrade, that cannot be sent; dst comes back as it
+// was then.
 func AppendResponse(dst []byte, res *Result, extra []Header) ([]byte, error) {
+	if outside(res.Subprotocol, classToken) < len(res.Subprotocol) {
+		return dst, fmt.Errorf("handshake: subprotocol %q is not a token", res.Subprotocol)
+	}
+	if !validValue(res.Extensions) {
+		return dst, fmt.Errorf("handshake: extensions %q have control characters", res.Extensions)
+	}
 	for _, h := range extra {
 		if err := CheckHeader(h); err != nil {
 			return dst, err

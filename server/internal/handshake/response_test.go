@@ -47,6 +47,14 @@ func TestAppendResponseTakesNoInjection(t *testing.T) {
 	}
 }
 
+func TestAppendResponseChecksTheResult(t *testing.T) {
+	for _, res := range []Result{{Subprotocol: "a\r\nb"}, {Subprotocol: "a b"}, {Subprotocol: "a,b"}, {Extensions: "a\nb"}} {
+		if got, err := AppendResponse([]byte("before"), &res, nil); err == nil || string(got) != "before" {
+			t.Errorf("%q %q: %v, %q", res.Subprotocol, res.Extensions, err, got)
+		}
+	}
+}
+
 // readResponse reads a response as net/http's client does, and demands that
 // nothing is left behind it.
 func readResponse(t *testing.T, p []byte) (*http.Response, string) {
