@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -54,13 +56,16 @@ func (s *ServeCmd) Run(out streams) error {
 	defer stop()
 	go chosen.run(running)
 	logger.Info("roost serves",
-		"addr", addrs(srv),
+		"addr", strings.Join(addrs(srv), ","),
 		"behaviour", chosen.name(),
 		"engine", string(config.Engine),
 		"loops", config.Loops,
 		"nofile", nofile,
 		"max_connections", config.MaxConnections,
 		"version", version())
+	if s.Demo {
+		logger.Info("open it in two windows", "page", page(srv))
+	}
 
 	select {
 	case sig := <-signals:
@@ -104,7 +109,8 @@ func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-func addrs(srv *server.Server) string {
+// addrs are the listeners' addresses, as --addr takes them.
+func addrs(srv *server.Server) []string {
 	var list []string
 	for _, a := range srv.Addrs() {
 		if a.Network() == "unix" {
@@ -113,7 +119,21 @@ func addrs(srv *server.Server) string {
 			list = append(list, a.String())
 		}
 	}
-	return strings.Join(list, ",")
+	return list
+}
+
+// page is where a browser on this machine finds the first TCP listener.
+func page(srv *server.Server) string {
+	for _, a := range srv.Addrs() {
+		if tcp, ok := a.(*net.TCPAddr); ok {
+			host := "localhost"
+			if !tcp.IP.IsUnspecified() {
+				host = tcp.IP.String()
+			}
+			return "http://" + net.JoinHostPort(host, strconv.Itoa(tcp.Port)) + "/"
+		}
+	}
+	return "(no TCP address)"
 }
 
 // explainStart adds what to do to the errors that everybody meets.

@@ -163,7 +163,7 @@ function showStats(stats) {
 
   samples.push(stats.connections);
   if (samples.length > 60) samples.shift();
-  const highest = Math.max(1, ...samples);
+  const highest = 1.25 * Math.max(1, ...samples);
   const points = samples.map((value, i) => {
     const x = samples.length === 1 ? 0 : (i / (samples.length - 1)) * 120;
     return `${x.toFixed(1)},${(26 - (value / highest) * 24).toFixed(1)}`;
