@@ -168,6 +168,10 @@ func (l *loop) Attach(fd int, tag uint64) error {
 	if l.ended || l.stopping.Load() {
 		return ErrEngineClosed
 	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_STREAM {
+		return fmt.Errorf("netpoll: attach descriptor %d: not a stream socket", fd)
+	}
 	if !l.engine.reserve() {
 		return ErrTooManyConns
 	}

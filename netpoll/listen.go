@@ -103,50 +103,51 @@ func listenOn(address string, cfg *Config) ([]*listener, net.Addr, error) {
 	return listeners, addr, err
 }
 
-// bindTCP opens and binds a socket. before and after set options at the time
+// bindTCP opens a listening socket. before and after set options at the time
 // their names tell.
-func bindTCP(addr *net.TCPAddr, cfg *Config, before, after func(fd int) error) (fd int, err error) {
+func bindTCP(addr *net.TCPAddr, cfg *Config, before, after func(fd int) error) (int, error) {
 	family, sa, err := sockaddr(addr)
 	if err != nil {
 		return -1, err
 	}
-	if fd, err = newSocket(family); err != nil {
+	fd, err := newSocket(family)
+	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = unix.Close(fd)
+	if err := bindSocket(fd, sa, cfg, before, after); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func bindSocket(fd int, sa unix.Sockaddr, cfg *Config, before, after func(fd int) error) error {
+	if inet6, ok := sa.(*unix.SockaddrInet6); ok {
+		v6only := 1
+		if inet6.Addr == [16]byte{} {
+			v6only = 0 // all addresses of both families
 		}
-	}()
-	if family == unix.AF_INET6 {
-		v6only := 0
-		if !addr.IP.IsUnspecified() {
-			v6only = 1
-		}
-		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only); err != nil {
-			return -1, os.NewSyscallError("setsockopt IPV6_V6ONLY", err)
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only); err != nil {
+			return os.NewSyscallError("setsockopt IPV6_V6ONLY", err)
 		}
 	}
 	// Connections of the last run in TIME_WAIT must not keep us out.
-	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return -1, os.NewSyscallError("setsockopt SO_REUSEADDR", err)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return os.NewSyscallError("setsockopt SO_REUSEADDR", err)
 	}
-	if err = before(fd); err != nil {
-		return -1, err
+	if err := before(fd); err != nil {
+		return err
 	}
-	if err = unix.Bind(fd, sa); err != nil {
-		return -1, os.NewSyscallError("bind", err)
+	if err := unix.Bind(fd, sa); err != nil {
+		return os.NewSyscallError("bind", err)
 	}
-	if err = after(fd); err != nil {
-		return -1, err
+	if err := after(fd); err != nil {
+		return err
 	}
-	if err = setStreamOptions(fd, cfg); err != nil {
-		return -1, err
+	if err := setStreamOptions(fd, cfg); err != nil {
+		return err
 	}
-	if err = unix.Listen(fd, cfg.Backlog); err != nil {
-		return -1, os.NewSyscallError("listen", err)
-	}
-	return fd, nil
+	return os.NewSyscallError("listen", unix.Listen(fd, cfg.Backlog))
 }
 
 func noOption(int) error { return nil }

@@ -27,8 +27,9 @@ func listenTCP(addr *net.TCPAddr, cfg *Config) ([]*listener, net.Addr, error) {
 			}
 		}
 		fd, err := bindTCP(&bound, cfg, before, after)
-		if err == nil && bound.Port == 0 {
-			bound.Port, err = boundPort(fd)
+		if err == nil {
+			listeners = append(listeners, &listener{fd: fd})
+			bound.Port, err = boundPort(fd) // the others get what the first got
 		}
 		if err != nil {
 			for _, ln := range listeners {
@@ -36,7 +37,6 @@ func listenTCP(addr *net.TCPAddr, cfg *Config) ([]*listener, net.Addr, error) {
 			}
 			return nil, nil, err
 		}
-		listeners = append(listeners, &listener{fd: fd})
 	}
 	return listeners, &bound, nil
 }
