@@ -12,39 +12,39 @@ import (
 type Options struct {
 	// URL is the server's, ws://host:port/path. {{.N}} in the path's query
 	// stands for the connection's number.
-	URL string
+	URL string `arg:"" name:"url" help:"The server, ws://host:port/path. {{.N}} in the query stands for the connection's number."`
 	// PIDs are the server's processes. Without any, nothing is measured of the
 	// server's CPU and memory.
-	PIDs []int
+	PIDs []int `name:"pid" help:"The server's processes. Without any, its CPU and memory are not measured."`
 	// Connections is how many to open. If zero, the scenario's default.
-	Connections int
+	Connections int `short:"n" help:"How many to open (default: the scenario's)."`
 	// Generators is the least number of generator processes. If zero, as many
 	// as the descriptor limit demands.
-	Generators int
+	Generators int `help:"The least number of generator processes (default: as many as descriptors demand)."`
 	// Headers are further request headers, "Name: value", with {{.N}}.
-	Headers []string
+	Headers []string `name:"header" sep:"none" placeholder:"'NAME: VALUE'" help:"Further request headers, with {{.N}}."`
 	// Subscribe is sent by each connection once it is open, with {{.N}}.
-	Subscribe string
+	Subscribe string `placeholder:"MESSAGE" help:"Sent by each connection once it is open, with {{.N}}."`
 	// Binary sends Subscribe as a binary message. Payloads are always text.
-	Binary bool
+	Binary bool `help:"Send --subscribe as a binary message."`
 	// PayloadBytes is the size of messages. If zero, 128.
-	PayloadBytes int
+	PayloadBytes int `placeholder:"128" help:"The size of messages."`
 	// InFlight bounds the connections that are being opened at a time. If
 	// zero, 256, well within any listen queue.
-	InFlight int
+	InFlight int `placeholder:"256" help:"How many connections are being opened at a time."`
 	// Settle is how long the server gets to come to rest after the connections
 	// have been opened, at least. If zero, 1 s.
-	Settle time.Duration
+	Settle time.Duration `placeholder:"1s" help:"How long the server gets to come to rest, at least."`
 	// Timeout bounds the whole scenario. If zero, the scenario's default.
-	Timeout time.Duration
+	Timeout time.Duration `help:"Bounds the whole scenario (default: the scenario's)."`
 	// Label names the server in tables and plots. If empty, the URL.
-	Label string
+	Label string `help:"The server's name in tables and plots (default: the URL)."`
 	// Progress gets lines for people to read; nil is silent.
-	Progress io.Writer
+	Progress io.Writer `kong:"-"`
 	// GeneratorCommand starts a generator: a program that calls Main with the
 	// argument "generator". If empty, this executable with the arguments
 	// "bench generator".
-	GeneratorCommand []string
+	GeneratorCommand []string `kong:"-"`
 }
 
 func (o *Options) setDefaults(connections int, timeout time.Duration) error {
@@ -84,7 +84,7 @@ func setDefault[T comparable](p *T, value T) {
 type IdleConfig struct {
 	Options
 	// Period is how long they are watched. If zero, 10 s.
-	Period time.Duration
+	Period time.Duration `help:"Length of each part."`
 }
 
 // EchoConfig is the scenario of a server that sends each message back.
@@ -92,33 +92,33 @@ type EchoConfig struct {
 	Options
 	// Rate is the messages a second, over all connections, of the part that
 	// measures latency. If zero, 2,000.
-	Rate float64
+	Rate float64 `help:"Messages a second of the paced part."`
 	// Period is the length of each of the two parts. If zero, 10 s.
-	Period time.Duration
+	Period time.Duration `help:"Length of each part."`
 }
 
 // BroadcastConfig is the scenario of one publisher and many receivers.
 type BroadcastConfig struct {
 	Options
 	// Singles is the number of messages published one at a time. If zero, 20.
-	Singles int
+	Singles int `placeholder:"20" help:"Messages published one at a time."`
 	// Rate is the messages a second of the paced part. If zero, half of what
 	// the singles show to be possible, not more than 20.
-	Rate float64
+	Rate float64 `help:"Messages a second of the paced part."`
 	// Period is the length of the paced part and of the one without pause. If
 	// zero, 5 s.
-	Period time.Duration
+	Period time.Duration `help:"Length of each part."`
 	// Window is how many messages may be under way in the part without pause.
 	// If zero, 128.
-	Window int
+	Window int `placeholder:"128" help:"Messages under way at a time, without pause."`
 	// PublishURL, where the server has a publish API, gets each message by POST
 	// instead of one of the connections sending it.
-	PublishURL string
+	PublishURL string `name:"publish-url" placeholder:"URL" help:"The server's publish API: messages are posted to it instead of sent by a connection."`
 	// PublishBody is the request's body, with {{.Payload}}. If empty, the
 	// payload alone.
-	PublishBody string
+	PublishBody string `placeholder:"TEMPLATE" help:"Body of the posts, with {{.Payload}} (default: the payload alone)."`
 	// PublishHeaders are further headers, "Name: value".
-	PublishHeaders []string
+	PublishHeaders []string `name:"publish-header" sep:"none" placeholder:"'NAME: VALUE'" help:"Further headers of the posts."`
 }
 
 // StormConfig is the scenario of everybody coming at once, twice.
@@ -132,12 +132,12 @@ type MixedConfig struct {
 	Options
 	// TrickleInterval is the time between two messages of a trickling
 	// connection. If zero, 5 s.
-	TrickleInterval time.Duration
+	TrickleInterval time.Duration `placeholder:"5s" help:"Time between two messages of a trickling connection."`
 	// BusyInterval is the time between two messages of a busy connection. If
 	// zero, 20 ms.
-	BusyInterval time.Duration
+	BusyInterval time.Duration `placeholder:"20ms" help:"Time between two messages of a busy connection."`
 	// Period is the length. If zero, 10 s.
-	Period time.Duration
+	Period time.Duration `help:"Length of each part."`
 }
 
 // SlowConfig is the scenario of a broadcast to receivers of whom 5 % do not
@@ -145,5 +145,5 @@ type MixedConfig struct {
 type SlowConfig struct {
 	BroadcastConfig
 	// StalledPercent is the share of those who do not read. If zero, 5.
-	StalledPercent int
+	StalledPercent int `placeholder:"5" help:"The share of receivers that do not read."`
 }

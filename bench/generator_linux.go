@@ -117,10 +117,6 @@ func newGenerator(l netpoll.Loop, out io.Writer) *generator {
 	}
 }
 
-func newGeneratorView() generatorView {
-	return generatorView{ClosedBy: make(map[string]int), Latency: newHistogram(), Lateness: newHistogram()}
-}
-
 // post hands a request to the loop. Any goroutine.
 func (g *generator) post(r request) {
 	g.mu.Lock()

@@ -53,10 +53,17 @@ func (h *histogram) UnmarshalText(p []byte) error {
 
 // Latency is a distribution of durations, as results show it.
 type Latency struct {
+	// Text says of what, for tables.
+	Text string `json:"text"`
 	// Count is the number of samples.
-	Count int64 `json:"count"`
-	// The percentiles, the mean and the extremes, in nanoseconds.
-	MinNs, MeanNs, P50Ns, P90Ns, P99Ns, P999Ns, MaxNs int64
+	Count  int64 `json:"count"`
+	MinNs  int64 `json:"min_ns"`
+	MeanNs int64 `json:"mean_ns"`
+	P50Ns  int64 `json:"p50_ns"`
+	P90Ns  int64 `json:"p90_ns"`
+	P99Ns  int64 `json:"p99_ns"`
+	P999Ns int64 `json:"p999_ns"`
+	MaxNs  int64 `json:"max_ns"`
 	// HDR is the whole distribution: HdrHistogram V2, compressed, base64.
 	HDR string `json:"hdr"`
 }

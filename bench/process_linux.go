@@ -51,17 +51,7 @@ func machineCPU() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// memory is what processes and the kernel hold, in bytes.
-type memory struct {
-	// anonymous is RssAnon: heap, stacks, tables; no program text, no files.
-	anonymous, pss int64
-	// slab is the kernel's, for the whole machine: both ends of a loopback
-	// connection and everything else that goes on.
-	slab int64
-	// descriptors are the processes' open ones.
-	descriptors int
-}
-
+// readMemory looks at the processes and at the machine.
 func readMemory(pids []int) (memory, error) {
 	var m memory
 	for _, pid := range pids {

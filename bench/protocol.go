@@ -147,3 +147,7 @@ type generatorView struct {
 	Backlogged     uint64
 	Pings          uint64
 }
+
+func newGeneratorView() generatorView {
+	return generatorView{ClosedBy: make(map[string]int), Latency: newHistogram(), Lateness: newHistogram()}
+}

@@ -67,13 +67,8 @@ func (r *Result) addLatency(name, text string, h *histogram) {
 		r.Latencies = make(map[string]Latency)
 	}
 	l := h.latency()
+	l.Text = text
 	r.Latencies[name] = l
-	const us = 1e3
-	r.add(name+"_p50", float64(l.P50Ns)/us, "us", text+", p50")
-	r.add(name+"_p90", float64(l.P90Ns)/us, "us", text+", p90")
-	r.add(name+"_p99", float64(l.P99Ns)/us, "us", text+", p99")
-	r.add(name+"_p999", float64(l.P999Ns)/us, "us", text+", p99.9")
-	r.add(name+"_max", float64(l.MaxNs)/us, "us", text+", highest")
 }
 
 func (r *Result) fault(format string, args ...any) {

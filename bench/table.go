@@ -3,7 +3,9 @@ package bench
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,6 +18,7 @@ func (r *Result) WriteTable(w io.Writer) {
 		rows = append(rows, []string{"  " + m.Text, FormatValue(m.Value, m.Unit), m.Unit})
 	}
 	writeColumns(w, rows, "lrl")
+	r.writeLatencies(w)
 	for _, list := range []struct {
 		name  string
 		lines []string
@@ -29,6 +32,23 @@ func (r *Result) WriteTable(w io.Writer) {
 	} else {
 		fmt.Fprintln(w, "  NOT HELD")
 	}
+}
+
+// writeLatencies writes one line for each distribution.
+func (r *Result) writeLatencies(w io.Writer) {
+	if len(r.Latencies) == 0 {
+		return
+	}
+	rows := [][]string{{"  ms", "p50", "p90", "p99", "p99.9", "max"}}
+	for _, name := range slices.Sorted(maps.Keys(r.Latencies)) {
+		l := r.Latencies[name]
+		row := []string{"  " + l.Text}
+		for _, ns := range []int64{l.P50Ns, l.P90Ns, l.P99Ns, l.P999Ns, l.MaxNs} {
+			row = append(row, FormatValue(float64(ns)/1e6, "ms"))
+		}
+		rows = append(rows, row)
+	}
+	writeColumns(w, rows, "lrrrrr")
 }
 
 // FormatValue shows three significant digits, whole numbers from 100 on, with

@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,6 +35,8 @@ type contender struct {
 	kind        kind
 	// command is the program and its arguments to listen on addr.
 	command func(addr string, m mode) []string
+	// missing says what the server needs and this machine lacks; nil if it never does.
+	missing func() string
 }
 
 // contenders are all servers, those in bin as scripts/compare.sh builds them.
@@ -44,18 +48,18 @@ func contenders(bin string) []contender {
 		}
 	}
 	engine := func(name string) contender {
-		return contender{"roost-" + name, "Roost on its " + name + " engine", ours, func(addr string, m mode) []string {
+		return contender{name: "roost-" + name, about: "Roost on its " + name + " engine", kind: ours, command: func(addr string, m mode) []string {
 			return []string{filepath.Join(bin, "roost"), "serve", "--addr", addr, "--" + string(m), "--engine", name, "--log-level", "warn"}
 		}}
 	}
 	other := func(name, about string) contender {
-		return contender{name, about, peer, func(addr string, m mode) []string {
+		return contender{name: name, about: about, kind: peer, command: func(addr string, m mode) []string {
 			return []string{filepath.Join(bin, "peers", name), "-addr", addr, "-mode", string(m)}
 		}}
 	}
 	return []contender{
-		{"limit", "bare epoll in Go, one thread, the minimum of both jobs", yardstick, bare("-loops", "1")},
-		{"limit-2", "the same, two threads", limit, bare("-loops", "2")},
+		{name: "limit", about: "bare epoll in Go, one thread, the minimum of both jobs", kind: yardstick, command: bare("-loops", "1")},
+		{name: "limit-2", about: "the same, two threads", kind: limit, command: bare("-loops", "2")},
 		engine("epoll"),
 		engine("gnet"),
 		engine("easygo"),
@@ -65,33 +69,51 @@ func contenders(bin string) []contender {
 		other("gws", "lxzan/gws v1.8.9"),
 		other("gorilla", "gorilla/websocket v1.5.3"),
 		other("coder", "coder/websocket v1.8.15"),
-		{"node-ws", "npm ws 8.23.0 on Node, one process", peer, func(addr string, m mode) []string {
-			return []string{"node", filepath.Join("bench", "peers", "node-ws", "server.js"), "-addr", addr, "-mode", string(m)}
-		}},
+		{name: "node-ws", about: "npm ws 8.23.0 on Node, one process", kind: peer, command: func(addr string, m mode) []string {
+			return []string{"node", filepath.Join(nodePeer, "server.js"), "-addr", addr, "-mode", string(m)}
+		}, missing: missingNode},
 	}
 }
 
-// choose picks the named ones; no names picks all. The yardstick is always there,
-// since without it there are no ratios.
-func choose(all []contender, names string) ([]contender, error) {
-	if names == "" {
-		return all, nil
+const nodePeer = "bench/peers/node-ws"
+
+func missingNode() string {
+	if _, err := exec.LookPath("node"); err != nil {
+		return "node is not installed"
 	}
+	if _, err := os.Stat(filepath.Join(nodePeer, "node_modules", "ws", "package.json")); err != nil {
+		return "ws is not installed: run npm ci in " + nodePeer
+	}
+	return ""
+}
+
+// choose picks the named ones, or all that this machine can run, and says why it left
+// out others. The yardstick is always there, since without it there are no ratios.
+func choose(all []contender, names string) (chosen []contender, leftOut []string, err error) {
 	var known []string
 	for _, c := range all {
 		known = append(known, c.name)
 	}
-	wanted := strings.Split(names, ",")
+	wanted := known
+	if names != "" {
+		wanted = strings.Split(names, ",")
+	}
 	for _, name := range wanted {
 		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("-only: no server %q; there are %s", name, strings.Join(known, ", "))
+			return nil, nil, fmt.Errorf("-only: no server %q; there are %s", name, strings.Join(known, ", "))
 		}
 	}
-	var chosen []contender
 	for _, c := range all {
-		if c.kind == yardstick || slices.Contains(wanted, c.name) {
-			chosen = append(chosen, c)
+		if c.kind != yardstick && !slices.Contains(wanted, c.name) {
+			continue
 		}
+		if c.missing != nil {
+			if lack := c.missing(); lack != "" {
+				leftOut = append(leftOut, c.name+" is left out: "+lack)
+				continue
+			}
+		}
+		chosen = append(chosen, c)
 	}
-	return chosen, nil
+	return chosen, leftOut, nil
 }

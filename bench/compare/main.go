@@ -83,7 +83,7 @@ func run(ctx context.Context) (held bool, err error) {
 	if bin == "" {
 		return false, fmt.Errorf("%s is not set: run scripts/compare.sh", binVariable)
 	}
-	chosen, err := choose(contenders(bin), o.only)
+	chosen, leftOut, err := choose(contenders(bin), o.only)
 	if err != nil {
 		return false, err
 	}
@@ -92,7 +92,7 @@ func run(ctx context.Context) (held bool, err error) {
 	if o.host != "" {
 		environment.Host = o.host
 	}
-	limits := o.plan.fit(environment)
+	limits := append(leftOut, o.plan.fit(environment)...)
 	for _, line := range limits {
 		fmt.Println("limited: " + line)
 	}

@@ -26,7 +26,7 @@ var figures = []figure{
 	{name: "open_cpu", title: "CPU per open", unit: "us", scenario: "idle", mode: echo, metric: "open_cpu", ratio: true},
 	{name: "echo_cpu", title: "CPU per echo", unit: "us", scenario: "echo", mode: echo, metric: "echo_cpu", ratio: true},
 	{name: "delivery_cpu", title: "CPU per delivery", unit: "us", scenario: "broadcast", mode: relay, metric: "single_cpu", ratio: true},
-	{name: "delivery_rate", title: "deliveries a second, without pause", unit: "1/s", scenario: "broadcast", mode: relay, metric: "full_rate", ratio: true, more: true},
+	{name: "delivery_rate", title: "deliveries a second, without pause", unit: "1/s", scenario: "broadcast", mode: relay, metric: "delivery_rate", ratio: true, more: true},
 }
 
 // value is a figure of a server over all rounds.

@@ -1,0 +1,26 @@
+//go:build !linux
+
+package bench
+
+import (
+	"errors"
+	"io"
+	"os/exec"
+	"time"
+)
+
+// errNotHere is what the benchmark answers on other systems: it measures with
+// Linux's /proc and loads with Linux's sockets. The server itself may run
+// anywhere.
+var errNotHere = errors.New("bench: needs Linux")
+
+func serveGenerator(io.Reader, io.Writer) error   { return errNotHere }
+func raiseDescriptorLimit() (int, error)          { return 0, errNotHere }
+func cpuTime([]int) (time.Duration, error)        { return 0, errNotHere }
+func readMemory([]int) (memory, error)            { return memory{}, errNotHere }
+func procFields(string) (map[string]int64, error) { return nil, errNotHere }
+func machineCPU() time.Duration                   { return 0 }
+func endWithParent(*exec.Cmd)                     {}
+func nowNs() int64                                { return time.Since(clockStart).Nanoseconds() }
+
+var clockStart = time.Now()
