@@ -70,7 +70,7 @@ func New(cfg Config) (*Server, error) {
 		MessageMaxBytes: cfg.MessageMaxBytes, MessageRate: cfg.MessageRate,
 		PendingMaxBytes: cfg.PendingMaxBytes, SlowDrop: cfg.SlowConsumer == SlowDrop,
 		SubscriptionsMax: cfg.SubscriptionsMax,
-		InboxMaxEntries:  cfg.InboxMaxEntries, InboxMaxBytes: cfg.InboxMaxBytes, PublishPauseBytes: publishPauseBytes,
+		InboxMaxEntries:  cfg.InboxMaxEntries, InboxMaxBytes: cfg.InboxMaxBytes, PublishPauseBytes: publishPauseBytes, FanoutSlice: shard.FanoutSlice,
 		PingInterval: cfg.PingInterval, PongTimeout: cfg.PongTimeout, IdleTimeout: cfg.IdleTimeout,
 		WriteStallTimeout: cfg.WriteStallTimeout, CloseTimeout: cfg.CloseTimeout, TickInterval: cfg.tickInterval(),
 		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),

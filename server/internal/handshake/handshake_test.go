@@ -244,6 +244,7 @@ func TestUnusualHeadsAreAccepted(t *testing.T) {
 		"Upgrade list":                replaced("Upgrade", "Upgrade: h2c, WebSocket"),
 		"Upgrade in two lines":        ok("Upgrade: h2c"),
 		"Connection list":             replaced("Connection", "Connection: keep-alive,, UPGRADE"),
+		"Connection list, other end":  replaced("Connection", "Connection: Upgrade, keep-alive"),
 		"Connection in two lines":     replaced("Connection", "Connection: keep-alive", "Connection: upgrade"),
 		"Connection empty, then good": replaced("Connection", "Connection:", "Connection: upgrade"),
 		"Content-Length: 0":           ok("Content-Length: 0"),
@@ -306,8 +307,8 @@ func TestParse(t *testing.T) {
 	if err := Parse([]byte(crlf("GET http://a:80?q HTTP/1.1", "Host: A:80")), &r); err != nil {
 		t.Fatal(err)
 	}
-	if string(r.Path) != "/" || string(r.RawQuery) != "q" || string(r.Host) != "a:80" {
-		t.Errorf("Path %q, RawQuery %q, Host %q", r.Path, r.RawQuery, r.Host)
+	if string(r.Path) != "/" || string(r.RawQuery) != "q" || string(r.Host) != "a:80" || r.BodyBytes != 0 {
+		t.Errorf("Path %q, RawQuery %q, Host %q, BodyBytes %d", r.Path, r.RawQuery, r.Host, r.BodyBytes)
 	}
 }
 

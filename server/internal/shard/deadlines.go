@@ -66,7 +66,7 @@ func (s *Shard) expire(i uint32) {
 		s.respondTimeout(id, sl)
 	case stateOpen:
 		s.expireOpen(id, sl)
-	case stateClosing:
+	case stateClosing, stateFlushing:
 		s.count.CloseTimeouts.Add(1)
 		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "closing handshake timed out", Err: ErrCloseTimeout})
 	}

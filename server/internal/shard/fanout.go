@@ -5,9 +5,9 @@ import (
 )
 
 const (
-	// fanoutSlice is how many writes a turn makes before the sockets have their
+	// FanoutSlice is how many writes a turn makes before the sockets have their
 	// turn: some 4 ms at 7 us a write.
-	fanoutSlice = 512
+	FanoutSlice = 512
 	// jobMaxBytes bounds the frames that are written to a subscriber at once.
 	// Larger writes gain little (the system call is 1 % of 64 KiB) and hold the
 	// memory of slow consumers longer.
@@ -147,7 +147,7 @@ func (s *Shard) end() {
 
 // fanOut makes up to one slice of writes and tells whether more are due.
 func (s *Shard) fanOut() (again bool) {
-	s.budget = fanoutSlice
+	s.budget = s.cfg.FanoutSlice
 	for s.budget > 0 {
 		if s.active == nil {
 			if len(s.jobs) == 0 {

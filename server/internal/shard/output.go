@@ -197,7 +197,7 @@ func (s *Shard) OnWritable(id netpoll.ID) {
 	x.pending.refs = nil
 	sl.flags &^= flagStalled
 	s.count.Stalled.Add(-1)
-	if sl.flags&flagCloseAfterFlush != 0 {
+	if sl.state == stateFlushing {
 		s.shut(id, sl)
 		return
 	}

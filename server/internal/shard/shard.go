@@ -84,6 +84,7 @@ type Config struct {
 	InboxMaxEntries   int
 	InboxMaxBytes     int
 	PublishPauseBytes int
+	FanoutSlice       int // FanoutSlice, but in tests
 	PingInterval      time.Duration
 	PongTimeout       time.Duration
 	IdleTimeout       time.Duration

@@ -8,7 +8,8 @@ import (
 //
 //	        ┌──────────────► plain ──────────────┐
 //	head ───┼──► authorizing ──┐                 ├──► gone
-//	        └──────────────────┴──► open ──► closing ┘
+//	        └──────────────────┴──► open ──► closing ┘   (flushing comes before gone
+//	                                                      while output waits)
 type state uint8
 
 const (
@@ -28,6 +29,9 @@ const (
 	// stateClosing: our Close frame is sent or waiting to be; we read on for
 	// the peer's and drop its data (RFC 6455, section 7.1.1).
 	stateClosing
+	// stateFlushing: the last bytes wait for a full socket; what still arrives
+	// is dropped. Left by OnWritable or the close deadline.
+	stateFlushing
 	// stateGone: the engine was told to close; only OnClose is to come.
 	stateGone
 )
@@ -48,8 +52,6 @@ const (
 	flagPausedRate
 	flagPausedPublish
 	flagPausedWork
-	// flagCloseAfterFlush: close when ext.pending is empty.
-	flagCloseAfterFlush
 	// flagRefused: accepted beyond MaxConnections, to be told 503.
 	flagRefused
 	// flagOpened: Hooks.Open was called, so Hooks.Closed is due.

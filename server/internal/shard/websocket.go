@@ -226,7 +226,7 @@ func (s *Shard) closeSlow(id netpoll.ID, sl *slot, x *ext) {
 // shutWhenFlushed closes now, or when the waiting output is written.
 func (s *Shard) shutWhenFlushed(id netpoll.ID, sl *slot) {
 	if sl.flags&flagStalled != 0 {
-		sl.flags |= flagCloseAfterFlush
+		sl.state = stateFlushing
 		s.dueBy(id.Slot(), s.tick+s.ticks.close)
 		return
 	}

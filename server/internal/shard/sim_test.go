@@ -1,0 +1,529 @@
+package shard
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/netpolltest"
+)
+
+// The simulation drives two shards on fake loops through long random lives:
+// requests cut into pieces, joins, leaves, publishes to channels, users and
+// all, replies, peers that stop reading, vanish, or are closed in the middle of
+// a fan-out, short writes, spurious events, late closes. After each life it
+// checks the rules of delivery (see check) and that nothing is left behind.
+//
+//	go test -run TestSimulation ./server/internal/shard -seed 17 -lives 1
+var (
+	simSeed  = flag.Uint64("seed", 0, "seed of the first life; 0 takes a random one")
+	simLives = flag.Int("lives", 150, "number of lives")
+)
+
+func TestSimulation(t *testing.T) {
+	seed := *simSeed
+	if seed == 0 {
+		seed = rand.Uint64() >> 1
+	}
+	for i := range *simLives {
+		if !t.Run(fmt.Sprintf("seed=%d", seed+uint64(i)), func(t *testing.T) { newSim(t, seed+uint64(i)).live() }) {
+			t.Fatalf("rerun with: go test -run TestSimulation ./server/internal/shard -seed %d -lives 1", seed+uint64(i))
+		}
+	}
+}
+
+// span is a time in a channel, seen from one client: what was published after
+// it joined and before it left. Messages are numbered per target.
+type span struct {
+	from, to int // to < 0: it is still there
+	got      []int
+	missed   bool // SlowDrop may have left something out
+}
+
+// simClient is the model of one client.
+type simClient struct {
+	id      netpoll.ID
+	loop    *netpolltest.FakeLoop
+	user    string
+	dec     frame.Decoder
+	opened  bool
+	head    bool // the 101 was seen
+	spans   map[string][]*span
+	sent    int // messages sent, to be echoed
+	echoed  int
+	closed  bool // the client sent Close, or vanished, or saw the end
+	code    frame.CloseCode
+	reading bool
+	inbuf   []byte
+}
+
+type sim struct {
+	t       *testing.T
+	rng     *rand.Rand
+	cfg     *Config
+	now     time.Duration
+	group   *Group
+	pub     *Publisher
+	loops   [2]*netpolltest.FakeLoop
+	shards  [2]*Shard
+	clients []*simClient
+	byID    map[netpoll.ID]*simClient
+	numbers map[string]int // messages published so far, by target
+	opens   map[netpoll.ID]bool
+	drop    bool
+}
+
+func newSim(t *testing.T, seed uint64) *sim {
+	s := &sim{
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), byID: map[netpoll.ID]*simClient{},
+		numbers: map[string]int{}, opens: map[netpoll.ID]bool{}, drop: seed%2 == 0,
+	}
+	s.cfg = testConfig()
+	s.cfg.Clock = func() time.Duration { return s.now }
+	s.cfg.Seed, s.cfg.SlowDrop = seed, s.drop
+	s.cfg.PendingMaxBytes = 1 << (10 + s.rng.IntN(6))
+	s.cfg.PublishPauseBytes = 1 << (8 + s.rng.IntN(8))
+	s.cfg.FanoutSlice = 1 + s.rng.IntN(5)
+	s.cfg.MessageRate = []int{0, 20}[s.rng.IntN(2)]
+	s.group = NewGroup(s.cfg.MaxConnections)
+	s.pub = NewPublisher(s.group)
+	faults := netpolltest.Mischief()
+	if s.drop {
+		faults.SpuriousWritable, faults.SpuriousWake = 0, 0 // then every write to a full socket is our mistake
+	}
+	for i := range s.loops {
+		s.loops[i] = netpolltest.NewLoop(netpolltest.Options{
+			Seed: seed + uint64(i), Index: i, Faults: faults, MaxConns: s.cfg.MaxConnections,
+			RoomBytes: []int{0, 300, 3000}[s.rng.IntN(3)],
+		})
+		s.loops[i].Start(func(l netpoll.Loop) netpoll.Handler {
+			sh, err := New(s.cfg, s.group, l, (*simHooks)(s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.shards[i] = sh
+			t.Cleanup(sh.Free)
+			return sh
+		})
+	}
+	s.group.SetShards(s.shards[:])
+	return s
+}
+
+// testConfig is a small configuration for tests.
+func testConfig() *Config {
+	return &Config{
+		MaxConnections: 1000, HandshakeMaxBytes: 1024, HandshakeTimeout: 10 * time.Second,
+		Decoder:         &frame.DecoderConfig{ExpectMasked: true, MaxMessageBytes: 4096, MaxFragments: 16},
+		MessageMaxBytes: 4096, PendingMaxBytes: 4096, SubscriptionsMax: 8, InboxMaxEntries: 1000, InboxMaxBytes: 1 << 20,
+		PublishPauseBytes: 4096, FanoutSlice: FanoutSlice, PingInterval: 20 * time.Second, PongTimeout: 10 * time.Second, WriteStallTimeout: 30 * time.Second,
+		CloseTimeout: 5 * time.Second, TickInterval: 250 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+		Clock: func() time.Duration { return 0 }, Seed: 1,
+	}
+}
+
+// simHooks is the application: it echoes, and publishes what it is told to.
+type simHooks sim
+
+func (h *simHooks) Upgrade(_ *Shard, u *Upgrade) {
+	u.Grant.User = strings.TrimPrefix(string(u.Request.Path), "/")
+}
+func (h *simHooks) Open(_ *Shard, id netpoll.ID, _ *Grant) { h.opens[id] = true }
+func (h *simHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
+	if target, ok := bytes.CutPrefix(p, []byte("publish ")); ok {
+		(*sim)(h).publish(string(target))
+		s.HoldPublisher(id)
+		return
+	}
+	s.Reply(id, op, p)
+}
+func (h *simHooks) Closed(_ *Shard, id netpoll.ID, c Closed) {
+	if !h.opens[id] {
+		h.t.Errorf("Closed(%v) without Open, or twice", id)
+	}
+	delete(h.opens, id)
+}
+func (h *simHooks) OpFailed(*Shard, netpoll.ID, string, error) {}
+func (h *simHooks) ServesHTTP() bool                           { return false }
+func (h *simHooks) HTTP(*Shard, netpoll.ID, []byte) error      { return nil }
+
+// publish sends the next number to a target: a channel "c…", a user "u…", or
+// "all".
+func (s *sim) publish(target string) {
+	n := s.numbers[target]
+	pad := strings.Repeat(".", s.rng.IntN(60))
+	f := frame.Prepare(frame.OpText, fmt.Appendf(nil, "%s %d %s", target, n, pad))
+	var err error
+	switch target[0] {
+	case 'c':
+		err = s.pub.Channel(target, f)
+	case 'u':
+		err = s.pub.User(target, f)
+	default:
+		err = s.pub.Broadcast(f)
+	}
+	if err == nil {
+		s.numbers[target] = n + 1
+	}
+}
+
+var simTargets = []string{"c1", "c2", "c3", "u1", "u2", "all"}
+
+func (s *sim) live() {
+	steps := 300 + s.rng.IntN(500)
+	for range steps {
+		s.step()
+	}
+	s.calm()
+	s.check()
+	s.leave()
+}
+
+func (s *sim) step() {
+	switch p := s.rng.IntN(100); {
+	case p < 10:
+		s.open()
+	case p < 30:
+		s.publish(simTargets[s.rng.IntN(len(simTargets))])
+	case p < 65:
+		if c := s.any(); c != nil {
+			s.act(c)
+		}
+	case p < 68:
+		s.now += time.Duration(s.rng.IntN(2000)) * time.Millisecond
+		for _, l := range s.loops {
+			l.Tick()
+		}
+	default:
+		s.turn()
+	}
+}
+
+func (s *sim) any() *simClient {
+	if len(s.clients) == 0 {
+		return nil
+	}
+	if c := s.clients[s.rng.IntN(len(s.clients))]; !c.closed {
+		return c
+	}
+	return nil
+}
+
+func (s *sim) turn() {
+	i := s.rng.IntN(2)
+	s.loops[i].Turn()
+	for _, c := range s.clients {
+		if c.loop == s.loops[i] {
+			s.read(c)
+		}
+	}
+}
+
+func (s *sim) open() {
+	l := s.loops[s.rng.IntN(2)]
+	c := &simClient{loop: l, user: fmt.Sprintf("u%d", 1+s.rng.IntN(3)), spans: map[string][]*span{}, reading: true}
+	c.dec.Reset(&frame.DecoderConfig{MaxMessageBytes: 1 << 20})
+	c.id = l.Open(0)
+	s.clients = append(s.clients, c)
+	s.byID[c.id] = c
+	l.Deliver(c.id, []byte("GET /"+c.user+" HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+}
+
+// act makes a client do something.
+func (s *sim) act(c *simClient) {
+	shard := s.shards[c.id.Loop()]
+	channel := fmt.Sprintf("c%d", 1+s.rng.IntN(3))
+	spans := c.spans[channel]
+	inside := len(spans) > 0 && spans[len(spans)-1].to < 0
+	switch p := s.rng.IntN(100); {
+	case p < 20 && s.opens[c.id] && !inside:
+		if shard.Join(c.id, channel) == nil {
+			c.spans[channel] = append(spans, &span{from: s.numbers[channel], to: -1})
+		}
+	case p < 26 && inside:
+		_ = shard.Leave(c.id, channel)
+		spans[len(spans)-1].to = s.numbers[channel]
+	case p < 45 && c.opened:
+		s.say(c, fmt.Sprintf("echo %d", c.sent))
+		c.sent++
+	case p < 55 && c.opened:
+		s.say(c, "publish "+simTargets[s.rng.IntN(len(simTargets))])
+	case p < 60:
+		c.reading = false
+		c.loop.SetRoom(c.id, s.rng.IntN(200))
+	case p < 80:
+		c.reading = true
+	case p < 82:
+		_ = shard.Close(c.id, frame.CloseNormal, "enough")
+	case p < 84 && c.opened:
+		c.loop.Deliver(c.id, frame.AppendMaskedFrame(nil, frame.OpClose, [4]byte{1, 2, 3, 4}, []byte{3, 232}))
+	case p < 86:
+		c.closed = true
+		c.loop.PeerReset(c.id, syscall.ECONNRESET)
+	case p < 87:
+		c.closed = true
+		c.loop.PeerClose(c.id)
+	case p < 88:
+		c.loop.FailNextWrite(c.id, syscall.EPIPE)
+	case p < 89:
+		c.loop.Deliver(c.id, []byte("\xff\xff garbage"))
+	}
+}
+
+func (s *sim) say(c *simClient, text string) {
+	var key [4]byte
+	for i := range key {
+		key[i] = byte(s.rng.IntN(256))
+	}
+	if s.rng.IntN(3) > 0 {
+		c.loop.Deliver(c.id, frame.AppendMaskedFrame(nil, frame.OpText, key, []byte(text)))
+		return
+	}
+	// In two fragments, a ping between them.
+	cut := s.rng.IntN(len(text))
+	for _, part := range []struct {
+		h frame.Header
+		p string
+	}{
+		{frame.Header{Opcode: frame.OpText}, text[:cut]},
+		{frame.Header{Fin: true, Opcode: frame.OpPing}, "?"},
+		{frame.Header{Fin: true, Opcode: frame.OpContinuation}, text[cut:]},
+	} {
+		part.h.Masked, part.h.Mask, part.h.Length = true, key, int64(len(part.p))
+		p := append(frame.AppendHeader(nil, part.h), part.p...)
+		frame.Mask(p[len(p)-len(part.p):], key, 0)
+		c.loop.Deliver(c.id, p)
+	}
+}
+
+// read looks at what a client got.
+func (s *sim) read(c *simClient) {
+	if c.reading && !c.closed && !c.loop.Closed(c.id) {
+		c.loop.Drain(c.id, 1+s.rng.IntN(2000))
+	}
+	if c.code != 0 {
+		return
+	}
+	c.inbuf = append(c.inbuf, c.loop.TakeReceived(c.id)...)
+	if !c.head {
+		end := bytes.Index(c.inbuf, []byte("\r\n\r\n"))
+		if end < 0 {
+			return
+		}
+		c.head, c.opened = true, bytes.HasPrefix(c.inbuf, []byte("HTTP/1.1 101"))
+		c.inbuf = c.inbuf[end+4:]
+		if !c.opened {
+			c.code = frame.CloseAbnormal
+			return
+		}
+	}
+	for p := c.inbuf; ; {
+		m, n, err := c.dec.Next(p)
+		p = p[n:]
+		if err != nil {
+			s.t.Fatalf("client %v got bytes that are not frames: %v", c.id, err)
+		}
+		if m.Opcode == 0 {
+			break
+		}
+		s.got(c, m)
+	}
+	c.inbuf = c.inbuf[:0]
+}
+
+func (s *sim) got(c *simClient, m frame.Message) {
+	switch m.Opcode {
+	case frame.OpPing:
+		if !c.closed && !c.loop.Closed(c.id) {
+			c.loop.Deliver(c.id, frame.AppendMaskedFrame(nil, frame.OpPong, [4]byte{}, m.Payload))
+		}
+	case frame.OpClose:
+		c.code, _, _ = frame.ParseClose(m.Payload)
+		if !c.closed && !c.loop.Closed(c.id) {
+			c.loop.Deliver(c.id, frame.AppendMaskedFrame(nil, frame.OpClose, [4]byte{}, m.Payload))
+		}
+	case frame.OpText:
+		var target string
+		var n int
+		if _, err := fmt.Sscanf(string(m.Payload), "%s %d", &target, &n); err != nil {
+			s.t.Fatalf("client %v got %q", c.id, m.Payload)
+		}
+		switch {
+		case target == "echo":
+			if n != c.echoed {
+				s.t.Fatalf("client %v: echo %d came, want %d", c.id, n, c.echoed)
+			}
+			c.echoed++
+		case target[0] == 'c':
+			s.gotChannel(c, target, n)
+		default:
+			if target[0] == 'u' && target != c.user {
+				s.t.Fatalf("client %v of user %s got a message for %s", c.id, c.user, target)
+			}
+			s.gotSequence(c, target, n)
+		}
+	}
+}
+
+// gotChannel files n under the first span that it can belong to.
+func (s *sim) gotChannel(c *simClient, channel string, n int) {
+	for _, sp := range c.spans[channel] {
+		if n < sp.from || (sp.to >= 0 && n >= sp.to) {
+			continue
+		}
+		if len(sp.got) > 0 {
+			last := sp.got[len(sp.got)-1]
+			if n <= last {
+				s.t.Fatalf("client %v, %s: %d came after %d: repeated or out of order", c.id, channel, n, last)
+			}
+			if n != last+1 && !s.drop {
+				s.t.Fatalf("client %v, %s: %d came after %d: a gap without a word", c.id, channel, n, last)
+			}
+		} else if n != sp.from && !s.drop {
+			s.t.Fatalf("client %v, %s: the first was %d, joined before %d", c.id, channel, n, sp.from)
+		}
+		sp.got = append(sp.got, n)
+		return
+	}
+	s.t.Fatalf("client %v, %s: %d came, which was published while it was not a subscriber", c.id, channel, n)
+}
+
+// gotSequence checks messages to users and to all: rising, without gaps.
+func (s *sim) gotSequence(c *simClient, target string, n int) {
+	list := c.spans[target]
+	if len(list) == 0 {
+		c.spans[target] = []*span{{from: n, to: -1, got: []int{n}}}
+		return
+	}
+	sp := list[0]
+	last := sp.got[len(sp.got)-1]
+	if n <= last || (n != last+1 && !s.drop) {
+		s.t.Fatalf("client %v, %s: %d came after %d", c.id, target, n, last)
+	}
+	sp.got = append(sp.got, n)
+}
+
+// calm lets everything that is under way arrive: everybody reads.
+func (s *sim) calm() {
+	for _, c := range s.clients {
+		c.reading = true
+		if !c.closed && !c.loop.Closed(c.id) {
+			c.loop.SetRoom(c.id, -1)
+		}
+	}
+	for round := range 10_000 {
+		busy := false
+		for _, l := range s.loops {
+			busy = l.Turn() || busy
+		}
+		for _, l := range s.loops {
+			busy = busy || l.Awake() // the other one may have woken it
+		}
+		for _, c := range s.clients {
+			s.read(c)
+		}
+		if round%100 == 99 {
+			// Rate limits are lifted by the clock.
+			s.now += time.Second
+			for _, l := range s.loops {
+				l.Tick()
+			}
+			busy = true
+		}
+		if !busy && s.count(func(c *Counters) int64 { return c.Paused.Load() }) == 0 && s.group.held.Load() == 0 {
+			return
+		}
+	}
+	for i, sh := range s.shards {
+		s.t.Logf("shard %d: awake %v, jobs %d, active %+v, paused %d, backlog %d, held %v, stalled %d", i, s.loops[i].Awake(), len(sh.jobs), sh.active,
+			sh.count.Paused.Load(), sh.backlog(), sh.heldPublishers, sh.count.Stalled.Load())
+	}
+	s.t.Fatal("the shards do not come to rest")
+}
+
+func (s *sim) count(f func(*Counters) int64) (sum int64) {
+	for _, sh := range s.shards {
+		sum += f(sh.Counters())
+	}
+	return sum
+}
+
+// check: whoever is still connected has everything that was published while it
+// was in the channel, in order, once; with SlowDrop, all but what was counted.
+func (s *sim) check() {
+	var lost uint64
+	for _, c := range s.clients {
+		if c.closed || c.code != 0 || c.loop.Closed(c.id) || !c.opened {
+			continue
+		}
+		for target, spans := range c.spans {
+			sp := spans[len(spans)-1]
+			if sp.to >= 0 {
+				continue // left: the tail may have been cut off
+			}
+			if want := s.numbers[target] - sp.from; len(sp.got) != want {
+				if !s.drop {
+					s.t.Fatalf("client %v, %s: got %d messages, want %d", c.id, target, len(sp.got), want)
+				}
+				lost += uint64(want - len(sp.got))
+			}
+		}
+		if c.echoed != c.sent {
+			s.t.Fatalf("client %v: %d of %d echoes", c.id, c.echoed, c.sent)
+		}
+	}
+	if drops := uint64(s.count(func(c *Counters) int64 { return int64(c.SlowDrops.Load()) })); lost > drops {
+		s.t.Fatalf("%d messages are missing, %d were counted as dropped", lost, drops)
+	}
+	kinds := []netpolltest.ViolationKind{netpolltest.UnknownID, netpolltest.StaleID, netpolltest.Panicked}
+	if s.drop {
+		kinds = append(kinds, netpolltest.WriteWhileFull)
+	}
+	for i, l := range s.loops {
+		if v := l.Violations(kinds...); len(v) > 0 {
+			s.t.Fatalf("loop %d: the shard broke the contract: %v", i, v)
+		}
+	}
+}
+
+// leave ends everything and looks for what was left behind.
+func (s *sim) leave() {
+	for _, c := range s.clients {
+		if !c.closed && !c.loop.Closed(c.id) {
+			c.loop.PeerClose(c.id)
+		}
+	}
+	for range 50 {
+		for _, l := range s.loops {
+			l.Turn()
+		}
+	}
+	if len(s.opens) > 0 {
+		s.t.Errorf("%d connections got Open and no Closed", len(s.opens))
+	}
+	for i, sh := range s.shards {
+		c := sh.Counters()
+		for name, v := range map[string]int64{
+			"Open": c.Open.Load(), "Stalled": c.Stalled.Load(), "Paused": c.Paused.Load(), "PendingBytes": c.PendingBytes.Load(),
+			"Subscriptions": c.Subscriptions.Load(), "Channels": c.Channels.Load(), "inbox entries": sh.inbox.entries.Load(),
+			"inbox bytes": sh.inbox.bytes.Load(), "job bytes": sh.jobBytes.Load(), "connections": int64(sh.conns),
+			"users": int64(sh.users.used), "exts": int64(len(sh.exts) - 1 - len(sh.extFree)), "Panics": int64(c.Panics.Load()),
+		} {
+			if v != 0 {
+				s.t.Errorf("shard %d: %s = %d at the end", i, name, v)
+			}
+		}
+	}
+	if n := s.group.connections.Load(); n != 0 {
+		s.t.Errorf("the group counts %d connections at the end", n)
+	}
+}
