@@ -1,0 +1,333 @@
+//go:build linux || darwin || freebsd
+
+package netpoll
+
+import (
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// testHandler runs functions; nil ones do nothing.
+type testHandler struct {
+	open  func(id ID, tag uint64)
+	data  func(id ID, p []byte)
+	close func(id ID, err error)
+	wake  func() bool
+}
+
+func (h *testHandler) OnOpen(id ID, tag uint64) {
+	if h.open != nil {
+		h.open(id, tag)
+	}
+}
+
+func (h *testHandler) OnData(id ID, p []byte) {
+	if h.data != nil {
+		h.data(id, p)
+	}
+}
+
+func (h *testHandler) OnClose(id ID, err error) {
+	if h.close != nil {
+		h.close(id, err)
+	}
+}
+
+func (h *testHandler) OnWake() bool  { return h.wake != nil && h.wake() }
+func (h *testHandler) OnWritable(ID) {}
+func (h *testHandler) OnTick()       {}
+
+// startOne starts an engine of one loop.
+func startOne(t testing.TB, kind Kind, cfg Config, newHandler func(l Loop) *testHandler) Engine {
+	t.Helper()
+	cfg.Loops = 1
+	e, err := Start(kind, cfg, func(l Loop) Handler { return newHandler(l) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	return e
+}
+
+// receive waits for a value, but not for ever.
+func receive[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%s: nothing within 10 s", what)
+		panic("unreachable")
+	}
+}
+
+// TestStaleEvents: several connections are readable in one turn, and the first
+// one's OnData aborts the others. Their events are there already, and one slot
+// has a new owner before they are looked at.
+func TestStaleEvents(t *testing.T) {
+	const n = 8
+	for _, kind := range ownKinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			opened := make(chan ID, n)
+			holding, hold := make(chan bool), make(chan bool)
+			heard := make(chan ID, n)
+			var ids []ID // on the loop
+			e := startOne(t, kind, Config{Listen: []string{"127.0.0.1:0"}}, func(l Loop) *testHandler {
+				return &testHandler{
+					open: func(id ID, _ uint64) {
+						ids = append(ids, id)
+						opened <- id
+					},
+					data: func(id ID, _ []byte) {
+						heard <- id
+						for _, other := range ids {
+							if other != id {
+								l.Abort(other)
+							}
+						}
+					},
+					wake: func() bool {
+						holding <- true
+						<-hold
+						return false
+					},
+				}
+			})
+			var conns []net.Conn
+			for range n {
+				conns = append(conns, dial(t, e))
+				receive(t, "OnOpen", opened)
+			}
+			e.Loops()[0].Wake()
+			receive(t, "OnWake", holding)
+			for _, c := range conns {
+				if _, err := io.WriteString(c, "all at once"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(hold)
+			survivor := receive(t, "OnData", heard)
+			closed := 0
+			for i, c := range conns {
+				if ids[i] == survivor {
+					continue
+				}
+				if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, unix.EAGAIN) {
+					t.Errorf("connection %d: %v, want it to be over", i, err)
+				}
+				closed++
+			}
+			if closed != n-1 || len(heard) != 0 {
+				t.Errorf("%d connections closed and %d more heard, want %d and 0", closed, len(heard), n-1)
+			}
+		})
+	}
+}
+
+// TestPausedUnixPeerLeaves: the peer of a paused unix connection closes, which
+// the poller would report without end; the loop must sleep all the same, and
+// what the peer sent before must arrive after the pause.
+func TestPausedUnixPeerLeaves(t *testing.T) {
+	for _, kind := range ownKinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			opened, data, closed := make(chan ID, 1), make(chan string, 1), make(chan error, 1)
+			var loop Loop
+			var id ID
+			resume := false // on the loop
+			e := startOne(t, kind, Config{
+				Listen:       []string{"unix:" + filepath.Join(t.TempDir(), "s")},
+				TickInterval: time.Hour, // whoever turns, turns for an event
+			}, func(l Loop) *testHandler {
+				loop = l
+				return &testHandler{
+					open: func(newcomer ID, _ uint64) {
+						id = newcomer
+						l.PauseRead(id)
+						opened <- id
+					},
+					data:  func(_ ID, p []byte) { data <- string(p) },
+					close: func(_ ID, err error) { closed <- err },
+					wake: func() bool {
+						if resume {
+							l.ResumeRead(id)
+						}
+						resume = true
+						return false
+					},
+				}
+			})
+			c := dial(t, e)
+			receive(t, "OnOpen", opened)
+			_, _ = io.WriteString(c, "farewell")
+			c.Close()
+			before := processTime(t)
+			loop.Wake() // a turn that sees the hang-up
+			time.Sleep(100 * time.Millisecond)
+			if spent := processTime(t) - before; spent > 60*time.Millisecond {
+				t.Errorf("%v of CPU in 100 ms of pause: the loop spins", spent)
+			}
+			if len(data)+len(closed) != 0 {
+				t.Error("a callback came during the pause")
+			}
+			loop.Wake()
+			if got := receive(t, "OnData", data); got != "farewell" {
+				t.Errorf("after the pause came %q", got)
+			}
+			if err := receive(t, "OnClose", closed); err != io.EOF {
+				t.Errorf("OnClose(%v), want EOF", err)
+			}
+		})
+	}
+}
+
+// processTime is the CPU time of the process.
+func processTime(t testing.TB) time.Duration {
+	t.Helper()
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// TestWakePingPong: the loop goes to sleep while it is being woken, over and
+// over. A lost wake-up stops the game: there is no tick to help.
+func TestWakePingPong(t *testing.T) {
+	for _, kind := range ownKinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			const players, rounds = 4, 2000
+			var ball [players]atomic.Int64
+			e := startOne(t, kind, Config{TickInterval: time.Hour}, func(Loop) *testHandler {
+				var returned [players]int64
+				return &testHandler{wake: func() bool {
+					for i := range ball {
+						if served := ball[i].Load(); served > returned[i] {
+							returned[i] = served
+							ball[i].Store(-served)
+						}
+					}
+					return false
+				}}
+			})
+			loop := e.Loops()[0]
+			limit := time.Now().Add(30 * time.Second)
+			var game sync.WaitGroup
+			for i := range players {
+				game.Go(func() {
+					for round := int64(1); round <= rounds; round++ {
+						ball[i].Store(round)
+						loop.Wake()
+						for ball[i].Load() != -round {
+							if time.Now().After(limit) {
+								t.Errorf("player %d: round %d is lost", i, round)
+								return
+							}
+							runtime.Gosched()
+						}
+					}
+				})
+			}
+			game.Wait()
+		})
+	}
+}
+
+// TestEchoAllocatesNothing: reading and writing on a live loop.
+func TestEchoAllocatesNothing(t *testing.T) {
+	for _, kind := range ownKinds() {
+		for _, vectored := range []bool{false, true} {
+			e := startOne(t, kind, Config{Listen: []string{"127.0.0.1:0"}, TickInterval: time.Hour}, func(l Loop) *testHandler {
+				bufs := make([][]byte, 2)
+				return &testHandler{data: func(id ID, p []byte) {
+					if !vectored {
+						_, _ = l.Write(id, p)
+						return
+					}
+					bufs[0], bufs[1] = p[:1], p[1:]
+					_, _ = l.Writev(id, bufs)
+				}}
+			})
+			c := dial(t, e)
+			message, got := []byte("one hundred bytes or so"), make([]byte, 100)
+			allocs := testing.AllocsPerRun(500, func() {
+				_, _ = c.Write(message)
+				_, _ = io.ReadFull(c, got[:len(message)])
+			})
+			if allocs != 0 {
+				t.Errorf("%s, vectored %v: %v allocations for an echo, want 0", kind, vectored, allocs)
+			}
+		}
+	}
+}
+
+// TestGoexit: a callback that ends its goroutine ends the engine, not the
+// program, and says so.
+func TestGoexit(t *testing.T) {
+	for _, kind := range ownKinds() {
+		closed := make(chan error, 1)
+		e := startOne(t, kind, Config{Listen: []string{"127.0.0.1:0"}}, func(Loop) *testHandler {
+			return &testHandler{
+				data:  func(ID, []byte) { runtime.Goexit() },
+				close: func(_ ID, err error) { closed <- err },
+			}
+		})
+		_, _ = io.WriteString(dial(t, e), "x")
+		if err := receive(t, "OnClose", closed); err != ErrEngineClosed {
+			t.Errorf("%s: OnClose(%v), want ErrEngineClosed", kind, err)
+		}
+		receive(t, "Done", e.Done())
+		if !errors.Is(e.Err(), errLoopEnded) {
+			t.Errorf("%s: Err() = %v, want %v", kind, e.Err(), errLoopEnded)
+		}
+	}
+}
+
+// BenchmarkEcho is one message there and back over loopback, with 64
+// connections in flight. cpu-ns/op is the CPU time of the whole process, the
+// client's part included.
+func BenchmarkEcho(b *testing.B) {
+	for _, kind := range ownKinds() {
+		b.Run(string(kind), func(b *testing.B) {
+			const conns = 64
+			e := startEcho(b, kind, Config{Loops: 1, Listen: []string{"127.0.0.1:0"}})
+			var fds []int
+			for range conns {
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(func() { _ = unix.Close(fd) })
+				port := e.Addrs()[0].(*net.TCPAddr).Port
+				if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: port}); err != nil {
+					b.Fatal(err)
+				}
+				fds = append(fds, fd)
+			}
+			message, got := make([]byte, 128), make([]byte, 128)
+			b.ReportAllocs()
+			before := processTime(b)
+			for i := 0; i < b.N; i += conns {
+				for _, fd := range fds {
+					if _, err := unix.Write(fd, message); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for _, fd := range fds {
+					if n, err := unix.Read(fd, got); n != len(got) || err != nil {
+						b.Fatal(n, err)
+					}
+				}
+			}
+			b.ReportMetric(float64(processTime(b)-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
