@@ -23,7 +23,8 @@ FUZZ_TIME=${FUZZ_TIME:-5s}
 export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
 # Processes that a step leaves behind are found by this mark in their
 # environment, whatever process group they moved to.
-export ROOST_TEST_RUN="$$-$(date +%s)"
+ROOST_TEST_RUN="$$-$(date +%s)"
+export ROOST_TEST_RUN
 cache=${ROOST_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/roost-test}
 work=$(mktemp -d "${TMPDIR:-/tmp}/roost-test.XXXXXX")
 

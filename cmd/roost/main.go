@@ -72,24 +72,10 @@ type streams struct {
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	var cli CLI
 	exited := -1
-	parser, err := kong.New(&cli,
-		kong.Name("roost"),
-		kong.Description(description),
-		kong.UsageOnError(),
+	parser := newParser(&cli,
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
-		kong.Configuration(loadYAML),
-		kong.PostBuild(nameEnvironment),
-		serveGroups,
-		// The variables' names follow from a rule that the help states once.
-		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
-		kong.Bind(streams{stdin, stdout, stderr}),
-		kong.Vars(helpVars()),
-	)
-	if err != nil {
-		panic("the command line does not fit together: " + err.Error())
-	}
+		kong.Bind(streams{stdin, stdout, stderr}))
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
@@ -101,6 +87,25 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		return report(stderr, args[0], usageError{err})
 	}
 	return report(stderr, args[0], ctx.Run())
+}
+
+// newParser puts the command line together.
+func newParser(cli *CLI, more ...kong.Option) *kong.Kong {
+	parser, err := kong.New(cli, append(more,
+		kong.Name("roost"),
+		kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
+		kong.Configuration(loadYAML),
+		kong.PostBuild(nameEnvironment),
+		serveGroups,
+		// The variables' names follow from a rule that the help states once.
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
+		kong.Vars(helpVars()),
+	)...)
+	if err != nil {
+		panic("the command line does not fit together: " + err.Error())
+	}
+	return parser
 }
 
 // report prints err, which command met, and answers the exit code for it.

@@ -19,7 +19,7 @@ import (
 type ServeCmd struct {
 	Addr         []string      `group:"listen" help:"Address to listen on: host:port (no host means all), or unix:PATH (${default}). May be given several times." placeholder:"ADDR" default:":8080"`
 	ReusePort    bool          `group:"listen" help:"Let several server processes listen on the same address."`
-	DeferAccept  time.Duration `group:"listen" help:"Linux: take a connection when its first bytes are there, at most this long after (${default}). Negative: at once." default:"${defer_accept}"`
+	DeferAccept  time.Duration `group:"listen" help:"Linux: take a connection when its first bytes are there, at most this long after (${default}). Negative (--defer-accept=-1s): at once." default:"${defer_accept}"`
 	Origins      []string      `group:"listen" help:"Web pages that may connect: https://example.com, https://*.example.com, or * for all. Without it pages of the same host; with --demo all pages." placeholder:"ORIGIN"`
 	Subprotocols []string      `group:"listen" help:"Subprotocols that the server accepts, in any order." placeholder:"NAME"`
 
@@ -47,7 +47,7 @@ type ServeCmd struct {
 	InboxMaxEntries     int               `group:"limits" help:"Messages that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_entries}"`
 	InboxMaxBytes       int               `group:"limits" help:"Bytes that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_bytes}"`
 
-	PingInterval      time.Duration `group:"deadlines" help:"Ping a connection that was silent for so long (${default}). Negative: never." default:"${ping_interval}"`
+	PingInterval      time.Duration `group:"deadlines" help:"Ping a connection that was silent for so long (${default}). Negative (--ping-interval=-1s): never." default:"${ping_interval}"`
 	PongTimeout       time.Duration `group:"deadlines" help:"Close it when nothing came for so long after a ping (${default})." default:"${pong_timeout}"`
 	IdleTimeout       time.Duration `group:"deadlines" help:"Close a connection that sent no message for so long. 0: never." default:"0s"`
 	WriteStallTimeout time.Duration `group:"deadlines" help:"End a connection that took no byte of waiting output for so long (${default})." default:"${write_stall_timeout}"`

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/server"
+)
+
+// parse is the command line without running it.
+func parse(t *testing.T, args ...string) (*CLI, error) {
+	t.Helper()
+	cli := new(CLI)
+	_, err := newParser(cli).Parse(args)
+	return cli, err
+}
+
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// Whoever adds a field to server.Config adds its flag, of the same name and
+// type, and hands it over.
+func TestEveryConfigFieldIsAFlag(t *testing.T) {
+	notFlags := map[string]string{
+		"Listen":  "is --addr",
+		"Handler": "is chosen by --echo, --relay and --demo",
+		"HTTP":    "is chosen by --demo",
+		"Logger":  "is --log-level and --log-format",
+	}
+	var cmd ServeCmd
+	flags := reflect.ValueOf(&cmd).Elem()
+	fields := reflect.TypeFor[server.Config]()
+	for field := range fields.Fields() {
+		if _, other := notFlags[field.Name]; other {
+			continue
+		}
+		flag := flags.FieldByName(field.Name)
+		if !flag.IsValid() {
+			t.Errorf("server.Config.%s has no flag %s", field.Name, flagName(field.Name))
+			continue
+		}
+		if flag.Type() != field.Type {
+			t.Errorf("flag %s is a %v, server.Config.%s a %v", flagName(field.Name), flag.Type(), field.Name, field.Type)
+			continue
+		}
+		setToSomething(t, flag)
+		got := reflect.ValueOf(cmd.config(nil)).FieldByName(field.Name)
+		if !reflect.DeepEqual(got.Interface(), flag.Interface()) {
+			t.Errorf("flag %s is %v, but server.Config.%s became %v", flagName(field.Name), flag, field.Name, got)
+		}
+	}
+	if cmd.Addr = []string{":1"}; !reflect.DeepEqual(cmd.config(nil).Listen, cmd.Addr) {
+		t.Error("--addr does not become server.Config.Listen")
+	}
+}
+
+func setToSomething(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.String:
+		v.SetString("seven")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Slice:
+		v.Set(reflect.ValueOf([]string{"seven"}))
+	default:
+		t.Fatalf("a flag of kind %v: teach this test to set it", v.Kind())
+	}
+}
+
+// The defaults of the flags are those of the library.
+func TestFlagDefaultsAreTheLibrarys(t *testing.T) {
+	cli, err := parse(t, "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := server.New(server.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := srv.Config()
+	got := cli.Serve.config(want.Logger)
+	// Here they differ on purpose: a port to serve on, and as many
+	// connections as there are descriptors.
+	got.Listen, got.MaxConnections = want.Listen, want.MaxConnections
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("roost serve gives %+v\nserver.Config{} means %+v", got, want)
+	}
+}
+
+func TestFlagsWinOverEnvironmentOverFile(t *testing.T) {
+	file := writeFile(t, "roost.yaml", `
+serve:
+  addr: ["127.0.0.1:1", "unix:/tmp/x"]
+  loops: 2
+  message-rate: 20
+  ping-interval: 30s
+  relay: true
+  log-level: warn
+`)
+	t.Setenv("ROOST_LOOPS", "3")
+	t.Setenv("ROOST_MESSAGE_RATE", "30")
+	cli, err := parse(t, "serve", "--config", file, "--message-rate", "40")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := cli.Serve
+	if want := []string{"127.0.0.1:1", "unix:/tmp/x"}; !reflect.DeepEqual(s.Addr, want) {
+		t.Errorf("addr from the file: %q, want %q", s.Addr, want)
+	}
+	if s.PingInterval != 30*time.Second || !s.Relay || s.LogLevel != slog.LevelWarn {
+		t.Errorf("from the file: ping interval %v, relay %v, log level %v; want 30s, true, WARN", s.PingInterval, s.Relay, s.LogLevel)
+	}
+	if s.Loops != 3 {
+		t.Errorf("loops = %d, want the environment's 3", s.Loops)
+	}
+	if s.MessageRate != 40 {
+		t.Errorf("message rate = %d, want the command line's 40", s.MessageRate)
+	}
+}
+
+func TestConfigFileNamedByTheEnvironment(t *testing.T) {
+	t.Setenv("ROOST_CONFIG", writeFile(t, "roost.yaml", "serve:\n  loops: 5\n"))
+	cli, err := parse(t, "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cli.Serve.Loops != 5 {
+		t.Errorf("loops = %d, want 5 from the file in ROOST_CONFIG", cli.Serve.Loops)
+	}
+}
+
+// Every refusal names what is wrong and what would be right.
+func TestUsageErrors(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		args []string
+		file string // of --config
+		env  [2]string
+		want []string
+	}{
+		{name: "two behaviours", args: []string{"serve", "--echo", "--demo"},
+			want: []string{"--echo, --relay and --demo exclude each other", "choose one"}},
+		{name: "two behaviours from two places", args: []string{"serve", "--echo"}, env: [2]string{"ROOST_RELAY", "true"},
+			want: []string{"exclude each other"}},
+		{name: "unknown engine", args: []string{"serve", "--engine", "uring"},
+			want: []string{"--engine", `"epoll"`, `"gnet"`, "uring"}},
+		{name: "not a number", args: []string{"serve", "--loops", "many"},
+			want: []string{"--loops", "many"}},
+		{name: "not a number in the environment", args: []string{"serve"}, env: [2]string{"ROOST_LOOPS", "many"},
+			want: []string{"ROOST_LOOPS", "many"}},
+		{name: "a duration without unit", args: []string{"serve", "--ping-interval", "45"},
+			want: []string{"--ping-interval", "45"}},
+		{name: "out of range", args: []string{"serve", "--pending-max-bytes", "5", "--addr", "127.0.0.1:0"},
+			want: []string{"--pending-max-bytes is 5", "1024"}},
+		{name: "too many loops", args: []string{"serve", "--loops", "1000", "--addr", "127.0.0.1:0"},
+			want: []string{"--loops is 1000", "256"}},
+		{name: "no port", args: []string{"serve", "--addr", "localhost"},
+			want: []string{`--addr "localhost" has no port`, "host:port"}},
+		{name: "negative limit", args: []string{"serve", "--max-connections=-1"},
+			want: []string{"--max-connections is -1"}},
+		{name: "more connections than descriptors", args: []string{"serve", "--max-connections", "900000000"},
+			want: []string{"--max-connections 900000000 needs about", "ulimit -n", "LimitNOFILE=", "--max-connections ", "roost doctor --target 900000000"}},
+		{name: "unknown flag", args: []string{"serve", "--max-connection", "5"},
+			want: []string{"--max-connection", "--max-connections"}},
+		{name: "unknown command", args: []string{"server"},
+			want: []string{"server"}},
+		{name: "unknown key in the file", args: []string{"serve"}, file: "serve:\n  max_connections: 5\n",
+			want: []string{"serve: max_connections", "no flag --max_connections"}},
+		{name: "unknown section in the file", args: []string{"serve"}, file: "server:\n  loops: 5\n",
+			want: []string{`"server"`, "no such command"}},
+		{name: "wrong value in the file", args: []string{"serve"}, file: "serve:\n  loops: many\n",
+			want: []string{"--loops", "many"}},
+		{name: "not YAML", args: []string{"serve"}, file: "serve: [\n",
+			want: []string{"not YAML"}},
+		{name: "no such file", args: []string{"serve", "--config", "/nothing/here.yaml"},
+			want: []string{"/nothing/here.yaml"}},
+		{name: "doctor: negative target", args: []string{"doctor", "--target=-5"},
+			want: []string{"--target is -5"}},
+		{name: "doctor: --yes alone", args: []string{"doctor", "--yes"},
+			want: []string{"--yes", "--fix"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			args := tc.args
+			if tc.file != "" {
+				args = append(args, "--config", writeFile(t, "roost.yaml", tc.file))
+			}
+			if tc.env[0] != "" {
+				t.Setenv(tc.env[0], tc.env[1])
+			}
+			var out, errs strings.Builder
+			code := run(args, strings.NewReader(""), &out, &errs)
+			if code != exitUsage {
+				t.Errorf("exit code %d, want %d", code, exitUsage)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(errs.String(), want) {
+					t.Errorf("stderr %q lacks %q", errs.String(), want)
+				}
+			}
+		})
+	}
+}
+
+func TestHelpTeaches(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, []string{"serve", "doctor", "version", "Examples:", "Exit codes:"}},
+		{[]string{"--help"}, []string{"serve", "doctor", "version"}},
+		{[]string{"serve", "--help"}, []string{"--max-connections", "ROOST_MAX_CONNECTIONS", "(45s)", "(65536)", "bytes", "Deadlines", "roost serve --demo"}},
+		{[]string{"doctor", "--help"}, []string{"--target", "--fix", "--json", "docs/tuning.md"}},
+	} {
+		var out, errs strings.Builder
+		if code := run(tc.args, strings.NewReader(""), &out, &errs); code != exitOK {
+			t.Errorf("%q: exit code %d, want 0", tc.args, code)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%q: help lacks %q", tc.args, want)
+			}
+		}
+		for i, line := range strings.Split(out.String(), "\n") {
+			if len(line) > 100 {
+				t.Errorf("%q: line %d is wider than a terminal: %q", tc.args, i+1, line)
+			}
+		}
+	}
+}
+
+func TestFitConnections(t *testing.T) {
+	for _, tc := range []struct {
+		asked  int
+		nofile uint64
+		want   int
+	}{
+		{0, 20_000, 19_736},
+		{0, 1024, 950},
+		{0, 1 << 40, server.DefaultMaxConnections}, // macOS: as good as unlimited
+		{19_736, 20_000, 19_736},
+		{5, 20_000, 5},
+	} {
+		if got, err := fitConnections(tc.asked, tc.nofile); err != nil || got != tc.want {
+			t.Errorf("fitConnections(%d, %d) = %d, %v; want %d", tc.asked, tc.nofile, got, err, tc.want)
+		}
+	}
+	for _, tc := range []struct {
+		asked  int
+		nofile uint64
+	}{{19_737, 20_000}, {0, 64}, {1_000_000, 1_000_000}} {
+		if got, err := fitConnections(tc.asked, tc.nofile); err == nil {
+			t.Errorf("fitConnections(%d, %d) = %d, want an error", tc.asked, tc.nofile, got)
+		}
+	}
+}

@@ -1,0 +1,339 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+)
+
+// asRoost makes the test binary be roost itself: what is run here is what the
+// race detector was built into, and nothing has to be compiled again.
+const asRoost = "ROOST_TEST_AS_ROOST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asRoost) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// Nothing here takes nearly that long; it bounds what has gone wrong.
+const testTimeout = 20 * time.Second
+
+// process is a running roost serve.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	addr  string // of its first listener
+	ended chan struct{}
+
+	// Guarded by mu.
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+// startRoost runs roost serve with args and waits for its start-up line. It is
+// killed at the end of the test if it still runs.
+func startRoost(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, ended: make(chan struct{})}
+	p.cmd = exec.Command(os.Args[0], append([]string{"serve", "--log-format", "json"}, args...)...)
+	p.cmd.Env = append(os.Environ(), asRoost+"=1")
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan string, 1)
+	go p.readLog(stderr, started)
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // it may have ended long ago
+		<-p.ended
+		if t.Failed() {
+			t.Logf("roost %q said:\n%s", args, p.said())
+		}
+	})
+	select {
+	case p.addr = <-started:
+	case <-p.ended:
+		t.Fatalf("roost %q ended at once: %v\n%s", args, p.cmd.ProcessState, p.said())
+	case <-time.After(testTimeout):
+		t.Fatalf("roost %q did not start\n%s", args, p.said())
+	}
+	return p
+}
+
+// readLog keeps what the process says, and finds its address in it.
+func (p *process) readLog(stderr io.Reader, started chan<- string) {
+	defer close(p.ended)
+	lines := bufio.NewScanner(stderr)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var line struct{ Msg, Addr string }
+		p.mu.Lock()
+		p.log.Write(lines.Bytes())
+		p.log.WriteByte('\n')
+		p.mu.Unlock()
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "roost serves" {
+			started <- strings.Split(line.Addr, ",")[0]
+		}
+	}
+	_ = p.cmd.Wait() // the state tells
+}
+
+func (p *process) said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+func (p *process) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatalf("signal %v: %v", s, err)
+	}
+}
+
+// wantExit waits for the process's end.
+func (p *process) wantExit(code int) {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(testTimeout):
+		p.t.Fatalf("roost still runs\n%s", p.said())
+	}
+	if got := p.cmd.ProcessState.ExitCode(); got != code {
+		p.t.Fatalf("exit code %d, want %d\n%s", got, code, p.said())
+	}
+}
+
+// client is a WebSocket client by gobwas/ws.
+type client struct {
+	t    *testing.T
+	conn net.Conn
+	in   io.Reader
+}
+
+func dial(t *testing.T, addr, path string) *client {
+	t.Helper()
+	c, err := tryDial(addr, path)
+	if err != nil {
+		t.Fatalf("dial %s%s: %v", addr, path, err)
+	}
+	c.t = t
+	t.Cleanup(func() { c.conn.Close() })
+	return c
+}
+
+func tryDial(addr, path string) (*client, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	dialer := ws.Dialer{}
+	url := "ws://" + addr + path
+	if file, found := strings.CutPrefix(addr, "unix:"); found {
+		url = "ws://localhost" + path
+		dialer.NetDial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", file)
+		}
+	}
+	conn, early, _, err := dialer.Dial(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{conn: conn, in: conn}
+	if early != nil {
+		c.in = early
+	}
+	return c, conn.SetDeadline(time.Now().Add(testTimeout))
+}
+
+func (c *client) send(op ws.OpCode, payload string) {
+	c.t.Helper()
+	if err := wsutil.WriteClientMessage(c.conn, op, []byte(payload)); err != nil {
+		c.t.Fatalf("send %q: %v", payload, err)
+	}
+}
+
+// Read and Write make c what wsutil reads from: what came with the upgrade
+// first, then the socket.
+func (c *client) Read(p []byte) (int, error)  { return c.in.Read(p) }
+func (c *client) Write(p []byte) (int, error) { return c.conn.Write(p) }
+
+func (c *client) receive() (ws.OpCode, string, error) {
+	payload, op, err := wsutil.ReadServerData(c)
+	return op, string(payload), err
+}
+
+// want reads the next message.
+func (c *client) want(op ws.OpCode, payload string) {
+	c.t.Helper()
+	gotOp, got, err := c.receive()
+	if err != nil || gotOp != op || got != payload {
+		c.t.Fatalf("received %v %q, %v; want %v %q", gotOp, got, err, op, payload)
+	}
+}
+
+// wantClose reads until the server's Close frame, answers it, and checks it.
+func (c *client) wantClose(code ws.StatusCode) {
+	c.t.Helper()
+	_, payload, err := c.receive()
+	var closed wsutil.ClosedError
+	if !errors.As(err, &closed) || closed.Code != code {
+		c.t.Fatalf("received %q, %v; want a Close frame with %d", payload, err, code)
+	}
+}
+
+func loopback(args ...string) []string {
+	return append([]string{"--addr", "127.0.0.1:0"}, args...)
+}
+
+func wantLog(t *testing.T, p *process, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(p.said(), part) {
+			t.Errorf("the log lacks %s:\n%s", part, p.said())
+		}
+	}
+}
+
+// A test of its own code: the harness must notice a wrong exit code.
+func TestHarnessSeesExitCodes(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "serve", "--engine", "none")
+	cmd.Env = append(os.Environ(), asRoost+"=1")
+	var failed *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &failed) || failed.ExitCode() != exitUsage {
+		t.Fatalf("roost serve --engine none: %v, want exit status %d", err, exitUsage)
+	}
+}
+
+func TestShutdownSaysGoodbye(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			p := startRoost(t, loopback("--echo")...)
+			clients := make([]*client, 20)
+			for i := range clients {
+				clients[i] = dial(t, p.addr, "/")
+				clients[i].send(ws.OpText, "hello")
+				clients[i].want(ws.OpText, "hello")
+			}
+			p.signal(sig)
+			for _, c := range clients {
+				c.wantClose(ws.StatusGoingAway)
+			}
+			p.wantExit(exitOK)
+			if c, err := tryDial(p.addr, "/"); err == nil {
+				c.conn.Close()
+				t.Error("a newcomer was let in after the end")
+			}
+			wantLog(t, p, `"msg":"shutting down"`, `"connections":20`, `"msg":"shut down"`)
+		})
+	}
+}
+
+// A client that never answers the Close frame does not keep the process.
+func TestShutdownKeepsItsDeadline(t *testing.T) {
+	p := startRoost(t, loopback("--echo", "--shutdown-timeout", "100ms", "--close-timeout", "1h")...)
+	dial(t, p.addr, "/")
+	begin := time.Now()
+	p.signal(syscall.SIGTERM)
+	p.wantExit(exitOK)
+	if took := time.Since(begin); took > testTimeout/2 {
+		t.Errorf("the shutdown took %v, its deadline was 100ms", took)
+	}
+	wantLog(t, p, "did not say goodbye in time")
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	p := startRoost(t, loopback("--echo", "--shutdown-timeout", "1h", "--close-timeout", "1h")...)
+	c := dial(t, p.addr, "/")
+	p.signal(syscall.SIGTERM)
+	// The Close frame proves that the first signal was taken; it stays
+	// unanswered.
+	header, err := ws.ReadHeader(c)
+	if err != nil || header.OpCode != ws.OpClose {
+		t.Fatalf("received %v, %v; want a Close frame", header, err)
+	}
+	p.signal(syscall.SIGTERM)
+	p.wantExit(128 + int(syscall.SIGTERM))
+}
+
+func TestStartLineTellsTheLimits(t *testing.T) {
+	p := startRoost(t, "--addr", "127.0.0.1:0", "--addr", "127.0.0.1:0", "--relay", "--loops", "1", "--max-connections", "77", "--engine", "gnet")
+	wantLog(t, p, `"behaviour":"relay"`, `"loops":1`, `"max_connections":77`, `"engine":"gnet"`, `"nofile":`)
+	var line struct{ Addr string }
+	for text := range strings.Lines(p.said()) {
+		if strings.Contains(text, "roost serves") {
+			if err := json.Unmarshal([]byte(text), &line); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	addrs := strings.Split(line.Addr, ",")
+	if len(addrs) != 2 || addrs[0] == addrs[1] {
+		t.Fatalf("addresses %q, want two", addrs)
+	}
+	for _, addr := range addrs {
+		dial(t, addr, "/")
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var out, errs strings.Builder
+	code := run([]string{"serve", "--addr", l.Addr().String()}, strings.NewReader(""), &out, &errs)
+	if code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	for _, want := range []string{l.Addr().String(), "Another program listens there", "--addr"} {
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("stderr %q lacks %q", errs.String(), want)
+		}
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	file := t.TempDir() + "/roost.sock"
+	p := startRoost(t, "--addr", "unix:"+file, "--echo")
+	if want := "unix:" + file; p.addr != want {
+		t.Fatalf("the start-up line says %q, want %q", p.addr, want)
+	}
+	c := dial(t, p.addr, "/")
+	c.send(ws.OpBinary, "over a file")
+	c.want(ws.OpBinary, "over a file")
+}
+
+func TestOneTooManyConnections(t *testing.T) {
+	p := startRoost(t, loopback("--echo", "--max-connections", "2")...)
+	first, second := dial(t, p.addr, "/"), dial(t, p.addr, "/")
+	_, err := tryDial(p.addr, "/")
+	var status ws.StatusError
+	if !errors.As(err, &status) || status != 503 {
+		t.Fatalf("the third of two connections: %v, want 503", err)
+	}
+	for i, c := range []*client{first, second} {
+		text := fmt.Sprint("still here ", i)
+		c.send(ws.OpText, text)
+		c.want(ws.OpText, text)
+	}
+}
