@@ -44,8 +44,9 @@ func TestDecoderDoesNotAllocate(t *testing.T) {
 		next(ping[:8], 0)
 		next(ping[8:], OpPing)
 	})
+	bad := []byte{0x83, 0}
 	wantNoAllocs(t, "a bad frame and a Reset", func() {
-		if _, _, err := d.Next([]byte{0x83, 0}); err == nil {
+		if _, _, err := d.Next(bad); err == nil {
 			t.Fatal("no error")
 		}
 		d.Reset(fromClient)
@@ -61,6 +62,20 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	wantNoAllocs(t, "ParseClose", func() {
 		if _, _, err := ParseClose([]byte("\x03\xe8bye")); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+func TestDeflateDoesNotAllocate(t *testing.T) {
+	d := new(Decoder)
+	d.Reset(&DecoderConfig{ExpectMasked: true, AllowRSV1: true})
+	payload := bytes.Repeat([]byte("0123456789abcde\n"), 64)
+	dst := make([]byte, 0, 2048)
+	wantNoAllocs(t, "compress and inflate", func() {
+		frame := AppendMaskedDeflatedFrame(dst, OpText, testKey, payload, 15, nil)
+		m, _, err := d.Next(frame)
+		if err != nil || !m.Compressed || len(m.Payload) != len(payload) {
+			t.Fatalf("Next = %v, %d bytes, %v", m.Opcode, len(m.Payload), err)
 		}
 	})
 }

@@ -27,8 +27,14 @@ type DecoderConfig struct {
 	// that is wrong (CloseMessageTooBig would tell the peer to send less), and
 	// RFC 6455 has no code of its own for it. If zero, 1,024.
 	MaxFragments int
-	// AllowRSV1 says that permessage-deflate was negotiated.
+	// AllowRSV1 says that permessage-deflate was negotiated: compressed messages
+	// are taken, and inflated. A connection whose peer keeps its compression
+	// context from message to message needs SetWindow too.
 	AllowRSV1 bool
+	// MaxInflatedBytes bounds what a compressed message may become; more ends
+	// the connection with CloseMessageTooBig. MaxMessageBytes then bounds its
+	// compressed form. If zero, MaxMessageBytes.
+	MaxInflatedBytes int64
 }
 
 func (c *DecoderConfig) maxMessageBytes() int64 {
@@ -36,6 +42,13 @@ func (c *DecoderConfig) maxMessageBytes() int64 {
 		return DefaultMaxMessageBytes
 	}
 	return c.MaxMessageBytes
+}
+
+func (c *DecoderConfig) maxInflatedBytes() int64 {
+	if c.MaxInflatedBytes == 0 {
+		return c.maxMessageBytes()
+	}
+	return c.MaxInflatedBytes
 }
 
 func (c *DecoderConfig) maxFragments() int {
@@ -49,7 +62,7 @@ func (c *DecoderConfig) maxFragments() int {
 type Message struct {
 	// Opcode is OpText, OpBinary, OpClose, OpPing or OpPong; 0 for no message.
 	Opcode Opcode
-	// Payload is unmasked. Text has been checked to be UTF-8, a close frame's
+	// Payload is unmasked and inflated. Text has been checked to be UTF-8, a close frame's
 	// payload has not: see ParseClose.
 	Payload []byte
 	// Compressed says that the peer sent the message compressed.
@@ -64,8 +77,9 @@ type Message struct {
 //
 // The zero Decoder must be Reset before use.
 type Decoder struct {
-	cfg *DecoderConfig
-	err error // what Next failed with; stays until Reset
+	cfg    *DecoderConfig
+	window *Window // see SetWindow
+	err    error   // what Next failed with; stays until Reset
 
 	// The data message in progress; op is 0 between messages.
 	op         Opcode
@@ -97,8 +111,14 @@ type Decoder struct {
 func (d *Decoder) Reset(cfg *DecoderConfig) {
 	d.drop()
 	d.cfg = cfg
+	d.window = nil
 	d.err = nil
 }
+
+// SetWindow gives the decoder the peer's compression context, which stays the
+// connection's: to be called after each Reset for a connection whose peer was
+// allowed context takeover.
+func (d *Decoder) SetWindow(w *Window) { d.window = w }
 
 // drop forgets everything held.
 func (d *Decoder) drop() {
@@ -142,7 +162,7 @@ func (d *Decoder) HeldBytes() int {
 // between the fragments of a message.
 //
 // m.Payload is a part of p, unmasked in place, if the message is one frame that
-// lies whole in p; otherwise it is the decoder's. Either way it is valid until
+// lies whole in p and is not compressed; otherwise it is the decoder's. Either way it is valid until
 // the next Next or Reset, and the caller may change it.
 //
 // An error is a [*ProtocolError]. It is final: everything held is freed, and
@@ -347,10 +367,13 @@ func (d *Decoder) unmask(p []byte) {
 func (d *Decoder) finishInPlace(p []byte) (Message, error) {
 	d.unmask(p)
 	d.inFrame = false
-	m := Message{Opcode: d.op, Payload: p, Compressed: d.compressed}
-	if m.Opcode == OpText && !m.Compressed && !utf8.Valid(p) {
+	if d.compressed {
+		return d.finishCompressed(p)
+	}
+	if d.op == OpText && !utf8.Valid(p) {
 		return Message{}, errTextUTF8
 	}
+	m := Message{Opcode: d.op, Payload: p}
 	d.op = 0
 	return m, nil
 }
@@ -382,12 +405,33 @@ func (d *Decoder) hold(p []byte) error {
 
 // finishHeld ends the message in the buffer and lends it out.
 func (d *Decoder) finishHeld() (Message, error) {
-	m := Message{Opcode: d.op, Payload: d.buf.b, Compressed: d.compressed}
+	if d.compressed {
+		return d.finishCompressed(d.buf.b)
+	}
 	// A character cut short by the end of the message.
-	if m.Opcode == OpText && !m.Compressed && d.checked != len(d.buf.b) {
+	if d.op == OpText && d.checked != len(d.buf.b) {
 		return Message{}, errTextUTF8
 	}
+	m := Message{Opcode: d.op, Payload: d.buf.b}
 	d.lent, d.buf = d.buf, nil
+	d.op = 0
+	return m, nil
+}
+
+// finishCompressed ends a message whose compressed payload is p, gives up the
+// buffer that may hold p, and lends out what p inflates to.
+func (d *Decoder) finishCompressed(p []byte) (Message, error) {
+	inflated, err := inflate(p, d.cfg.maxInflatedBytes(), d.window)
+	if err != nil {
+		return Message{}, err
+	}
+	d.lent = inflated
+	if d.op == OpText && !utf8.Valid(inflated.b) {
+		return Message{}, errTextUTF8
+	}
+	m := Message{Opcode: d.op, Payload: inflated.b, Compressed: true}
+	d.buf.free()
+	d.buf = nil
 	d.op = 0
 	return m, nil
 }

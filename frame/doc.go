@@ -12,8 +12,10 @@
 //	          7.4   close codes and their registry      closecode.go
 //	          8.1   UTF-8, checked as bytes arrive      utf8.go
 //	          10.4  limits                              decoder.go
+//	          9.1   the extensions header               extensions.go
 //	RFC 7692  5, 7.1  negotiation                       deflate_negotiate.go
-//	          7.2.1   compression                       deflate.go
+//	          7.1.1   context takeover                  deflate_window.go
+//	          7.2.1   compression                       deflate_compress.go
 //	          7.2.2   decompression, bounded            deflate_inflate.go
 //
 // # Reading
@@ -27,7 +29,15 @@
 // # Writing
 //
 // The Append functions encode one frame for one peer. A [Prepared] encodes a
-// message once for any number of peers and goroutines.
+// message once for any number of peers and goroutines, and its compressed twin
+// when the first peer asks for it.
+//
+// # Memory
+//
+// Between messages nothing is held for a connection: compressors (about 800
+// KiB), decompressors (about 50 KiB) and buffers are pooled. Only where context
+// takeover was negotiated, which is not the default, a connection keeps a
+// [Window] of up to 32 KiB for each direction.
 //
 // # Errors
 //

@@ -171,8 +171,7 @@ func AppendHeader(dst []byte, h Header) []byte {
 // AppendFrame appends a whole, unmasked frame: what a server sends. It copies
 // payload. The caller keeps control payloads to 125 bytes.
 func AppendFrame(dst []byte, op Opcode, payload []byte) []byte {
-	dst = AppendHeader(dst, Header{Fin: true, Opcode: op, Length: int64(len(payload))})
-	return append(dst, payload...)
+	return appendPayload(dst, Header{Fin: true, Opcode: op}, payload)
 }
 
 // AppendMaskedFrame appends a whole frame masked with key: what a client sends.
@@ -180,9 +179,18 @@ func AppendFrame(dst []byte, op Opcode, payload []byte) []byte {
 // unpredictable where the payload comes from code that the client does not
 // trust (section 5.3).
 func AppendMaskedFrame(dst []byte, op Opcode, key [4]byte, payload []byte) []byte {
-	dst = AppendHeader(dst, Header{Fin: true, Opcode: op, Masked: true, Mask: key, Length: int64(len(payload))})
+	return appendPayload(dst, Header{Fin: true, Opcode: op, Masked: true, Mask: key}, payload)
+}
+
+// appendPayload appends h, with payload's length, and payload, masked if h says
+// so.
+func appendPayload(dst []byte, h Header, payload []byte) []byte {
+	h.Length = int64(len(payload))
+	dst = AppendHeader(dst, h)
 	start := len(dst)
 	dst = append(dst, payload...)
-	Mask(dst[start:], key, 0)
+	if h.Masked {
+		Mask(dst[start:], h.Mask, 0)
+	}
 	return dst
 }

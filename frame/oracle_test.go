@@ -2,12 +2,14 @@ package frame
 
 import (
 	"bytes"
+	"compress/flate"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
@@ -95,8 +97,38 @@ func oracle(cfg *DecoderConfig, stream []byte) (events []event, code CloseCode, 
 		if op == ws.OpText && !compressed && !text.Valid() {
 			return events, CloseInvalidPayload, false
 		}
+		if compressed {
+			if message, code = oracleInflate(message, cfg.maxInflatedBytes()); code != 0 {
+				return events, code, false
+			}
+			if op == ws.OpText && !utf8.Valid(message) {
+				return events, CloseInvalidPayload, false
+			}
+		}
 		state = state.Clear(ws.StateFragmented)
 		events = append(events, event{Opcode(op), string(message), compressed})
+	}
+}
+
+// oracleInflate inflates with the standard library, which stops at a final block
+// inside the message as ours does: then what follows is a stream of its own.
+func oracleInflate(payload []byte, limit int64) (message []byte, code CloseCode) {
+	if len(payload) == 0 {
+		return nil, 0
+	}
+	in := bytes.NewReader(append(bytes.Clone(payload), inflateTail...))
+	for {
+		fr := flate.NewReaderDict(in, message)
+		more, err := io.ReadAll(io.LimitReader(fr, limit+1-int64(len(message))))
+		message = append(message, more...)
+		switch {
+		case int64(len(message)) > limit:
+			return nil, CloseMessageTooBig
+		case err != nil:
+			return nil, CloseInvalidPayload
+		case in.Len() <= len(inflateTail):
+			return message, 0
+		}
 	}
 }
 
@@ -133,7 +165,8 @@ func checkStream(t *testing.T, cfg *DecoderConfig, stream []byte, seed uint64) {
 
 // randomStream makes frames that are mostly right, so that most streams go
 // on for a while and their ends differ.
-func randomStream(rng *rand.Rand, masked bool) (stream []byte) {
+// With rsv1, a few are compressed.
+func randomStream(rng *rand.Rand, masked, rsv1 bool) (stream []byte) {
 	sizes := []int{0, 1, 2, 3, 5, 16, 30, 125, 126, 127, 200}
 	texts := []string{"", "a", "Hello", "\u20ac", "\U0001f600 \u00e4", "\xe2\x82", "\xac", "\xff", "\xf0\x9f"}
 	open := false
@@ -152,6 +185,9 @@ func randomStream(rng *rand.Rand, masked bool) (stream []byte) {
 			payload = payload[:min(len(payload), maxControlBytes)]
 		} else if rng.IntN(3) > 0 {
 			payload = []byte(texts[rng.IntN(5+rng.IntN(len(texts)-4))])
+		}
+		if rsv1 && h.Fin && (h.Opcode == OpText || h.Opcode == OpBinary) && rng.IntN(2) == 0 {
+			payload, h.Rsv = deflate(payload, maxWindowBits, nil), RSV1
 		}
 		h.Length = int64(len(payload))
 		if rng.IntN(12) == 0 { // break a rule
@@ -188,18 +224,19 @@ func streamConfig(masked, rsv1 bool) *DecoderConfig {
 // TestDecoderAnyCutGivesTheSame is the property that an event loop rests on.
 func TestDecoderAnyCutGivesTheSame(t *testing.T) {
 	codes := map[CloseCode]int{}
-	for seed := range uint64(20_000) {
+	for seed := range uint64(5_000) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		masked := seed&1 != 0
-		cfg := streamConfig(masked, false)
-		stream := randomStream(rng, masked)
+		rsv1 := seed&2 != 0
+		cfg := streamConfig(masked, rsv1)
+		stream := randomStream(rng, masked, rsv1)
 		checkStream(t, cfg, stream, seed)
 		_, code, _ := oracle(cfg, stream)
 		codes[code]++
 	}
 	// The streams must reach every verdict, or the property says little.
 	for _, code := range []CloseCode{0, CloseProtocolError, CloseInvalidPayload, ClosePolicyViolation, CloseMessageTooBig} {
-		if codes[code] < 100 {
+		if codes[code] < 50 {
 			t.Errorf("only %d streams end with code %d", codes[code], code)
 		}
 	}
@@ -209,8 +246,8 @@ func TestDecoderAnyCutGivesTheSame(t *testing.T) {
 // or that depends on how it is cut.
 func FuzzDecoder(f *testing.F) {
 	for seed := range uint64(40) {
-		masked := seed&1 != 0
-		f.Add(randomStream(rand.New(rand.NewPCG(seed, 1)), masked), masked, seed&2 != 0, seed)
+		masked, rsv1 := seed&1 != 0, seed&2 != 0
+		f.Add(randomStream(rand.New(rand.NewPCG(seed, 1)), masked, rsv1), masked, rsv1, seed)
 	}
 	f.Add(slices.Concat(unhex(f, "0103 48656c 890121 8002 6c6f 88 02 03e8")), false, false, uint64(1))
 	f.Fuzz(func(t *testing.T, stream []byte, masked, rsv1 bool, seed uint64) {
