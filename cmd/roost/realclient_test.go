@@ -1,0 +1,159 @@
+//go:build realclients
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// These tests need what scripts/test.sh installs: Node.js with ws and
+// playwright-core, Python with websockets, Chromium. What is missing is a
+// failure, never a skip. The real Go client, gobwas/ws, is in all other tests.
+
+// needEnv is where scripts/test.sh has put something.
+func needEnv(t *testing.T, name, what string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" {
+		t.Fatalf("%s must say where %s is: scripts/test.sh sets it", name, what)
+	}
+	return value
+}
+
+// script runs a client of testdata/clients and wants its last line to start
+// with "ok".
+func script(t *testing.T, interpreter, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, interpreter, append([]string{filepath.Join("testdata", "clients", name)}, args...)...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "ok") {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	t.Logf("%s: %s", name, strings.TrimSpace(string(out)))
+}
+
+func nodePath(t *testing.T) {
+	t.Setenv("NODE_PATH", needEnv(t, "ROOST_NODE_MODULES", "node_modules with ws and playwright-core"))
+}
+
+func TestRealClientNpmWs(t *testing.T) {
+	nodePath(t)
+	onEveryEngine(t, func(t *testing.T, engine string) {
+		p := startRoost(t, loopback("--echo", "--engine", engine)...)
+		script(t, "node", "echo.js", "ws://"+p.addr+"/")
+		demo := startRoost(t, loopback("--demo", "--engine", engine)...)
+		script(t, "node", "chat.js", "ws://"+demo.addr)
+	})
+}
+
+func TestRealClientPythonWebsockets(t *testing.T) {
+	python := needEnv(t, "ROOST_PYTHON", "Python with the websockets package")
+	onEveryEngine(t, func(t *testing.T, engine string) {
+		p := startRoost(t, loopback("--echo", "--engine", engine)...)
+		script(t, python, "echo.py", "ws://"+p.addr+"/")
+	})
+}
+
+func TestBrowser(t *testing.T) {
+	nodePath(t)
+	needEnv(t, "ROOST_CHROMIUM", "Chromium")
+	textbook, err := filepath.Abs("../../examples/textbook.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startRoost(t, loopback("--demo")...)
+	addr := p.addr
+
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", filepath.Join("testdata", "clients", "browser.js"),
+		"http://"+addr+"/", "http://"+startProxy(t, addr), textbook)
+	// Playwright ends its browser when it is asked to; a kill would leave it.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	last := ""
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		last = lines.Text()
+		if last == "restart" {
+			p.signal(os.Interrupt)
+			p.wantExit(exitOK)
+			p = startRoost(t, "--demo", "--addr", addr)
+			io.WriteString(stdin, "done\n")
+		}
+	}
+	if err := cmd.Wait(); err != nil || last != "ok" {
+		t.Fatalf("browser.js: %v, after %q\n%s", err, last, complaints.String())
+	}
+}
+
+// startProxy is an HTTP proxy that connects everybody to addr, wherever they
+// want to go.
+func startProxy(t *testing.T, addr string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go proxyTo(conn, addr)
+		}
+	}()
+	return l.Addr().String()
+}
+
+func proxyTo(conn net.Conn, addr string) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	line, err := in.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "CONNECT localhost:8080 ") {
+		io.WriteString(conn, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+		return
+	}
+	for line != "\r\n" {
+		if line, err = in.ReadString('\n'); err != nil {
+			return
+		}
+	}
+	server, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n")
+	go func() {
+		io.Copy(server, in)
+		server.Close()
+	}()
+	io.Copy(conn, server)
+}
