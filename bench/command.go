@@ -131,5 +131,8 @@ func (o *Output) write(r *Result) error {
 			return err
 		}
 	}
+	if o.Plot != "" {
+		return r.Plot(o.Plot)
+	}
 	return nil
 }

@@ -109,8 +109,8 @@ type BroadcastConfig struct {
 	// zero, 5 s.
 	Period time.Duration `help:"Length of each part."`
 	// Window is how many messages may be under way in the part without pause.
-	// If zero, 128.
-	Window int `placeholder:"128" help:"Messages under way at a time, without pause."`
+	// If zero, 64.
+	Window int `placeholder:"64" help:"Messages under way at a time, without pause."`
 	// PublishURL, where the server has a publish API, gets each message by POST
 	// instead of one of the connections sending it.
 	PublishURL string `name:"publish-url" placeholder:"URL" help:"The server's publish API: messages are posted to it instead of sent by a connection."`

@@ -19,7 +19,7 @@ func RunBroadcast(ctx context.Context, cfg BroadcastConfig) (*Result, error) {
 func (cfg *BroadcastConfig) setBroadcastDefaults() error {
 	setDefault(&cfg.Singles, 20)
 	setDefault(&cfg.Period, 5*time.Second)
-	setDefault(&cfg.Window, 128)
+	setDefault(&cfg.Window, 64)
 	return cfg.setDefaults(10_000, 3*time.Minute+4*cfg.Period)
 }
 
