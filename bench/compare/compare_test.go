@@ -96,6 +96,18 @@ func TestFigureNamesAreUnique(t *testing.T) {
 	}
 }
 
+func TestSummarizeWarnings(t *testing.T) {
+	got := summarizeWarnings([]turn{
+		{Warnings: []string{"echo: others used 65 % of it", "echo: others used 7.5 % of it"}},
+		{Warnings: []string{"echo: others used 91 % of it", "a late one"}},
+		{},
+	})
+	want := []string{"in 1 of 3 turns: a late one", "in 2 of 3 turns: echo: others used # % of it"}
+	if !slices.Equal(got, want) {
+		t.Errorf("summarizeWarnings = %q, want %q", got, want)
+	}
+}
+
 func TestHeld(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -29,7 +29,17 @@ import (
 // command line goes into the results, and the folder is a temporary one.
 const binVariable = "ROOST_COMPARE_BIN"
 
+// generatorArgument makes this program one of its own load generators.
+const generatorArgument = "generator"
+
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == generatorArgument {
+		if err := bench.RunGenerator(); err != nil {
+			fmt.Fprintln(os.Stderr, "generator:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	held, err := run(ctx)
@@ -96,15 +106,18 @@ func run(ctx context.Context) (held bool, err error) {
 	for _, line := range limits {
 		fmt.Println("limited: " + line)
 	}
-	fmt.Printf("%d servers, %d rounds, %d connections: about %v\n",
-		len(chosen), o.plan.Rounds, o.plan.Connections, o.plan.estimate(len(chosen)).Round(time.Minute))
+	fmt.Printf("%d servers, %s, %d connections: about %v\n",
+		len(chosen), o.plan.rounds(), o.plan.Connections, o.plan.estimate(len(chosen)).Round(time.Minute))
 
 	report := &report{Schema: 1, Date: time.Now().UTC().Truncate(time.Second), Environment: environment, Plan: o.plan, Limits: limits}
 	for _, c := range chosen {
 		report.Servers = append(report.Servers, serverInfo{Name: c.name, About: c.about, Kind: c.kind})
 	}
-	generator := []string{filepath.Join(bin, "roost"), "bench", "generator"}
-	report.Turns, err = o.plan.run(ctx, chosen, generator)
+	self, err := os.Executable()
+	if err != nil {
+		return false, err
+	}
+	report.Turns, err = o.plan.run(ctx, chosen, []string{self, generatorArgument})
 	if err != nil {
 		return false, err
 	}

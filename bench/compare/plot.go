@@ -40,8 +40,8 @@ func (r *report) plot() []byte {
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", width, height)
 	plotText(&b, plotMargin, 30, `font-size="18" font-weight="600" fill="#1f2328"`,
 		fmt.Sprintf("%d WebSocket connections, server by server", r.Plan.Connections))
-	plotText(&b, plotMargin, 50, `fill="#57606a"`, fmt.Sprintf("medians of %d rounds, %s, kernel %s, %d x %s; thin line: lowest to highest",
-		r.Plan.Rounds, r.Date.Format(time.DateOnly), r.Environment.Kernel, r.Environment.CPUs, r.Environment.CPU))
+	plotText(&b, plotMargin, 50, `fill="#57606a"`, fmt.Sprintf("medians of %s, %s, kernel %s, %d x %s; thin line: lowest to highest",
+		r.Plan.rounds(), r.Date.Format(time.DateOnly), r.Environment.Kernel, r.Environment.CPUs, r.Environment.CPU))
 	for i, f := range figures {
 		x := plotMargin + i%plotColumnCount*plotPanelWidth
 		y := plotHead + i/plotColumnCount*panelHeight

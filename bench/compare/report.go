@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type report struct {
 	Limits      []string          `json:"limits,omitempty"`
 	Servers     []serverInfo      `json:"servers"`
 	Rows        []row             `json:"rows"`
+	Warnings    []string          `json:"warnings,omitempty"`
 	Turns       []turn            `json:"turns"`
 }
 
@@ -33,7 +35,10 @@ type serverInfo struct {
 	Kind  kind   `json:"kind"`
 }
 
-func (r *report) summarize() { r.Rows = summarizeTurns(r.Servers, r.Turns) }
+func (r *report) summarize() {
+	r.Rows = summarizeTurns(r.Servers, r.Turns)
+	r.Warnings = summarizeWarnings(r.Turns)
+}
 
 // held tells whether every turn came to its end and our servers did all that was
 // checked. What a peer did wrong is a finding, not a failure of the comparison.
@@ -85,7 +90,7 @@ func (f figure) cell(v value) string {
 func (r *report) writeTable(w io.Writer) {
 	lines := r.cells()
 	// Titles are long: they go under each other, with a letter for the column.
-	fmt.Fprintf(w, "\n%d connections, medians of %d rounds; ratios are to limit, within each round\n\n", r.Plan.Connections, r.Plan.Rounds)
+	fmt.Fprintf(w, "\n%d connections, medians of %s; ratios are to limit, within each round\n\n", r.Plan.Connections, r.Plan.rounds())
 	for i, title := range lines[0][1:] {
 		fmt.Fprintf(w, "  %c  %s\n", 'A'+i, title)
 		lines[0][i+1] = string(rune('A' + i))
@@ -105,10 +110,14 @@ func (r *report) writeTable(w io.Writer) {
 		}
 		fmt.Fprintln(w, b.String())
 	}
+	fmt.Fprintln(w)
 	for _, row := range r.Rows {
 		for _, note := range row.Notes {
 			fmt.Fprintf(w, "(!) %s: %s\n", row.Server, note)
 		}
+	}
+	for _, line := range slices.Concat(r.Warnings, r.Limits) {
+		fmt.Fprintf(w, "limited: %s\n", line)
 	}
 }
 
@@ -142,7 +151,7 @@ func (r *report) markdown(name string) []byte {
 	var b bytes.Buffer
 	e := r.Environment
 	fmt.Fprintf(&b, "# Servers compared, %s\n\n", r.Date.Format(time.DateOnly))
-	fmt.Fprintf(&b, "%d connections, messages of 128 B, medians of %d rounds. Ratios are to `limit`, a bare server that does the\nminimum of the same jobs, and were taken within each round: 1.00x is the least that a program can spend.\n\n", r.Plan.Connections, r.Plan.Rounds)
+	fmt.Fprintf(&b, "%d connections, messages of 128 B, medians of %s. Ratios are to `limit`, a bare server that does the\nminimum of the same jobs, and were taken within each round: 1.00x is the least that a program can spend.\n\n", r.Plan.Connections, r.Plan.rounds())
 	fmt.Fprintf(&b, "![plot](%s.svg)\n\n", name)
 	lines := r.cells()
 	fmt.Fprintf(&b, "| %s |\n|---%s|\n", strings.Join(lines[0], " | "), strings.Repeat("|--:", len(lines[0])-1))
@@ -166,7 +175,7 @@ func (r *report) markdown(name string) []byte {
 	b.WriteString("\n## Where and how\n\n")
 	fmt.Fprintf(&b, "- host %s: %d x %s, %.1f GiB\n- %s, kernel %s, %s\n- commit %s\n- `%s`\n",
 		e.Host, e.CPUs, e.CPU, float64(e.Memory)/(1<<30), e.OS, e.Kernel, e.Go, e.Commit, strings.Join(e.Command, " "))
-	for _, line := range r.Limits {
+	for _, line := range slices.Concat(r.Warnings, r.Limits) {
 		fmt.Fprintf(&b, "- limited: %s\n", line)
 	}
 	fmt.Fprintf(&b, "- each turn, every scenario and the lowest and highest of each figure: %s.json\n", name)

@@ -45,6 +45,14 @@ func (p *plan) fit(e bench.Environment) (limits []string) {
 	return limits
 }
 
+// rounds is for sentences.
+func (p *plan) rounds() string {
+	if p.Rounds == 1 {
+		return "1 round"
+	}
+	return fmt.Sprintf("%d rounds", p.Rounds)
+}
+
 // estimate is how long all of it takes, from 5,000 connections opened a second and
 // what a scenario waits besides.
 func (p *plan) estimate(servers int) time.Duration {
@@ -158,7 +166,8 @@ func (t *turn) note(m mode, r *bench.Result, err error) error {
 		if f.scenario != r.Scenario || f.mode != m {
 			continue
 		}
-		if metric, ok := r.Metric(f.metric); ok {
+		// CPU per operation is 0 where there was no operation; its fault is noted.
+		if metric, ok := r.Metric(f.metric); ok && (metric.Value > 0 || !f.ratio) {
 			t.Figures[f.name] = metric.Value
 		}
 	}

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"fmt"
+	"maps"
 	"math"
+	"regexp"
 	"slices"
 )
 
@@ -123,4 +126,26 @@ func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+var numberInWarning = regexp.MustCompile(`[0-9][0-9.]*`)
+
+// summarizeWarnings lists each kind of warning once, with the number of turns that
+// had it; what differs between them is their numbers.
+func summarizeWarnings(turns []turn) []string {
+	counts := make(map[string]int)
+	for _, t := range turns {
+		kinds := make(map[string]bool)
+		for _, w := range t.Warnings {
+			kinds[numberInWarning.ReplaceAllString(w, "#")] = true
+		}
+		for kind := range kinds {
+			counts[kind]++
+		}
+	}
+	var lines []string
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		lines = append(lines, fmt.Sprintf("in %d of %d turns: %s", counts[kind], len(turns), kind))
+	}
+	return lines
 }
