@@ -1,0 +1,211 @@
+package roost
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/roostws/roost"
+
+// layers tells who may import whom. A package is under the longest folder that
+// fits; folders within folders are layers of their own only where they stand
+// here. may lists what is outside of the standard library, direct imports
+// only; never lists what must not even be reached through others (packages of
+// the standard library: not be imported; what other people's libraries do with
+// them is theirs).
+var layers = []struct {
+	folder string
+	may    []string
+	never  []string
+	why    string
+}{
+	{"", nil, nil, "the root holds documentation and tests of the whole tree"},
+	{
+		"frame",
+		[]string{"github.com/gobwas/ws", "github.com/klauspost/compress/flate"},
+		[]string{module + "/netpoll", module + "/server", "net", "os", "time", "log", "log/slog"},
+		"framing is functions on byte slices: no socket, no clock, no goroutine, no log, so that it is tested and fuzzed without any",
+	},
+	{
+		"netpoll",
+		[]string{"github.com/panjf2000/gnet/v2", "github.com/mailru/easygo/netpoll", "golang.org/x/sys", module + "/netpoll"},
+		[]string{module + "/frame", module + "/server", "github.com/gobwas/ws", "net/http", "log", "log/slog"},
+		"sockets and event loops know no word of WebSocket, so that any engine can carry any protocol",
+	},
+	{
+		"server",
+		[]string{module + "/frame", module + "/netpoll", module + "/server", "golang.org/x/sync", "golang.org/x/sys", "github.com/gobwas/ws"},
+		[]string{module + "/cmd", module + "/bench", module + "/web", "github.com/alecthomas/kong", "go.yaml.in/yaml", "gonum.org"},
+		"the library is embedded in other people's programs: no command line, no page, no plot comes with it",
+	},
+	{
+		"client",
+		[]string{module + "/frame", "github.com/gobwas/ws"},
+		[]string{module + "/server", module + "/netpoll"},
+		"a client must not carry the server",
+	},
+	{
+		"web",
+		nil,
+		[]string{module + "/server", module + "/netpoll", module + "/frame"},
+		"pages are files; whoever serves them imports them",
+	},
+	{
+		"cmd/roost",
+		[]string{module + "/server", module + "/bench", module + "/client", module + "/web", module + "/frame", module + "/netpoll",
+			module + "/cmd/roost/internal", "github.com/alecthomas/kong", "go.yaml.in/yaml/v3"},
+		nil,
+		"the binary puts everything together; what it puts together knows nothing of flags",
+	},
+	{
+		"cmd/roost/internal/doctor",
+		nil,
+		[]string{module + "/server", module + "/netpoll"},
+		"the doctor reads files and reckons: it works where no server could start",
+	},
+	{
+		"bench",
+		[]string{module + "/frame", module + "/netpoll", module + "/bench", "golang.org/x/sys",
+			"github.com/HdrHistogram/hdrhistogram-go", "gonum.org/v1/plot"},
+		[]string{module + "/server", module + "/cmd"},
+		"a measurement goes over the wire: what is measured must not be able to help",
+	},
+	{
+		"bench/limit",
+		[]string{"golang.org/x/sys"},
+		[]string{module + "/frame", module + "/netpoll", module + "/server", "github.com/gobwas/ws"},
+		"the limit is the least that any program could spend: not one line of ours may be in it",
+	},
+	{
+		"examples",
+		[]string{module + "/server"},
+		[]string{module + "/cmd"},
+		"an example has what an embedder has",
+	},
+}
+
+// listed is what go list tells of a package.
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+	Standard   bool
+}
+
+func list(t *testing.T) []listed {
+	t.Helper()
+	openSources(t)
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Deps,Standard", "./...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	var all []listed
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// openSources opens every Go file: go test takes its last result again as long
+// as what the test itself has opened is the same, and does not see what go list
+// has read.
+func openSources(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(name) != ".go" {
+			return err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// under tells whether path is folder or in it.
+func under(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, folder+"/")
+}
+
+func TestLayers(t *testing.T) {
+	packages := list(t)
+	standard := map[string]bool{"C": true}
+	for _, p := range packages {
+		if p.Standard {
+			standard[p.ImportPath] = true
+		}
+	}
+	seen := 0
+	for _, p := range packages {
+		if p.ImportPath != module && !under(p.ImportPath, module) {
+			continue
+		}
+		seen++
+		best := -1
+		for i, layer := range layers {
+			fits := layer.folder == "" && p.ImportPath == module || layer.folder != "" && under(p.ImportPath, module+"/"+layer.folder)
+			if fits && (best < 0 || len(layer.folder) > len(layers[best].folder)) {
+				best = i
+			}
+		}
+		if best < 0 {
+			t.Errorf("%s is in no layer: add it to the table, with what it may import and why", p.ImportPath)
+			continue
+		}
+		layer := layers[best]
+		forbidden := func(path string) bool {
+			return slices.ContainsFunc(layer.never, func(never string) bool { return path == never || !standard[never] && under(path, never) })
+		}
+		for _, imported := range p.Imports {
+			if standard[imported] && forbidden(imported) {
+				t.Errorf("%s imports %s, and may not: %s", p.ImportPath, imported, layer.why)
+			}
+			if !standard[imported] && !slices.ContainsFunc(layer.may, func(may string) bool { return under(imported, may) }) {
+				t.Errorf("%s imports %s, and may not: %s", p.ImportPath, imported, layer.why)
+			}
+		}
+		for _, reached := range p.Deps {
+			if !standard[reached] && forbidden(reached) {
+				t.Errorf("%s reaches %s: %s", p.ImportPath, reached, layer.why)
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("go list showed %d packages of ours: the test looks at the wrong place", seen)
+	}
+}
+
+// A folder named after nothing collects everything.
+func TestNoFolderForLeftovers(t *testing.T) {
+	for _, p := range list(t) {
+		if !under(p.ImportPath, module) {
+			continue
+		}
+		for _, name := range []string{"util", "utils", "common", "pkg", "types", "helpers", "misc"} {
+			if strings.Contains(p.ImportPath+"/", "/"+name+"/") {
+				t.Errorf("%s: put it beside its one user instead", p.ImportPath)
+			}
+		}
+	}
+}
