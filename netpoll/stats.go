@@ -34,31 +34,51 @@ func (c *counts) list() [16]uint64 {
 }
 
 // publish shows the loop's counters to everybody.
-func (l *loop) publish() {
-	if l.counts == l.published.last {
+func (l *loop) publish() { l.published.show(&l.counts) }
+
+// show stores what has changed. Only on the loop's goroutine.
+func (p *publishedCounts) show(c *counts) {
+	if *c == p.last {
 		return
 	}
-	was, is := l.published.last.list(), l.counts.list()
+	was, is := p.last.list(), c.list()
 	for i := range is {
 		if is[i] != was[i] {
-			l.published.values[i].Store(is[i])
+			p.values[i].Store(is[i])
 		}
 	}
-	l.published.last = l.counts
+	p.last = *c
+}
+
+// addTo adds what was shown to s.
+func (p *publishedCounts) addTo(s *Stats) {
+	var v [16]uint64
+	for i := range v {
+		v[i] = p.values[i].Load()
+	}
+	s.Conns += int64(v[0])
+	s.Lingering += int64(v[1])
+	s.Accepted += v[2]
+	s.Attached += v[3]
+	s.RefusedMaxConns += v[4]
+	s.RefusedNoDescriptor += v[5]
+	s.RefusedNoMemory += v[6]
+	s.AcceptErrors += v[7]
+	s.Reads += v[8]
+	s.Writes += v[9]
+	s.ShortWrites += v[10]
+	s.BytesRead += v[11]
+	s.BytesWritten += v[12]
+	s.LingerTimeouts += v[13]
+	s.Wakes += v[14]
+	s.HandlerPanics += v[15]
 }
 
 // Stats is part of [Engine].
 func (e *engine) Stats() Stats {
-	var sum [16]uint64
+	var s Stats
 	for _, l := range e.loops {
-		for i := range sum {
-			sum[i] += l.published.values[i].Load()
-		}
+		l.published.addTo(&s)
 	}
-	return Stats{
-		Conns: int64(sum[0]), Lingering: int64(sum[1]), Accepted: sum[2], Attached: sum[3],
-		RefusedMaxConns: sum[4], RefusedNoDescriptor: sum[5], RefusedNoMemory: sum[6], AcceptErrors: sum[7],
-		Reads: sum[8], Writes: sum[9], ShortWrites: sum[10], BytesRead: sum[11], BytesWritten: sum[12],
-		LingerTimeouts: sum[13], Wakes: sum[14], HandlerPanics: sum[15],
-	}
+	return s
 }

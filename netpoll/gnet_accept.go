@@ -1,0 +1,247 @@
+//go:build linux || darwin || freebsd
+
+package netpoll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptorsPerListener goroutines accept and wait until gnet's loop has taken
+// the newcomer: so many are under way at once, all of which a loop takes in one
+// turn. gnet wants a net.Conn, duplicates its descriptor, and the original is
+// closed: about six system calls more for each newcomer than the epoll engine
+// needs.
+const acceptorsPerListener = 16
+
+// acceptPause is how long an acceptor rests where nothing can be done.
+const acceptPause = 10 * time.Millisecond
+
+// A gnetListener is one listener of the engine.
+type gnetListener struct {
+	listener net.Listener
+	addr     net.Addr
+	unlink   func() // removes a unix socket's file; may be nil
+}
+
+// listen opens what Config.Listen names.
+func (e *gnetEngine) listen() error {
+	for _, address := range e.cfg.Listen {
+		ln, err := gnetListen(address, &e.cfg)
+		if err != nil {
+			return fmt.Errorf("netpoll: listen on %q: %w", address, err)
+		}
+		e.listeners = append(e.listeners, ln)
+	}
+	return nil
+}
+
+func gnetListen(address string, cfg *Config) (*gnetListener, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return gnetListenUnix(path, cfg)
+	}
+	config := net.ListenConfig{
+		KeepAlive: -1, // inherited from the listener, like the other options
+		Control: func(_, _ string, conn syscall.RawConn) error {
+			return onDescriptor(conn, func(fd int) error {
+				if cfg.ReusePort {
+					if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+						return os.NewSyscallError("setsockopt SO_REUSEPORT", err)
+					}
+				}
+				if err := setStreamOptions(fd, cfg); err != nil {
+					return err
+				}
+				return deferAccept(cfg)(fd)
+			})
+		},
+	}
+	config.SetMultipathTCP(false)
+	ln, err := config.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	// package net chose the longest queue; a second listen(2) sets ours.
+	err = onListener(ln, func(fd int) error { return os.NewSyscallError("listen", unix.Listen(fd, cfg.Backlog)) })
+	if err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return &gnetListener{listener: ln, addr: ln.Addr()}, nil
+}
+
+func gnetListenUnix(path string, cfg *Config) (*gnetListener, error) {
+	own, err := listenUnix(path, cfg)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(own.fd), path)
+	defer file.Close() // FileListener has a duplicate
+	ln, err := net.FileListener(file)
+	if err != nil {
+		return nil, err
+	}
+	return &gnetListener{listener: ln, addr: &net.UnixAddr{Net: "unix", Name: path}, unlink: own.unlink}, nil
+}
+
+// onListener runs f on a listener's descriptor.
+func onListener(ln net.Listener, f func(fd int) error) error {
+	conn, err := ln.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	return onDescriptor(conn, f)
+}
+
+func onDescriptor(conn syscall.RawConn, f func(fd int) error) (err error) {
+	if errControl := conn.Control(func(fd uintptr) { err = f(int(fd)) }); errControl != nil {
+		return errControl
+	}
+	return err
+}
+
+// StopAccepting is part of [Engine].
+func (e *gnetEngine) StopAccepting() {
+	for _, ln := range e.listeners {
+		if err := ln.listener.Close(); err == nil && ln.unlink != nil {
+			ln.unlink()
+		}
+	}
+}
+
+// accept starts the acceptors.
+func (e *gnetEngine) accept() {
+	for i, ln := range e.listeners {
+		for range acceptorsPerListener {
+			if e.beginJoin() {
+				go e.acceptor(uint64(i), ln.listener)
+			}
+		}
+	}
+}
+
+// acceptor takes newcomers until its listener is closed.
+func (e *gnetEngine) acceptor(tag uint64, ln net.Listener) {
+	defer e.joins.Done()
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+			e.admit(conn, tag)
+		case errors.Is(err, net.ErrClosed):
+			return
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+			e.refuse(ln)
+		case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+			e.refusedNoMemory.Add(1)
+			e.pause()
+		default:
+			e.acceptErrors.Add(1)
+			if errno := unix.Errno(0); !errors.As(err, &errno) || !passingAcceptError(errno) {
+				e.pause()
+			}
+		}
+	}
+}
+
+// pause rests, but not longer than the engine lives.
+func (e *gnetEngine) pause() {
+	select {
+	case <-e.stopc:
+	case <-time.After(acceptPause):
+	}
+}
+
+// A newcomer is a connection on its way into gnet; it travels as its context.
+type newcomer struct {
+	tag    uint64
+	opened atomic.Bool // gnet has called OnOpen
+}
+
+// admit hands a newcomer to the loop with the fewest connections, and waits until
+// it is there.
+func (e *gnetEngine) admit(conn net.Conn, tag uint64) {
+	if !e.reserve() {
+		_ = conn.Close()
+		return
+	}
+	n := &newcomer{tag: tag}
+	_, err := e.client.EnrollContext(conn, n) // closes conn; gnet has a duplicate
+	if n.opened.Load() {
+		return
+	}
+	e.slots.Add(-1)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		e.refusedNoDescriptor.Add(1)
+	} else {
+		e.refusedNoMemory.Add(1) // epoll_ctl(2) has no other reason
+	}
+}
+
+// A spareDescriptor is one to give up when there are no others.
+type spareDescriptor struct {
+	mu sync.Mutex
+	fd int // -1 if even that is gone
+}
+
+func (s *spareDescriptor) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd >= 0 {
+		_ = unix.Close(s.fd)
+		s.fd = -1
+	}
+}
+
+// refuse sends those away who are in the queue, for want of a descriptor: with
+// the spare one they can be accepted and closed, so that they do not wait for
+// ever. It rests afterwards, and holds the other acceptors meanwhile: Linux says
+// EMFILE before it looks if anyone is there, so they would spin.
+func (e *gnetEngine) refuse(ln net.Listener) {
+	e.spare.mu.Lock()
+	defer e.spare.mu.Unlock()
+	if e.stopping.Load() {
+		return
+	}
+	if fd := openSpare(); fd >= 0 {
+		if e.spare.fd >= 0 {
+			_ = unix.Close(fd) // there are some again
+		} else {
+			e.spare.fd = fd
+		}
+		return
+	}
+	if e.spare.fd < 0 {
+		e.refusedNoDescriptor.Add(1)
+	} else {
+		_ = unix.Close(e.spare.fd)
+		_ = onListener(ln, e.refuseAll)
+		e.spare.fd = openSpare()
+	}
+	e.pause()
+}
+
+// refuseAll accepts and closes until the queue of the listening socket is empty.
+func (e *gnetEngine) refuseAll(listening int) error {
+	for {
+		fd, errno := acceptSocket(listening)
+		switch errno {
+		case 0:
+			_ = unix.Close(fd)
+			e.refusedNoDescriptor.Add(1)
+		case unix.EINTR, unix.ECONNABORTED:
+		default:
+			return errno // EAGAIN: all are gone
+		}
+	}
+}
