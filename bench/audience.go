@@ -77,16 +77,11 @@ func (t *trial) findAudiences(api publisher) ([]*audience, error) {
 	return found, err
 }
 
-// probeQuiet is how long no further receiver must have turned up for the search
-// to end; probeLimit bounds it.
-const (
-	probeQuiet = time.Second
-	probeLimit = 15 * time.Second
-)
-
 // probe publishes a message and waits until nobody else receives it. It
-// answers a connection that did not.
+// answers a connection that did not. The search ends when no further receiver
+// has turned up for a fifth of Options.Patience, and takes three of it at most.
 func (t *trial) probe(a *audience) (free int, err error) {
+	quiet, limit := t.opt.Patience/5, 3*t.opt.Patience
 	if _, err := t.fleet.sendAll(t.ctx, request{Op: opProbe, Stream: a.stream}); err != nil {
 		return 0, err
 	}
@@ -97,6 +92,7 @@ func (t *trial) probe(a *audience) (free int, err error) {
 	a.nextSeq = 1
 	started := time.Now()
 	for grew := started; ; {
+		asked := time.Now()
 		replies, err := t.fleet.sendAll(t.ctx, request{Op: opMembers, Stream: a.stream})
 		if err != nil {
 			return 0, err
@@ -112,10 +108,11 @@ func (t *trial) probe(a *audience) (free int, err error) {
 		if count != a.members {
 			a.members, grew = count, now
 		}
-		if free == noConn || now.Sub(started) > probeLimit || now.Sub(grew) > probeQuiet {
+		if free == noConn || now.Sub(started) > limit || now.Sub(grew) > quiet {
 			return free, nil
 		}
-		if err := t.pause(20 * time.Millisecond); err != nil {
+		// Looking through very many connections takes the generators' time.
+		if err := t.pause(max(20*time.Millisecond, 5*now.Sub(asked))); err != nil {
 			return 0, err
 		}
 	}

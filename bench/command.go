@@ -23,6 +23,7 @@ type Command struct {
 	Storm     StormCommand     `cmd:"" help:"Everybody comes at once, is cut off at once, and comes back at once."`
 	Mixed     MixedCommand     `cmd:"" help:"90 % idle, 9 % trickling, 1 % busy, against an echo server."`
 	Slow      SlowCommand      `cmd:"" help:"Publish while 5 % of the receivers do not read."`
+	Grow      GrowCommand      `cmd:"" help:"Open more and more connections: memory for each, and a broadcast to all, at each step."`
 	Generator GeneratorCommand `cmd:"" hidden:"" help:"Hold connections for a scenario (started by the scenarios)."`
 }
 
@@ -67,6 +68,11 @@ type (
 		SlowConfig
 		Output
 	}
+	// GrowCommand runs RunGrow.
+	GrowCommand struct {
+		GrowConfig
+		Output
+	}
 	// GeneratorCommand is a scenario's child process.
 	GeneratorCommand struct{}
 )
@@ -90,6 +96,9 @@ func (c *MixedCommand) Run() error { return command(&c.Output, &c.MixedConfig, &
 
 // Run runs the scenario.
 func (c *SlowCommand) Run() error { return command(&c.Output, &c.SlowConfig, &c.Options, RunSlow) }
+
+// Run runs the scenario.
+func (c *GrowCommand) Run() error { return command(&c.Output, &c.GrowConfig, &c.Options, RunGrow) }
 
 // Run serves a scenario until standard input ends.
 func (*GeneratorCommand) Run() error { return RunGenerator() }

@@ -35,6 +35,9 @@ type Options struct {
 	// Settle is how long the server gets to come to rest after the connections
 	// have been opened, at least. If zero, 1 s.
 	Settle time.Duration `placeholder:"1s" help:"How long the server gets to come to rest, at least."`
+	// Patience is how long published messages may be under way before those
+	// that are missing count as lost. If zero, 5 s.
+	Patience time.Duration `placeholder:"5s" help:"How long published messages may be under way before they count as lost."`
 	// Timeout bounds the whole scenario. If zero, the scenario's default.
 	Timeout time.Duration `help:"Bounds the whole scenario (default: the scenario's)."`
 	// Label names the server in tables and plots. If empty, the URL.
@@ -52,6 +55,7 @@ func (o *Options) setDefaults(connections int, timeout time.Duration) error {
 	setDefault(&o.PayloadBytes, 128)
 	setDefault(&o.InFlight, 256)
 	setDefault(&o.Settle, time.Second)
+	setDefault(&o.Patience, drainLimit)
 	setDefault(&o.Timeout, timeout)
 	setDefault(&o.Label, o.URL)
 	if len(o.GeneratorCommand) == 0 {
@@ -119,6 +123,16 @@ type BroadcastConfig struct {
 	PublishBody string `placeholder:"TEMPLATE" help:"Body of the posts, with {{.Payload}} (default: the payload alone)."`
 	// PublishHeaders are further headers, "Name: value".
 	PublishHeaders []string `name:"publish-header" sep:"none" placeholder:"'NAME: VALUE'" help:"Further headers of the posts."`
+}
+
+// GrowConfig is the scenario of connections that become more and more.
+type GrowConfig struct {
+	Options
+	// Steps are the numbers of connections, ascending, at which everything is
+	// measured. If empty, Connections alone.
+	Steps []int `placeholder:"N,..." help:"Stop and measure at these numbers of connections (default: at the last only)."`
+	// Singles is the number of messages published at each step. If zero, 3.
+	Singles int `placeholder:"3" help:"Messages published at each step, one at a time."`
 }
 
 // StormConfig is the scenario of everybody coming at once, twice.

@@ -24,6 +24,7 @@ type opening struct {
 	message  perConn // sent after the upgrade
 	next     int     // the next to connect
 	inFlight int
+	settled  int     // no connection before this one is being opened
 	reply    openReply
 	noticed  int // what the last notice said
 }
@@ -34,10 +35,15 @@ func (g *generator) startOpening(id int, r *openRequest) {
 		g.reply(reply{ID: id, Error: err.Error()})
 		return
 	}
-	if len(g.conns) != r.Count || g.first != r.First {
-		g.conns, g.first = make([]conn, r.Count), r.First
+	if more := r.Count - len(g.conns); r.Grow && more >= 0 && g.first == r.First {
+		// Whoever was closed since the last step must not be forgotten.
+		g.conns = append(g.conns, make([]conn, more)...)
+	} else {
+		if more != 0 || g.first != r.First {
+			g.conns, g.first = make([]conn, r.Count), r.First
+		}
+		g.view = newGeneratorView()
 	}
-	g.view = newGeneratorView()
 	g.stream = streamState{}
 	g.opening = o
 }
@@ -186,7 +192,10 @@ func (g *generator) openingTick() {
 		g.reply(reply{Notice: &notice{Opened: o.reply.Opened}})
 	}
 	oldest := nowNs() - o.open.TimeoutNs
-	for i := range g.conns[:o.next] {
+	for o.settled < o.next && g.conns[o.settled].state != connConnecting {
+		o.settled++
+	}
+	for i := o.settled; i < o.next; i++ {
 		c := &g.conns[i]
 		if c.state == connConnecting && c.started < oldest && c.id != 0 {
 			g.openFailed(c, errUpgradeTimeout)

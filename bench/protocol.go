@@ -40,6 +40,8 @@ type openRequest struct {
 	Subscribe string   `json:"subscribe,omitempty"`
 	First     int      `json:"first"`
 	Count     int      `json:"count"`
+	// Grow keeps the connections that are open, and their counters.
+	Grow bool `json:"grow,omitempty"`
 	// InFlight bounds connections that are not upgraded yet.
 	InFlight  int   `json:"in_flight"`
 	TimeoutNs int64 `json:"timeout_ns"`

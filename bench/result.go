@@ -30,6 +30,8 @@ type Result struct {
 	PayloadBytes int      `json:"payload_bytes"`
 	Generators   int      `json:"generators"`
 	Metrics      []Metric `json:"metrics"`
+	// Steps are those of the scenario grow.
+	Steps []Step `json:"steps,omitempty"`
 	// Latencies are distributions by name.
 	Latencies   map[string]Latency `json:"latencies,omitempty"`
 	Environment Environment        `json:"environment"`

@@ -104,7 +104,7 @@ func (t *trial) publishing(a *audience, p *part, body func(d *deliveries) (int, 
 	if err != nil {
 		return err
 	}
-	if err := d.await(t, count, drainLimit); err != nil {
+	if err := d.await(t, count, t.opt.Patience); err != nil {
 		return err
 	}
 	use := t.end(ph)
@@ -138,7 +138,7 @@ func (t *trial) publishSingles(cfg *BroadcastConfig, a *audience, p *part) error
 			if err := a.publisher.publish(t, r); err != nil {
 				return i, err
 			}
-			if err := d.await(t, i+1, drainLimit); err != nil {
+			if err := d.await(t, i+1, t.opt.Patience); err != nil {
 				return i, err
 			}
 			if d.completed() <= i {
@@ -160,7 +160,7 @@ func (t *trial) publishPaced(cfg *BroadcastConfig, a *audience, p *part) error {
 		if err := a.publisher.publish(t, r); err != nil {
 			return 0, err
 		}
-		return count, d.await(t, count, drainLimit+time.Duration(r.IntervalNs))
+		return count, d.await(t, count, t.opt.Patience+time.Duration(r.IntervalNs))
 	})
 }
 
@@ -179,7 +179,7 @@ func (t *trial) publishWithoutPause(cfg *BroadcastConfig, a *audience, p *part) 
 				}
 				sent += more
 			}
-			if err := d.await(t, done+1, drainLimit); err != nil {
+			if err := d.await(t, done+1, t.opt.Patience); err != nil {
 				return sent, err
 			}
 			if d.completed() == done {

@@ -165,7 +165,11 @@ type opened struct {
 }
 
 // open opens all connections. Those that fail are faults.
-func (t *trial) open(step string) (opened, error) {
+func (t *trial) open(step string) (opened, error) { return t.openUpTo(step, t.opt.Connections) }
+
+// openUpTo opens connections until there are total. Those that are open
+// already stay, and count.
+func (t *trial) openUpTo(step string, total int) (opened, error) {
 	done := make([]int, len(t.fleet.members))
 	t.fleet.notices(func(member int, n notice) {
 		done[member] = n.Opened
@@ -173,12 +177,14 @@ func (t *trial) open(step string) (opened, error) {
 		for _, d := range done {
 			sum += d
 		}
-		t.progress.show(step, sum, t.opt.Connections)
+		t.progress.show(step, sum, total)
 	})
-	t.progress.show(step, 0, t.opt.Connections)
+	t.progress.show(step, 0, total)
 	p := t.begin(step)
 	replies, err := t.fleet.callAll(t.ctx, func(m *member) request {
-		return request{Op: opOpen, Open: t.openRequest(m)}
+		r := t.openRequest(m)
+		r.Count = m.count * total / t.opt.Connections
+		return request{Op: opOpen, Open: r}
 	})
 	t.fleet.notices(nil)
 	if err != nil {

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Holds ten thousand WebSocket connections, or as many as asked for, on each of
+# Roost's engines and on the bare epoll server of bench/limit in turn, and prints
+# one table, a plot's path, and one sentence: held or not held, at what cost,
+# against the least that any program could spend.
+#
+#   scripts/c10k.sh [--connections N] [--rounds N] [--engines epoll,gnet,easygo]
+#                   [--loops 1,2] [--quick] [--out FOLDER]
+#
+# By default 10,000 connections and three rounds, in which the servers take turns;
+# medians and ratios are shown. It looks at the limits first and says what it found;
+# where one server process may not hold N, several share one port. The results go to
+# bench/results/<date>-c10k-<host>.{md,json,png}.
+#
+# --quick is for the gate: 2,000 connections, one round, one loop, under a minute;
+# its results go to a temporary folder.
+#
+# Needs Linux and Go. Everything runs on this machine, over the loopback, and every
+# process that is started here ends here.
+#
+# Exit status: 0 held, 1 not held, 2 could not run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+die() { printf 'c10k.sh: %s\n' "$*" >&2; exit 2; }
+
+command="scripts/c10k.sh${*:+ $*}"
+out=bench/results
+args=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --quick) args+=(-quick); [ "$out" != bench/results ] || out= ;;
+    --connections=* | --rounds=* | --engines=* | --loops=*) args+=("-${1#--}") ;;
+    --connections | --rounds | --engines | --loops)
+      [ $# -ge 2 ] || die "$1 needs a value"
+      args+=("-${1#--}" "$2"); shift ;;
+    --out=*) out=${1#*=} ;;
+    --out) [ $# -ge 2 ] || die "--out needs a folder"; out=$2; shift ;;
+    *) die "unknown argument $1 (see --help)" ;;
+  esac
+  shift
+done
+[ "$(uname -s)" = Linux ] || die "needs Linux: it measures processes by /proc"
+command -v go >/dev/null || die "Go is not installed: see https://go.dev/doc/install"
+
+bin=$(mktemp -d "${TMPDIR:-/tmp}/roost-c10k.XXXXXX")
+if [ -z "$out" ]; then # --quick without --out
+  out=$(mktemp -d "${TMPDIR:-/tmp}/roost-c10k-results.XXXXXX")
+fi
+c10k=
+cleanup() {
+  # c10k ends its servers and generators itself; they also die with it.
+  [ -z "$c10k" ] || kill "$c10k" 2>/dev/null || true
+  [ -z "$c10k" ] || wait "$c10k" 2>/dev/null || true
+  rm -rf "$bin"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+go build -o "$bin/" ./cmd/roost ./bench/limit ./bench/c10k || die "the build failed"
+# As much as the hard limit allows; c10k tells what that means.
+ulimit -n "$(ulimit -Hn)" || true
+
+status=0
+"$bin/c10k" -roost "$bin/roost" -limit "$bin/limit" -out "$out" -command "$command" "${args[@]}" &
+c10k=$!
+wait "$c10k" || status=$?
+c10k=
+exit "$status"
