@@ -2,7 +2,7 @@
 // URL and, for memory and CPU, its process ids. It never imports Roost's
 // server.
 //
-// A scenario (RunIdle, RunEcho, RunBroadcast, RunStorm, RunMixed, RunSlow)
+// A scenario (RunIdle, RunEcho, RunBroadcast, RunStorm, RunMixed, RunSlow, RunGrow)
 // starts generators, tells them what to do, measures the server meanwhile, and
 // answers a Result: figures, distributions of latency, faults, warnings.
 //

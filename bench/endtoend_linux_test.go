@@ -167,3 +167,31 @@ func TestSlowAgainstLimit(t *testing.T) {
 		t.Errorf("%v of 100 connections were stalled, want 5", m.Value)
 	}
 }
+
+func TestGrowAgainstLimit(t *testing.T) {
+	cfg := GrowConfig{Options: testOptions(t, 151, "-mode", "broadcast"), Steps: []int{50, 151}, Singles: 2}
+	cfg.Generators = 2
+	r, err := RunGrow(context.Background(), cfg)
+	wantHeld(t, r, err, "kernel_bytes_per_pair", "single_cpu", "single_last")
+	for i, want := range []struct {
+		connections, opened int
+		deliveries          uint64
+	}{{50, 50, 100}, {151, 101, 302}} {
+		if i >= len(r.Steps) {
+			t.Fatalf("%d steps, want 2", len(r.Steps))
+		}
+		s := r.Steps[i]
+		if s.Connections != want.connections || s.Opened != want.opened || s.Expected != want.deliveries || s.Delivered != want.deliveries {
+			t.Errorf("step %d = %+v, want %+v", i, s, want)
+		}
+	}
+}
+
+func TestGrowToldWrongSteps(t *testing.T) {
+	for _, steps := range [][]int{{2, 1}, {0, 3}, {-1}} {
+		_, err := RunGrow(context.Background(), GrowConfig{Options: Options{URL: "ws://127.0.0.1:1/", PIDs: []int{1}}, Steps: steps})
+		if err == nil {
+			t.Errorf("steps %v were accepted", steps)
+		}
+	}
+}

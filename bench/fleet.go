@@ -203,6 +203,11 @@ func (f *fleet) notices(fn func(member int, n notice)) {
 	f.mu.Unlock()
 }
 
+// share is how many of total connections are m's, where all would be conns.
+func (m *member) share(total, conns int) int {
+	return (m.first+m.count)*total/conns - m.first*total/conns
+}
+
 // holder is the member that holds connection n.
 func (f *fleet) holder(n int) *member {
 	for _, m := range f.members {

@@ -24,7 +24,7 @@ type opening struct {
 	message  perConn // sent after the upgrade
 	next     int     // the next to connect
 	inFlight int
-	settled  int     // no connection before this one is being opened
+	settled  int // no connection before this one is being opened
 	reply    openReply
 	noticed  int // what the last notice said
 }

@@ -19,6 +19,8 @@ func raiseDescriptorLimit() (int, error)          { return 0, errNotHere }
 func cpuTime([]int) (time.Duration, error)        { return 0, errNotHere }
 func readMemory([]int) (memory, error)            { return memory{}, errNotHere }
 func procFields(string) (map[string]int64, error) { return nil, errNotHere }
+func tcpMemory() int64                            { return 0 }
+func processAge(int) time.Duration                { return 0 }
 func machineCPU() time.Duration                   { return 0 }
 func endWithParent(*exec.Cmd)                     {}
 func nowNs() int64                                { return time.Since(clockStart).Nanoseconds() }

@@ -104,3 +104,39 @@ func procFields(path string) (map[string]int64, error) {
 	}
 	return fields, nil
 }
+
+// tcpMemory is what TCP accounts for in the buffers of all sockets, in bytes.
+func tcpMemory() int64 {
+	p, err := os.ReadFile("/proc/net/sockstat")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.SplitSeq(string(p), "\n") {
+		fields := strings.Fields(line)
+		// TCP: inuse 5 orphan 0 tw 0 alloc 5 mem 1
+		for i := 0; i+1 < len(fields) && fields[0] == "TCP:"; i++ {
+			if fields[i] == "mem" {
+				pages, _ := strconv.ParseInt(fields[i+1], 10, 64)
+				return pages * int64(os.Getpagesize())
+			}
+		}
+	}
+	return 0
+}
+
+// processAge is the time since a process was started, 0 if it is gone.
+func processAge(pid int) time.Duration {
+	_, stat, _ := strings.Cut(firstLine(fmt.Sprintf("/proc/%d/stat", pid)), ") ")
+	fields := strings.Fields(stat)
+	uptime, _, _ := strings.Cut(firstLine("/proc/uptime"), " ")
+	up, err := strconv.ParseFloat(uptime, 64)
+	if err != nil || len(fields) < 20 {
+		return 0
+	}
+	// Field 22 of stat(5), in ticks of 10 ms since the machine started.
+	started, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(up*float64(time.Second)) - time.Duration(started)*10*time.Millisecond
+}

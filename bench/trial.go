@@ -165,11 +165,13 @@ type opened struct {
 }
 
 // open opens all connections. Those that fail are faults.
-func (t *trial) open(step string) (opened, error) { return t.openUpTo(step, t.opt.Connections) }
+func (t *trial) open(step string) (opened, error) {
+	return t.openUpTo(step, t.opt.Connections, false)
+}
 
 // openUpTo opens connections until there are total. Those that are open
-// already stay, and count.
-func (t *trial) openUpTo(step string, total int) (opened, error) {
+// already count; what was counted of them so far is kept where they grow.
+func (t *trial) openUpTo(step string, total int, grow bool) (opened, error) {
 	done := make([]int, len(t.fleet.members))
 	t.fleet.notices(func(member int, n notice) {
 		done[member] = n.Opened
@@ -183,7 +185,7 @@ func (t *trial) openUpTo(step string, total int) (opened, error) {
 	p := t.begin(step)
 	replies, err := t.fleet.callAll(t.ctx, func(m *member) request {
 		r := t.openRequest(m)
-		r.Count = m.count * total / t.opt.Connections
+		r.Count, r.Grow = m.share(total, t.opt.Connections), grow
 		return request{Op: opOpen, Open: r}
 	})
 	t.fleet.notices(nil)
