@@ -59,8 +59,8 @@
 //     counts it, and disturbs nobody who is connected.
 //   - Panics. A panic in OnOpen, OnData or OnWritable is recovered, counted,
 //     given to Config.OnPanic, and aborts that one connection: its OnClose says
-//     [ErrClosed], as after any Abort. One in OnWake,
-//     OnTick or OnClose is recovered, counted and reported.
+//     [ErrClosed], as after any Abort. One in OnWake, OnTick or OnClose is
+//     recovered, counted and reported.
 package netpoll
 
 import (
@@ -179,7 +179,7 @@ type Loop interface {
 	// where there is none (unix sockets, stale IDs).
 	RemoteAddr(id ID) netip.AddrPort
 	// FD is the connection's descriptor, -1 for a stale ID. It stays the
-	// engine's property. FD and RemoteAddr still answer inside OnClose.
+	// engine's property.
 	FD(id ID) int
 	// Attach makes fd, a non-blocking stream socket that is connected or
 	// connecting, a connection of this loop. OnOpen(id, tag) follows, never
