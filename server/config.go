@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,16 @@ type Config struct {
 	// host is every address, IPv4 and IPv6), or "unix:PATH". If empty, the
 	// server has no listener of its own.
 	Listen []string
+	// ListenTLS are more addresses, where TLS is spoken (wss://). They need TLS.
+	ListenTLS []string
+	// TLS configures ListenTLS: certificates (GetCertificate for those that
+	// change), client certificates, versions. If MinVersion is zero, TLS 1.2. An
+	// idle TLS connection costs some 6 KiB, and no goroutine.
+	TLS *tls.Config
+	// TLSHandshakesMax bounds the TLS handshakes under way, a goroutine each;
+	// newcomers beyond it wait for their turn, unread, within HandshakeTimeout.
+	// If zero, 256.
+	TLSHandshakesMax int
 	// Engine is the kind of event loop. If empty, netpoll.DefaultKind.
 	Engine netpoll.Kind
 	// Loops is the number of event loops, each a goroutine locked to its
@@ -61,6 +72,9 @@ type Config struct {
 	// from a browser and are allowed.
 	Origins []string
 
+	// Compression tells how permessage-deflate (RFC 7692) is answered. If empty,
+	// CompressionOn, which costs an idle connection nothing.
+	Compression Compression
 	// MessageMaxBytes bounds a message, all its fragments together; a larger one
 	// is refused with 1009 when its header is seen. If zero, 64 KiB. An
 	// incomplete message is held in memory up to this size.
@@ -120,6 +134,20 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Compression names a way of answering offers of permessage-deflate.
+type Compression string
+
+const (
+	// CompressionOn compresses each message on its own, in both directions:
+	// messages of 256 bytes and more, a published one once for all.
+	CompressionOn Compression = "on"
+	// CompressionContext lets both sides refer to earlier messages, if the
+	// client agrees: better ratios for up to 64 KiB of memory per connection.
+	CompressionContext Compression = "context"
+	// CompressionOff declines all offers.
+	CompressionOff Compression = "off"
+)
+
 // SlowPolicy names what happens to a slow consumer.
 type SlowPolicy string
 
@@ -139,6 +167,7 @@ const (
 	DefaultDeferAccept         = time.Second
 	DefaultHandshakeMaxBytes   = 8 << 10
 	DefaultHandshakeTimeout    = 10 * time.Second
+	DefaultTLSHandshakesMax    = 256
 	DefaultAuthorizeMaxPending = 1024
 	DefaultMessageMaxBytes     = 64 << 10
 	DefaultMessageMaxFragments = 1024
@@ -184,6 +213,18 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.PongTimeout, DefaultPongTimeout)
 	orDuration(&c.WriteStallTimeout, DefaultWriteStallTimeout)
 	orDuration(&c.CloseTimeout, DefaultCloseTimeout)
+	orInt(&c.TLSHandshakesMax, DefaultTLSHandshakesMax)
+	if c.Compression == "" {
+		c.Compression = CompressionOn
+	}
+	if c.TLS != nil {
+		c.TLS = c.TLS.Clone()
+		c.TLS.MinVersion = max(c.TLS.MinVersion, tls.VersionTLS12)
+		if len(c.TLS.NextProtos) == 0 {
+			// RFC 7301: a client that offers only others, such as h2, is refused.
+			c.TLS.NextProtos = []string{"http/1.1"}
+		}
+	}
 	if c.SlowConsumer == "" {
 		c.SlowConsumer = SlowDisconnect
 	}
@@ -240,6 +281,15 @@ func (c Config) validate() error {
 	atLeast("CloseTimeout", c.CloseTimeout, 10*time.Millisecond)
 	if c.SlowConsumer != SlowDisconnect && c.SlowConsumer != SlowDrop {
 		bad("SlowConsumer", fmt.Sprintf("%q", c.SlowConsumer), `"disconnect" or "drop"`)
+	}
+	inRange("TLSHandshakesMax", c.TLSHandshakesMax, 1, 1<<20)
+	if len(c.ListenTLS) > 0 && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetCertificate == nil && c.TLS.GetConfigForClient == nil) {
+		bad("TLS", "without a certificate", "Certificates or GetCertificate, because ListenTLS is set")
+	}
+	switch c.Compression {
+	case CompressionOn, CompressionContext, CompressionOff:
+	default:
+		bad("Compression", fmt.Sprintf("%q", c.Compression), `"on", "context" or "off"`)
 	}
 	for _, p := range c.Subprotocols {
 		if p == "" || strings.ContainsAny(p, " \t\r\n,;\"") {

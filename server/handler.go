@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"net/netip"
 	"time"
 
@@ -67,6 +68,7 @@ type UpgradeRequest struct {
 
 	conn    Conn
 	remote  netip.AddrPort
+	tls     *tls.ConnectionState
 	request *handshake.Request
 }
 
@@ -84,6 +86,10 @@ func (r *UpgradeRequest) Get(name string) string { return string(r.request.Get(n
 
 // RemoteAddr is the peer's address; the zero AddrPort on a unix socket.
 func (r *UpgradeRequest) RemoteAddr() netip.AddrPort { return r.remote }
+
+// TLS is the TLS state of the connection (client certificates, server name),
+// nil without TLS.
+func (r *UpgradeRequest) TLS() *tls.ConnectionState { return r.tls }
 
 // An OpenEvent reports a new connection.
 type OpenEvent struct {

@@ -32,7 +32,7 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	r := &h.upgrade
 	*r = UpgradeRequest{
 		Subprotocol: u.Grant.Agreed(),
-		conn:        Conn{h.server, u.ID}, remote: s.Loop().RemoteAddr(u.ID), request: u.Request,
+		conn:        Conn{h.server, u.ID}, remote: s.Loop().RemoteAddr(u.ID), tls: s.TLS(u.ID), request: u.Request,
 	}
 	if app.Upgrade != nil {
 		if err := app.Upgrade(r); err != nil {

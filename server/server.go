@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +77,19 @@ func New(cfg Config) (*Server, error) {
 		WriteStallTimeout: cfg.WriteStallTimeout, CloseTimeout: cfg.CloseTimeout, TickInterval: cfg.tickInterval(),
 		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),
 	}
+	if cfg.Compression != CompressionOff {
+		takeover := cfg.Compression == CompressionContext
+		s.shards.Deflate = &frame.DeflateConfig{ServerContextTakeover: takeover, ClientContextTakeover: takeover}
+		deflate := *s.shards.Decoder
+		deflate.AllowRSV1 = true
+		s.shards.DeflateDecoder = &deflate
+	}
+	s.shards.TLS, s.shards.FirstTLS = cfg.TLS, len(cfg.Listen)
+	loops := cfg.Loops
+	if loops == 0 {
+		loops = runtime.GOMAXPROCS(0)
+	}
+	s.shards.TLSHandshakes = max(cfg.TLSHandshakesMax/loops, 1)
 	return s, nil
 }
 
@@ -111,7 +126,7 @@ func (s *Server) Start() error {
 	var failed error
 	made := map[int]*shard.Shard{}
 	engine, err := netpoll.Start(s.cfg.Engine, netpoll.Config{
-		Loops: s.cfg.Loops, Listen: s.cfg.Listen, ReusePort: s.cfg.ReusePort,
+		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.ReusePort,
 		DeferAccept: max(s.cfg.DeferAccept, 0), MaxConns: s.cfg.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
 		KeepAlive: keepAlive, OnPanic: s.enginePanicked,
@@ -173,7 +188,8 @@ func (s *Server) engine() netpoll.Engine {
 	return nil
 }
 
-// Addrs are the listeners' addresses, in the order of Config.Listen, with the
+// Addrs are the listeners' addresses, in the order of Config.Listen and then
+// Config.ListenTLS, with the
 // port that the system chose where 0 was asked for. Call it after Start.
 func (s *Server) Addrs() []net.Addr {
 	if e := s.engine(); e != nil {

@@ -53,6 +53,10 @@ type Stats struct {
 	// InboxRefused counts calls answered ErrBusy, JoinsRefused joins beyond
 	// SubscriptionsMax, SendsToClosed messages to connections that had ended.
 	InboxRefused, JoinsRefused, SendsToClosed uint64
+	// TLSHandshakes succeeded, TLSHandshakeErrors failed, TLSHandshakesQueued
+	// had to wait for their turn. TLSErrors counts connections ended by a bad
+	// record. Deflated counts connections that negotiated compression.
+	TLSHandshakes, TLSHandshakeErrors, TLSHandshakesQueued, TLSErrors, Deflated uint64
 	// Panics counts panics in callbacks.
 	Panics uint64
 
@@ -109,6 +113,11 @@ func (s *Server) Stats() Stats {
 		t.InboxRefused += c.InboxRefused.Load()
 		t.JoinsRefused += c.JoinsRefused.Load()
 		t.SendsToClosed += c.SendsToClosed.Load()
+		t.TLSHandshakes += c.TLSHandshakes.Load()
+		t.TLSHandshakeErrors += c.TLSHandshakeErrors.Load()
+		t.TLSHandshakesQueued += c.TLSHandshakesQueued.Load()
+		t.TLSErrors += c.TLSErrors.Load()
+		t.Deflated += c.Deflated.Load()
 		t.Panics += c.Panics.Load()
 	}
 	t.Handshaking = max(t.Engine.Conns-t.Connections, 0)

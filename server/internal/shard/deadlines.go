@@ -60,6 +60,9 @@ func (s *Shard) expire(i uint32) {
 		}
 	}
 	switch sl.state {
+	case stateTLS:
+		s.count.HandshakeTimeouts.Add(1)
+		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake timed out", Err: ErrHandshakeTimeout})
 	case stateHead, stateAuthorizing, statePlain:
 		s.count.HandshakeTimeouts.Add(1)
 		s.decide(sl, Closed{Code: frame.CloseAbnormal, Reason: "handshake timed out", Err: ErrHandshakeTimeout})

@@ -31,11 +31,10 @@ type job struct {
 	// with from == first gets all of them.
 	first uint32
 
-	// Once begun: the frames as one run of bytes, shared by all subscribers and
-	// never changed, and where each begins.
-	begun  bool
-	chunk  []byte
-	starts []uint32
+	// Once begun, what goes out, by the subscriber's windowBits: plain frames
+	// under 0, compressed ones under 8 to 15, made when the first subscriber of
+	// the kind is met.
+	encodings [16]encoding
 	// cursor is the next subscriber: index in channel.subscribers, slot+1 in a
 	// user's list, slot.
 	cursor uint32
@@ -43,6 +42,13 @@ type job struct {
 	drain  bool
 	code   frame.CloseCode
 	reason string
+}
+
+// An encoding is a job's frames as one run of bytes, shared by all subscribers
+// and never changed, and where each frame begins.
+type encoding struct {
+	chunk  []byte
+	starts []uint32
 }
 
 // enqueue adds f to the target's waiting job, or to a new one at the end.
@@ -97,7 +103,6 @@ func (s *Shard) begin() {
 	s.jobs[len(s.jobs)-1] = nil
 	s.jobs = s.jobs[:len(s.jobs)-1]
 	s.active = j
-	j.begun = true
 	switch {
 	case j.channel != nil:
 		if j.channel.waiting == j {
@@ -110,19 +115,45 @@ func (s *Shard) begin() {
 			s.waitingAll = nil
 		}
 	}
-	switch len(j.frames) {
-	case 0: // a drain
-	case 1:
-		j.chunk = j.frames[0].Bytes()
-		j.starts = append(j.starts, 0)
-	default:
-		// One run of bytes is cheaper to send 15,000 times than a vector
-		// of hundreds of pieces. Slow consumers keep references to it, so it is
-		// not reused.
-		j.chunk = make([]byte, 0, j.bytes)
-		for _, f := range j.frames {
-			j.starts = append(j.starts, uint32(len(j.chunk)))
-			j.chunk = append(j.chunk, f.Bytes()...)
+}
+
+// encoding answers the job's frames for a subscriber with windowBits.
+func (j *job) encoding(windowBits uint8) *encoding {
+	e := &j.encodings[windowBits]
+	if e.chunk != nil {
+		return e
+	}
+	if len(j.frames) == 1 {
+		e.chunk = encoded(j.frames[0], windowBits)
+		e.starts = append(e.starts, 0)
+		return e
+	}
+	// One run of bytes is cheaper to send 15,000 times than a vector of hundreds
+	// of pieces. Slow consumers keep references to it, so it is not reused.
+	e.chunk = make([]byte, 0, j.bytes)
+	for _, f := range j.frames {
+		e.starts = append(e.starts, uint32(len(e.chunk)))
+		e.chunk = append(e.chunk, encoded(f, windowBits)...)
+	}
+	return e
+}
+
+// encoded answers a message as a connection with windowBits gets it.
+func encoded(f *frame.Prepared, windowBits uint8) []byte {
+	if windowBits == 0 {
+		return f.Bytes()
+	}
+	return f.Compressed(int(windowBits))
+}
+
+// deliverJob sends what a subscriber gets of the active job: all but the first
+// missed messages.
+func (s *Shard) deliverJob(j *job, i uint32, missed int) {
+	sl := &s.slots.rows[i]
+	e := j.encoding(sl.windowBits)
+	if s.deliver(i, sl, e.chunk, int(e.starts[missed]), len(j.frames)-missed) && sl.windowBits != 0 {
+		for _, f := range j.frames[missed:] {
+			s.remember(sl, f)
 		}
 	}
 }
@@ -139,7 +170,10 @@ func (s *Shard) end() {
 	}
 	s.jobBytes.Add(-int64(j.bytes))
 	clear(j.frames)
-	*j = job{frames: j.frames[:0], starts: j.starts[:0]}
+	frames := j.frames[:0]
+	starts := j.encodings[0].starts[:0]
+	*j = job{frames: frames}
+	j.encodings[0].starts = starts
 	if len(s.spareJobs) < 16 && cap(j.frames) <= jobMaxFrames {
 		s.spareJobs = append(s.spareJobs, j)
 	}
@@ -187,7 +221,7 @@ func (s *Shard) fanOutChannel(j *job) (done bool) {
 			continue
 		}
 		s.budget--
-		s.deliver(to.slot, j.chunk, int(j.starts[missed]), len(j.frames)-int(missed))
+		s.deliverJob(j, to.slot, int(missed))
 	}
 	return true
 }
@@ -200,7 +234,7 @@ func (s *Shard) fanOutUser(j *job) (done bool) {
 		i := j.cursor - 1
 		j.cursor = s.slots.rows[i].userNext
 		s.budget--
-		s.deliver(i, j.chunk, 0, len(j.frames))
+		s.deliverJob(j, i, 0)
 	}
 	return true
 }
@@ -217,7 +251,7 @@ func (s *Shard) fanOutAll(j *job) (done bool) {
 			s.drainOne(s.idOf(j.cursor), sl, j.code, j.reason)
 		case sl.state == stateOpen:
 			s.budget--
-			s.deliver(j.cursor, j.chunk, 0, len(j.frames))
+			s.deliverJob(j, j.cursor, 0)
 		}
 	}
 	return true

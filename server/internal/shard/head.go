@@ -37,13 +37,14 @@ type Grant struct {
 	// Channels are joined before Hooks.Open is called.
 	Channels []string
 
-	result handshake.Result
+	result  handshake.Result
+	deflate frame.DeflateParams
 }
 
 // handleHead gathers the request head and acts when it is complete.
 func (s *Shard) handleHead(id netpoll.ID, sl *slot, p []byte) {
 	scanned := 0
-	if sl.ext != 0 {
+	if sl.ext != 0 && s.exts[sl.ext].input != nil {
 		// The head comes in pieces.
 		x := s.exts[sl.ext]
 		scanned = x.headScanned
@@ -58,7 +59,7 @@ func (s *Shard) handleHead(id netpoll.ID, sl *slot, p []byte) {
 				return
 			}
 		}
-		if sl.ext == 0 {
+		if sl.ext == 0 || s.exts[sl.ext].input == nil {
 			s.hold(sl, p)
 		}
 		s.extOf(sl).headScanned = len(p)
@@ -85,13 +86,14 @@ func (s *Shard) handleHead(id netpoll.ID, sl *slot, p []byte) {
 }
 
 func (s *Shard) handleUpgrade(id netpoll.ID, sl *slot, p []byte, end int) {
-	result, err := handshake.Upgrade(&s.request, &s.cfg.Policy)
+	s.offered = frame.DeflateParams{}
+	result, err := handshake.Upgrade(&s.request, &s.policy)
 	if err != nil {
 		s.refuse(id, sl, err)
 		return
 	}
 	u := &s.upgrade
-	*u = Upgrade{ID: id, Request: &s.request, Grant: Grant{result: result}}
+	*u = Upgrade{ID: id, Request: &s.request, Grant: Grant{result: result, deflate: s.offered}}
 	if !s.callUpgrade(id, u) {
 		return
 	}
@@ -162,12 +164,14 @@ func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
 		rest = append([]byte(nil), rest...)
 	}
 	if sl.ext != 0 {
-		s.freeExt(sl)
+		s.putInput(s.exts[sl.ext])
+		s.dropExt(sl)
 	}
-	n, err := s.loop.Write(id, answer)
+	n, err := s.write(id, sl, answer)
 	if err != nil {
 		return // OnClose follows
 	}
+	s.setDeflate(sl, &g.deflate)
 	sl.state = stateOpen
 	sl.flags |= flagActive | flagOpened
 	sl.openedTick, sl.messageTick = s.tick, s.tick
@@ -232,7 +236,7 @@ func (s *Shard) respondTimeout(id netpoll.ID, sl *slot) {
 		s.respond(id, sl, handshake.AppendUnavailable(nil, retryAfter))
 		return
 	}
-	if sl.ext == 0 {
+	if sl.ext == 0 || s.exts[sl.ext].input == nil {
 		s.shut(id, sl) // it never said a word
 		return
 	}
@@ -255,11 +259,12 @@ func (s *Shard) handlePlain(id netpoll.ID, sl *slot, p []byte, end int) {
 		s.refuse(id, sl, errBodyTooLarge)
 		return
 	case int64(len(p)-end) < body:
-		if string(s.request.Get("Expect")) == "100-continue" && sl.ext == 0 {
+		first := sl.ext == 0 || s.exts[sl.ext].input == nil
+		if first && string(s.request.Get("Expect")) == "100-continue" {
 			s.send(id, sl, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
 		}
 		sl.state = statePlain
-		if sl.ext == 0 {
+		if first {
 			s.hold(sl, p)
 		}
 		return

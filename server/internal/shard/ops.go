@@ -75,7 +75,9 @@ func (s *Shard) do(o *op) {
 	switch o.kind {
 	case opSend:
 		if sl := s.slotOf(o.id); sl != nil && sl.state == stateOpen {
-			s.deliver(o.id.Slot(), o.frame.Bytes(), 0, 1)
+			if s.deliver(o.id.Slot(), sl, encoded(o.frame, sl.windowBits), 0, 1) && sl.windowBits != 0 {
+				s.remember(sl, o.frame)
+			}
 		} else {
 			s.count.SendsToClosed.Add(1)
 		}

@@ -28,36 +28,69 @@ const pinShare = 4
 // deliver sends frames[off:], count shared and immutable frames, to the open
 // connection in slot i; later, if its socket is full, or according to the slow
 // consumer policy.
-func (s *Shard) deliver(i uint32, frames []byte, off, count int) {
-	sl := &s.slots.rows[i]
+// It tells whether they will arrive if the connection lives.
+func (s *Shard) deliver(i uint32, sl *slot, frames []byte, off, count int) bool {
 	if sl.state != stateOpen {
-		return
+		return false
 	}
 	id := s.idOf(i)
 	if sl.flags&flagStalled == 0 {
-		n, err := s.loop.Write(id, frames[off:])
+		n, err := s.write(id, sl, frames[off:])
 		if err != nil {
-			return // OnClose follows
+			return false // OnClose follows
 		}
 		s.delivered += uint64(count)
 		if n < len(frames)-off {
 			s.stall(id, sl, piece{frames, off + n}, true)
 		}
-		return
+		return true
 	}
 	x := s.extOf(sl)
 	if x.pending.bytes < s.cfg.PendingMaxBytes {
 		s.delivered += uint64(count)
 		s.stall(id, sl, piece{frames, off}, true)
-		return
+		return true
 	}
 	if s.cfg.SlowDrop {
 		x.missed += uint64(count)
 		s.count.SlowDrops.Add(uint64(count))
-		return
+		return false
 	}
 	s.count.SlowDisconnects.Add(1)
 	s.closeSlow(id, sl, x)
+	return false
+}
+
+// write hands p to the socket, through TLS where that is spoken, and answers how
+// much of p is on its way. Less than all of it: the rest waits for OnWritable.
+func (s *Shard) write(id netpoll.ID, sl *slot, p []byte) (n int, err error) {
+	if sl.flags&flagTLS != 0 {
+		return s.writeTLS(id, sl, p)
+	}
+	return s.loop.Write(id, p)
+}
+
+// remember notes a shared message in the compression context of a connection
+// that has one.
+func (s *Shard) remember(sl *slot, f *frame.Prepared) {
+	if sl.ext == 0 {
+		return
+	}
+	if w := s.exts[sl.ext].sent; w != nil && frame.IsCompressed(encoded(f, sl.windowBits)) {
+		w.Add(f.Payload())
+	}
+}
+
+// appendMessage encodes a message for one connection.
+func (s *Shard) appendMessage(dst []byte, sl *slot, op frame.Opcode, payload []byte) []byte {
+	if sl.windowBits == 0 || len(payload) < frame.DeflateMinBytes {
+		return frame.AppendFrame(dst, op, payload)
+	}
+	var w *frame.Window
+	if sl.ext != 0 {
+		w = s.exts[sl.ext].sent
+	}
+	return frame.AppendDeflatedFrame(dst, op, payload, int(sl.windowBits), w)
 }
 
 // stall keeps p until the socket has room. A shared piece may be kept by
@@ -74,14 +107,19 @@ func (s *Shard) stall(id netpoll.ID, sl *slot, p piece, shared bool) {
 	x.pending.refs = append(x.pending.refs, p)
 	x.pending.bytes += left
 	s.count.PendingBytes.Add(int64(left))
+	s.markStalled(id, sl, x)
+	if x.pending.bytes >= s.cfg.PendingMaxBytes/2 {
+		s.pause(id, sl, flagPausedOutput)
+	}
+}
+
+// markStalled notes that something waits for the socket.
+func (s *Shard) markStalled(id netpoll.ID, sl *slot, x *ext) {
 	if sl.flags&flagStalled == 0 {
 		sl.flags |= flagStalled
 		s.count.Stalled.Add(1)
 		x.pending.progressTick = s.tick
 		s.dueBy(id.Slot(), s.tick+s.ticks.writeStall)
-	}
-	if x.pending.bytes >= s.cfg.PendingMaxBytes/2 {
-		s.pause(id, sl, flagPausedOutput)
 	}
 }
 
@@ -110,7 +148,7 @@ func (s *Shard) send(id netpoll.ID, sl *slot, p []byte) {
 		s.stall(id, sl, piece{p, 0}, false)
 		return
 	}
-	n, err := s.loop.Write(id, p)
+	n, err := s.write(id, sl, p)
 	if err == nil && n < len(p) {
 		s.stall(id, sl, piece{p, n}, false)
 	}
@@ -130,11 +168,11 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 	}
 	s.delivered++
 	if id != s.replyTo {
-		s.send(id, sl, frame.AppendFrame(nil, op, payload))
+		s.send(id, sl, s.appendMessage(nil, sl, op, payload))
 		return
 	}
-	if sl.flags&flagStalled != 0 || len(payload) < replyDirectBytes {
-		s.replies = frame.AppendFrame(s.replies, op, payload)
+	if sl.windowBits != 0 || sl.flags&(flagStalled|flagTLS) != 0 || len(payload) < replyDirectBytes {
+		s.replies = s.appendMessage(s.replies, sl, op, payload)
 		if len(s.replies) >= 2*replyDirectBytes {
 			s.flushReplies(id, sl)
 		}
@@ -172,6 +210,10 @@ func (s *Shard) OnWritable(id netpoll.ID) {
 		return
 	}
 	x := s.exts[sl.ext]
+	if x.tls != nil {
+		s.drainTLS(id, sl, x)
+		return
+	}
 	for len(x.pending.refs) > 0 {
 		vector := s.vector[:0]
 		want := 0
@@ -194,6 +236,11 @@ func (s *Shard) OnWritable(id netpoll.ID) {
 			return
 		}
 	}
+	s.drained(id, sl, x)
+}
+
+// drained: nothing waits any more.
+func (s *Shard) drained(id netpoll.ID, sl *slot, x *ext) {
 	x.pending.refs = nil
 	sl.flags &^= flagStalled
 	s.count.Stalled.Add(-1)

@@ -13,6 +13,7 @@
 package shard
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -75,6 +76,14 @@ type Config struct {
 	HandshakeMaxBytes int
 	HandshakeTimeout  time.Duration
 	Policy            handshake.Policy
+	// TLS is what listeners from the index FirstTLS on speak, with at most
+	// TLSHandshakes handshakes of one shard under way.
+	TLS           *tls.Config
+	FirstTLS      int
+	TLSHandshakes int
+	// Deflate is what we want of permessage-deflate; nil turns it off.
+	Deflate           *frame.DeflateConfig
+	DeflateDecoder    *frame.DecoderConfig
 	Decoder           *frame.DecoderConfig
 	MessageMaxBytes   int
 	MessageRate       int
@@ -157,6 +166,9 @@ type Shard struct {
 	budget     int
 	delivered  uint64
 
+	tlsRunning int
+	tlsWaiting []netpoll.ID
+
 	heldPublishers []netpoll.ID
 	rateLimited    []netpoll.ID
 	tokenSecond    uint32
@@ -164,10 +176,14 @@ type Shard struct {
 	// Scratch: what lives only during a callback.
 	request       handshake.Request
 	upgrade       Upgrade
+	policy        handshake.Policy
+	offered       frame.DeflateParams // what policy.Negotiate agreed to
+	offers        map[string]offer
 	scratch       *decoder
 	spareDecoders []*decoder
 	spareInput    []byte
 	replies       []byte
+	plain, cipher []byte // of TLS
 	replyTo       netpoll.ID
 	header        [frame.MaxHeaderBytes]byte
 	vector        [64][]byte
@@ -195,6 +211,10 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	s.inbox.maxEntries, s.inbox.maxBytes = cfg.InboxMaxEntries, int64(cfg.InboxMaxBytes)
 	s.tick = uint32(s.clock()/cfg.TickInterval) + 1
 	s.scratch = s.getDecoder()
+	s.policy = cfg.Policy
+	if cfg.Deflate != nil {
+		s.policy.Negotiate = s.negotiate
+	}
 	n := cfg.MaxConnections + SpareSlots
 	var err error
 	if s.slots, err = newTable[slot](n); err == nil {
@@ -225,7 +245,7 @@ func (s *Shard) Free() {
 func (s *Shard) Loop() netpoll.Loop { return s.loop }
 
 // OnOpen takes a new connection in.
-func (s *Shard) OnOpen(id netpoll.ID, _ uint64) {
+func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	i := id.Slot()
 	if int(i) >= len(s.slots.rows) {
 		s.count.RefusedFull.Add(1)
@@ -236,9 +256,13 @@ func (s *Shard) OnOpen(id netpoll.ID, _ uint64) {
 	s.conns++
 	s.slots.rows[i] = slot{generation: id.Generation(), state: stateHead, openedTick: s.tick}
 	s.deadlines.rows[i] = s.tick + s.ticks.handshake
+	if s.cfg.TLS != nil && tag >= uint64(s.cfg.FirstTLS) && tag < netpoll.AttachTag {
+		s.slots.rows[i].state = stateTLS
+		s.slots.rows[i].flags = flagTLS
+	}
 	s.count.Accepted.Add(1)
 	if s.group.connections.Add(1) > s.group.limit {
-		s.slots.rows[i].flags = flagRefused
+		s.slots.rows[i].flags |= flagRefused
 	}
 }
 
@@ -249,6 +273,15 @@ func (s *Shard) OnData(id netpoll.ID, p []byte) {
 		return
 	}
 	s.count.BytesReceived.Add(uint64(len(p)))
+	if sl.flags&flagTLS != 0 {
+		s.onDataTLS(id, sl, p)
+		return
+	}
+	s.onPlain(id, sl, p)
+}
+
+// onPlain handles what the client said, TLS taken off.
+func (s *Shard) onPlain(id netpoll.ID, sl *slot, p []byte) {
 	switch sl.state {
 	case stateOpen, stateClosing:
 		s.handleFrames(id, sl, p)

@@ -1,20 +1,26 @@
 package shard
 
 import (
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 )
 
 // state is where a connection stands.
 //
-//	        ┌──────────────► plain ──────────────┐
-//	head ───┼──► authorizing ──┐                 ├──► gone
-//	        └──────────────────┴──► open ──► closing ┘   (flushing comes before gone
-//	                                                      while output waits)
+//	┌──────────────► plain ──────────────┐
+//
+// (tls ►) head ┼──► authorizing ──┐                 ├──► gone
+//
+//	└──────────────────┴──► open ──► closing ┘   (flushing comes before gone
+//	                                              while output waits)
 type state uint8
 
 const (
 	// stateFree: no connection in this slot.
 	stateFree state = iota
+	// stateTLS: a TLS handshake is under way on a goroutine of its own. Left by
+	// opTLSDone or the handshake deadline.
+	stateTLS
 	// stateHead: reading the HTTP request head. Left by its end, an error, or
 	// the handshake deadline.
 	stateHead
@@ -54,6 +60,8 @@ const (
 	flagPausedWork
 	// flagRefused: accepted beyond MaxConnections, to be told 503.
 	flagRefused
+	// flagTLS: the bytes on the socket are TLS records (ext.tls).
+	flagTLS
 	// flagOpened: Hooks.Open was called, so Hooks.Closed is due.
 	flagOpened
 
@@ -66,7 +74,7 @@ const (
 type slot struct {
 	generation  uint32
 	state       state
-	_           uint8
+	windowBits  uint8 // permessage-deflate: the window of what we send; 0 is none
 	flags       uint16
 	user        uint32 // row in Shard.users
 	userNext    uint32 // slot+1 of the next connection of the same user
@@ -79,6 +87,11 @@ type slot struct {
 
 // ext is a connection's rare state. It exists only while there is some.
 type ext struct {
+	// tls is the connection's TLS state, as long as it lives.
+	tls *tlsConn
+	// sent and received are the compression contexts, where context takeover
+	// was negotiated: up to 32 KiB each, for as long as the connection lives.
+	sent, received *frame.Window
 	// decoder holds an incomplete frame or message.
 	decoder *decoder
 	// input holds bytes to be looked at later: an incomplete request head or
@@ -97,7 +110,7 @@ type ext struct {
 }
 
 func (x *ext) empty() bool {
-	return x.decoder == nil && x.input == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
 // slotOf answers the slot that id means, nil if it is stale.
@@ -150,6 +163,9 @@ func (s *Shard) freeExt(sl *slot) {
 		return
 	}
 	x := s.exts[sl.ext]
+	if x.tls != nil && x.tls.handshake != nil {
+		x.tls.handshake.end()
+	}
 	s.exts[sl.ext] = nil
 	s.extFree = append(s.extFree, sl.ext)
 	sl.ext = 0

@@ -10,21 +10,23 @@ import (
 // them. Those named in the present tense of a state (Open, Stalled, …) go up
 // and down; the others only grow.
 type Counters struct {
-	Accepted, Opened, Closed                               atomic.Uint64
-	Open, Stalled, Paused, PendingBytes                    atomic.Int64
-	Channels, Subscriptions                                atomic.Int64
-	RefusedFull, HandshakesRefused, HandshakeTimeouts      atomic.Uint64
-	PlainRequests                                          atomic.Uint64
-	BytesReceived, MessagesReceived, MessageBytesReceived  atomic.Uint64
-	Delivered                                              atomic.Uint64
-	PingsSent, PingsReceived, PongsReceived                atomic.Uint64
-	PongTimeouts, IdleTimeouts, WriteStalls, CloseTimeouts atomic.Uint64
-	ProtocolErrors, InvalidUTF8, MessagesTooBig            atomic.Uint64
-	SlowDisconnects, SlowDrops                             atomic.Uint64
-	RateLimited, PublishersHeld                            atomic.Uint64
-	InboxRefused, JoinsRefused, SendsToClosed              atomic.Uint64
-	ClosedByPeer, ClosedByServer, ClosedAbnormally         atomic.Uint64
-	Panics                                                 atomic.Uint64
+	Accepted, Opened, Closed                                          atomic.Uint64
+	Open, Stalled, Paused, PendingBytes                               atomic.Int64
+	Channels, Subscriptions                                           atomic.Int64
+	RefusedFull, HandshakesRefused, HandshakeTimeouts                 atomic.Uint64
+	PlainRequests                                                     atomic.Uint64
+	BytesReceived, MessagesReceived, MessageBytesReceived             atomic.Uint64
+	Delivered                                                         atomic.Uint64
+	PingsSent, PingsReceived, PongsReceived                           atomic.Uint64
+	PongTimeouts, IdleTimeouts, WriteStalls, CloseTimeouts            atomic.Uint64
+	ProtocolErrors, InvalidUTF8, MessagesTooBig                       atomic.Uint64
+	SlowDisconnects, SlowDrops                                        atomic.Uint64
+	RateLimited, PublishersHeld                                       atomic.Uint64
+	InboxRefused, JoinsRefused, SendsToClosed                         atomic.Uint64
+	ClosedByPeer, ClosedByServer, ClosedAbnormally                    atomic.Uint64
+	TLSHandshakes, TLSHandshakeErrors, TLSHandshakesQueued, TLSErrors atomic.Uint64
+	Deflated                                                          atomic.Uint64
+	Panics                                                            atomic.Uint64
 }
 
 func (c *Counters) countClose(why Closed) {

@@ -19,8 +19,14 @@ func (s *Shard) handleFrames(id netpoll.ID, sl *slot, p []byte) {
 	// Most connections hold no half frame, so they share one decoder; it is
 	// handed to the connection that leaves something in it.
 	d := s.scratch
-	if sl.ext != 0 && s.exts[sl.ext].decoder != nil {
+	switch {
+	case sl.ext != 0 && s.exts[sl.ext].decoder != nil:
 		d = s.exts[sl.ext].decoder
+	case sl.windowBits != 0:
+		d.Reset(s.cfg.DeflateDecoder)
+		if sl.ext != 0 {
+			d.SetWindow(s.exts[sl.ext].received)
+		}
 	}
 	s.replyTo = id
 	alive := true
@@ -205,7 +211,7 @@ func (s *Shard) startClose(id netpoll.ID, sl *slot, code frame.CloseCode, reason
 			s.flushReplies(id, sl)
 		}
 		s.send(id, sl, frame.AppendClose(nil, code, reason))
-	case stateHead, stateAuthorizing, statePlain:
+	case stateTLS, stateHead, stateAuthorizing, statePlain:
 		s.decide(sl, Closed{Code: code, Reason: reason})
 		s.shut(id, sl)
 	}
@@ -238,6 +244,9 @@ func (s *Shard) shut(id netpoll.ID, sl *slot) {
 	if sl.state != stateGone {
 		sl.state = stateGone
 		s.deadlines.rows[id.Slot()] = 0
+		if sl.flags&flagTLS != 0 {
+			s.endTLS(id, sl)
+		}
 		s.loop.Close(id)
 	}
 }

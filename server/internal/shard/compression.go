@@ -1,0 +1,50 @@
+package shard
+
+import "github.com/roostws/roost/frame"
+
+// An offer is a permessage-deflate negotiation that was seen before. Browsers
+// and libraries send a handful of different ones, so that a storm of handshakes
+// parses each once and allocates nothing.
+type offer struct {
+	params   frame.DeflateParams
+	response string
+}
+
+// offersMax bounds the offers remembered: their text is the client's.
+const offersMax = 64
+
+// negotiate answers a Sec-WebSocket-Extensions header (RFC 7692, section 5).
+func (s *Shard) negotiate(header []byte) (response string) {
+	o, known := s.offers[string(header)]
+	if !known {
+		params, answer, err := frame.NegotiateDeflate(string(header), *s.cfg.Deflate)
+		if err != nil {
+			return "" // what cannot be read is declined
+		}
+		o = offer{params, answer}
+		if s.offers == nil {
+			s.offers = map[string]offer{}
+		}
+		if len(s.offers) < offersMax && len(header) < 256 {
+			s.offers[string(header)] = o
+		}
+	}
+	s.offered = o.params
+	return o.response
+}
+
+// setDeflate makes a connection speak what was agreed on. Without context
+// takeover that is one byte in its slot.
+func (s *Shard) setDeflate(sl *slot, p *frame.DeflateParams) {
+	if !p.Enabled {
+		return
+	}
+	sl.windowBits = uint8(p.ServerMaxWindowBits)
+	s.count.Deflated.Add(1)
+	if w := p.ServerWindow(); w != nil {
+		s.extOf(sl).sent = w
+	}
+	if w := p.ClientWindow(); w != nil {
+		s.extOf(sl).received = w
+	}
+}

@@ -1,0 +1,370 @@
+package shard
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// TLS on an event loop. crypto/tls knows only blocking connections, so a tlsConn
+// is a net.Conn without a socket: what the loop has read is fed to it, what it
+// writes is collected and sent by the loop. A handshake cannot be suspended and
+// gets a goroutine, in bounded number and time; afterwards crypto/tls runs on
+// the loop, Read answers errWouldBlock when it has used up what was fed, and an
+// idle connection has no goroutine.
+//
+// Write errors are sticky in crypto/tls, so the layer below takes everything:
+// out holds the ciphertext that the socket did not take, which is at most one
+// record, because nothing more is encrypted until it is gone.
+
+// tlsInputMax bounds what is held for a handshake: a client's part is a few KiB,
+// more with certificates.
+const tlsInputMax = 64 << 10
+
+// tlsChunk is how much is encrypted at a time: one record (RFC 8446, 5.1).
+const tlsChunk = 16 << 10
+
+type tlsConn struct {
+	shard *Shard
+	id    netpoll.ID
+	conn  *tls.Conn
+
+	// Owned by the loop, once handshake is nil.
+	in, out []byte
+
+	// handshake is not nil while a goroutine owns conn. Set and cleared by the
+	// loop.
+	handshake *tlsHandshake
+}
+
+// tlsHandshake is what the loop and a handshake's goroutine share.
+type tlsHandshake struct {
+	mu    sync.Mutex
+	cond  sync.Cond
+	in    []byte // guarded by mu
+	ended bool   // guarded by mu: the connection is gone
+}
+
+// errWouldBlock is what crypto/tls takes for a passing condition: a net.Error
+// whose Temporary is true is not sticky.
+type wouldBlock struct{}
+
+func (wouldBlock) Error() string   { return "no more input for now" }
+func (wouldBlock) Timeout() bool   { return true }
+func (wouldBlock) Temporary() bool { return true }
+
+var errWouldBlock net.Error = wouldBlock{}
+
+// Read gives crypto/tls what was fed.
+func (c *tlsConn) Read(p []byte) (int, error) {
+	if h := c.handshake; h != nil {
+		return h.read(p)
+	}
+	if len(c.in) == 0 {
+		return 0, errWouldBlock
+	}
+	n := copy(p, c.in)
+	c.in = c.in[n:]
+	return n, nil
+}
+
+func (h *tlsHandshake) read(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.in) == 0 && !h.ended {
+		h.cond.Wait()
+	}
+	if h.ended {
+		return 0, io.ErrClosedPipe
+	}
+	n := copy(p, h.in)
+	h.in = h.in[n:]
+	return n, nil
+}
+
+// feed adds what the loop has read; it answers false when it is too much.
+func (h *tlsHandshake) feed(p []byte) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.in = append(h.in, p...)
+	h.cond.Signal()
+	return len(h.in) <= tlsInputMax
+}
+
+// end makes the goroutine give up.
+func (h *tlsHandshake) end() {
+	h.mu.Lock()
+	h.ended = true
+	h.cond.Signal()
+	h.mu.Unlock()
+}
+
+// Write collects ciphertext: for the loop's next write, or, during the
+// handshake, through the inbox.
+func (c *tlsConn) Write(p []byte) (int, error) {
+	if c.handshake == nil {
+		c.out = append(c.out, p...)
+		return len(p), nil
+	}
+	flight := append([]byte(nil), p...)
+	err := c.shard.Call(func(s *Shard) {
+		if s != nil {
+			s.sendFlight(c, flight)
+		}
+	})
+	return len(p), err
+}
+
+// Close and the rest of net.Conn are not ours to do.
+func (c *tlsConn) Close() error                     { return nil }
+func (c *tlsConn) LocalAddr() net.Addr              { return noAddr{} }
+func (c *tlsConn) RemoteAddr() net.Addr             { return noAddr{} }
+func (c *tlsConn) SetDeadline(time.Time) error      { return nil }
+func (c *tlsConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *tlsConn) SetWriteDeadline(time.Time) error { return nil }
+
+type noAddr struct{}
+
+func (noAddr) Network() string { return "tcp" }
+func (noAddr) String() string  { return "loop" }
+
+// onDataTLS handles ciphertext.
+func (s *Shard) onDataTLS(id netpoll.ID, sl *slot, p []byte) {
+	x := s.extOf(sl)
+	switch {
+	case x.tls == nil:
+		s.hold(sl, p)
+		s.beginTLS(id, sl, x)
+	case x.tls.handshake != nil:
+		if !x.tls.handshake.feed(p) {
+			s.count.TLSHandshakeErrors.Add(1)
+			s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake too long"})
+		}
+	default:
+		x.tls.in = p
+		s.readTLS(id, sl, x.tls)
+	}
+}
+
+// beginTLS starts the handshake, or lets it wait for its turn, unread.
+func (s *Shard) beginTLS(id netpoll.ID, sl *slot, x *ext) {
+	if s.tlsRunning >= s.cfg.TLSHandshakes {
+		s.count.TLSHandshakesQueued.Add(1)
+		s.tlsWaiting = append(s.tlsWaiting, id)
+		s.pause(id, sl, flagPausedWork)
+		return
+	}
+	s.tlsRunning++
+	h := &tlsHandshake{in: x.input}
+	h.cond.L = &h.mu
+	x.input = nil
+	c := &tlsConn{shard: s, id: id, handshake: h}
+	c.conn = tls.Server(c, s.cfg.TLS)
+	x.tls = c
+	go c.run()
+}
+
+// run is the handshake's goroutine.
+func (c *tlsConn) run() {
+	err := func() (err error) {
+		defer func() {
+			if value := recover(); value != nil { // GetCertificate is the application's
+				err = fmt.Errorf("panic in TLS handshake: %v", value)
+			}
+		}()
+		return c.conn.Handshake()
+	}()
+	_ = c.shard.Call(func(s *Shard) {
+		if s != nil {
+			s.doneTLS(c, err)
+		}
+	})
+}
+
+// sendFlight writes a part of the handshake.
+func (s *Shard) sendFlight(c *tlsConn, flight []byte) {
+	sl := s.slotOf(c.id)
+	if sl == nil || sl.state == stateGone {
+		return
+	}
+	if len(c.out) > 0 {
+		c.out = append(c.out, flight...)
+		return
+	}
+	s.sendCipher(c.id, sl, c, flight)
+}
+
+// sendCipher writes records and keeps what the socket does not take.
+func (s *Shard) sendCipher(id netpoll.ID, sl *slot, c *tlsConn, records []byte) (err error) {
+	n, err := s.loop.Write(id, records)
+	c.out = nil
+	if err == nil && n < len(records) {
+		c.out = append(c.out, records[n:]...)
+		s.markStalled(id, sl, s.extOf(sl))
+	}
+	return err
+}
+
+// doneTLS takes the connection back from the handshake's goroutine.
+func (s *Shard) doneTLS(c *tlsConn, err error) {
+	s.tlsRunning--
+	s.nextTLS()
+	h := c.handshake
+	sl := s.slotOf(c.id)
+	if sl == nil || sl.state != stateTLS {
+		return
+	}
+	c.handshake = nil
+	if err != nil {
+		s.count.TLSHandshakeErrors.Add(1)
+		s.decide(sl, Closed{Code: frame.CloseTLSHandshake, Reason: "TLS handshake failed", Err: err})
+		s.log.Debug("TLS handshake failed", "conn_id", c.id.String(), "err", err)
+		s.shutWhenFlushed(c.id, sl)
+		return
+	}
+	s.count.TLSHandshakes.Add(1)
+	sl.state = stateHead
+	c.in = h.in
+	s.readTLS(c.id, sl, c)
+}
+
+// nextTLS starts a handshake that waited for its turn.
+func (s *Shard) nextTLS() {
+	for len(s.tlsWaiting) > 0 && s.tlsRunning < s.cfg.TLSHandshakes {
+		id := s.tlsWaiting[0]
+		s.tlsWaiting = s.tlsWaiting[1:]
+		if sl := s.slotOf(id); sl != nil && sl.state == stateTLS {
+			s.resume(id, sl, flagPausedWork)
+			s.beginTLS(id, sl, s.extOf(sl))
+		}
+	}
+}
+
+// readTLS decrypts what was fed and handles the plaintext.
+func (s *Shard) readTLS(id netpoll.ID, sl *slot, c *tlsConn) {
+	if s.plain == nil {
+		s.plain = make([]byte, tlsChunk)
+	}
+	for sl.generation == id.Generation() && sl.state != stateGone && sl.state != stateFlushing {
+		n, err := c.conn.Read(s.plain)
+		if n > 0 {
+			s.onPlain(id, sl, s.plain[:n])
+		}
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, errWouldBlock) || sl.generation != id.Generation() {
+			break
+		}
+		s.failTLS(id, sl, err)
+		break
+	}
+	c.in = nil
+	// A key update or an alert may want to be sent.
+	if len(c.out) > 0 && sl.generation == id.Generation() && sl.flags&flagStalled == 0 && sl.state != stateGone {
+		_ = s.sendCipher(id, sl, c, c.out)
+	}
+}
+
+// failTLS ends a connection whose TLS is over: by close_notify, or an error.
+func (s *Shard) failTLS(id netpoll.ID, sl *slot, err error) {
+	if errors.Is(err, io.EOF) {
+		s.decide(sl, Closed{Code: frame.CloseAbnormal, Reason: "connection lost", ByPeer: true, Err: io.EOF})
+	} else {
+		s.count.TLSErrors.Add(1)
+		s.decide(sl, Closed{Code: frame.CloseAbnormal, Reason: "TLS error", Err: err})
+	}
+	s.shutWhenFlushed(id, sl)
+}
+
+// writeTLS is write through TLS: it encrypts one record after the other until
+// the socket is full. All that it encrypts counts as taken.
+func (s *Shard) writeTLS(id netpoll.ID, sl *slot, p []byte) (n int, err error) {
+	c := s.exts[sl.ext].tls
+	if c.handshake != nil || len(c.out) > 0 {
+		return 0, nil
+	}
+	for n < len(p) {
+		m := min(len(p)-n, tlsChunk)
+		c.out = s.cipher[:0]
+		if _, err = c.conn.Write(p[n : n+m]); err != nil {
+			return n, err
+		}
+		n += m
+		s.cipher = c.out[:0]
+		if err = s.sendCipher(id, sl, c, c.out); err != nil || len(c.out) > 0 {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// drainTLS is OnWritable's work on a TLS connection.
+func (s *Shard) drainTLS(id netpoll.ID, sl *slot, x *ext) {
+	c := x.tls
+	if len(c.out) > 0 {
+		n, err := s.loop.Write(id, c.out)
+		if err != nil {
+			return // OnClose follows
+		}
+		if n > 0 {
+			x.pending.progressTick = s.tick
+		}
+		if c.out = c.out[n:]; len(c.out) > 0 {
+			return
+		}
+		c.out = nil
+	}
+	for len(x.pending.refs) > 0 {
+		first := x.pending.refs[0]
+		n, err := s.writeTLS(id, sl, first.frames[first.off:])
+		if err != nil {
+			return
+		}
+		x.pending.progressTick = s.tick
+		s.count.PendingBytes.Add(-int64(n))
+		x.pending.take(n)
+		if len(c.out) > 0 {
+			s.resumeOutput(id, sl, x)
+			return
+		}
+	}
+	s.drained(id, sl, x)
+}
+
+// endTLS says goodbye (close_notify), if there is room for it.
+func (s *Shard) endTLS(id netpoll.ID, sl *slot) {
+	if sl.ext == 0 {
+		return
+	}
+	c := s.exts[sl.ext].tls
+	if c == nil || c.handshake != nil || len(c.out) > 0 {
+		return
+	}
+	c.out = s.cipher[:0]
+	if c.conn.CloseWrite() == nil {
+		_, _ = s.loop.Write(id, c.out)
+	}
+	c.out = nil
+}
+
+// TLS answers the TLS state of a connection, nil if it has none. Loop only.
+func (s *Shard) TLS(id netpoll.ID) *tls.ConnectionState {
+	sl := s.slotOf(id)
+	if sl == nil || sl.flags&flagTLS == 0 || sl.ext == 0 {
+		return nil
+	}
+	c := s.exts[sl.ext].tls
+	if c == nil || c.handshake != nil {
+		return nil
+	}
+	state := c.conn.ConnectionState()
+	return &state
+}
