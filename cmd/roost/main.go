@@ -19,6 +19,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/roostws/roost/bench"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -43,9 +44,10 @@ func usagef(format string, args ...any) error {
 type CLI struct {
 	Config kong.ConfigFlag `help:"Configuration file, YAML: a section for each command, in it the flags by their names. Flags win over the environment, and the environment over the file." placeholder:"FILE" env:"ROOST_CONFIG"`
 
-	Serve   ServeCmd   `cmd:"" help:"Run the server."`
-	Doctor  DoctorCmd  `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
-	Version VersionCmd `cmd:"" help:"Tell what this binary is."`
+	Serve   ServeCmd      `cmd:"" help:"Run the server."`
+	Bench   bench.Command `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
+	Doctor  DoctorCmd     `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
+	Version VersionCmd    `cmd:"" help:"Tell what this binary is."`
 }
 
 const description = `Roost keeps 100,000 and more mostly idle WebSocket clients connected to one machine, and pushes to them.
@@ -54,6 +56,7 @@ Examples:
   roost serve --demo                      a chat page on http://localhost:8080
   roost serve --echo --addr 127.0.0.1:9000
   roost serve --relay --engine gnet --loops 4 --max-connections 100000
+  roost bench echo ws://127.0.0.1:9000/   how fast is that, and at what cost?
   roost doctor --target 100000            can this machine hold that many?
 
 Exit codes: 0 done or ended by SIGTERM or SIGINT, 1 it did not work, 2 wrong flags or configuration, 128+N a second signal N.`
@@ -119,7 +122,7 @@ func report(stderr io.Writer, command string, err error) int {
 		return int(code)
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "roost: %v\n", err)
-		if command != "serve" && command != "doctor" {
+		if command != "serve" && command != "bench" && command != "doctor" {
 			command = ""
 		}
 		fmt.Fprintf(stderr, "All flags, with their defaults: %s\n", strings.Join(strings.Fields("roost "+command+" --help"), " "))
