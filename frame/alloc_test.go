@@ -79,3 +79,16 @@ func TestDeflateDoesNotAllocate(t *testing.T) {
 		}
 	})
 }
+
+func TestWindowDoesNotAllocate(t *testing.T) {
+	w := NewWindow(10)
+	p := make([]byte, 300)
+	for range 10 {
+		w.Add(p)
+	}
+	wantNoAllocs(t, "ten times Add to a full window", func() {
+		for range 10 {
+			w.Add(p)
+		}
+	})
+}

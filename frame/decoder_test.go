@@ -274,7 +274,7 @@ func TestDecoderUnmasksInPlace(t *testing.T) {
 }
 
 // TestDecoderPayloadLasts: what Next returned from its own buffer is not
-// overwritten by holding what comes next in the same input.
+// overwritten by what another decoder, or this one, holds next.
 func TestDecoderPayloadLasts(t *testing.T) {
 	d := new(Decoder)
 	d.Reset(fromServer)
@@ -285,8 +285,15 @@ func TestDecoderPayloadLasts(t *testing.T) {
 	if err != nil || n != 4 || string(m.Payload) != "Hello" || !d.Idle() {
 		t.Fatalf("Next = %q, %d, %v, Idle() = %v", m.Payload, n, err, d.Idle())
 	}
-	if _, _, err := d.Next(unhex(t, "81 05 77")); err != nil {
-		t.Fatal(err)
+	other := new(Decoder)
+	other.Reset(fromServer)
+	for _, d := range []*Decoder{other, d} {
+		if string(m.Payload) != "Hello" {
+			t.Fatalf("the payload became %q", m.Payload)
+		}
+		if _, _, err := d.Next(unhex(t, "81 05 77 77 77")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if d.lent != nil || d.Idle() {
 		t.Error("Next kept the buffer that it had lent")

@@ -248,6 +248,19 @@ func TestDeflateKeepsToTheWindow(t *testing.T) {
 	}
 }
 
+// TestDeflateRefersBack: with context takeover the same message again costs
+// next to nothing, also in the smallest window that it fits into.
+func TestDeflateRefersBack(t *testing.T) {
+	payload := sampleText(rand.New(rand.NewPCG(2, 2)), 400)
+	for _, bits := range []int{9, 12, 15} {
+		w := NewWindow(bits)
+		first := len(deflate(payload, bits, w))
+		if again := len(deflate(payload, bits, w)); again > first/4 {
+			t.Errorf("%d bits: %d bytes, then %d", bits, first, again)
+		}
+	}
+}
+
 func TestDeflateThatDoesNotPay(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
 	noise := make([]byte, 1000)
