@@ -109,7 +109,9 @@ func (h *gnetEvents) OnClose(c gnet.Conn, err error) gnet.Action {
 func endOf(err error) error {
 	var errno syscall.Errno
 	switch {
-	case err == nil || errors.Is(err, io.EOF):
+	case err == nil: // gnet has ended the loop
+		return ErrEngineClosed
+	case errors.Is(err, io.EOF):
 		return io.EOF
 	case errors.As(err, &errno):
 		return os.NewSyscallError("read", errno)

@@ -201,6 +201,7 @@ func testEngineClose(t *testing.T, start StartFunc) {
 	cfg.SendBufferBytes = 32 << 10
 	cfg.LingerTimeout = time.Hour
 	r := newRig(t, start, cfg, hooks{})
+	flood := pattern(8 << 20)
 	var idle []netpoll.ID
 	for i := range 60 {
 		_, id := r.open()
@@ -209,7 +210,7 @@ func testEngineClose(t *testing.T, start StartFunc) {
 			case 1:
 				l.PauseRead(id)
 			case 2:
-				l.Write(id, pattern(8<<20))
+				l.Write(id, flood)
 			case 3:
 				l.Close(id)
 			}

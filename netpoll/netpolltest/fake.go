@@ -216,6 +216,12 @@ func (l *FakeLoop) Stop() {
 	if l.stopped {
 		return
 	}
+	l.stopped = true
+	l.opts.Faults.LateClose = 0
+	for _, c := range l.attached {
+		l.leave(c)
+	}
+	l.attached = nil
 	for _, c := range l.slots {
 		if c != nil && c.state == fakeOpen {
 			l.lose(c, netpoll.ErrEngineClosed)
@@ -225,10 +231,7 @@ func (l *FakeLoop) Stop() {
 	for _, c := range l.owed {
 		c.late = false
 	}
-	l.opts.Faults.LateClose = 0
 	l.payClosesOwed()
-	l.attached = nil
-	l.stopped = true
 }
 
 // Violations are the rules that the handler broke so far, of the given kinds,
@@ -289,7 +292,7 @@ func (l *FakeLoop) newFD() int {
 }
 
 func (l *FakeLoop) refused() bool {
-	if l.opts.MaxConns == 0 || l.stats.Conns < int64(l.opts.MaxConns) {
+	if l.opts.MaxConns == 0 || len(l.slots)-len(l.free) < l.opts.MaxConns {
 		return false
 	}
 	l.stats.RefusedMaxConns++

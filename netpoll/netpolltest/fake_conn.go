@@ -201,12 +201,19 @@ func (l *FakeLoop) newConn(tag uint64, fd int) *fakeConn {
 	c.id = netpoll.MakeID(l.opts.Index, slot, l.generations[slot])
 	l.slots[slot] = c
 	l.conns[c.id] = c
-	l.stats.Conns++
 	return c
+}
+
+// leave frees c's slot.
+func (l *FakeLoop) leave(c *fakeConn) {
+	c.state = fakeGone
+	l.slots[c.id.Slot()] = nil
+	l.free = append(l.free, c.id.Slot())
 }
 
 func (l *FakeLoop) open(c *fakeConn) {
 	c.state = fakeOpen
+	l.stats.Conns++
 	l.callback(c, func() { l.handler.OnOpen(c.id, c.tag) })
 }
 
@@ -214,6 +221,7 @@ func (l *FakeLoop) openAttached() {
 	waiting := l.attached
 	l.attached = nil
 	for _, c := range waiting {
+		l.stats.Attached++
 		l.open(c)
 	}
 }
@@ -311,9 +319,7 @@ func (l *FakeLoop) payClosesOwed() {
 			continue
 		}
 		l.callback(nil, func() { l.handler.OnClose(c.id, c.closeError) })
-		c.state = fakeGone
-		l.slots[c.id.Slot()] = nil
-		l.free = append(l.free, c.id.Slot())
+		l.leave(c)
 		l.stats.Conns--
 	}
 	l.owed = late

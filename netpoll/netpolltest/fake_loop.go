@@ -147,7 +147,6 @@ func (l *FakeLoop) Attach(fd int, tag uint64) error {
 	if l.refused() {
 		return netpoll.ErrTooManyConns
 	}
-	l.stats.Attached++
 	l.attached = append(l.attached, l.newConn(tag, fd))
 	return nil
 }

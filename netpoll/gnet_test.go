@@ -1,0 +1,272 @@
+//go:build linux || darwin || freebsd
+
+package netpoll
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
+	"golang.org/x/sys/unix"
+)
+
+// The traps of gnet, and the test that would fall into each. C/ stands for
+// TestContract/gnet/.
+//
+//	EMFILE ends the engine             C/NoDescriptorLeft, C/MaxConns
+//	Execute reorders, starves I/O      C/WakeYieldsToSockets, C/WakeHammer, C/WakeInsideOnWake
+//	Discard(0) drops everything        C/DataBuffer, C/PauseRead (Discard is not used)
+//	ReadFrom and Flush stall           C/ShortWrite (neither is used)
+//	Close truncates                    C/CloseDelivers
+//	Write buffers without bound        C/WriteKeepsNothing
+//	OnClose inside one's own Write     C/WriteError, C/CloseAnywhere, and the referee in all of C
+//	stale Fd, nil RemoteAddr           C/StaleID
+//	OnTick is off the loop             C/Ticks: the referee knows the loop's goroutine
+//	OnShutdown comes early             C/EngineClose (OnShutdown is not used)
+//	NumCPU in containers               TestGnetLoops
+//	keep-alive is off                  C/SocketOptions
+//	gc_opt makes a close slow          TestGnetBuildTags
+//	Enroll takes concrete types        C/AttachConnected, C/AttachConnecting
+//	AsyncWrite needs immutable buffers not used: C/DataBuffer writes from the read buffer
+//	fd 0 on BSD                        TestGnetBuildTags
+//	a panic ends the process           C/Panics
+//	a loop that ends, ends silently    TestGnetLoopEnds
+
+// gnetTestHandler is a handler of functions; nil ones do nothing.
+type gnetTestHandler struct {
+	loop  Loop
+	open  func(l Loop, id ID)
+	data  func(l Loop, id ID, p []byte)
+	close func(id ID, err error)
+	wake  func(l Loop)
+}
+
+func (h *gnetTestHandler) OnOpen(id ID, _ uint64) {
+	if h.open != nil {
+		h.open(h.loop, id)
+	}
+}
+
+func (h *gnetTestHandler) OnData(id ID, p []byte) {
+	if h.data != nil {
+		h.data(h.loop, id, p)
+	}
+}
+
+func (h *gnetTestHandler) OnWritable(ID) {}
+
+func (h *gnetTestHandler) OnClose(id ID, err error) {
+	if h.close != nil {
+		h.close(id, err)
+	}
+}
+
+func (h *gnetTestHandler) OnWake() bool {
+	if h.wake != nil {
+		h.wake(h.loop)
+	}
+	return false
+}
+
+func (h *gnetTestHandler) OnTick() {}
+
+func startGnetTest(t *testing.T, cfg Config, h gnetTestHandler) *gnetEngine {
+	t.Helper()
+	e, err := Start(Gnet, cfg, func(l Loop) Handler {
+		own := h
+		own.loop = l
+		return &own
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	return e.(*gnetEngine)
+}
+
+// TestGnetLoopEnds: gnet ends a loop when epoll_wait fails, and says so to
+// nobody. The engine must not live on with a loop less.
+func TestGnetLoopEnds(t *testing.T) {
+	closed := make(chan error, 10)
+	opened := make(chan ID, 10)
+	e := startGnetTest(t, Config{Loops: 2, Listen: []string{"127.0.0.1:0"}}, gnetTestHandler{
+		open:  func(_ Loop, id ID) { opened <- id },
+		close: func(_ ID, err error) { closed <- err },
+	})
+	for range 6 {
+		dial(t, e)
+		<-opened
+	}
+	err := e.loops[1].eventLoop.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		return gneterrors.ErrEngineShutdown
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-e.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("a loop has ended, and the engine goes on")
+	}
+	if err := e.Err(); !errors.Is(err, errGnetLoopEnded) {
+		t.Errorf("Err() = %v, want %v", err, errGnetLoopEnded)
+	}
+	if err := e.Close(); !errors.Is(err, errGnetLoopEnded) {
+		t.Errorf("Close() = %v, want %v", err, errGnetLoopEnded)
+	}
+	for range 6 {
+		if err := <-closed; err != ErrEngineClosed {
+			t.Errorf("OnClose says %v, want ErrEngineClosed", err)
+		}
+	}
+	if s := e.Stats(); s.Conns != 0 {
+		t.Errorf("%d connections are left", s.Conns)
+	}
+}
+
+// TestGnetLoops: the number of loops is ours, and each loop is one of gnet's.
+func TestGnetLoops(t *testing.T) {
+	for _, n := range []int{1, 2, 5} {
+		e := startGnetTest(t, Config{Loops: n}, gnetTestHandler{})
+		seen := make(map[gnet.EventLoop]bool)
+		for _, l := range e.loops {
+			seen[l.eventLoop] = true
+		}
+		if len(e.Loops()) != n || len(seen) != n || seen[nil] {
+			t.Errorf("Loops: %d gave %d loops on %d of gnet's", n, len(e.Loops()), len(seen))
+		}
+	}
+}
+
+// TestGnetBuildTags: gnet's gc_opt makes a close cost 26 us and more. And
+// descriptor 0, which gnet's kqueue uses for waking, must not be a socket's.
+func TestGnetBuildTags(t *testing.T) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		t.Fatal("no build information")
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "-tags" && strings.Contains(setting.Value, "gc_opt") {
+			t.Errorf("built with -tags %s", setting.Value)
+		}
+	}
+	if _, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != nil {
+		t.Errorf("descriptor 0 is closed: %v", err)
+	}
+}
+
+// TestGnetPausedPeerCloses: what is held for a paused connection goes with it,
+// and the end is told at once, for gnet cannot wait with closing.
+func TestGnetPausedPeerCloses(t *testing.T) {
+	closed := make(chan error, 1)
+	e := startGnetTest(t, Config{Loops: 1, Listen: []string{"127.0.0.1:0"}}, gnetTestHandler{
+		open:  func(l Loop, id ID) { l.PauseRead(id) },
+		data:  func(Loop, ID, []byte) { t.Error("OnData while paused") },
+		close: func(_ ID, err error) { closed <- err },
+	})
+	conn := dial(t, e)
+	if _, err := conn.Write([]byte("held")); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	select {
+	case err := <-closed:
+		if err != io.EOF {
+			t.Errorf("OnClose says %v, want EOF", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no OnClose")
+	}
+	_ = e.Close() // the loop's state is ours now
+	if n := len(e.loops[0].held); n != 0 {
+		t.Errorf("the input of %d connections is still held", n)
+	}
+}
+
+// TestGnetAttachFails: gnet cannot take what was attached. The connection opens,
+// as promised, and closes.
+func TestGnetAttachFails(t *testing.T) {
+	ends := make(chan error, 1)
+	opened := 0
+	result := make(chan error, 1)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fds[1])
+	attach := true
+	e := startGnetTest(t, Config{Loops: 1, TickInterval: time.Hour}, gnetTestHandler{
+		open: func(l Loop, id ID) {
+			opened++
+			// The descriptor is closed under gnet's feet.
+			_ = l.(*gnetLoop).joining[id.Slot()].file.Close()
+		},
+		close: func(_ ID, err error) { ends <- err },
+		wake: func(l Loop) {
+			if attach {
+				attach = false
+				result <- l.Attach(fds[0], AttachTag)
+			}
+		},
+	})
+	e.loops[0].Wake()
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ends:
+		if err == nil || opened != 1 {
+			t.Errorf("OnOpen came %d times, OnClose says %v, want once, an error", opened, err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no OnClose for a socket that gnet did not take")
+	}
+	_ = e.Close()
+	if n := e.slots.Load(); n != 0 {
+		t.Errorf("%d places of MaxConns are still taken", n)
+	}
+}
+
+// TestGnetSpare: with the spare descriptor all who wait are sent away, and none
+// while there are descriptors.
+func TestGnetSpare(t *testing.T) {
+	e := startGnetTest(t, Config{Loops: 1, Listen: []string{"127.0.0.1:0"}}, gnetTestHandler{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	var conns []net.Conn
+	for range 3 {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conns = append(conns, conn)
+	}
+	e.refuse(ln)
+	if got := e.Stats().RefusedNoDescriptor; got != 0 {
+		t.Errorf("%d refused although there are descriptors", got)
+	}
+	if err := onListener(ln, e.refuseAll); err != unix.EAGAIN {
+		t.Errorf("refuseAll says %v, want EAGAIN", err)
+	}
+	if got := e.Stats().RefusedNoDescriptor; got != 3 {
+		t.Errorf("%d refused, want 3", got)
+	}
+	for _, conn := range conns {
+		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("a refused connection reads %v, want EOF", err)
+		}
+	}
+}
