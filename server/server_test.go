@@ -2,9 +2,9 @@ package server_test
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +28,15 @@ func eachEngine(t *testing.T, f func(t *testing.T, engine netpoll.Kind)) {
 // start runs a server on a free port until the test ends.
 func start(t *testing.T, cfg server.Config) *server.Server {
 	t.Helper()
+	s := newServer(t, cfg)
+	run(t, s)
+	return s
+}
+
+// newServer makes a server for run: callbacks that use it must find the
+// variable set before the loops run.
+func newServer(t *testing.T, cfg server.Config) *server.Server {
+	t.Helper()
 	if cfg.Listen == nil {
 		cfg.Listen = []string{"127.0.0.1:0"}
 	}
@@ -41,6 +50,12 @@ func start(t *testing.T, cfg server.Config) *server.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// run starts s and closes it when the test ends.
+func run(t *testing.T, s *server.Server) {
+	t.Helper()
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -48,14 +63,26 @@ func start(t *testing.T, cfg server.Config) *server.Server {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
-		if n := s.Stats().Panics; n != 0 && !t.Failed() && !expectPanics[t.Name()] {
-			t.Errorf("%d callbacks panicked", n)
-		}
+		wantPanics(t, s, 0)
 	})
-	return s
 }
 
-var expectPanics = map[string]bool{}
+// wantPanics fails the test if not exactly n callbacks panicked since it was
+// called last.
+func wantPanics(t *testing.T, s *server.Server, n uint64) {
+	t.Helper()
+	expectedPanics.Lock()
+	defer expectedPanics.Unlock()
+	if got := s.Stats().Panics - expectedPanics.of[s]; got != n && !t.Failed() {
+		t.Errorf("%d callbacks panicked, want %d", got, n)
+	}
+	expectedPanics.of[s] += n
+}
+
+var expectedPanics = struct {
+	sync.Mutex
+	of map[*server.Server]uint64
+}{of: map[*server.Server]uint64{}}
 
 // client is a real client on gobwas/ws, with blocking calls.
 type client struct {
@@ -124,7 +151,7 @@ func (c *client) wantClose(code ws.StatusCode, reason string) {
 			c.t.Fatalf("read: %v, want Close %d", err, code)
 		}
 		p := make([]byte, h.Length)
-		if _, err := io.ReadFull(c, p); err != nil {
+		if _, err := readFull(c, p); err != nil {
 			c.t.Fatal(err)
 		}
 		if h.OpCode != ws.OpClose {
@@ -150,6 +177,17 @@ func (c *client) wantEnd() {
 			return
 		}
 	}
+}
+
+func readFull(c net.Conn, p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		m, err := c.Read(p[n:])
+		if n += m; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // eventually waits for a condition.

@@ -63,6 +63,8 @@ type simClient struct {
 	code    frame.CloseCode
 	reading bool
 	inbuf   []byte
+	deflate frame.DeflateParams
+	sent15  *frame.Window // the client's compression context
 }
 
 type sim struct {
@@ -91,6 +93,9 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.cfg.Seed, s.cfg.SlowDrop = seed, s.drop
 	s.cfg.PendingMaxBytes = 1 << (10 + s.rng.IntN(6))
 	s.cfg.PublishPauseBytes = 1 << (8 + s.rng.IntN(8))
+	takeover := s.rng.IntN(2) == 0
+	s.cfg.Deflate = &frame.DeflateConfig{ServerContextTakeover: takeover, ClientContextTakeover: takeover}
+	s.cfg.DeflateDecoder = &frame.DecoderConfig{ExpectMasked: true, MaxMessageBytes: 4096, MaxFragments: 16, AllowRSV1: true}
 	s.cfg.FanoutSlice = 1 + s.rng.IntN(5)
 	s.cfg.MessageRate = []int{0, 20}[s.rng.IntN(2)]
 	s.group = NewGroup(s.cfg.MaxConnections)
@@ -139,7 +144,7 @@ func (h *simHooks) Upgrade(_ *Shard, u *Upgrade) {
 func (h *simHooks) Open(_ *Shard, id netpoll.ID, _ *Grant) { h.opens[id] = true }
 func (h *simHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
 	if target, ok := bytes.CutPrefix(p, []byte("publish ")); ok {
-		(*sim)(h).publish(string(target))
+		(*sim)(h).publish(strings.Fields(string(target))[0])
 		s.HoldPublisher(id)
 		return
 	}
@@ -159,7 +164,7 @@ func (h *simHooks) HTTP(*Shard, netpoll.ID, []byte) error      { return nil }
 // "all".
 func (s *sim) publish(target string) {
 	n := s.numbers[target]
-	pad := strings.Repeat(".", s.rng.IntN(60))
+	pad := strings.Repeat(fmt.Sprintf("%x.", s.rng.Uint64()), s.rng.IntN(3)*s.rng.IntN(20))
 	f := frame.Prepare(frame.OpText, fmt.Appendf(nil, "%s %d %s", target, n, pad))
 	var err error
 	switch target[0] {
@@ -234,7 +239,14 @@ func (s *sim) open() {
 	c.id = l.Open(0)
 	s.clients = append(s.clients, c)
 	s.byID[c.id] = c
-	l.Deliver(c.id, []byte("GET /"+c.user+" HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+	var offer string
+	switch s.rng.IntN(3) {
+	case 0:
+		offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+	case 1:
+		offer = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n"
+	}
+	l.Deliver(c.id, []byte("GET /"+c.user+" HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+offer+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
 }
 
@@ -284,6 +296,11 @@ func (s *sim) say(c *simClient, text string) {
 	for i := range key {
 		key[i] = byte(s.rng.IntN(256))
 	}
+	if c.deflate.Enabled && s.rng.IntN(2) == 0 {
+		text += strings.Repeat(fmt.Sprintf(" %x", s.rng.Uint64()), 20)
+		c.loop.Deliver(c.id, frame.AppendMaskedDeflatedFrame(nil, frame.OpText, key, []byte(text), c.deflate.ClientMaxWindowBits, c.sent15))
+		return
+	}
 	if s.rng.IntN(3) > 0 {
 		c.loop.Deliver(c.id, frame.AppendMaskedFrame(nil, frame.OpText, key, []byte(text)))
 		return
@@ -320,6 +337,7 @@ func (s *sim) read(c *simClient) {
 			return
 		}
 		c.head, c.opened = true, bytes.HasPrefix(c.inbuf, []byte("HTTP/1.1 101"))
+		s.agree(c, string(c.inbuf[:end]))
 		c.inbuf = c.inbuf[end+4:]
 		if !c.opened {
 			c.code = frame.CloseAbnormal
@@ -338,6 +356,23 @@ func (s *sim) read(c *simClient) {
 		s.got(c, m)
 	}
 	c.inbuf = c.inbuf[:0]
+}
+
+// agree sets a client up for the compression that the server's answer names.
+func (s *sim) agree(c *simClient, head string) {
+	_, answer, found := strings.Cut(head, "Sec-WebSocket-Extensions: ")
+	if !found {
+		return
+	}
+	answer, _, _ = strings.Cut(answer, "\r\n")
+	params, err := frame.AcceptDeflate(answer, frame.DeflateConfig{ServerContextTakeover: true, ClientContextTakeover: true})
+	if err != nil {
+		s.t.Fatalf("the server answered %q: %v", answer, err)
+	}
+	c.deflate = params
+	c.sent15 = params.ClientWindow()
+	c.dec.Reset(&frame.DecoderConfig{MaxMessageBytes: 1 << 20, AllowRSV1: true})
+	c.dec.SetWindow(params.ServerWindow())
 }
 
 func (s *sim) got(c *simClient, m frame.Message) {

@@ -1,0 +1,227 @@
+package server_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+func TestHandshakeRefusals(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, Origins: []string{"https://good.example"}})
+		cases := []struct {
+			name, request string
+			status        int
+			says          string
+			header        http.Header
+		}{
+			{name: "garbage", request: "\x00\x01\x02 garbage\r\n\r\n", status: 400, says: "not HTTP"},
+			{name: "TLS", request: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", status: 400, says: "TLS"},
+			{name: "64 KiB header", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 64<<10) + "\r\n\r\n", status: 431, says: "too long"},
+			{name: "no end within the limit", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 9<<10), status: 431, says: "too long"},
+			{name: "HTTP/1.0", request: strings.Replace(upgrade(), "HTTP/1.1", "HTTP/1.0", 1), status: 505, says: "HTTP/1.0"},
+			{name: "POST", request: strings.Replace(upgrade(), "GET", "POST", 1), status: 405, says: "GET", header: http.Header{"Allow": {"GET"}}},
+			{name: "bad key", request: strings.Replace(upgrade(), "dGhlIHNhbXBsZSBub25jZQ==", "short", 1), status: 400, says: "Sec-WebSocket-Key"},
+			{name: "no key", request: strings.Replace(upgrade(), "Sec-WebSocket-Key", "X-Key", 1), status: 400, says: "missing"},
+			{name: "version 12", request: strings.Replace(upgrade(), "Version: 13", "Version: 12", 1), status: 426, says: "13",
+				header: http.Header{"Sec-Websocket-Version": {"13"}, "Upgrade": {"websocket"}}},
+			{name: "plain", request: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", status: 426, says: "WebSocket",
+				header: http.Header{"Sec-Websocket-Version": {"13"}}},
+			{name: "foreign origin", request: upgrade("Origin: https://bad.example"), status: 403, says: "origin"},
+			{name: "null origin", request: upgrade("Origin: null"), status: 403, says: "origin"},
+			{name: "origin of the same host, not listed", request: upgrade("Origin: https://example.com"), status: 403, says: "origin"},
+			{name: "two lengths", request: "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", status: 400, says: "more than once"},
+		}
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				w := connect(t, s)
+				w.put(c.request)
+				r := w.wantStatus(c.status)
+				wantBodyHas(t, r, c.says)
+				for name, want := range c.header {
+					wantHeader(t, r, name, want[0])
+				}
+				w.wantEnd()
+			})
+		}
+		eventually(t, "every refusal is counted", func() bool {
+			st := s.Stats()
+			return st.HandshakesRefused == uint64(len(cases)) && st.Engine.Conns == 0 && st.Opened == 0
+		})
+	})
+}
+
+func TestHandshakeOrigins(t *testing.T) {
+	cases := []struct {
+		name    string
+		origins []string
+		origin  string
+		status  int
+	}{
+		{"same host by default", nil, "https://example.com", 101},
+		{"other host by default", nil, "https://other.example", 403},
+		{"listed", []string{"https://good.example"}, "https://good.example", 101},
+		{"wildcard", []string{"https://*.good.example"}, "https://a.good.example", 101},
+		{"any", []string{"*"}, "https://whoever.example", 101},
+		{"none is no browser", []string{"https://good.example"}, "", 101},
+	}
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				s := start(t, server.Config{Engine: engine, Loops: 1, Origins: c.origins})
+				w := connect(t, s)
+				if c.origin == "" {
+					w.put(upgrade())
+				} else {
+					w.put(upgrade("Origin: " + c.origin))
+				}
+				w.wantStatus(c.status)
+			})
+		}
+	})
+}
+
+func TestHandshakeAnswers(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		var s *server.Server
+		s = newServer(t, server.Config{Engine: engine, Subprotocols: []string{"chat.v1", "chat.v2"}, Handler: server.Handler{
+			Upgrade: func(r *server.UpgradeRequest) error {
+				if r.Path() != "/ws" || r.RawQuery() != "a=b" || r.Host() != "example.com" || !r.RemoteAddr().Addr().IsLoopback() {
+					return errors.New("the request was not seen as it was sent")
+				}
+				switch r.Get("X-Test") {
+				case "reject":
+					return &server.Rejection{Status: 401, Reason: "who are you", RetryAfter: 1500 * time.Millisecond,
+						Header: []server.Header{{Name: "WWW-Authenticate", Value: `Basic realm="x"`}}}
+				case "error":
+					return errors.New("a secret")
+				case "bad header":
+					r.Header = []server.Header{{Name: "X-Bad", Value: "a\r\nInjected: 1"}}
+				case "bad channel":
+					r.Channels = []string{""}
+				case "own protocol":
+					r.Subprotocol = "chat.v2"
+				}
+				r.User = "ann"
+				if r.Header == nil {
+					r.Header = []server.Header{{Name: "X-Node", Value: "7"}}
+				}
+				if r.Channels == nil {
+					r.Channels = []string{"room"}
+				}
+				return nil
+			},
+			Open: func(e *server.OpenEvent) {
+				// Its channels were joined before: it gets what is published now.
+				e.Send(server.Text, []byte("hello "+e.User()+" "+e.Subprotocol()))
+				_ = s.Publish("room", server.Text, []byte("published"))
+			},
+		}})
+		run(t, s)
+
+		t.Run("accepted", func(t *testing.T) {
+			w := connect(t, s)
+			w.put(upgrade("Sec-WebSocket-Protocol: other, chat.v1, chat.v2"))
+			r := w.wantStatus(101)
+			// The answer to the key that RFC 6455 uses as its example.
+			wantHeader(t, r, "Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+			wantHeader(t, r, "Sec-WebSocket-Protocol", "chat.v1")
+			wantHeader(t, r, "X-Node", "7")
+			w.want("hello ann chat.v1")
+			w.want("published")
+		})
+		t.Run("the application's own subprotocol", func(t *testing.T) {
+			w := connect(t, s)
+			w.put(upgrade("Sec-WebSocket-Protocol: chat.v1, chat.v2", "X-Test: own protocol"))
+			wantHeader(t, w.wantStatus(101), "Sec-WebSocket-Protocol", "chat.v2")
+			w.want("hello ann chat.v2")
+		})
+		t.Run("no known subprotocol", func(t *testing.T) {
+			w := connect(t, s)
+			w.put(upgrade("Sec-WebSocket-Protocol: other"))
+			wantHeader(t, w.wantStatus(101), "Sec-WebSocket-Protocol", "")
+		})
+		t.Run("rejection", func(t *testing.T) {
+			w := connect(t, s)
+			w.put(upgrade("X-Test: reject"))
+			r := w.wantStatus(401)
+			wantHeader(t, r, "WWW-Authenticate", `Basic realm="x"`)
+			wantHeader(t, r, "Retry-After", "2")
+			wantBodyHas(t, r, "who are you")
+			w.wantEnd()
+		})
+		t.Run("error", func(t *testing.T) {
+			w := connect(t, s)
+			w.put(upgrade("X-Test: error"))
+			if body, _ := io.ReadAll(w.wantStatus(403).Body); strings.Contains(string(body), "secret") {
+				t.Errorf("the application's error was given away: %q", body)
+			}
+		})
+		for _, what := range []string{"bad header", "bad channel"} {
+			t.Run(what, func(t *testing.T) {
+				w := connect(t, s)
+				w.put(upgrade("X-Test: " + what))
+				w.wantStatus(500)
+				w.wantEnd()
+			})
+		}
+	})
+}
+
+func TestHandshakeInPieces(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, DeferAccept: -1, Handler: server.Handler{Message: echo}})
+		t.Run("byte by byte", func(t *testing.T) {
+			w := connect(t, s)
+			all := upgrade() + masked(ws.OpText, "a") + masked(ws.OpText, strings.Repeat("b", 200))
+			for i := range all {
+				w.put(all[i : i+1])
+			}
+			w.wantStatus(101)
+			w.want("a")
+			w.want(strings.Repeat("b", 200))
+		})
+		t.Run("frames right behind the head", func(t *testing.T) {
+			w := connect(t, s)
+			w.put(upgrade() + masked(ws.OpText, "one") + masked(ws.OpPing, "?") + masked(ws.OpText, "two"))
+			w.wantStatus(101)
+			w.wantFrame(ws.OpText, "one")
+			w.wantFrame(ws.OpPong, "?")
+			w.wantFrame(ws.OpText, "two")
+		})
+		t.Run("half a frame behind half a head", func(t *testing.T) {
+			w := connect(t, s)
+			head, f := upgrade(), masked(ws.OpText, "late")
+			w.put(head[:40])
+			w.put(head[40:] + f[:3])
+			w.wantStatus(101)
+			w.put(f[3:])
+			w.want("late")
+		})
+	})
+}
+
+func TestHandshakeTimeout(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, DeferAccept: -1, HandshakeTimeout: 100 * time.Millisecond})
+		half, silent := connect(t, s), connect(t, s)
+		half.put(upgrade()[:60])
+		half.wantStatus(408)
+		half.wantEnd()
+		if got, err := io.ReadAll(silent); len(got) > 0 || err != nil {
+			t.Errorf("the one who said nothing got %q, %v; want the end and no word", got, err)
+		}
+		eventually(t, "both are gone and counted", func() bool {
+			st := s.Stats()
+			return st.HandshakeTimeouts == 2 && st.Engine.Conns == 0
+		})
+	})
+}

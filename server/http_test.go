@@ -1,0 +1,169 @@
+package server_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// bigBody is larger than all the buffers between two sockets.
+var bigBody = strings.Repeat("0123456789abcdef", 5<<20/16)
+
+func testHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	switch r.URL.Path {
+	case "/big":
+		_, _ = io.WriteString(w, bigBody)
+	case "/panic":
+		panic("on purpose")
+	case "/abort":
+		panic(http.ErrAbortHandler)
+	case "/empty":
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("X-From", r.RemoteAddr[:strings.LastIndexByte(r.RemoteAddr, ':')])
+		w.WriteHeader(http.StatusCreated)
+		_, _ = fmt.Fprintf(w, "%s %s %s %q %v", r.Method, r.URL.Path, r.URL.Query().Get("a"), body, err)
+	}
+}
+
+func TestHTTP(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, HTTP: http.HandlerFunc(testHTTP), MessageMaxBytes: 1000})
+
+		t.Run("GET", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("GET /page?a=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+			r := c.wantStatus(201)
+			wantHeader(t, r, "X-From", "127.0.0.1")
+			wantHeader(t, r, "Connection", "close")
+			wantBody(t, r, `GET /page 1 "" <nil>`)
+			c.wantEnd()
+		})
+		t.Run("HEAD", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("HEAD /page HTTP/1.1\r\nHost: x\r\n\r\n")
+			if r := c.wantStatusTo(http.MethodHead, 201); r.ContentLength != int64(len(`HEAD /page  "" <nil>`)) {
+				t.Errorf("Content-Length %d", r.ContentLength)
+			}
+			if rest, err := io.ReadAll(c); len(rest) > 0 || err != nil {
+				t.Errorf("%q, %v behind the head", rest, err)
+			}
+		})
+		t.Run("HTTP/1.0", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("GET /old HTTP/1.0\r\n\r\n")
+			wantBody(t, c.wantStatus(201), `GET /old  "" <nil>`)
+		})
+		t.Run("POST", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+			wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
+		})
+		t.Run("body byte by byte", func(t *testing.T) {
+			c := connect(t, s)
+			all := "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+			for i := range all {
+				c.put(all[i : i+1])
+			}
+			wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
+		})
+		for name, cut := range map[string]int{"head at once": 0, "head in pieces": 20} {
+			t.Run("Expect, "+name, func(t *testing.T) {
+				c := connect(t, s)
+				head := "POST /form HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n"
+				before := s.Stats().BytesReceived
+				c.put(head[:cut])
+				if cut > 0 {
+					// The first piece must have been read alone.
+					eventually(t, "it is there", func() bool { return s.Stats().BytesReceived == before+uint64(cut) })
+				}
+				c.put(head[cut:])
+				c.wantStatus(100)
+				c.put("hello")
+				wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
+			})
+		}
+		t.Run("too large", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n" + strings.Repeat("x", 1001))
+			c.wantStatus(413)
+			c.wantEnd()
+		})
+		t.Run("chunked", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+			c.wantStatus(411)
+			c.wantEnd()
+		})
+		t.Run("no content", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("GET /empty HTTP/1.1\r\nHost: x\r\n\r\n")
+			wantBody(t, c.wantStatus(204), "")
+			c.wantEnd()
+		})
+		t.Run("panic", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("GET /panic HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.wantStatus(500)
+			c.wantEnd()
+			wantPanics(t, s, 1)
+		})
+		t.Run("abort", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("GET /abort HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.wantStatus(500)
+			c.wantEnd()
+		})
+		t.Run("net/http's client", func(t *testing.T) {
+			client := http.Client{Timeout: patience}
+			r, err := client.Post("http://"+s.Addrs()[0].String()+"/form?a=2", "text/plain", strings.NewReader("hi"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = r.Body.Close() }()
+			wantBody(t, r, `POST /form 2 "hi" <nil>`)
+		})
+		eventually(t, "nothing is left", func() bool {
+			st := s.Stats()
+			return st.Engine.Conns == 0 && st.Paused == 0 && st.Stalled == 0 && st.PendingBytes == 0
+		})
+	})
+}
+
+// TestHTTPSlowReader: as long as the reader makes progress, a response may take
+// longer than CloseTimeout.
+func TestHTTPSlowReader(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, HTTP: http.HandlerFunc(testHTTP), SendBufferBytes: 64 << 10,
+			CloseTimeout: 200 * time.Millisecond, WriteStallTimeout: 10 * time.Second})
+		c := connect(t, s)
+		c.put("GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+		r, err := http.ReadResponse(c.Conn.(*bufConn).r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		p := make([]byte, 512<<10)
+		for {
+			n, err := io.ReadFull(r.Body, p)
+			if string(p[:n]) != bigBody[got:got+n] {
+				t.Fatalf("wrong bytes somewhere between %d and %d", got, got+n)
+			}
+			if got += n; err != nil {
+				break
+			}
+			time.Sleep(60 * time.Millisecond) // the pace of the reader
+		}
+		if got != len(bigBody) {
+			t.Fatalf("%d of %d bytes arrived", got, len(bigBody))
+		}
+		c.wantEnd()
+	})
+}
