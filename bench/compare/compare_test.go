@@ -98,11 +98,11 @@ func TestFigureNamesAreUnique(t *testing.T) {
 
 func TestSummarizeWarnings(t *testing.T) {
 	got := summarizeWarnings([]turn{
-		{Warnings: []string{"echo: others used 65 % of it", "echo: others used 7.5 % of it"}},
-		{Warnings: []string{"echo: others used 91 % of it", "a late one"}},
+		{Warnings: []string{"echo: opening: others used 65 % of it: yes", "echo: saturated: others used 7.5 % of it: yes"}},
+		{Warnings: []string{"idle: opening: others used 91 % of it: yes", "a late one"}},
 		{},
 	})
-	want := []string{"in 1 of 3 turns: a late one", "in 2 of 3 turns: echo: others used # % of it"}
+	want := []string{"in 1 of 3 turns: a late one", "in 2 of 3 turns: others used # % of it: yes"}
 	if !slices.Equal(got, want) {
 		t.Errorf("summarizeWarnings = %q, want %q", got, want)
 	}

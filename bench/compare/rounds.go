@@ -56,7 +56,7 @@ func (p *plan) rounds() string {
 // estimate is how long all of it takes, from 5,000 connections opened a second and
 // what a scenario waits besides.
 func (p *plan) estimate(servers int) time.Duration {
-	turn := 20*time.Second + 5*p.Period + 3*time.Duration(p.Connections)*time.Second/5000
+	turn := 25*time.Second + 5*p.Period + 3*time.Duration(p.Connections)*time.Second/5000
 	return turn * time.Duration(servers*p.Rounds)
 }
 

@@ -8,6 +8,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // A figure is a column of the table: a metric of a scenario.
@@ -131,12 +132,16 @@ func median(values []float64) float64 {
 var numberInWarning = regexp.MustCompile(`[0-9][0-9.]*`)
 
 // summarizeWarnings lists each kind of warning once, with the number of turns that
-// had it; what differs between them is their numbers.
+// had it. What differs between warnings of a kind is their numbers, and the scenario
+// and the part of it, "echo: saturated: ", with which they begin.
 func summarizeWarnings(turns []turn) []string {
 	counts := make(map[string]int)
 	for _, t := range turns {
 		kinds := make(map[string]bool)
 		for _, w := range t.Warnings {
+			if parts := strings.SplitN(w, ": ", 3); len(parts) == 3 {
+				w = parts[2]
+			}
 			kinds[numberInWarning.ReplaceAllString(w, "#")] = true
 		}
 		for kind := range kinds {
