@@ -7,9 +7,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
@@ -28,9 +28,17 @@ var (
 	gridColour      = color.RGBA{0xe4, 0xe4, 0xe4, 0xff}
 	serverColours   = []color.RGBA{
 		{0x00, 0x72, 0xb2, 0xff}, {0x56, 0xb4, 0xe9, 0xff}, {0xe6, 0x9f, 0x00, 0xff},
-		{0xcc, 0x79, 0xa7, 0xff}, {0xf0, 0xe4, 0x42, 0xff}, {0x44, 0x44, 0xaa, 0xff},
+		{0xcc, 0x79, 0xa7, 0xff}, {0x55, 0x55, 0x55, 0xff}, {0x5e, 0x3c, 0x99, 0xff},
 	}
 )
+
+// sans is the font of everything; sizes are set where it is used.
+var sans = font.Font{Typeface: "Liberation", Variant: "Sans"}
+
+// headStyle is for text outside panels.
+func headStyle() text.Style {
+	return text.Style{Color: inkColour, Font: sans, Handler: plot.DefaultTextHandler, YAlign: draw.YTop}
+}
 
 // saveCanvas draws into a file whose name says how: .png or .svg.
 func saveCanvas(path string, width, height vg.Length, paint func(draw.Canvas) error) error {
@@ -64,6 +72,8 @@ func saveCanvas(path string, width, height vg.Length, paint func(draw.Canvas) er
 func newPanel(title string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text = title
+	p.Title.TextStyle.Font = sans
+	p.Legend.TextStyle.Font = sans
 	p.Title.TextStyle.Font.Size = 11
 	p.Title.TextStyle.Color = inkColour
 	p.Title.Padding = vg.Points(6)
@@ -72,6 +82,8 @@ func newPanel(title string) *plot.Plot {
 		a.LineStyle.Color = gridColour
 		a.Tick.LineStyle.Color = gridColour
 		a.Tick.Label.Color = inkColour
+		a.Tick.Label.Font = sans
+		a.Label.TextStyle.Font = sans
 		a.Tick.Label.Font.Size = 8.5
 		a.Label.TextStyle.Color = inkColour
 		a.Label.TextStyle.Font.Size = 8.5
@@ -83,7 +95,7 @@ func newPanel(title string) *plot.Plot {
 // and what is aimed at, and the distribution of the echo's round trips.
 func (c *Comparison) Plot(path string) error {
 	const columns, rows = 3, 2
-	height := vg.Length(rows) * (vg.Points(70) + vg.Points(22)*vg.Length(len(c.Servers)))
+	height := vg.Length(rows) * (vg.Points(80) + vg.Points(22)*vg.Length(max(4, len(c.Servers))))
 	return saveCanvas(path, vg.Points(1000), height+vg.Points(60), func(dc draw.Canvas) error {
 		body := c.paintHead(dc)
 		for i, b := range Budgets {
@@ -104,14 +116,14 @@ func (c *Comparison) Plot(path string) error {
 
 // paintHead writes title and legend, and answers what is left.
 func (c *Comparison) paintHead(dc draw.Canvas) draw.Canvas {
-	style := text.Style{Color: inkColour, Font: plot.DefaultFont, Handler: plot.DefaultTextHandler, YAlign: draw.YTop}
+	style := headStyle()
 	style.Font.Size = 15
 	at := vg.Point{X: dc.Min.X + vg.Points(14), Y: dc.Max.Y - vg.Points(10)}
 	dc.FillText(style, at, c.Title)
 	style.Font.Size = 9
 	at.Y -= vg.Points(22)
-	dc.FillText(style, at, fmt.Sprintf("%s connections, medians of %d rounds, %s, kernel %s, %s. Bars: the figure, and its ratio to the bare server with as many loops.",
-		groupThousands(fmt.Sprint(c.Connections)), c.Rounds, plural(c.Environment.CPUs, "CPU"), c.Environment.Kernel, c.Started.Format("2006-01-02")))
+	dc.FillText(style, at, fmt.Sprintf("%s connections, %s, %s, kernel %s, %s. Bars: median, spread of the rounds, and the ratio to the bare server with as many loops.",
+		groupThousands(fmt.Sprint(c.Connections)), plural(c.Rounds, "round"), plural(c.Environment.CPUs, "CPU"), c.Environment.Kernel, c.Started.Format("2006-01-02")))
 	for i, l := range []struct {
 		text   string
 		colour color.Color
@@ -170,7 +182,7 @@ func (c *Comparison) budgetPanel(b Budget) (*plot.Plot, error) {
 		if err := c.addBar(p, b, i, y, sum); err != nil {
 			return nil, err
 		}
-		widest = max(widest, sum.Median)
+		widest = max(widest, sum.Max)
 		for _, mark := range []struct {
 			limit  float64
 			colour color.Color
@@ -196,7 +208,10 @@ func (c *Comparison) budgetPanel(b Budget) (*plot.Plot, error) {
 			}
 		}
 	}
-	p.X.Max = max(widest*1.35, 1e-9)
+	p.X.Max = max(widest*1.5, 1e-9)
+	if err := c.addFigures(p, b); err != nil {
+		return nil, err
+	}
 	p.Y.Min, p.Y.Max = -0.6, float64(len(names))-0.4
 	p.NominalY(names...)
 	p.X.Tick.Marker = shortTicks{}
@@ -215,14 +230,33 @@ func (c *Comparison) addBar(p *plot.Plot, b Budget, i int, y float64, sum Summar
 		return err
 	}
 	spread.LineStyle = draw.LineStyle{Color: inkColour, Width: vg.Points(0.8)}
-	label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: max(sum.Median, sum.Max), Y: y}}, Labels: []string{" " + b.cell(sum)}})
+	p.Add(bar, spread)
+	return nil
+}
+
+// addFigures writes the figures down the right side, where no bar or mark
+// reaches.
+func (c *Comparison) addFigures(p *plot.Plot, b Budget) error {
+	var column plotter.XYLabels
+	for i, s := range c.Servers {
+		if sum, ok := c.Summary(s, b.Metric); ok {
+			column.XYs = append(column.XYs, plotter.XY{X: p.X.Max, Y: float64(len(c.Servers) - 1 - i)})
+			column.Labels = append(column.Labels, b.cell(sum))
+		}
+	}
+	if len(column.Labels) == 0 {
+		return nil
+	}
+	labels, err := plotter.NewLabels(column)
 	if err != nil {
 		return err
 	}
-	label.TextStyle[0].Font.Size = 8.5
-	label.TextStyle[0].Color = inkColour
-	label.TextStyle[0].YAlign = draw.YCenter
-	p.Add(bar, spread, label)
+	for i := range labels.TextStyle {
+		st := &labels.TextStyle[i]
+		st.Font, st.Color, st.XAlign, st.YAlign = sans, inkColour, draw.XRight, draw.YCenter
+		st.Font.Size = 8.5
+	}
+	p.Add(labels)
 	return nil
 }
 
@@ -248,7 +282,7 @@ func (c *Comparison) latencyPanel() (*plot.Plot, error) {
 		p.Add(line)
 		p.Legend.Add(s.Label, line)
 	}
-	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Top, p.Legend.Left = false, false
 	p.Legend.TextStyle.Font.Size = 8
 	p.Legend.TextStyle.Color = inkColour
 	p.Legend.Padding = vg.Points(1)
@@ -256,7 +290,7 @@ func (c *Comparison) latencyPanel() (*plot.Plot, error) {
 }
 
 // ninesTicks label -log10(1 - q).
-var ninesTicks = []plot.Tick{{Value: 0, Label: "0"}, {Value: 0.30103, Label: "50"}, {Value: 1, Label: "90"}, {Value: 2, Label: "99"}, {Value: 3, Label: "99.9"}}
+var ninesTicks = []plot.Tick{{Value: 0.09691, Label: "20"}, {Value: 0.30103, Label: "50"}, {Value: 1, Label: "90"}, {Value: 2, Label: "99"}, {Value: 3, Label: "99.9"}}
 
 // logTicks label 1, 2 and 5 of each decade.
 type logTicks struct{}
@@ -266,14 +300,14 @@ func (logTicks) Ticks(low, high float64) []plot.Tick {
 	for e := math.Floor(math.Log10(low)); e <= math.Ceil(math.Log10(high)); e++ {
 		for _, m := range []float64{1, 2, 5} {
 			if v := m * math.Pow(10, e); v >= low && v <= high {
-				ticks = append(ticks, plot.Tick{Value: v, Label: strings.TrimSuffix(fmt.Sprintf("%.3g", v), ".0")})
+				ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%.3g", v)})
 			}
 		}
 	}
 	return ticks
 }
 
-// shortTicks are the default ones with k and M for thousands and millions.
+// shortTicks are the default ones in short: 1.5, 20k, 1.2M.
 type shortTicks struct{}
 
 func (shortTicks) Ticks(low, high float64) []plot.Tick {
@@ -285,6 +319,8 @@ func (shortTicks) Ticks(low, high float64) []plot.Tick {
 			ticks[i].Label = fmt.Sprintf("%.3gM", t.Value/1e6)
 		case t.Value >= 1e4:
 			ticks[i].Label = fmt.Sprintf("%.3gk", t.Value/1e3)
+		default:
+			ticks[i].Label = fmt.Sprintf("%.3g", t.Value)
 		}
 	}
 	return ticks

@@ -8,7 +8,6 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
@@ -50,7 +49,7 @@ func (r *Result) latencyPanel() (*plot.Plot, error) {
 		p.Add(line)
 		p.Legend.Add(r.Latencies[name].Text, line)
 	}
-	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Top, p.Legend.Left = false, false
 	p.Legend.TextStyle.Font.Size = 8.5
 	p.Legend.TextStyle.Color = inkColour
 	return p, nil
@@ -60,7 +59,7 @@ func (r *Result) latencyPanel() (*plot.Plot, error) {
 // in ninesTicks, y is milliseconds.
 func percentiles(h *histogram) plotter.XYs {
 	var points plotter.XYs
-	for x := 0.0; x <= 3; x += 0.05 {
+	for x := 0.05; x <= 3; x += 0.05 { // the fastest tenth only stretches the axis
 		q := 100 * (1 - math.Pow(10, -x))
 		points = append(points, plotter.XY{X: x, Y: max(float64(h.h.ValueAtQuantile(q))/1e6, 1e-3)})
 	}
@@ -69,7 +68,7 @@ func percentiles(h *histogram) plotter.XYs {
 
 // paintFigures writes title and figures down the left side.
 func (r *Result) paintFigures(dc draw.Canvas) {
-	style := text.Style{Color: inkColour, Font: plot.DefaultFont, Handler: plot.DefaultTextHandler, YAlign: draw.YTop}
+	style := headStyle()
 	at := vg.Point{X: dc.Min.X + vg.Points(14), Y: dc.Max.Y - vg.Points(12)}
 	write := func(size, step vg.Length, s string) {
 		style.Font.Size = size

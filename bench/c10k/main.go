@@ -89,7 +89,7 @@ func run(ctx context.Context, o options) (bool, error) {
 	}
 	c := &bench.Comparison{
 		Schema:  bench.SchemaVersion,
-		Title:   fmt.Sprintf("Roost with %d connections", o.connections),
+		Title:   "Roost with " + bench.FormatValue(float64(o.connections), "") + " connections",
 		Started: time.Now().UTC().Truncate(time.Second),
 		Command: o.command, Connections: o.connections, Rounds: o.rounds,
 		Found: cap.found(asked, o.connections), Environment: bench.ReadEnvironment(),

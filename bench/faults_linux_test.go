@@ -1,0 +1,268 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/frame"
+)
+
+// faultyServer is a WebSocket server that does something wrong. answer gets
+// each message with the number of messages before it and returns the frames to
+// write, to the sender or, where relay is set, to everybody.
+type faultyServer struct {
+	relay  bool
+	accept func(key string) string // nil: right
+	answer func(n int, frame []byte) [][]byte
+
+	mu    sync.Mutex
+	conns []net.Conn
+	count int
+}
+
+func (s *faultyServer) start(t *testing.T) string {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		l.Close()
+		s.mu.Lock()
+		for _, c := range s.conns {
+			c.Close()
+		}
+		s.mu.Unlock()
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.conns = append(s.conns, c)
+			s.mu.Unlock()
+			wg.Go(func() {
+				s.serve(c)
+				c.Close()
+				s.mu.Lock()
+				s.conns = slices.DeleteFunc(s.conns, func(o net.Conn) bool { return o == c })
+				s.mu.Unlock()
+			})
+		}
+	})
+	return "ws://" + l.Addr().String() + "/"
+}
+
+func (s *faultyServer) serve(c net.Conn) {
+	br := bufio.NewReader(c)
+	req, err := http.ReadRequest(br)
+	if err != nil {
+		return
+	}
+	accept := acceptKey(req.Header.Get("Sec-WebSocket-Key"))
+	if s.accept != nil {
+		accept = s.accept(accept)
+	}
+	io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+accept+"\r\n\r\n")
+	for {
+		payload, err := readClientFrame(br)
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		n := s.count
+		s.count++
+		to := []net.Conn{c}
+		if s.relay {
+			to = s.conns
+		}
+		for i, receiver := range to {
+			for _, f := range s.answer(n*len(to)+i, frame.AppendFrame(nil, frame.OpText, payload)) {
+				receiver.Write(f)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func readClientFrame(br *bufio.Reader) ([]byte, error) {
+	for size := 2; ; size++ {
+		head, err := br.Peek(size)
+		if err != nil {
+			return nil, err
+		}
+		h, n, err := frame.ParseHeader(head)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			continue
+		}
+		br.Discard(n)
+		payload := make([]byte, h.Length)
+		_, err = io.ReadFull(br, payload)
+		frame.Mask(payload, h.Mask, 0)
+		return payload, err
+	}
+}
+
+// Each fault must be found and named; the server without one must be held.
+func TestEchoFaultsAreFound(t *testing.T) {
+	one := func(f []byte) [][]byte { return [][]byte{f} }
+	var held []byte
+	for _, tc := range []struct {
+		name   string
+		want   string // a part of a fault; "" for held
+		server *faultyServer
+	}{
+		{"none", "", &faultyServer{answer: func(_ int, f []byte) [][]byte { return one(f) }}},
+		{"loss", "1 of ", &faultyServer{answer: func(n int, f []byte) [][]byte {
+			if n == 20 {
+				return nil
+			}
+			return one(f)
+		}}},
+		{"repeat", "1 messages came back twice", &faultyServer{answer: func(n int, f []byte) [][]byte {
+			if n == 20 {
+				return [][]byte{f, f}
+			}
+			return one(f)
+		}}},
+		{"disorder", "1 out of order", &faultyServer{answer: func(n int, f []byte) [][]byte {
+			switch n {
+			case 20:
+				held = f
+				return nil
+			case 21:
+				return [][]byte{f, held}
+			}
+			return one(f)
+		}}},
+		{"damage", "damaged", &faultyServer{answer: func(n int, f []byte) [][]byte {
+			if n == 20 {
+				f[len(f)-30] ^= 4
+			}
+			return one(f)
+		}}},
+		{"masked frames", "RFC 6455", &faultyServer{answer: func(n int, f []byte) [][]byte {
+			if n == 20 {
+				f = frame.AppendMaskedFrame(nil, frame.OpText, [4]byte{1, 2, 3, 4}, f[4:])
+			}
+			return one(f)
+		}}},
+		{"close", "closed: close", &faultyServer{answer: func(n int, f []byte) [][]byte {
+			if n == 20 {
+				f = frame.AppendClose(nil, 1001, "bye")
+			}
+			return one(f)
+		}}},
+		{"wrong accept", "wrong Sec-WebSocket-Accept", &faultyServer{accept: strings.ToLower,
+			answer: func(_ int, f []byte) [][]byte { return one(f) }}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			url := tc.server.start(t)
+			cfg := EchoConfig{Options: Options{
+				URL: url, Connections: 1, Settle: time.Millisecond, Timeout: 30 * time.Second,
+				GeneratorCommand: []string{os.Args[0], "generator"},
+			}, Rate: 200, Period: 300 * time.Millisecond}
+			r, err := RunEcho(context.Background(), cfg)
+			if tc.want == "" {
+				wantHeld(t, r, err, "paced_rate")
+				return
+			}
+			faults := strings.Join(r.Faults, "; ")
+			if err != nil {
+				faults += err.Error()
+			}
+			if r.Held || !strings.Contains(faults, tc.want) {
+				t.Errorf("held: %v, faults: %s; want one with %q", r.Held, faults, tc.want)
+			}
+		})
+	}
+}
+
+func TestBroadcastLossIsFound(t *testing.T) {
+	lossy := faultyServer{relay: true, answer: func(n int, f []byte) [][]byte {
+		if n == 105 { // the sixth receiver of the sixth message, the probe included
+			return nil
+		}
+		return [][]byte{f}
+	}}
+	cfg := BroadcastConfig{Options: Options{
+		URL: lossy.start(t), Connections: 20, Settle: time.Millisecond, Timeout: 30 * time.Second,
+		GeneratorCommand: []string{os.Args[0], "generator"},
+	}, Singles: 3, Rate: 50, Period: 300 * time.Millisecond, Window: 4}
+	r, err := RunBroadcast(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Held || !strings.Contains(strings.Join(r.Faults, "; "), "at a rate: 1 of 300 deliveries were lost") {
+		t.Errorf("held: %v, faults: %q", r.Held, r.Faults)
+	}
+}
+
+// The publish API of this server is a handler that relays the body.
+func TestBroadcastByHTTP(t *testing.T) {
+	relay := faultyServer{relay: true}
+	url := relay.start(t)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		if err != nil || req.Header.Get("X-Key") != "secret" {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		relay.mu.Lock()
+		defer relay.mu.Unlock()
+		for _, c := range relay.conns {
+			c.Write(frame.AppendFrame(nil, frame.OpText, body))
+		}
+	}))
+	t.Cleanup(api.Close)
+	cfg := BroadcastConfig{Options: Options{
+		URL: url, Connections: 20, Settle: time.Millisecond, Timeout: 30 * time.Second,
+		GeneratorCommand: []string{os.Args[0], "generator"},
+	}, Singles: 3, Rate: 20, Period: 300 * time.Millisecond, Window: 4,
+		PublishURL: api.URL, PublishBody: `{"data":"{{.Payload}}"}`, PublishHeaders: []string{"X-Key: secret"}}
+	r, err := RunBroadcast(context.Background(), cfg)
+	wantHeld(t, r, err, "delivery_rate")
+	wantLatencies(t, r, "single_last", "paced_each")
+
+	cfg.PublishHeaders = nil
+	if _, err := RunBroadcast(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("publishing without the key: %v, want 403", err)
+	}
+}
+
+// A server that answers nothing at all ends the scenario, too.
+func TestScenarioEndsInTime(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := IdleConfig{Options: Options{
+		URL: "ws://" + l.Addr().String(), Connections: 3, Timeout: 300 * time.Millisecond,
+		GeneratorCommand: []string{os.Args[0], "generator"},
+	}}
+	started := time.Now()
+	r, err := RunIdle(context.Background(), cfg)
+	if err != nil || r.Held || !strings.Contains(strings.Join(r.Faults, ";"), "did not end within 300ms") {
+		t.Errorf("result %+v, %v, want a fault about time", r, err)
+	}
+	if d := time.Since(started); d > 10*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
