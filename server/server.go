@@ -42,6 +42,9 @@ type Server struct {
 	members   []*shard.Shard
 	publisher *shard.Publisher
 
+	// Atomic: any goroutine.
+	nextShard atomic.Uint32
+
 	// Guarded by mu.
 	mu      sync.Mutex
 	started bool

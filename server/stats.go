@@ -57,6 +57,9 @@ type Stats struct {
 	// had to wait for their turn. TLSErrors counts connections ended by a bad
 	// record. Deflated counts connections that negotiated compression.
 	TLSHandshakes, TLSHandshakeErrors, TLSHandshakesQueued, TLSErrors, Deflated uint64
+	// Adopted counts connections taken from net/http (ServeHTTP), Bridged those
+	// of them that need goroutines.
+	Adopted, Bridged uint64
 	// Panics counts panics in callbacks.
 	Panics uint64
 
@@ -118,6 +121,8 @@ func (s *Server) Stats() Stats {
 		t.TLSHandshakesQueued += c.TLSHandshakesQueued.Load()
 		t.TLSErrors += c.TLSErrors.Load()
 		t.Deflated += c.Deflated.Load()
+		t.Adopted += c.Adopted.Load()
+		t.Bridged += c.Bridged.Load()
 		t.Panics += c.Panics.Load()
 	}
 	t.Handshaking = max(t.Engine.Conns-t.Connections, 0)

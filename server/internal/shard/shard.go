@@ -166,8 +166,10 @@ type Shard struct {
 	budget     int
 	delivered  uint64
 
-	tlsRunning int
-	tlsWaiting []netpoll.ID
+	adoptions   map[uint64]*Adoption
+	adoptionTag uint64
+	tlsRunning  int
+	tlsWaiting  []netpoll.ID
 
 	heldPublishers []netpoll.ID
 	rateLimited    []netpoll.ID
@@ -263,6 +265,9 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	s.count.Accepted.Add(1)
 	if s.group.connections.Add(1) > s.group.limit {
 		s.slots.rows[i].flags |= flagRefused
+	}
+	if tag >= netpoll.AttachTag {
+		s.adopted(id, &s.slots.rows[i], tag)
 	}
 }
 

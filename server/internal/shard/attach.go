@@ -1,0 +1,71 @@
+package shard
+
+import (
+	"crypto/tls"
+
+	"github.com/roostws/roost/netpoll"
+)
+
+// An Adoption is a connection that somebody else accepted, on its way to this
+// shard's loop.
+type Adoption struct {
+	// FD is its descriptor, non-blocking.
+	FD int
+	// Input is what was read from it so far: a whole request head, as a client
+	// would send it, and what came behind.
+	Input []byte
+	// TLS is the TLS connection if TLS is spoken, its handshake done. Its reads
+	// and writes go to the Carrier from now on.
+	TLS *tls.Conn
+	// Carrier is what TLS runs over.
+	Carrier *Carrier
+	// Failed is called, on any goroutine, if the connection cannot be taken;
+	// the descriptor is closed by then.
+	Failed func(error)
+}
+
+// Adopt takes a connection over, soon. Any goroutine.
+func (s *Shard) Adopt(a *Adoption) error {
+	return s.Call(func(sh *Shard) {
+		if sh == nil {
+			a.fail(netpoll.ErrEngineClosed)
+			return
+		}
+		sh.adoptionTag++
+		tag := netpoll.AttachTag + sh.adoptionTag
+		if err := sh.loop.Attach(a.FD, tag); err != nil {
+			a.fail(err)
+			return
+		}
+		if sh.adoptions == nil {
+			sh.adoptions = map[uint64]*Adoption{}
+		}
+		sh.adoptions[tag] = a
+	})
+}
+
+func (a *Adoption) fail(err error) {
+	closeFD(a.FD)
+	a.Failed(err)
+}
+
+// adopted goes on where the other side left off. OnOpen calls it.
+func (s *Shard) adopted(id netpoll.ID, sl *slot, tag uint64) {
+	a := s.adoptions[tag]
+	if a == nil {
+		return
+	}
+	delete(s.adoptions, tag)
+	s.count.Adopted.Add(1)
+	if a.TLS != nil {
+		c := &tlsConn{shard: s, id: id, conn: a.TLS}
+		a.Carrier.loop.Store(c)
+		s.extOf(sl).tls = c
+		sl.flags |= flagTLS
+	}
+	s.onPlain(id, sl, a.Input)
+	if a.TLS != nil && sl.generation == id.Generation() && sl.flags&flagTLS != 0 && sl.state != stateGone {
+		// crypto/tls may hold records that it has read and nobody asked for.
+		s.readTLS(id, sl, s.exts[sl.ext].tls)
+	}
+}

@@ -1,0 +1,132 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// mux is somebody else's server with ours at /ws.
+func mux(s *server.Server) http.Handler {
+	m := http.NewServeMux()
+	m.Handle("/ws", s)
+	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "theirs") })
+	return m
+}
+
+func TestServeHTTP(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, Listen: []string{}, Handler: server.Handler{Message: echo}})
+		theirs := httptest.NewServer(mux(s))
+		defer theirs.Close()
+		addr := theirs.Listener.Addr().String()
+		var clients []*client
+		for range 20 {
+			conn, _, _, err := ws.Dial(context.Background(), "ws://"+addr+"/ws")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			clients = append(clients, &client{conn, t})
+		}
+		for _, c := range clients {
+			c.send("hello")
+			c.want("hello")
+		}
+		if err := s.Broadcast(server.Text, []byte("all")); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range clients {
+			c.want("all")
+			_ = c.Close()
+		}
+		eventually(t, "all have left", func() bool { return s.Stats().Connections == 0 })
+		if st := s.Stats(); st.Adopted != 20 || st.Bridged != 0 {
+			t.Errorf("Adopted %d, Bridged %d; want 20 and 0", st.Adopted, st.Bridged)
+		}
+		got, err := http.Get(theirs.URL + "/ws")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Body.Close()
+		if got.StatusCode != http.StatusUpgradeRequired || got.Header.Get("Sec-WebSocket-Version") != "13" {
+			t.Errorf("a plain GET is answered %d %v, want 426", got.StatusCode, got.Header)
+		}
+	})
+}
+
+// What a client sends right behind its request sits in net/http's buffer.
+func TestServeHTTPKeepsEarlyBytes(t *testing.T) {
+	s := start(t, server.Config{Listen: []string{}, Handler: server.Handler{Message: echo}})
+	theirs := httptest.NewServer(mux(s))
+	defer theirs.Close()
+	conn, err := net.Dial("tcp", theirs.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	early := frame.AppendMaskedFrame(nil, frame.OpText, [4]byte{1, 2, 3, 4}, []byte("early"))
+	fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n%s", early)
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	got, err := wsutil.ReadServerText(struct {
+		io.Reader
+		io.Writer
+	}{r, conn})
+	if err != nil || string(got) != "early" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}
+
+func TestServeHTTPBehindTLS(t *testing.T) {
+	for name, wrap := range map[string]func(net.Listener) net.Listener{
+		"wrapped": server.Listener,
+		"bridged": func(l net.Listener) net.Listener { return l },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, server.Config{Listen: []string{}, MessageMaxBytes: 1 << 20, Handler: server.Handler{Message: echo}})
+			theirs := httptest.NewUnstartedServer(mux(s))
+			theirs.Listener = wrap(theirs.Listener)
+			theirs.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+			theirs.StartTLS()
+			defer theirs.Close()
+			d := ws.Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}}
+			conn, _, _, err := d.Dial(context.Background(), "wss://"+theirs.Listener.Addr().String()+"/ws")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			c := &client{conn, t}
+			for _, n := range []int{5, 100, 70_000, 900_000} {
+				text := strings.Repeat("z", n)
+				go c.send(text)
+				c.want(text)
+			}
+			if got, want := s.Stats().Bridged, map[string]uint64{"wrapped": 0, "bridged": 1}[name]; got != want {
+				t.Errorf("Bridged = %d, want %d", got, want)
+			}
+			_ = c.Close()
+			eventually(t, "it has left", func() bool { return s.Stats().Connections == 0 })
+		})
+	}
+}
