@@ -11,9 +11,9 @@
 //	          5.8   RSV bits and extensions             decoder.go
 //	          7.4   close codes and their registry      closecode.go
 //	          8.1   UTF-8, checked as bytes arrive      utf8.go
+
 //	          10.4  limits                              decoder.go
 //	          -     moving an unfinished message        handover.go
-//	          9.1   the extensions header               extensions.go
 //	RFC 7692  5, 7.1  negotiation                       deflate_negotiate.go
 //	          7.1.1   context takeover                  deflate_window.go
 //	          7.2.1   compression                       deflate_compress.go

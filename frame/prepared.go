@@ -3,8 +3,8 @@ package frame
 import "sync"
 
 // A Prepared is one message, encoded once for any number of peers: an unmasked
-// frame as a server sends it. It never changes, so goroutines share it freely. It must
-// not be copied.
+// frame as a server sends it. It never changes, so goroutines share it freely.
+// It must not be copied.
 type Prepared struct {
 	bytes       []byte
 	headerBytes int
@@ -49,9 +49,8 @@ func (p *Prepared) Payload() []byte { return p.bytes[p.headerBytes:] }
 // Nobody may change it. The first call compresses, and any others wait; all
 // peers share the result, which refers to no earlier message. Where compression
 // does not pay, and for messages larger than a window of less than 15 bits, it
-// is the same as Bytes. For a peer with server
-// context takeover, follow it with [Window.Add] of Payload if IsCompressed says
-// that the frame is compressed.
+// is the same as Bytes. For a peer with server context takeover, follow it with
+// [Window.Add] of Payload if IsCompressed says that the frame is compressed.
 func (p *Prepared) Compressed(windowBits int) []byte {
 	p.deflateOnce.Do(p.deflate)
 	// The twin is made with a window of 15 bits, but in a message that fits into
