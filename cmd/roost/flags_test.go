@@ -33,10 +33,12 @@ func writeFile(t *testing.T, name, content string) string {
 // type, and hands it over.
 func TestEveryConfigFieldIsAFlag(t *testing.T) {
 	notFlags := map[string]string{
-		"Listen":  "is --addr",
-		"Handler": "is chosen by --echo, --relay and --demo",
-		"HTTP":    "is chosen by --demo",
-		"Logger":  "is --log-level and --log-format",
+		"Listen":    "is --addr",
+		"ListenTLS": "is --tls-addr",
+		"TLS":       "is --tls-cert and --tls-key",
+		"Handler":   "is chosen by --echo, --relay and --demo",
+		"HTTP":      "is chosen by --demo",
+		"Logger":    "is --log-level and --log-format",
 	}
 	var cmd ServeCmd
 	flags := reflect.ValueOf(&cmd).Elem()
@@ -60,8 +62,9 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 			t.Errorf("flag %s is %v, but server.Config.%s became %v", flagName(field.Name), flag, field.Name, got)
 		}
 	}
-	if cmd.Addr = []string{":1"}; !reflect.DeepEqual(cmd.config(nil).Listen, cmd.Addr) {
-		t.Error("--addr does not become server.Config.Listen")
+	cmd.Addr, cmd.TLSAddr = []string{":1"}, []string{":2"}
+	if c := cmd.config(nil); !reflect.DeepEqual(c.Listen, cmd.Addr) || !reflect.DeepEqual(c.ListenTLS, cmd.TLSAddr) {
+		t.Errorf("--addr and --tls-addr became %q and %q", c.Listen, c.ListenTLS)
 	}
 }
 
@@ -96,6 +99,7 @@ func TestFlagDefaultsAreTheLibrarys(t *testing.T) {
 	// Here they differ on purpose: a port to serve on, and as many
 	// connections as there are descriptors.
 	got.Listen, got.MaxConnections = want.Listen, want.MaxConnections
+	got.TLS = want.TLS // functions are not comparable
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("roost serve gives %+v\nserver.Config{} means %+v", got, want)
 	}
@@ -170,6 +174,10 @@ func TestUsageErrors(t *testing.T) {
 			want: []string{"--loops is 1000", "256"}},
 		{name: "no port", args: []string{"serve", "--addr", "localhost"},
 			want: []string{`--addr "localhost" has no port`, "host:port"}},
+		{name: "TLS without a key", args: []string{"serve", "--tls-addr", ":0", "--tls-cert", "x.pem"},
+			want: []string{"--tls-addr, --tls-cert and --tls-key need each other"}},
+		{name: "a certificate that is not there", args: []string{"serve", "--tls-addr", ":0", "--tls-cert", "/nothing/x.pem", "--tls-key", "/nothing/x.key"},
+			want: []string{"--tls-cert", "/nothing/x.pem"}},
 		{name: "negative limit", args: []string{"serve", "--max-connections=-1"},
 			want: []string{"--max-connections is -1"}},
 		{name: "more connections than descriptors", args: []string{"serve", "--max-connections", "900000000"},

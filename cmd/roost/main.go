@@ -146,12 +146,15 @@ func helpVars() kong.Vars {
 		kinds = append(kinds, string(k))
 	}
 	vars := kong.Vars{
-		"engines": strings.Join(kinds, ","),
-		"engine":  string(netpoll.DefaultKind),
-		"slow":    string(server.SlowDisconnect),
-		"slows":   string(server.SlowDisconnect) + "," + string(server.SlowDrop),
+		"engines":      strings.Join(kinds, ","),
+		"engine":       string(netpoll.DefaultKind),
+		"compression":  string(server.CompressionOn),
+		"compressions": string(server.CompressionOn) + "," + string(server.CompressionContext) + "," + string(server.CompressionOff),
+		"slow":         string(server.SlowDisconnect),
+		"slows":        string(server.SlowDisconnect) + "," + string(server.SlowDrop),
 	}
 	for name, value := range map[string]any{
+		"tls_handshakes_max":    server.DefaultTLSHandshakesMax,
 		"defer_accept":          server.DefaultDeferAccept,
 		"handshake_max_bytes":   server.DefaultHandshakeMaxBytes,
 		"handshake_timeout":     server.DefaultHandshakeTimeout,

@@ -35,6 +35,13 @@ func (s *ServeCmd) Run(out streams) error {
 	if config.Loops == 0 {
 		config.Loops = runtime.GOMAXPROCS(0)
 	}
+	if s.TLSCert != "" {
+		cert, err := loadCertificate(s.TLSCert, s.TLSKey, logger)
+		if err != nil {
+			return usagef("--tls-cert, --tls-key: %w", err)
+		}
+		config.TLS = cert.config()
+	}
 	chosen := s.behaviour()
 	chosen.configure(&config)
 

@@ -15,11 +15,15 @@ import (
 )
 
 // ServeCmd is roost serve. Its flags have the names of server.Config's fields;
-// --addr alone is Config.Listen.
+// --addr is Config.Listen, and what begins with --tls is about Config.ListenTLS
+// and Config.TLS.
 type ServeCmd struct {
 	Addr         []string      `group:"listen" help:"Address to listen on: host:port (no host means all), or unix:PATH (${default}). May be given several times." placeholder:"ADDR" default:":8080"`
 	ReusePort    bool          `group:"listen" help:"Let several server processes listen on the same address."`
 	DeferAccept  time.Duration `group:"listen" help:"Linux: take a connection when its first bytes are there, at most this long after (${default}). Negative (--defer-accept=-1s): at once." default:"${defer_accept}"`
+	TLSAddr      []string      `name:"tls-addr" group:"listen" help:"Address where TLS is spoken (wss://). May be given several times. Needs --tls-cert and --tls-key." placeholder:"ADDR"`
+	TLSCert      string        `name:"tls-cert" group:"listen" help:"Certificate chain, PEM. Read again when the file has changed." placeholder:"FILE"`
+	TLSKey       string        `name:"tls-key" group:"listen" help:"Its private key, PEM." placeholder:"FILE"`
 	Origins      []string      `group:"listen" help:"Web pages that may connect: https://example.com, https://*.example.com, or * for all. Without it pages of the same host; with --demo all pages." placeholder:"ORIGIN"`
 	Subprotocols []string      `group:"listen" help:"Subprotocols that the server accepts, in any order." placeholder:"NAME"`
 
@@ -27,16 +31,18 @@ type ServeCmd struct {
 	Relay bool `group:"behaviour" help:"Send every message, as it came, to all, its sender included."`
 	Demo  bool `group:"behaviour" help:"Answer GET / with a chat page, and speak the textbook chat with it and any other page, on / and /ws."`
 
-	Engine          netpoll.Kind  `group:"engine" help:"Event loops: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
-	Loops           int           `group:"engine" help:"Number of event loops. 0: one for each processor that Go may use." placeholder:"N" default:"0"`
-	SendBufferBytes int           `group:"engine" help:"Send buffer in the kernel, per connection, bytes. 0: the kernel tunes it." placeholder:"N" default:"0"`
-	GCPercent       int           `group:"engine" name:"gc-percent" help:"Garbage collector: let the heap grow by this many percent between collections. Lower takes less memory and more CPU. 0: GOGC, or 100." placeholder:"N" default:"0"`
-	ShutdownTimeout time.Duration `group:"engine" help:"How long a first SIGTERM or SIGINT waits for clients to say goodbye (${default}). A second one ends at once." default:"10s"`
+	Engine          netpoll.Kind       `group:"engine" help:"Event loops: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
+	Loops           int                `group:"engine" help:"Number of event loops. 0: one for each processor that Go may use." placeholder:"N" default:"0"`
+	Compression     server.Compression `group:"engine" help:"Answer to offers of permessage-deflate: ${enum} (${default}). context compresses better, and takes up to 64 KiB for a connection." enum:"${compressions}" default:"${compression}"`
+	SendBufferBytes int                `group:"engine" help:"Send buffer in the kernel, per connection, bytes. 0: the kernel tunes it." placeholder:"N" default:"0"`
+	GCPercent       int                `group:"engine" name:"gc-percent" help:"Garbage collector: let the heap grow by this many percent between collections. Lower takes less memory and more CPU. 0: GOGC, or 100." placeholder:"N" default:"0"`
+	ShutdownTimeout time.Duration      `group:"engine" help:"How long a first SIGTERM or SIGINT waits for clients to say goodbye (${default}). A second one ends at once." default:"10s"`
 
 	MaxConnections      int               `group:"limits" help:"Open connections; more are answered 503. 0: as many as the descriptor limit allows." placeholder:"N" default:"0"`
 	HandshakeMaxBytes   int               `group:"limits" help:"Bytes of a request's head (${default})." placeholder:"N" default:"${handshake_max_bytes}"`
 	HandshakeTimeout    time.Duration     `group:"limits" help:"From accept to the answer of the upgrade (${default})." default:"${handshake_timeout}"`
 	AuthorizeMaxPending int               `group:"limits" help:"Plain HTTP requests and authorizations under way (${default})." placeholder:"N" default:"${authorize_max_pending}"`
+	TLSHandshakesMax    int               `name:"tls-handshakes-max" group:"limits" help:"TLS handshakes under way; more wait for their turn (${default})." placeholder:"N" default:"${tls_handshakes_max}"`
 	MessageMaxBytes     int               `group:"limits" help:"Bytes of a message from a client (${default}). Larger ones are refused with 1009." placeholder:"N" default:"${message_max_bytes}"`
 	MessageMaxFragments int               `group:"limits" help:"Frames of a message from a client (${default})." placeholder:"N" default:"${message_max_fragments}"`
 	MessageRate         int               `group:"limits" help:"Messages a second from a client; a faster one is not read meanwhile. 0: as many as come." placeholder:"N" default:"0"`
@@ -98,19 +104,29 @@ func (s *ServeCmd) Validate() error {
 	if s.MaxConnections < 0 {
 		return fmt.Errorf("--max-connections is %d: want 1 or more, or 0 for as many as the descriptor limit allows", s.MaxConnections)
 	}
-	for _, addr := range s.Addr {
+	if (s.TLSCert == "") != (s.TLSKey == "") || (len(s.TLSAddr) > 0) != (s.TLSCert != "") {
+		return errors.New("--tls-addr, --tls-cert and --tls-key need each other")
+	}
+	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr))
+}
+
+func checkAddrs(flag string, addrs []string) error {
+	for _, addr := range addrs {
 		if !strings.HasPrefix(addr, "unix:") && !strings.Contains(addr, ":") {
-			return fmt.Errorf("--addr %q has no port: want host:port, :port or unix:PATH", addr)
+			return fmt.Errorf("%s %q has no port: want host:port, :port or unix:PATH", flag, addr)
 		}
 	}
 	return nil
 }
 
-// config is the server's Config, its handler left out.
+// config is the server's Config, its handler and its certificates left out.
 func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 	return server.Config{
 		Listen:              s.Addr,
+		ListenTLS:           s.TLSAddr,
+		TLSHandshakesMax:    s.TLSHandshakesMax,
 		Engine:              s.Engine,
+		Compression:         s.Compression,
 		Loops:               s.Loops,
 		ReusePort:           s.ReusePort,
 		DeferAccept:         s.DeferAccept,
@@ -155,8 +171,15 @@ func flagError(err error) error {
 // flagName is the flag for a field of Config: MaxConnections is
 // --max-connections.
 func flagName(field string) string {
-	if field == "Listen" {
+	switch field {
+	case "Listen":
 		return "--addr"
+	case "ListenTLS":
+		return "--tls-addr"
+	case "TLS":
+		return "--tls-cert"
+	case "TLSHandshakesMax":
+		return "--tls-handshakes-max"
 	}
 	var b strings.Builder
 	b.WriteString("-")
