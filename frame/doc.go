@@ -11,7 +11,7 @@
 //	          5.8   RSV bits and extensions             decoder.go
 //	          7.4   close codes and their registry      closecode.go
 //	          8.1   UTF-8, checked as bytes arrive      utf8.go
-
+//	          9.1   the extensions header               extensions.go
 //	          10.4  limits                              decoder.go
 //	          -     moving an unfinished message        handover.go
 //	RFC 7692  5, 7.1  negotiation                       deflate_negotiate.go
