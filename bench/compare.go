@@ -40,32 +40,42 @@ type Server struct {
 // A Summary is what all rounds say about one figure of one server.
 type Summary struct {
 	Median, Min, Max float64
-	// Ratio is that of the medians, server to reference; 0 where there is none.
+	// Ratio is the median of the rounds' ratios, server to reference; 0 where
+	// there is none. Noise comes in waves that are longer than a server's turn,
+	// so neighbours are compared, not medians.
 	Ratio  float64
 	Rounds int
 }
 
 // Summary answers false where there is no such figure.
 func (c *Comparison) Summary(s Server, metric string) (Summary, bool) {
-	values := c.values(s.Label, metric)
+	var values, ratios []float64
+	reference := c.byRound(s.Reference, metric)
+	for round, v := range c.byRound(s.Label, metric) {
+		values = append(values, v)
+		if base := reference[round]; base > 0 {
+			ratios = append(ratios, v/base)
+		}
+	}
 	if len(values) == 0 {
 		return Summary{}, false
 	}
 	sum := Summary{Median: median(values), Min: slices.Min(values), Max: slices.Max(values), Rounds: len(values)}
-	if reference := c.values(s.Reference, metric); len(reference) > 0 && median(reference) > 0 {
-		sum.Ratio = sum.Median / median(reference)
+	if len(ratios) > 0 {
+		sum.Ratio = median(ratios)
 	}
 	return sum, true
 }
 
-func (c *Comparison) values(label, metric string) []float64 {
-	var values []float64
+// byRound is one figure of one server, round by round.
+func (c *Comparison) byRound(label, metric string) map[int]float64 {
+	values := make(map[int]float64)
 	for _, r := range c.Results {
 		if r.Label != label {
 			continue
 		}
 		if m, ok := r.Metric(metric); ok {
-			values = append(values, m.Value)
+			values[r.Round] = m.Value
 		}
 	}
 	return values

@@ -35,9 +35,9 @@ type Options struct {
 	// Settle is how long the server gets to come to rest after the connections
 	// have been opened, at least. If zero, 1 s.
 	Settle time.Duration `placeholder:"1s" help:"How long the server gets to come to rest, at least."`
-	// Patience is how long published messages may be under way before those
-	// that are missing count as lost. If zero, 5 s.
-	Patience time.Duration `placeholder:"5s" help:"How long published messages may be under way before they count as lost."`
+	// Patience is how long messages, echoed or published, may be under way
+	// before those that are missing count as lost. If zero, 5 s.
+	Patience time.Duration `placeholder:"5s" help:"How long messages may be under way before they count as lost."`
 	// Timeout bounds the whole scenario. If zero, the scenario's default.
 	Timeout time.Duration `help:"Bounds the whole scenario (default: the scenario's)."`
 	// Label names the server in tables and plots. If empty, the URL.
@@ -55,7 +55,7 @@ func (o *Options) setDefaults(connections int, timeout time.Duration) error {
 	setDefault(&o.PayloadBytes, 128)
 	setDefault(&o.InFlight, 256)
 	setDefault(&o.Settle, time.Second)
-	setDefault(&o.Patience, drainLimit)
+	setDefault(&o.Patience, 5*time.Second)
 	setDefault(&o.Timeout, timeout)
 	setDefault(&o.Label, o.URL)
 	if len(o.GeneratorCommand) == 0 {

@@ -175,7 +175,7 @@ func TestEchoFaultsAreFound(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			url := tc.server.start(t)
 			cfg := EchoConfig{Options: Options{
-				URL: url, Connections: 1, Settle: time.Millisecond, Timeout: 30 * time.Second,
+				URL: url, Connections: 1, Settle: time.Millisecond, Patience: time.Second, Timeout: 30 * time.Second,
 				GeneratorCommand: []string{os.Args[0], "generator"},
 			}, Rate: 200, Period: 300 * time.Millisecond}
 			r, err := RunEcho(context.Background(), cfg)
@@ -202,7 +202,7 @@ func TestBroadcastLossIsFound(t *testing.T) {
 		return [][]byte{f}
 	}}
 	cfg := BroadcastConfig{Options: Options{
-		URL: lossy.start(t), Connections: 20, Settle: time.Millisecond, Timeout: 30 * time.Second,
+		URL: lossy.start(t), Connections: 20, Settle: time.Millisecond, Patience: time.Second, Timeout: 30 * time.Second,
 		GeneratorCommand: []string{os.Args[0], "generator"},
 	}, Singles: 3, Rate: 50, Period: 300 * time.Millisecond, Window: 4}
 	r, err := RunBroadcast(context.Background(), cfg)
@@ -232,7 +232,7 @@ func TestBroadcastByHTTP(t *testing.T) {
 	}))
 	t.Cleanup(api.Close)
 	cfg := BroadcastConfig{Options: Options{
-		URL: url, Connections: 20, Settle: time.Millisecond, Timeout: 30 * time.Second,
+		URL: url, Connections: 20, Settle: time.Millisecond, Patience: time.Second, Timeout: 30 * time.Second,
 		GeneratorCommand: []string{os.Args[0], "generator"},
 	}, Singles: 3, Rate: 20, Period: 300 * time.Millisecond, Window: 4,
 		PublishURL: api.URL, PublishBody: `{"data":"{{.Payload}}"}`, PublishHeaders: []string{"X-Key: secret"}}

@@ -25,7 +25,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer, plot string) {
 			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(row)))
 		}
 	}
-	fmt.Fprintf(w, "\nMedians of %d rounds; ratios are to the bare server with as many loops, in the same run. us: server CPU, user and kernel.\n", c.Rounds)
+	fmt.Fprintf(w, "\nMedians of %d rounds; ratios are to the bare server with as many loops, taken within each round. us: server CPU, user and kernel.\n", c.Rounds)
 	if plot != "" {
 		fmt.Fprintf(w, "\n![plot](%s)\n", plot)
 	}
@@ -70,8 +70,9 @@ func (c *Comparison) writeRounds(w io.Writer) {
 		fmt.Fprintf(w, "| %s |", s.Label)
 		for _, b := range Budgets {
 			var cells []string
-			for _, v := range c.values(s.Label, b.Metric) {
-				cells = append(cells, FormatValue(v, b.Unit))
+			values := c.byRound(s.Label, b.Metric)
+			for _, round := range slices.Sorted(maps.Keys(values)) {
+				cells = append(cells, FormatValue(values[round], b.Unit))
 			}
 			fmt.Fprintf(w, " %s |", strings.Join(cells, ", "))
 		}

@@ -28,7 +28,7 @@ func newHTTPPublisher(cfg *BroadcastConfig) (*httpPublisher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("publish body %q: %w", text, err)
 	}
-	p := &httpPublisher{client: &http.Client{Timeout: drainLimit}, url: cfg.PublishURL, header: http.Header{}, body: body}
+	p := &httpPublisher{client: &http.Client{Timeout: cfg.Patience}, url: cfg.PublishURL, header: http.Header{}, body: body}
 	for _, h := range cfg.PublishHeaders {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {

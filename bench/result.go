@@ -13,11 +13,13 @@ const SchemaVersion = 1
 
 // A Result is what one scenario found out about one server.
 type Result struct {
-	Schema   int       `json:"schema"`
-	Scenario string    `json:"scenario"`
-	Label    string    `json:"label"`
-	Started  time.Time `json:"started"`
-	Seconds  float64   `json:"seconds"`
+	Schema   int    `json:"schema"`
+	Scenario string `json:"scenario"`
+	// Round is that of a comparison, from 1; 0 outside of one.
+	Round   int       `json:"round,omitempty"`
+	Label   string    `json:"label"`
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
 	// Held tells that everything that was verified was right.
 	Held bool `json:"held"`
 	// Faults say what was not, Warnings what makes a figure doubtful, Notes

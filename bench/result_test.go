@@ -151,8 +151,10 @@ func exampleComparison() *Comparison {
 		Schema: SchemaVersion, Title: "Example", Connections: 2000, Rounds: 3, Command: "scripts/c10k.sh",
 		Servers: []Server{{Label: "bare", Reference: "bare"}, {Label: "epoll", Reference: "bare", Budget: true}},
 	}
-	for _, scale := range []float64{1, 9, 2} { // the median is 2, the mean 4
-		c.Results = append(c.Results, exampleResult("bare", scale), exampleResult("epoll", scale*1.5))
+	for i, scale := range []float64{1, 9, 2} { // the median is 2, the mean 4
+		bare, epoll := exampleResult("bare", scale), exampleResult("epoll", scale*1.5)
+		bare.Round, epoll.Round = i+1, i+1
+		c.Results = append(c.Results, bare, epoll)
 	}
 	return c
 }
@@ -163,6 +165,11 @@ func TestComparison(t *testing.T) {
 	want := Summary{Median: 6.4 * 3, Min: 6.4 * 1.5, Max: 6.4 * 13.5, Ratio: 1.5, Rounds: 3}
 	if !ok || math.Abs(got.Median-want.Median) > 1e-9 || math.Abs(got.Ratio-1.5) > 1e-9 || math.Abs(got.Min-want.Min) > 1e-9 || got.Max != want.Max || got.Rounds != 3 {
 		t.Errorf("Summary = %+v, %v, want %+v", got, ok, want)
+	}
+	// Two of three rounds say 1.5, though the medians would say otherwise.
+	c.Results[0].Metrics[1].Value = 1000
+	if got, _ := c.Summary(c.Servers[1], "echo_cpu"); math.Abs(got.Ratio-1.5) > 1e-9 {
+		t.Errorf("ratio with one bad round of the reference = %v, want 1.5", got.Ratio)
 	}
 	if _, ok := c.Summary(c.Servers[1], "no such figure"); ok {
 		t.Error("a figure that nobody measured has a summary")

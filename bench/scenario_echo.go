@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// drainLimit is how long echoes and deliveries may be missing before they are
-// lost.
-const drainLimit = 5 * time.Second
-
 // RunEcho sends messages to a server that sends each one back: at a given rate,
 // for latencies, then as fast as they come back, for CPU per message.
 //
@@ -81,7 +77,7 @@ func (t *trial) traffic(step string, period time.Duration, specs ...classSpec) (
 	replies, err := t.fleet.callAll(t.ctx, func(m *member) request {
 		r := &trafficRequest{
 			StartNs: start, RecordNs: start + int64(period)/10, EndNs: start + int64(period),
-			DrainNs: int64(drainLimit), Bytes: t.opt.PayloadBytes,
+			DrainNs: int64(t.opt.Patience), Bytes: t.opt.PayloadBytes,
 		}
 		for _, spec := range specs {
 			r.Classes = append(r.Classes, m.class(spec, t.opt.Connections))

@@ -37,6 +37,9 @@ func measure(ctx context.Context, o options, cap capacity, targets []target, c *
 			fmt.Fprintf(os.Stderr, "[%d/%d, %v] round %d: %s\n", done+1, o.rounds*len(targets), time.Since(started).Round(time.Second), round+1, t.server.Label)
 			for _, j := range []job{echo, broadcast} {
 				results, err := measureJob(ctx, o, cap, t, j)
+				for _, r := range results {
+					r.Round = round + 1
+				}
 				c.Results = append(c.Results, results...)
 				if ctx.Err() != nil {
 					return ctx.Err()
