@@ -1,0 +1,75 @@
+package roost
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// What README.md shows is what is compiled, and it is as short as it says.
+func TestReadmeShowsTheExample(t *testing.T) {
+	const name = "examples/embed/main.go"
+	example := read(t, name)
+	if !strings.Contains(read(t, "README.md"), "```go\n"+example+"```\n") {
+		t.Errorf("README.md does not show %s as it is", name)
+	}
+	lines := 0
+	for line := range strings.Lines(example) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+			lines++
+		}
+	}
+	if lines > 25 {
+		t.Errorf("%s has %d lines, want 25 at most", name, lines)
+	}
+}
+
+var (
+	link   = regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
+	script = regexp.MustCompile(`\bscripts/[a-z0-9_-]+\.sh\b`)
+)
+
+// Every file that a document names is there, and every script can be run.
+func TestDocumentsNameWhatIsThere(t *testing.T) {
+	documents := 0
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(name) != ".md" {
+			return err
+		}
+		documents++
+		text := read(t, name)
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s links to %s, which is not there", name, m[1])
+			}
+		}
+		for _, m := range script.FindAllString(text, -1) {
+			info, err := os.Stat(m)
+			if err != nil || info.Mode()&0o111 == 0 {
+				t.Errorf("%s names %s, which is not there or cannot be run", name, m)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if documents < 4 {
+		t.Errorf("%d documents were found: the test looks at the wrong place", documents)
+	}
+}
