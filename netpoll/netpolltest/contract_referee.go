@@ -38,7 +38,6 @@ type watched struct {
 	ending   bool // Close or Abort was called, or a write failed
 	paused   bool
 	promised bool // OnWritable is due
-	inOpen   bool
 }
 
 func newReferee(r *rig, l netpoll.Loop) *referee {

@@ -57,7 +57,6 @@ type fakeConn struct {
 	unread     []byte // in the send buffer
 	received   []byte // read by the peer
 	full       bool   // cut short: OnWritable is promised
-	cutByFault bool   // cut short although there is room
 	writeError error
 
 	// The end.
@@ -184,7 +183,7 @@ func (l *FakeLoop) peer(id netpoll.ID) *fakeConn {
 }
 
 func (l *FakeLoop) newConn(tag uint64, fd int) *fakeConn {
-	c := &fakeConn{tag: tag, fd: fd, addr: fakeAddr(fd), room: l.opts.RoomBytes}
+	c := &fakeConn{state: fakeOpening, tag: tag, fd: fd, addr: fakeAddr(fd), room: l.opts.RoomBytes}
 	if c.room == 0 {
 		c.room = noLimit
 	}
