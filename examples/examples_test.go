@@ -1,0 +1,232 @@
+// Package examples tests that the examples do what they say.
+package examples
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	// What the examples import: with it, a change there runs these tests again.
+	_ "github.com/roostws/roost/server"
+)
+
+// It bounds what has gone wrong; nothing here takes nearly that long.
+const testTimeout = 30 * time.Second
+
+// build compiles an example, with some of its text replaced.
+func build(t *testing.T, name string, replace ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	source, err := filepath.Abs(filepath.Join(name, "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(replace); i += 2 {
+		if !strings.Contains(string(text), replace[i]) {
+			t.Fatalf("%s does not say %s any more", source, replace[i])
+		}
+	}
+	changed := filepath.Join(dir, "main.go")
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{source: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, content := range map[string]string{
+		changed:                            strings.NewReplacer(replace...).Replace(string(text)),
+		filepath.Join(dir, "overlay.json"): string(overlay),
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary := filepath.Join(dir, name)
+	out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, "./"+name).CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build ./%s: %v\n%s", name, err, out)
+	}
+	return binary
+}
+
+// start runs a binary until the end of the test. Its standard error comes line
+// by line.
+func start(t *testing.T, binary string, args ...string) (cmd *exec.Cmd, lines *bufio.Scanner) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	cmd = exec.CommandContext(ctx, binary, args...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // killed, or ended by the test
+	})
+	return cmd, bufio.NewScanner(stderr)
+}
+
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	conn, early, _, err := ws.Dial(ctx, "ws://"+addr)
+	if err != nil {
+		return nil, err
+	}
+	if early != nil {
+		conn.Close()
+		return nil, errors.New("a message came with the upgrade")
+	}
+	return conn, conn.SetDeadline(time.Now().Add(testTimeout))
+}
+
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func send(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if err := wsutil.WriteClientText(conn, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	got, err := wsutil.ReadServerText(conn)
+	if err != nil || string(got) != text {
+		t.Fatalf("received %q, %v; want %q", got, err, text)
+	}
+}
+
+func TestEmbed(t *testing.T) {
+	public, admin := free(t), free(t)
+	start(t, build(t, "embed", `":8080"`, `"`+public+`"`, `"127.0.0.1:8081"`, `"`+admin+`"`))
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+
+	// The example says nothing when it is ready: ask until it answers.
+	var anna net.Conn
+	for err := errors.New("not yet"); err != nil; {
+		if anna, err = dial(ctx, public+"/?anna"); err != nil {
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				t.Fatalf("no server on %s: %v", public, err)
+			}
+		}
+	}
+	defer anna.Close()
+	bert, err := dial(ctx, public+"/?bert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bert.Close()
+
+	notify := func(user, text string) {
+		t.Helper()
+		for {
+			resp, err := http.PostForm("http://"+admin+"/notify/"+user, url.Values{"text": {text}})
+			if err == nil {
+				resp.Body.Close()
+				if resp.StatusCode != http.StatusOK {
+					t.Fatalf("notify %s: %s", user, resp.Status)
+				}
+				return
+			}
+			// The second listener is opened after the first.
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				t.Fatal(err)
+			}
+		}
+	}
+	notify("anna", "for anna")
+	notify("bert", "for bert")
+	notify("nobody", "for nobody")
+	want(t, anna, "for anna")
+	want(t, bert, "for bert")
+}
+
+func TestRooms(t *testing.T) {
+	cmd, lines := start(t, build(t, "rooms"), "-addr", "127.0.0.1:0")
+	addr := ""
+	for address := regexp.MustCompile(`msg=rooms addr=(\S+)`); addr == "" && lines.Scan(); {
+		if m := address.FindStringSubmatch(lines.Text()); m != nil {
+			addr = m[1]
+		}
+	}
+	if addr == "" {
+		t.Fatal("rooms did not say where it listens")
+	}
+	go func() {
+		for lines.Scan() { // so that it never waits for its log
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+
+	var refused ws.StatusError
+	if _, err := dial(ctx, addr+"/"); !errors.As(err, &refused) || refused != 401 {
+		t.Errorf("without a name: %v, want 401", err)
+	}
+	anna, err := dial(ctx, addr+"/?name=anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer anna.Close()
+	bert, err := dial(ctx, addr+"/?name=bert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bert.Close()
+
+	send(t, anna, "join garden")
+	send(t, anna, "garden: is anybody here?")
+	want(t, anna, "garden: is anybody here?")
+	send(t, anna, "lobby: come to the garden")
+	want(t, anna, "lobby: come to the garden")
+	want(t, bert, "lobby: come to the garden") // and nothing of the garden before
+	send(t, bert, "hello")
+	want(t, bert, `say "join NAME", "leave NAME" or "NAME: text"`)
+
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	var closed wsutil.ClosedError
+	if _, err := wsutil.ReadServerText(anna); !errors.As(err, &closed) || closed.Code != ws.StatusGoingAway {
+		t.Errorf("at the end: %v, want a Close frame with 1001", err)
+	}
+	if _, err := wsutil.ReadServerText(bert); !errors.As(err, &closed) {
+		t.Errorf("at the end: %v, want a Close frame", err)
+	}
+	if err := cmd.Wait(); err != nil && !errors.Is(err, io.EOF) {
+		t.Errorf("rooms ended with %v", err)
+	}
+}
