@@ -23,7 +23,7 @@ func TestHandshakeRefusals(t *testing.T) {
 			says          string
 			header        http.Header
 		}{
-			{name: "garbage", request: "\x00\x01\x02 garbage\r\n\r\n", status: 400, says: "not HTTP"},
+			{name: "garbage", request: "\x80\x01\x02 garbage\r\n", status: 400, says: "not HTTP"},
 			{name: "TLS", request: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", status: 400, says: "TLS"},
 			{name: "64 KiB header", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 64<<10) + "\r\n\r\n", status: 431, says: "too long"},
 			{name: "no end within the limit", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 9<<10), status: 431, says: "too long"},
@@ -182,7 +182,7 @@ func TestHandshakeInPieces(t *testing.T) {
 		t.Run("byte by byte", func(t *testing.T) {
 			w := connect(t, s)
 			all := upgrade() + masked(ws.OpText, "a") + masked(ws.OpText, strings.Repeat("b", 200))
-			for i := range all {
+			for i := range len(all) {
 				w.put(all[i : i+1])
 			}
 			w.wantStatus(101)

@@ -42,7 +42,9 @@ func TestHTTP(t *testing.T) {
 			c.put("GET /page?a=1 HTTP/1.1\r\nHost: x\r\n\r\n")
 			r := c.wantStatus(201)
 			wantHeader(t, r, "X-From", "127.0.0.1")
-			wantHeader(t, r, "Connection", "close")
+			if !r.Close {
+				t.Error("the response does not say Connection: close")
+			}
 			wantBody(t, r, `GET /page 1 "" <nil>`)
 			c.wantEnd()
 		})
@@ -69,7 +71,7 @@ func TestHTTP(t *testing.T) {
 		t.Run("body byte by byte", func(t *testing.T) {
 			c := connect(t, s)
 			all := "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
-			for i := range all {
+			for i := range len(all) {
 				c.put(all[i : i+1])
 			}
 			wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
@@ -90,6 +92,11 @@ func TestHTTP(t *testing.T) {
 				wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
 			})
 		}
+		t.Run("no body behind Expect", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("GET /page HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n")
+			c.wantStatus(201)
+		})
 		t.Run("too large", func(t *testing.T) {
 			c := connect(t, s)
 			c.put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n" + strings.Repeat("x", 1001))

@@ -10,6 +10,12 @@ import "github.com/roostws/roost/netpoll"
 // backlog is what waits to be fanned out by this shard. Any goroutine.
 func (s *Shard) backlog() int64 { return s.inbox.bytes.Load() + s.jobBytes.Load() }
 
+// full tells whether as much waits here as Config allows, in the inbox and on
+// its way from there to the subscribers. Any goroutine.
+func (s *Shard) full() bool {
+	return s.inbox.entries.Load()+s.jobFrames.Load() >= int64(s.cfg.InboxMaxEntries) || s.backlog() >= int64(s.cfg.InboxMaxBytes)
+}
+
 // congested tells whether any shard has too much to fan out.
 func (g *Group) congested(limit int64) bool {
 	for _, s := range g.shards {
@@ -20,10 +26,10 @@ func (g *Group) congested(limit int64) bool {
 	return false
 }
 
-// full tells whether any inbox is at its bounds.
+// full tells whether any shard is.
 func (g *Group) full() bool {
 	for _, s := range g.shards {
-		if s.inbox.full() {
+		if s.full() {
 			return true
 		}
 	}

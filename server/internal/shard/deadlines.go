@@ -57,6 +57,11 @@ func (s *Shard) expire(i uint32) {
 			return
 		} else if sl.state == stateOpen {
 			s.dueBy(i, stallEnd)
+		} else if end := x.pending.progressTick + s.ticks.close; s.tick < end && (sl.state == stateClosing || sl.state == stateFlushing) {
+			// CloseTimeout is for the peer's part; one that still reads may take
+			// its time over what was sent before.
+			s.dueBy(i, end)
+			return
 		}
 	}
 	switch sl.state {
@@ -89,10 +94,13 @@ func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
 	if s.ticks.ping == 0 {
 		return
 	}
+	// Differences of ticks, because heardTick may lie before the first one.
+	silent := s.tick - sl.heardTick
 	switch {
-	case sl.flags&flagActive != 0:
-		sl.flags &^= flagActive | flagAwaitsPong
-		s.dueBy(i, s.tick+s.ticks.ping)
+	case silent < s.ticks.ping:
+		s.dueBy(i, sl.heardTick+s.ticks.ping)
+	case sl.flags&flagAwaitsPong != 0 && silent < s.ticks.ping+s.ticks.pong:
+		s.dueBy(i, sl.heardTick+s.ticks.ping+s.ticks.pong)
 	case sl.flags&flagAwaitsPong != 0:
 		// A client that is paused cannot be heard; its stall has a deadline of
 		// its own.
@@ -102,15 +110,18 @@ func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
 		}
 		s.count.PongTimeouts.Add(1)
 		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "no pong", Err: ErrPongTimeout})
+	case sl.flags&flagStalled != 0:
+		// A stalled connection gets no ping behind what waits already: the stall
+		// shows whether it lives. Without a ping, no pong is missed.
+		s.dueBy(i, s.tick+s.ticks.pong)
 	default:
 		sl.flags |= flagAwaitsPong
-		s.dueBy(i, s.tick+s.ticks.pong)
-		// A stalled connection gets no ping behind what waits already: the stall
-		// shows whether it lives.
-		if sl.flags&flagStalled == 0 {
-			s.count.PingsSent.Add(1)
-			s.send(id, sl, emptyPing)
-		}
+		sl.heardTick = s.tick - s.ticks.ping
+		// The answer moves heardTick, and the next ping is due PingInterval
+		// after that, which may be before this one's PongTimeout.
+		s.dueBy(i, s.tick+min(s.ticks.ping, s.ticks.pong))
+		s.count.PingsSent.Add(1)
+		s.send(id, sl, emptyPing)
 	}
 }
 

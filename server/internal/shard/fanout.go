@@ -38,6 +38,8 @@ type job struct {
 	// cursor is the next subscriber: index in channel.subscribers, slot+1 in a
 	// user's list, slot.
 	cursor uint32
+	// closing is an opClose or opCloseUser that waits for its turn.
+	closing *op
 	// drain closes everybody instead of writing, with this code and reason.
 	drain  bool
 	code   frame.CloseCode
@@ -84,6 +86,7 @@ func (s *Shard) enqueue(ch *channel, user uint32, f *frame.Prepared) {
 	}
 	j.frames = append(j.frames, f)
 	j.bytes += size
+	s.jobFrames.Add(1)
 	s.jobBytes.Add(int64(size))
 }
 
@@ -96,12 +99,24 @@ func (s *Shard) newJob() *job {
 	return &job{}
 }
 
+// nextJob takes the first job out of the queue. Its gap is closed now and then,
+// so that thousands of jobs, one for each of as many channels, are not moved up
+// thousands of times.
+func (s *Shard) nextJob() *job {
+	j := s.jobs[s.jobsTaken]
+	s.jobs[s.jobsTaken] = nil
+	s.jobsTaken++
+	if 2*s.jobsTaken >= len(s.jobs) {
+		n := copy(s.jobs, s.jobs[s.jobsTaken:])
+		clear(s.jobs[n:])
+		s.jobs, s.jobsTaken = s.jobs[:n], 0
+	}
+	return j
+}
+
 // begin makes the next job the active one.
 func (s *Shard) begin() {
-	j := s.jobs[0]
-	copy(s.jobs, s.jobs[1:])
-	s.jobs[len(s.jobs)-1] = nil
-	s.jobs = s.jobs[:len(s.jobs)-1]
+	j := s.nextJob()
 	s.active = j
 	switch {
 	case j.channel != nil:
@@ -168,6 +183,7 @@ func (s *Shard) end() {
 			s.users.remove(j.user)
 		}
 	}
+	s.jobFrames.Add(-int64(len(j.frames)))
 	s.jobBytes.Add(-int64(j.bytes))
 	clear(j.frames)
 	frames := j.frames[:0]
@@ -192,6 +208,10 @@ func (s *Shard) fanOut() (again bool) {
 		j := s.active
 		var done bool
 		switch {
+		case j.closing != nil:
+			s.budget--
+			s.closeNow(j.closing)
+			done = true
 		case j.channel != nil:
 			done = s.fanOutChannel(j)
 		case j.user != 0:

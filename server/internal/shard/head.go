@@ -136,6 +136,12 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 		x := s.exts[sl.ext]
 		rest, x.input = x.input, nil
 	}
+	if s.draining && g.Err == nil {
+		// The drain has passed: nobody would close it again.
+		s.count.RefusedFull.Add(1)
+		s.respond(id, sl, handshake.AppendUnavailable(nil, retryAfter))
+		return
+	}
 	s.finishUpgrade(id, sl, g, rest)
 	if sl := s.slotOf(id); sl != nil {
 		s.resume(id, sl, flagPausedWork)
@@ -173,11 +179,13 @@ func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
 	}
 	s.setDeflate(sl, &g.deflate)
 	sl.state = stateOpen
-	sl.flags |= flagActive | flagOpened
+	sl.flags |= flagOpened
 	sl.openedTick, sl.messageTick = s.tick, s.tick
 	s.deadlines.rows[id.Slot()] = 0
 	if s.ticks.ping > 0 {
-		s.dueBy(id.Slot(), s.firstPing())
+		first := s.firstPing()
+		sl.heardTick = first - s.ticks.ping
+		s.dueBy(id.Slot(), first)
 	}
 	if s.ticks.idle > 0 {
 		s.dueBy(id.Slot(), s.tick+s.ticks.idle)
@@ -260,7 +268,7 @@ func (s *Shard) handlePlain(id netpoll.ID, sl *slot, p []byte, end int) {
 		return
 	case int64(len(p)-end) < body:
 		first := sl.ext == 0 || s.exts[sl.ext].input == nil
-		if first && string(s.request.Get("Expect")) == "100-continue" {
+		if sl.state == stateHead && s.request.HasToken("Expect", "100-continue") {
 			s.send(id, sl, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
 		}
 		sl.state = statePlain

@@ -53,12 +53,9 @@ func (o *op) size() int {
 	return n
 }
 
-// The inbox is the only way into a shard from elsewhere: ordered, bounded, with
-// one doorbell for any number of entries.
+// The inbox is the only way into a shard from elsewhere: ordered, bounded
+// (see Shard.full), with one doorbell for any number of entries.
 type inbox struct {
-	maxEntries int
-	maxBytes   int64
-
 	// Atomic: any goroutine. They may lag behind by what is being added.
 	entries atomic.Int64
 	bytes   atomic.Int64
@@ -72,14 +69,8 @@ type inbox struct {
 	taken []op
 }
 
-// full tells whether the inbox is at one of its bounds.
-func (b *inbox) full() bool {
-	return b.entries.Load() >= int64(b.maxEntries) || b.bytes.Load() >= b.maxBytes
-}
-
-// put appends o, also beyond the bounds: who may do that has asked full before,
-// or must get through (closing, answers to work under way). It answers false
-// when the shard has ended.
+// put appends o, also beyond the bounds: who must respect those has asked
+// Shard.full before. It answers false when the shard has ended.
 func (b *inbox) put(o op) bool {
 	size := int64(o.size())
 	b.mu.Lock()
@@ -96,7 +87,6 @@ func (b *inbox) put(o op) bool {
 
 // take answers all entries, in order. They are valid until the next take.
 func (b *inbox) take() []op {
-	clear(b.taken)
 	spare := b.taken[:0]
 	if cap(spare) > 4096 {
 		spare = nil // do not keep the array of a peak

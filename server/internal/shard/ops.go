@@ -12,7 +12,7 @@ import (
 // it answers ErrBusy when the inbox is full; after the end of the shard it
 // answers netpoll.ErrEngineClosed.
 func (s *Shard) post(o op, force bool) error {
-	if !force && s.inbox.full() {
+	if !force && s.full() {
 		s.count.InboxRefused.Add(1)
 		return ErrBusy
 	}
@@ -97,12 +97,16 @@ func (s *Shard) do(o *op) {
 		}
 	case opLeave:
 		s.leave(o.id, o.name)
-	case opClose:
-		if sl := s.slotOf(o.id); sl != nil {
-			s.startClose(o.id, sl, o.code, o.name)
+	case opClose, opCloseUser:
+		if s.active == nil && len(s.jobs) == 0 {
+			s.closeNow(o)
+			return
 		}
-	case opCloseUser:
-		s.closeUser(o.name, o.code, string(o.bytes))
+		// What was published before goes before: a farewell, say.
+		j := s.newJob()
+		closing := *o
+		j.closing = &closing
+		s.jobs = append(s.jobs, j)
 	case opAuthorized:
 		s.authorized(o.id, o.grant)
 	case opRespond:
@@ -117,6 +121,15 @@ func (s *Shard) do(o *op) {
 		s.waitingAll = nil // nothing may be added behind the drain
 	case opCall:
 		o.call(s)
+	}
+}
+
+// closeNow begins to close a connection, or all of a user.
+func (s *Shard) closeNow(o *op) {
+	if o.kind == opCloseUser {
+		s.closeUser(o.name, o.code, string(o.bytes))
+	} else if sl := s.slotOf(o.id); sl != nil {
+		s.startClose(o.id, sl, o.code, o.name)
 	}
 }
 

@@ -123,13 +123,20 @@ func (s *Shard) markStalled(id netpoll.ID, sl *slot, x *ext) {
 	}
 }
 
+// isHTTP tells the answer to a request from frames: none of ours begins with an
+// H, which would be a fragment of a compressed Close.
+func isHTTP(p []byte) bool { return len(p) > 0 && p[0] == 'H' }
+
 // frameStart finds the start of the frame that the byte at off belongs to.
 func frameStart(frames []byte, off int) int {
 	at := 0
+	if isHTTP(frames) {
+		return at
+	}
 	for {
 		h, n, err := frame.ParseHeader(frames[at:])
 		if err != nil || n == 0 {
-			return at // not frames (an HTTP answer): one piece
+			return at
 		}
 		next := at + n + int(h.Length)
 		if next > off || next >= len(frames) {
@@ -166,7 +173,7 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 	if sl == nil || sl.state != stateOpen {
 		return
 	}
-	s.delivered++
+	s.count.Delivered.Add(1)
 	if id != s.replyTo {
 		s.send(id, sl, s.appendMessage(nil, sl, op, payload))
 		return
@@ -244,9 +251,12 @@ func (s *Shard) drained(id netpoll.ID, sl *slot, x *ext) {
 	x.pending.refs = nil
 	sl.flags &^= flagStalled
 	s.count.Stalled.Add(-1)
-	if sl.state == stateFlushing {
+	switch sl.state {
+	case stateFlushing:
 		s.shut(id, sl)
 		return
+	case stateClosing:
+		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close // our Close frame is out
 	}
 	s.dropExt(sl)
 	s.resume(id, sl, flagPausedOutput)
@@ -286,7 +296,9 @@ func (p *pending) keepPartialFrame() (dropped int) {
 	clear(p.refs)
 	p.refs, p.bytes = p.refs[:0], 0
 	start := frameStart(first.frames, first.off)
-	if start < first.off {
+	if isHTTP(first.frames) {
+		p.refs, p.bytes = append(p.refs, first), len(first.frames)-first.off
+	} else if start < first.off {
 		h, n, err := frame.ParseHeader(first.frames[start:])
 		if err == nil && n > 0 {
 			end := min(start+n+int(h.Length), len(first.frames))

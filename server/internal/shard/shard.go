@@ -112,7 +112,7 @@ type Group struct {
 	limit  int64
 
 	// Atomic: any goroutine.
-	connections atomic.Int64 // accepted and not closed, refused ones included
+	connections atomic.Int64 // accepted and not closed, without those that are refused for lack of room
 	held        atomic.Int64 // connections that are paused because of backlog
 }
 
@@ -134,9 +134,10 @@ type Shard struct {
 	ticks ticks
 
 	// Any goroutine.
-	inbox    inbox
-	count    Counters
-	jobBytes atomic.Int64 // frames in jobs
+	inbox     inbox
+	count     Counters
+	jobFrames atomic.Int64 // frames in jobs
+	jobBytes  atomic.Int64 // their bytes
 
 	// Owned by the loop.
 	slots     table[slot]
@@ -160,6 +161,7 @@ type Shard struct {
 	subFree       uint32
 
 	jobs       []*job
+	jobsTaken  int // leading rows of jobs that are empty already
 	active     *job
 	waitingAll *job
 	spareJobs  []*job
@@ -210,7 +212,6 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 		handshake: s.toTicks(cfg.HandshakeTimeout), ping: s.toTicks(cfg.PingInterval), pong: s.toTicks(cfg.PongTimeout),
 		idle: s.toTicks(cfg.IdleTimeout), writeStall: s.toTicks(cfg.WriteStallTimeout), close: s.toTicks(cfg.CloseTimeout),
 	}
-	s.inbox.maxEntries, s.inbox.maxBytes = cfg.InboxMaxEntries, int64(cfg.InboxMaxBytes)
 	s.tick = uint32(s.clock()/cfg.TickInterval) + 1
 	s.scratch = s.getDecoder()
 	s.policy = cfg.Policy
@@ -263,8 +264,16 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 		s.slots.rows[i].flags = flagTLS
 	}
 	s.count.Accepted.Add(1)
+	if s.cfg.MessageRate > 0 {
+		s.spent.rows[i] = 0 // what the one before in this slot has spent
+	}
 	if s.group.connections.Add(1) > s.group.limit {
+		s.group.connections.Add(-1)
 		s.slots.rows[i].flags |= flagRefused
+	}
+	if s.draining {
+		// The drain may have passed this slot: do not wait long for a request.
+		s.dueBy(i, s.tick+s.ticks.close)
 	}
 	if tag >= netpoll.AttachTag {
 		s.adopted(id, &s.slots.rows[i], tag)
@@ -327,13 +336,15 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 	if sl.flags&flagsPaused != 0 {
 		s.count.Paused.Add(-1)
 	}
+	if sl.flags&flagRefused == 0 {
+		s.group.connections.Add(-1)
+	}
 	s.leaveAll(sl)
 	s.dropUser(sl)
 	s.freeExt(sl)
 	*sl = slot{}
 	s.deadlines.rows[id.Slot()] = 0
 	s.conns--
-	s.group.connections.Add(-1)
 }
 
 func (s *Shard) callClosed(id netpoll.ID, why Closed) {
@@ -347,6 +358,7 @@ func (s *Shard) OnWake() (again bool) {
 	for i := range ops {
 		s.do(&ops[i])
 	}
+	clear(ops) // an idle loop keeps no message alive
 	again = s.fanOut()
 	s.resumePublishers()
 	return again

@@ -44,10 +44,8 @@ const (
 
 // Flags of a slot.
 const (
-	// flagActive: something arrived since the last deadline.
-	flagActive uint16 = 1 << iota
 	// flagAwaitsPong: pinged, nothing arrived yet.
-	flagAwaitsPong
+	flagAwaitsPong uint16 = 1 << iota
 	// flagStalled: the socket is full; ext.pending holds what waits.
 	flagStalled
 	// flagPausedOutput, flagPausedRate, flagPausedPublish, flagPausedWork:
@@ -68,7 +66,7 @@ const (
 	flagsPaused = flagPausedOutput | flagPausedRate | flagPausedPublish | flagPausedWork
 )
 
-// A slot is what an open connection costs here: 36 bytes, and 4 for its
+// A slot is what an open connection costs here: 40 bytes, and 4 for its
 // deadline. Everything that most connections never need is in ext. A reference
 // to a row of another table is its index, and 0 means none: row 0 is not used.
 type slot struct {
@@ -83,6 +81,7 @@ type slot struct {
 	ext         uint32 // row in Shard.exts
 	openedTick  uint32
 	messageTick uint32 // when the last message came
+	heardTick   uint32 // when anything came last; after a ping, PingInterval before it
 }
 
 // ext is a connection's rare state. It exists only while there is some.

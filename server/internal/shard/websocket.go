@@ -15,7 +15,8 @@ var emptyPing = frame.AppendFrame(nil, frame.OpPing, nil)
 
 // handleFrames decodes what a WebSocket connection sent. p is ours.
 func (s *Shard) handleFrames(id netpoll.ID, sl *slot, p []byte) {
-	sl.flags = sl.flags&^flagAwaitsPong | flagActive
+	sl.flags &^= flagAwaitsPong
+	sl.heardTick = s.tick
 	// Most connections hold no half frame, so they share one decoder; it is
 	// handed to the connection that leaves something in it.
 	d := s.scratch
@@ -205,7 +206,8 @@ func (s *Shard) startClose(id netpoll.ID, sl *slot, code frame.CloseCode, reason
 	case stateOpen:
 		s.decide(sl, Closed{Code: code, Reason: reason})
 		sl.state = stateClosing
-		s.dueBy(id.Slot(), s.tick+s.ticks.close)
+		// Whatever else was due is not any more.
+		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close
 		// Messages that were answered in this turn go before the Close frame.
 		if s.replyTo == id {
 			s.flushReplies(id, sl)
@@ -225,6 +227,7 @@ func (s *Shard) closeSlow(id netpoll.ID, sl *slot, x *ext) {
 	s.count.PendingBytes.Add(-int64(dropped))
 	s.decide(sl, Closed{Code: frame.CloseTryAgainLater, Reason: reason})
 	sl.state = stateClosing
+	s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close
 	s.stall(id, sl, piece{frame.AppendClose(nil, frame.CloseTryAgainLater, reason), 0}, true)
 	s.resume(id, sl, flagPausedOutput) // its part of the closing handshake must be read
 }
@@ -233,7 +236,7 @@ func (s *Shard) closeSlow(id netpoll.ID, sl *slot, x *ext) {
 func (s *Shard) shutWhenFlushed(id netpoll.ID, sl *slot) {
 	if sl.flags&flagStalled != 0 {
 		sl.state = stateFlushing
-		s.dueBy(id.Slot(), s.tick+s.ticks.close)
+		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close
 		return
 	}
 	s.shut(id, sl)
