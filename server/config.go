@@ -265,7 +265,7 @@ func (c Config) validate() error {
 	inRange("AuthorizeMaxPending", c.AuthorizeMaxPending, 1, 1<<20)
 	inRange("MessageMaxBytes", c.MessageMaxBytes, 1, 1<<30)
 	inRange("MessageMaxFragments", c.MessageMaxFragments, 1, 1<<30)
-	inRange("MessageRate", c.MessageRate, 0, 1<<20)
+	inRange("MessageRate", c.MessageRate, 0, 1<<16-1) // Shard.spent counts in 16 bits
 	inRange("PendingMaxBytes", c.PendingMaxBytes, 1<<10, 1<<30)
 	inRange("SubscriptionsMax", c.SubscriptionsMax, 1, 1<<20)
 	inRange("ChannelNameMaxBytes", c.ChannelNameMaxBytes, 1, 1<<12)

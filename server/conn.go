@@ -36,13 +36,13 @@ func (c Conn) shard() (*shard.Shard, error) {
 }
 
 // Send sends a message to the client. It copies payload. The error tells only
-// that the note could not be taken: ErrBusy, ErrServerClosed, or a bad type.
+// that the note could not be taken: ErrBusy, ErrServerClosed, ErrMessageTooBig, or a bad type.
 func (c Conn) Send(t MessageType, payload []byte) error {
-	if err := checkType(t); err != nil {
-		return err
-	}
 	s, err := c.shard()
 	if err != nil {
+		return err
+	}
+	if err := c.server.checkMessage(t, payload); err != nil {
 		return err
 	}
 	return s.Send(c.id, frame.Prepare(t, payload))

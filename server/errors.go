@@ -22,8 +22,7 @@ var (
 	ErrBadName = errors.New("server: bad name")
 	// ErrTooManySubscriptions: the connection is in SubscriptionsMax channels.
 	ErrTooManySubscriptions = shard.ErrTooManySubscriptions
-	// ErrMessageTooBig: a message for publishing is larger than
-	// InboxMaxBytes can hold.
+	// ErrMessageTooBig: a message to be sent is larger than InboxMaxBytes.
 	ErrMessageTooBig = errors.New("server: message too big")
 )
 

@@ -64,12 +64,18 @@ func (h *hooks) authorize(s *shard.Shard, id netpoll.ID, r *UpgradeRequest, g *s
 			h.server.panicked("Authorize", id, value)
 			g.Err = errPanicked
 		}
-		s.Authorized(id, g)
+		// Who was too slow is left to the handshake's deadline: nobody is let in
+		// by a look-up that was cut short.
+		if ctx.Err() == nil {
+			s.Authorized(id, g)
+		}
 	}()
+	g.Err = errPanicked // what a goroutine that just ends (runtime.Goexit) leaves behind
 	if err := h.server.cfg.Handler.Authorize(ctx, r); err != nil {
 		g.Err = handshakeError(err)
 		return
 	}
+	g.Err = nil
 	h.grant(g, r)
 }
 

@@ -3,6 +3,7 @@ package server_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,6 +19,8 @@ var bigBody = strings.Repeat("0123456789abcdef", 5<<20/16)
 func testHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	switch r.URL.Path {
+	case "/slow":
+		_, _ = io.WriteString(w, bigBody[:2<<20])
 	case "/big":
 		_, _ = io.WriteString(w, bigBody)
 	case "/panic":
@@ -97,6 +100,12 @@ func TestHTTP(t *testing.T) {
 			c.put("GET /page HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n")
 			c.wantStatus(201)
 		})
+		t.Run("5 MB", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+			wantBody(t, c.wantStatus(200), bigBody)
+			c.wantEnd()
+		})
 		t.Run("too large", func(t *testing.T) {
 			c := connect(t, s)
 			c.put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n" + strings.Repeat("x", 1001))
@@ -149,27 +158,32 @@ func TestHTTP(t *testing.T) {
 func TestHTTPSlowReader(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		s := start(t, server.Config{Engine: engine, HTTP: http.HandlerFunc(testHTTP), SendBufferBytes: 64 << 10,
-			CloseTimeout: 200 * time.Millisecond, WriteStallTimeout: 10 * time.Second})
+			CloseTimeout: 500 * time.Millisecond, WriteStallTimeout: patience})
 		c := connect(t, s)
-		c.put("GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+		if err := c.Conn.(*bufConn).Conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+			t.Fatal(err)
+		}
+		c.put("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
 		r, err := http.ReadResponse(c.Conn.(*bufConn).r, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := 0
-		p := make([]byte, 512<<10)
+		p := make([]byte, 128<<10)
 		for {
 			n, err := io.ReadFull(r.Body, p)
 			if string(p[:n]) != bigBody[got:got+n] {
 				t.Fatalf("wrong bytes somewhere between %d and %d", got, got+n)
 			}
-			if got += n; err != nil {
+			if got += n; err == io.EOF {
 				break
+			} else if err != nil {
+				t.Fatalf("%v behind %d bytes", err, got)
 			}
-			time.Sleep(60 * time.Millisecond) // the pace of the reader
+			time.Sleep(50 * time.Millisecond) // the pace of the reader: 0.8 s for all of it
 		}
-		if got != len(bigBody) {
-			t.Fatalf("%d of %d bytes arrived", got, len(bigBody))
+		if got != 2<<20 {
+			t.Fatalf("%d of %d bytes arrived", got, 2<<20)
 		}
 		c.wantEnd()
 	})

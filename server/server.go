@@ -34,21 +34,32 @@ type Server struct {
 	cancel context.CancelFunc
 	work   *semaphore.Weighted // Authorize and HTTP goroutines
 
-	// Atomic: the loops run before Start has stored it.
-	running atomic.Pointer[netpoll.Engine]
+	donec chan struct{} // closed when the loops have ended
 
-	// Immutable after the loops' handlers were made, which is before any event.
-	group     *shard.Group
-	members   []*shard.Shard
-	publisher *shard.Publisher
-
-	// Atomic: any goroutine.
+	// Atomic: any goroutine. parts is stored before any event, running when
+	// Start returns, a moment after the first callbacks.
+	parts     atomic.Pointer[parts]
+	running   atomic.Pointer[netpoll.Engine]
 	nextShard atomic.Uint32
 
 	// Guarded by mu.
 	mu      sync.Mutex
 	started bool
 	closed  bool
+}
+
+// parts are what runs; they do not change once they are complete.
+type parts struct {
+	shards    []*shard.Shard
+	publisher *shard.Publisher
+}
+
+// members are the shards by index of their loops, none before Start.
+func (s *Server) members() []*shard.Shard {
+	if p := s.parts.Load(); p != nil {
+		return p.shards
+	}
+	return nil
 }
 
 // New checks cfg and makes a server. Nothing runs until Start.
@@ -64,7 +75,7 @@ func New(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("server: Config.Origins: %w", err)
 		}
 	}
-	s := &Server{cfg: cfg, start: time.Now(), work: semaphore.NewWeighted(int64(cfg.AuthorizeMaxPending))}
+	s := &Server{cfg: cfg, start: time.Now(), work: semaphore.NewWeighted(int64(cfg.AuthorizeMaxPending)), donec: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.shards = shard.Config{
 		MaxConnections: cfg.MaxConnections, HandshakeMaxBytes: cfg.HandshakeMaxBytes, HandshakeTimeout: cfg.HandshakeTimeout,
@@ -123,8 +134,7 @@ func (s *Server) Start() error {
 	if s.started {
 		return errors.New("server: started already")
 	}
-	s.group = shard.NewGroup(s.cfg.MaxConnections)
-	s.publisher = shard.NewPublisher(s.group)
+	group := shard.NewGroup(s.cfg.MaxConnections)
 	var mu sync.Mutex
 	var failed error
 	made := map[int]*shard.Shard{}
@@ -134,7 +144,7 @@ func (s *Server) Start() error {
 		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
 		KeepAlive: keepAlive, OnPanic: s.enginePanicked,
 	}, func(l netpoll.Loop) netpoll.Handler {
-		sh, err := shard.New(&s.shards, s.group, l, &hooks{server: s})
+		sh, err := shard.New(&s.shards, group, l, &hooks{server: s})
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
@@ -142,26 +152,29 @@ func (s *Server) Start() error {
 			return refuser{l}
 		}
 		made[l.Index()] = sh
-		s.members = make([]*shard.Shard, len(made))
-		complete := true
-		for i := range s.members {
-			s.members[i] = made[i]
-			complete = complete && made[i] != nil
+		members := make([]*shard.Shard, len(made))
+		for i := range members {
+			if members[i] = made[i]; made[i] == nil {
+				return sh // others are still to come
+			}
 		}
-		if complete {
-			s.group.SetShards(s.members)
-		}
+		group.SetShards(members)
+		s.parts.Store(&parts{members, shard.NewPublisher(group)})
 		return sh
 	})
 	if err == nil && failed != nil {
 		err = errors.Join(failed, engine.Close())
 	}
 	if err != nil {
+		s.parts.Store(nil)
+		for _, sh := range made {
+			sh.Free()
+		}
 		return fmt.Errorf("server: start: %w", err)
 	}
 	s.running.Store(&engine)
 	s.started = true
-	s.cfg.Logger.Info("server started", "engine", string(engine.Kind()), "loops", len(s.members), "max_connections", s.cfg.MaxConnections)
+	s.cfg.Logger.Info("server started", "engine", string(engine.Kind()), "loops", len(made), "max_connections", s.cfg.MaxConnections)
 	go s.watch(engine)
 	return nil
 }
@@ -172,16 +185,23 @@ const keepAlive = 2 * time.Minute
 // watch reports an engine that ends by itself.
 func (s *Server) watch(engine netpoll.Engine) {
 	<-engine.Done()
+	close(s.donec)
 	if err := engine.Err(); err != nil {
 		s.cfg.Logger.Error("the event loops have ended; every connection is lost", "err", err)
 	}
 }
 
-// Done is closed when the loops have ended; Err tells why. Call it after Start.
-func (s *Server) Done() <-chan struct{} { return s.engine().Done() }
+// Done is closed when the loops have ended, or can not start any more; Err
+// tells why.
+func (s *Server) Done() <-chan struct{} { return s.donec }
 
 // Err is why the loops ended, nil after Shutdown or Close.
-func (s *Server) Err() error { return s.engine().Err() }
+func (s *Server) Err() error {
+	if e := s.engine(); e != nil {
+		return e.Err()
+	}
+	return nil
+}
 
 // engine is nil before Start.
 func (s *Server) engine() netpoll.Engine {
@@ -211,7 +231,7 @@ func (s *Server) Publish(channel string, t MessageType, payload []byte) error {
 	if err := s.checkName("channel", channel); err != nil {
 		return err
 	}
-	return s.publish(t, payload, func(f *frame.Prepared) error { return s.publisher.Channel(channel, f) })
+	return s.publish(t, payload, func(p *shard.Publisher, f *frame.Prepared) error { return p.Channel(channel, f) })
 }
 
 // PublishUser does the same for all connections of a user.
@@ -219,27 +239,34 @@ func (s *Server) PublishUser(user string, t MessageType, payload []byte) error {
 	if err := s.checkName("user", user); err != nil {
 		return err
 	}
-	return s.publish(t, payload, func(f *frame.Prepared) error { return s.publisher.User(user, f) })
+	return s.publish(t, payload, func(p *shard.Publisher, f *frame.Prepared) error { return p.User(user, f) })
 }
 
 // Broadcast does the same for every open connection.
 func (s *Server) Broadcast(t MessageType, payload []byte) error {
-	return s.publish(t, payload, s.publisherBroadcast)
+	return s.publish(t, payload, (*shard.Publisher).Broadcast)
 }
 
-func (s *Server) publisherBroadcast(f *frame.Prepared) error { return s.publisher.Broadcast(f) }
+func (s *Server) publish(t MessageType, payload []byte, put func(*shard.Publisher, *frame.Prepared) error) error {
+	if err := s.checkMessage(t, payload); err != nil {
+		return err
+	}
+	p := s.parts.Load()
+	if p == nil {
+		return ErrServerClosed
+	}
+	return put(p.publisher, frame.Prepare(t, payload))
+}
 
-func (s *Server) publish(t MessageType, payload []byte, put func(*frame.Prepared) error) error {
+// checkMessage refuses what could never be sent.
+func (s *Server) checkMessage(t MessageType, payload []byte) error {
 	if err := checkType(t); err != nil {
 		return err
 	}
 	if len(payload) > s.cfg.InboxMaxBytes {
 		return fmt.Errorf("%w: %d bytes, InboxMaxBytes is %d", ErrMessageTooBig, len(payload), s.cfg.InboxMaxBytes)
 	}
-	if s.publisher == nil {
-		return ErrServerClosed
-	}
-	return put(frame.Prepare(t, payload))
+	return nil
 }
 
 // DisconnectUser closes all connections of a user with a Close frame.
@@ -247,7 +274,11 @@ func (s *Server) DisconnectUser(user string, code CloseCode, reason string) erro
 	if !code.Valid() {
 		return fmt.Errorf("server: close code %d must not be sent", code)
 	}
-	for _, sh := range s.members {
+	members := s.members()
+	if members == nil {
+		return ErrServerClosed
+	}
+	for _, sh := range members {
 		if err := sh.CloseUser(user, code, reason); err != nil {
 			return err
 		}
@@ -268,13 +299,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	engine := s.engine()
 	engine.StopAccepting()
-	for _, sh := range s.members {
+	for _, sh := range s.members() {
 		sh.Drain(frame.CloseGoingAway, "server is going away")
 	}
 	// Polling is good enough for the last seconds of a process.
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	for engine.Stats().Conns > 0 {
+	for {
+		// Lingering connections have last messages on their way.
+		if st := engine.Stats(); st.Conns == 0 && st.Lingering == 0 {
+			break
+		}
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), s.Close())
@@ -296,18 +331,19 @@ func (s *Server) Close() error {
 	s.closed = true
 	s.cancel()
 	if !s.started {
+		close(s.donec)
 		return nil
 	}
 	err := s.engine().Close()
-	for _, sh := range s.members {
+	for _, sh := range s.members() {
 		sh.Free()
 	}
 	return err
 }
 
 func (s *Server) shardOf(id netpoll.ID) (*shard.Shard, error) {
-	if i := id.Loop(); i < len(s.members) {
-		return s.members[i], nil
+	if members := s.members(); id.Loop() < len(members) {
+		return members[id.Loop()], nil
 	}
 	return nil, ErrServerClosed
 }

@@ -76,7 +76,7 @@ func (s *Server) Stats() Stats {
 		return t
 	}
 	t.Engine = engine.Stats()
-	for _, sh := range s.members {
+	for _, sh := range s.members() {
 		c := sh.Counters()
 		t.Connections += c.Open.Load()
 		t.Stalled += c.Stalled.Load()

@@ -110,7 +110,8 @@ func (s *Server) adopt(conn net.Conn, input []byte) error {
 		return err
 	}
 	a.FD = fd
-	sh := s.members[s.nextShard.Add(1)%uint32(len(s.members))]
+	members := s.members()
+	sh := members[s.nextShard.Add(1)%uint32(len(members))]
 	if err := sh.Adopt(a); err != nil {
 		_ = unix.Close(fd)
 		return err
@@ -159,7 +160,8 @@ func (s *Server) bridge(conn net.Conn, input []byte) error {
 		return err
 	}
 	unix.CloseOnExec(pair[0])
-	sh := s.members[s.nextShard.Add(1)%uint32(len(s.members))]
+	members := s.members()
+	sh := members[s.nextShard.Add(1)%uint32(len(members))]
 	if err := sh.Adopt(&shard.Adoption{FD: pair[0], Input: input, Failed: func(error) { _ = far.Close() }}); err != nil {
 		_ = unix.Close(pair[0])
 		_ = far.Close()
