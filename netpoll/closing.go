@@ -49,14 +49,11 @@ func (l *loop) Abort(id ID) {
 	if s == nil || id.Loop() != l.index || s.flags&(dead|notified) != 0 {
 		return
 	}
-	if s.flags&lingering != 0 { // OnClose is due already
-		s.flags |= dead
-		return
-	}
 	l.lose(id, s, ErrClosed)
 }
 
-// lose ends a connection that has no more to give or take.
+// lose ends a connection that has no more to give or take, whatever state it is
+// in. err is for OnClose, unless Close has settled that already.
 func (l *loop) lose(id ID, s *socket, err error) {
 	switch {
 	case s.flags&dead != 0:

@@ -12,16 +12,18 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"golang.org/x/sys/unix"
 )
 
 // testHandler runs functions; nil ones do nothing.
 type testHandler struct {
-	open  func(id ID, tag uint64)
-	data  func(id ID, p []byte)
-	close func(id ID, err error)
-	wake  func() bool
+	open     func(id ID, tag uint64)
+	data     func(id ID, p []byte)
+	writable func(id ID)
+	close    func(id ID, err error)
+	wake     func() bool
 }
 
 func (h *testHandler) OnOpen(id ID, tag uint64) {
@@ -42,9 +44,14 @@ func (h *testHandler) OnClose(id ID, err error) {
 	}
 }
 
-func (h *testHandler) OnWake() bool  { return h.wake != nil && h.wake() }
-func (h *testHandler) OnWritable(ID) {}
-func (h *testHandler) OnTick()       {}
+func (h *testHandler) OnWritable(id ID) {
+	if h.writable != nil {
+		h.writable(id)
+	}
+}
+
+func (h *testHandler) OnWake() bool { return h.wake != nil && h.wake() }
+func (h *testHandler) OnTick()      {}
 
 // startOne starts an engine of one loop.
 func startOne(t testing.TB, kind Kind, cfg Config, newHandler func(l Loop) *testHandler) Engine {
@@ -70,66 +77,125 @@ func receive[T any](t testing.TB, what string, c <-chan T) T {
 	}
 }
 
-// TestStaleEvents: several connections are readable in one turn, and the first
-// one's OnData aborts the others. Their events are there already, and one slot
-// has a new owner before they are looked at.
-func TestStaleEvents(t *testing.T) {
+// TestSameTurn: one connection's OnData ends others whose own events have been
+// fetched already. Of those only OnClose may come, once.
+func TestSameTurn(t *testing.T) {
 	const n = 8
 	for _, kind := range ownKinds() {
-		t.Run(string(kind), func(t *testing.T) {
-			opened := make(chan ID, n)
-			holding, hold := make(chan bool), make(chan bool)
-			heard := make(chan ID, n)
-			var ids []ID // on the loop
-			e := startOne(t, kind, Config{Listen: []string{"127.0.0.1:0"}}, func(l Loop) *testHandler {
-				return &testHandler{
-					open: func(id ID, _ uint64) {
-						ids = append(ids, id)
-						opened <- id
-					},
-					data: func(id ID, _ []byte) {
-						heard <- id
-						for _, other := range ids {
-							if other != id {
-								l.Abort(other)
+		for _, tt := range []struct {
+			name string
+			peer func(c net.Conn) // what the others' peers do
+			end  func(l Loop, id ID)
+		}{
+			{"abort the readable", sendOne, Loop.Abort},
+			{"close the readable", sendOne, Loop.Close},
+			{"close the ended", closeWrite, Loop.Close},
+			{"abort the closed", closeWrite, func(l Loop, id ID) { l.Close(id); l.Abort(id) }},
+			{"abort the writable", readAll, Loop.Abort},
+		} {
+			t.Run(string(kind)+"/"+tt.name, func(t *testing.T) {
+				opened, closed := make(chan ID, n), make(chan ID, 2*n)
+				holding, hold := make(chan bool), make(chan bool)
+				var wrong atomic.Int64
+				var survivor atomic.Uint64
+				var ids []ID // on the loop, as ended
+				ended := false
+				flood := make([]byte, 8<<20)
+				e := startOne(t, kind, Config{
+					Listen:          []string{"127.0.0.1:0"},
+					SendBufferBytes: 16 << 10,
+				}, func(l Loop) *testHandler {
+					return &testHandler{
+						open: func(id ID, _ uint64) {
+							ids = append(ids, id)
+							opened <- id
+							if len(ids) > 1 {
+								_, _ = l.Write(id, flood)
 							}
-						}
-					},
-					wake: func() bool {
-						holding <- true
-						<-hold
-						return false
-					},
+						},
+						data: func(id ID, p []byte) {
+							if ended {
+								wrong.Add(1)
+								return
+							}
+							ended = true
+							survivor.Store(uint64(id))
+							for _, other := range ids {
+								if other != id {
+									tt.end(l, other)
+								}
+							}
+						},
+						writable: func(id ID) { // the peer's buffer took some of the flood
+							if ended {
+								wrong.Add(1)
+							}
+							_, _ = l.Write(id, flood)
+						},
+						close: func(id ID, _ error) { closed <- id },
+						wake: func() bool {
+							holding <- true
+							<-hold
+							return false
+						},
+					}
+				})
+				var conns []net.Conn
+				for range n {
+					conns = append(conns, dial(t, e))
+					receive(t, "OnOpen", opened)
+				}
+				e.Loops()[0].Wake()
+				receive(t, "OnWake", holding)
+				_, _ = io.WriteString(conns[0], "end them")
+				for _, c := range conns[1:] {
+					tt.peer(c)
+				}
+				close(hold)
+				seen := map[ID]int{}
+				for range n - 1 {
+					seen[receive(t, "OnClose", closed)]++
+				}
+				kept := ID(survivor.Load())
+				if len(seen) != n-1 || len(closed) != 0 || seen[kept] != 0 || wrong.Load() != 0 {
+					t.Errorf("OnClose for %v and %d more, %d other callbacks; want it once for all but %v",
+						seen, len(closed), wrong.Load(), kept)
 				}
 			})
-			var conns []net.Conn
-			for range n {
-				conns = append(conns, dial(t, e))
-				receive(t, "OnOpen", opened)
-			}
-			e.Loops()[0].Wake()
-			receive(t, "OnWake", holding)
-			for _, c := range conns {
-				if _, err := io.WriteString(c, "all at once"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			close(hold)
-			survivor := receive(t, "OnData", heard)
-			closed := 0
-			for i, c := range conns {
-				if ids[i] == survivor {
-					continue
-				}
-				if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, unix.EAGAIN) {
-					t.Errorf("connection %d: %v, want it to be over", i, err)
-				}
-				closed++
-			}
-			if closed != n-1 || len(heard) != 0 {
-				t.Errorf("%d connections closed and %d more heard, want %d and 0", closed, len(heard), n-1)
-			}
+		}
+	}
+}
+
+// What peers do in TestSameTurn.
+
+func sendOne(c net.Conn) { _, _ = io.WriteString(c, "x") }
+
+func closeWrite(c net.Conn) { _ = c.(*net.TCPConn).CloseWrite() }
+
+func readAll(c net.Conn) {
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	_, _ = io.Copy(io.Discard, c) // until nothing more comes
+}
+
+// TestWritevForgets: the loop's scratch memory for a gathering write must not
+// keep the caller's bytes alive.
+func TestWritevForgets(t *testing.T) {
+	for _, kind := range ownKinds() {
+		written := make(chan weak.Pointer[byte], 1)
+		e := startOne(t, kind, Config{Listen: []string{"127.0.0.1:0"}}, func(l Loop) *testHandler {
+			return &testHandler{data: func(id ID, _ []byte) {
+				p := make([]byte, 100_000)
+				_, _ = l.Writev(id, [][]byte{p[:10], p[10:]})
+				written <- weak.Make(&p[0])
+			}}
 		})
+		_, _ = io.WriteString(dial(t, e), "x")
+		p := receive(t, "OnData", written)
+		for limit := time.Now().Add(10 * time.Second); p.Value() != nil; runtime.GC() {
+			if time.Now().After(limit) {
+				t.Fatalf("%s: what was written is still referred to", kind)
+			}
+		}
 	}
 }
 

@@ -327,11 +327,6 @@ func (l *loop) hasLeftover() bool {
 	return l.wakeAgain || len(l.attached) > 0 || len(l.closes) > 0
 }
 
-// busy is hasLeftover, or that somebody else wants something.
-func (l *loop) busy() bool {
-	return l.hasLeftover() || l.woken.Load() || l.stopping.Load()
-}
-
 // end closes everything. The goroutine of the loop ends after it.
 func (l *loop) end() {
 	if l.ended {

@@ -62,16 +62,15 @@ func (p *epollPoller) run(l *loop) error {
 // wait fetches events, or sleeps until there is one, a wake-up or a deadline.
 func (p *epollPoller) wait(l *loop) (int, error) {
 	n, errno := p.pollNow()
-	if n > 0 || l.busy() {
+	if n > 0 || l.hasLeftover() {
 		return n, epollError(errno)
 	}
 	l.sleeping.Store(true)
-	if l.busy() { // a Wake that did not see us sleeping
-		l.sleeping.Store(false)
-		return 0, nil
+	defer l.sleeping.Store(false)
+	if l.woken.Load() || l.stopping.Load() {
+		return 0, nil // by somebody who did not see us sleeping
 	}
 	n, errno = p.sleep(time.Duration(l.deadline() - l.engine.now()))
-	l.sleeping.Store(false)
 	return n, epollError(errno)
 }
 
