@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 )
@@ -119,20 +120,24 @@ func (c *Comparison) Faults() []string {
 	return slices.Compact(faults)
 }
 
-// Warnings lists what makes figures doubtful: each kind once, with how often it
-// was said.
+// Warnings lists what makes figures doubtful: of each kind the worst, and how
+// often it was said.
 func (c *Comparison) Warnings() []string {
-	counts := make(map[string]int)
+	byKind := make(map[string][]string)
 	for _, r := range c.Results {
 		for _, w := range r.Warnings {
-			counts[warningKind(w)]++
+			byKind[warningKind(w)] = append(byKind[warningKind(w)], w)
 		}
 	}
 	var lines []string
-	for kind, n := range counts {
-		lines = append(lines, fmt.Sprintf("%s (%d times)", kind, n))
+	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
+		said := byKind[kind]
+		worst := slices.MaxFunc(said, func(a, b string) int { return cmp.Compare(warningSize(a), warningSize(b)) })
+		if len(said) > 1 {
+			worst += fmt.Sprintf(" (the worst of %d)", len(said))
+		}
+		lines = append(lines, worst)
 	}
-	slices.SortFunc(lines, cmp.Compare[string])
 	return lines
 }
 

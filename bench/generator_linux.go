@@ -177,7 +177,7 @@ func (g *generator) serve(r *request) {
 	case opTraffic:
 		g.startTraffic(r.ID, r.Traffic)
 	case opStall:
-		g.reply(reply{ID: r.ID, Count: g.stall(r.Every)})
+		g.reply(reply{ID: r.ID, Count: g.stall(r.Percent)})
 	case opResume:
 		g.resume()
 		g.reply(reply{ID: r.ID})
@@ -210,12 +210,12 @@ func (g *generator) snapshot() *generatorView {
 	return &v
 }
 
-// stall stops reading on each every-th open connection.
-func (g *generator) stall(every int) (count int) {
+// stall stops reading on percent of the connections, evenly spread. The first
+// is never among them: it may be a publisher.
+func (g *generator) stall(percent int) (count int) {
 	for i := range g.conns {
 		c := &g.conns[i]
-		// Not the first: it may be a publisher.
-		if c.state == connOpen && every > 0 && i%every == every-1 {
+		if c.state == connOpen && !c.publisher && (i+1)*percent/100 > i*percent/100 {
 			c.stalled = true
 			g.loop.PauseRead(c.id)
 			count++

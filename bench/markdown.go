@@ -4,15 +4,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 )
-
-// warningNumbers are what differs between two warnings of one kind.
-var warningNumbers = regexp.MustCompile(`[0-9][0-9.]*( ?(%|ms|µs|us|s)\b)?`)
-
-func warningKind(w string) string { return warningNumbers.ReplaceAllString(w, "…") }
 
 // WriteMarkdown writes the comparison as a page; plot is the picture's file
 // name beside it.

@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -151,18 +153,36 @@ func tile(dc draw.Canvas, columns, rows, i int) draw.Canvas {
 	return t.At(dc, i%columns, i/columns)
 }
 
+// colour is the same for all servers of one family: "epoll, 1 loop" and
+// "epoll, 2 loops".
 func (c *Comparison) colour(i int) color.Color {
-	s := c.Servers[i]
-	if s.Label == s.Reference {
+	if s := c.Servers[i]; s.Label == s.Reference {
 		return referenceColour
 	}
+	var families []string
+	for _, o := range c.Servers[:i+1] {
+		if o.Label != o.Reference && !slices.Contains(families, family(o)) {
+			families = append(families, family(o))
+		}
+	}
+	return serverColours[slices.Index(families, family(c.Servers[i]))%len(serverColours)]
+}
+
+func family(s Server) string {
+	name, _, _ := strings.Cut(s.Label, ",")
+	return name
+}
+
+// stroke is whole for the first of a family, dashed for the second, dotted from
+// the third on.
+func (c *Comparison) stroke(i int) []vg.Length {
 	k := 0
 	for _, o := range c.Servers[:i] {
-		if o.Label != o.Reference {
+		if family(o) == family(c.Servers[i]) {
 			k++
 		}
 	}
-	return serverColours[k%len(serverColours)]
+	return [][]vg.Length{nil, dashes, {vg.Points(1), vg.Points(2)}}[min(k, 2)]
 }
 
 // budgetPanel draws one bar for each server, the first on top.
@@ -278,7 +298,7 @@ func (c *Comparison) latencyPanel() (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		line.LineStyle = draw.LineStyle{Color: c.colour(i), Width: vg.Points(1.6)}
+		line.LineStyle = draw.LineStyle{Color: c.colour(i), Width: vg.Points(1.6), Dashes: c.stroke(i)}
 		p.Add(line)
 		p.Legend.Add(s.Label, line)
 	}

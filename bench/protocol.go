@@ -29,8 +29,8 @@ type request struct {
 	Seq     uint64          `json:"seq,omitempty"`
 	Publish *publishRequest `json:"publish,omitempty"`
 	Traffic *trafficRequest `json:"traffic,omitempty"`
-	// Every makes Stall take each Every-th connection.
-	Every int `json:"every,omitempty"`
+	// Percent is the share of the connections that opStall takes.
+	Percent int `json:"percent,omitempty"`
 }
 
 // openRequest asks for connections First ... First+Count-1.

@@ -15,8 +15,8 @@ func RunSlow(ctx context.Context, cfg SlowConfig) (*Result, error) {
 	if err := cfg.setBroadcastDefaults(); err != nil {
 		return nil, err
 	}
-	if cfg.StalledPercent < 1 || cfg.StalledPercent > 50 {
-		return nil, errors.New("stalled percent: must be between 1 and 50")
+	if cfg.StalledPercent < 1 || cfg.StalledPercent > 99 {
+		return nil, errors.New("stalled percent: must be between 1 and 99")
 	}
 	return runTrial(ctx, "slow", &cfg.Options, func(t *trial) error { return t.slow(&cfg) })
 }
@@ -46,7 +46,7 @@ func (t *trial) slow(cfg *SlowConfig) error {
 	if err != nil {
 		return err
 	}
-	replies, err := t.fleet.sendAll(t.ctx, request{Op: opStall, Every: 100 / cfg.StalledPercent})
+	replies, err := t.fleet.sendAll(t.ctx, request{Op: opStall, Percent: cfg.StalledPercent})
 	if err != nil {
 		return err
 	}
