@@ -5,6 +5,13 @@ import "github.com/roostws/roost/server"
 // echo sends every message back to its sender.
 type echo struct{ hold }
 
+// Limits of --echo, unless others are given: public conformance suites send
+// messages of 16 MiB, and some of them in fragments of 64 bytes.
+const (
+	echoMessageMaxBytes     = 16 << 20
+	echoMessageMaxFragments = echoMessageMaxBytes / 64
+)
+
 func (echo) name() string { return "echo" }
 
 func (echo) configure(c *server.Config) {

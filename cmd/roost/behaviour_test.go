@@ -22,7 +22,7 @@ func onEveryEngine(t *testing.T, test func(t *testing.T, engine string)) {
 
 func TestEcho(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, engine string) {
-		p := startRoost(t, loopback("--echo", "--engine", engine)...)
+		p := startRoost(t, loopback("--echo", "--message-max-bytes", "65536", "--engine", engine)...)
 		c, silent := dial(t, p.addr, "/any/path?at=all"), dial(t, p.addr, "/")
 		for _, size := range []int{0, 1, 125, 126, 65535, 65536} {
 			text := strings.Repeat("x", size)

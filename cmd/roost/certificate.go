@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,7 +18,8 @@ type certificate struct {
 	// Guarded by mu.
 	mu      sync.Mutex
 	current *tls.Certificate
-	changed time.Time // of the newer file, when current was read
+	changed time.Time // of the newer file, when they were read last
+	missing bool      // a file was not there when it was looked at last
 }
 
 // loadCertificate reads the files.
@@ -38,6 +40,44 @@ func (c *certificate) config() *tls.Config {
 	return &tls.Config{GetCertificate: c.get}
 }
 
+// demandClients has clients' certificates checked against the authorities in
+// caFile; required tells whether a client must show one.
+func demandClients(config *tls.Config, caFile string, required bool) error {
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return err
+	}
+	config.ClientCAs = x509.NewCertPool()
+	if !config.ClientCAs.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s holds no certificate in PEM", caFile)
+	}
+	config.ClientAuth = tls.VerifyClientCertIfGiven
+	if required {
+		config.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return nil
+}
+
+// reload reads the files now, changed or not: SIGHUP asks for it.
+func (c *certificate) reload() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed, err := c.lastChange()
+	if err == nil {
+		err = c.read(changed)
+	}
+	c.report(err)
+}
+
+// report logs what became of an attempt to read the files.
+func (c *certificate) report(err error) {
+	if err != nil {
+		c.logger.Warn("the certificate on disk cannot be used, the last one stays", "err", err)
+		return
+	}
+	c.logger.Info("the certificate was read again", "file", c.certFile)
+}
+
 // get answers the certificate for a handshake. Two looks at files are nothing
 // beside the milliseconds that a handshake takes. A pair that does not fit,
 // because the second file is still to come, leaves the old one in force.
@@ -45,13 +85,15 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	changed, err := c.lastChange()
-	if err == nil && !changed.Equal(c.changed) {
-		if err = c.read(changed); err == nil {
-			c.logger.Info("the certificate was read again", "file", c.certFile)
-		}
-	}
-	if err != nil {
-		c.logger.Warn("the certificate on disk cannot be used, the last one stays", "err", err)
+	switch {
+	case err != nil && c.missing:
+		// Said once: clients must not be able to fill the log.
+	case err != nil:
+		c.missing = true
+		c.report(err)
+	case c.missing || !changed.Equal(c.changed):
+		c.missing = false
+		c.report(c.read(changed))
 	}
 	return c.current, nil
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,28 +65,11 @@ func TestTLS(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		certFile, keyFile, pool := writeCertificate(t, t.TempDir(), 1, time.Now())
 		p := startRoost(t, "--addr", "127.0.0.1:0", "--tls-addr", "127.0.0.1:0", "--tls-cert", certFile, "--tls-key", keyFile, "--demo", "--engine", engine)
-		var addrs []string
-		for line := range strings.Lines(p.said()) {
-			if _, rest, found := strings.Cut(line, `"addr":"`); found {
-				addrs = strings.Split(rest[:strings.Index(rest, `"`)], ",")
-			}
-		}
-		if len(addrs) != 2 {
-			t.Fatalf("addresses %q, want a plain one and one with TLS", addrs)
-		}
-		dialer := ws.Dialer{TLSConfig: &tls.Config{RootCAs: pool}}
-		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
-		defer cancel()
-		conn, early, _, err := dialer.Dial(ctx, "wss://"+addrs[1]+"/")
+		secure, err := dialTLS(t, tlsAddr(t, p), &tls.Config{RootCAs: pool})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
-		secure := &client{t: t, conn: conn, in: conn}
-		if early != nil {
-			secure.in = early
-		}
-		plain := dial(t, addrs[0], "/")
+		plain := dial(t, p.addr, "/")
 		secure.want(ws.OpText, greeting)
 		plain.want(ws.OpText, greeting)
 		plain.send(ws.OpText, "from the open")
@@ -126,4 +110,123 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	wantSerial("while there is no file", 2)
 	writeCertificate(t, dir, 3, then.Add(2*time.Minute))
 	wantSerial("after another renewal", 3)
+}
+
+// tlsAddr is the address where p speaks TLS, its last.
+func tlsAddr(t *testing.T, p *process) string {
+	t.Helper()
+	for line := range strings.Lines(p.said()) {
+		if _, rest, found := strings.Cut(line, `"addr":"`); found {
+			addrs := strings.Split(rest[:strings.Index(rest, `"`)], ",")
+			return addrs[len(addrs)-1]
+		}
+	}
+	t.Fatal("the start-up line names no address")
+	return ""
+}
+
+// shown is the serial number of the certificate that p shows to a newcomer.
+func shown(t *testing.T, p *process, pool *x509.CertPool) int64 {
+	t.Helper()
+	conn, err := tls.Dial("tcp", tlsAddr(t, p), &tls.Config{RootCAs: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+}
+
+func dialTLS(t *testing.T, addr string, config *tls.Config) (*client, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	conn, early, _, err := ws.Dialer{TLSConfig: config}.Dial(ctx, "wss://"+addr+"/")
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { conn.Close() })
+	c := &client{t: t, conn: conn, in: conn}
+	if early != nil {
+		c.in = early
+	}
+	return c, conn.SetDeadline(time.Now().Add(testTimeout))
+}
+
+// A renewed certificate is shown to newcomers, by itself or after SIGHUP, and
+// those who are connected notice nothing. One that cannot be used changes
+// nothing.
+func TestCertificateIsRenewedUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	then := time.Now().Add(-time.Hour)
+	certFile, keyFile, pool := writeCertificate(t, dir, 1, then)
+	p := startRoost(t, "--addr", "127.0.0.1:0", "--tls-addr", "127.0.0.1:0", "--tls-cert", certFile, "--tls-key", keyFile, "--echo")
+	old, err := dialTLS(t, tlsAddr(t, p), &tls.Config{RootCAs: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, pool2 := writeCertificate(t, dir, 2, then.Add(time.Minute))
+	if serial := shown(t, p, pool2); serial != 2 {
+		t.Errorf("after the files changed a newcomer sees certificate %d, want 2", serial)
+	}
+	// Written within the clock's resolution: nobody could see the change.
+	_, _, pool3 := writeCertificate(t, dir, 3, then.Add(time.Minute))
+	p.signal(syscall.SIGHUP)
+	p.waitLog("the certificate was read again", 2)
+	if serial := shown(t, p, pool3); serial != 3 {
+		t.Errorf("after SIGHUP a newcomer sees certificate %d, want 3", serial)
+	}
+	if err := os.WriteFile(keyFile, []byte("no key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGHUP)
+	p.waitLog("cannot be used, the last one stays", 1)
+	if serial := shown(t, p, pool3); serial != 3 {
+		t.Errorf("with a broken key a newcomer sees certificate %d, want 3", serial)
+	}
+	old.send(ws.OpText, "still here")
+	old.want(ws.OpText, "still here")
+}
+
+func TestClientCertificates(t *testing.T) {
+	certFile, keyFile, pool := writeCertificate(t, t.TempDir(), 1, time.Now())
+	caFile, clientKey, _ := writeCertificate(t, t.TempDir(), 7, time.Now())
+	known, err := tls.LoadX509KeyPair(caFile, clientKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strangerFile, strangerKey, _ := writeCertificate(t, t.TempDir(), 8, time.Now())
+	stranger, err := tls.LoadX509KeyPair(strangerFile, strangerKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name     string
+		flags    []string
+		shows    []tls.Certificate
+		accepted bool
+	}{
+		{"optional, none", nil, nil, true},
+		{"optional, known", nil, []tls.Certificate{known}, true},
+		{"optional, a stranger's", nil, []tls.Certificate{stranger}, false},
+		{"required, none", []string{"--tls-client-required"}, nil, false},
+		{"required, known", []string{"--tls-client-required"}, []tls.Certificate{known}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := startRoost(t, append(tc.flags, "--addr", "127.0.0.1:0", "--tls-addr", "127.0.0.1:0", "--tls-cert", certFile,
+				"--tls-key", keyFile, "--tls-client-ca", caFile, "--echo")...)
+			config := &tls.Config{RootCAs: pool}
+			if tc.shows != nil {
+				// Sent whatever authorities the server names.
+				config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tc.shows[0], nil }
+			}
+			c, err := dialTLS(t, tlsAddr(t, p), config)
+			if (err == nil) != tc.accepted {
+				t.Fatalf("dial: %v; want it accepted: %v", err, tc.accepted)
+			}
+			if err == nil {
+				c.send(ws.OpText, "hello")
+				c.want(ws.OpText, "hello")
+			}
+		})
+	}
 }

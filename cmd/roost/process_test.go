@@ -204,6 +204,16 @@ func loopback(args ...string) []string {
 	return append([]string{"--addr", "127.0.0.1:0"}, args...)
 }
 
+// waitLog waits until the log has said it n times.
+func (p *process) waitLog(part string, n int) {
+	p.t.Helper()
+	for deadline := time.Now().Add(testTimeout); strings.Count(p.said(), part) < n; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the log does not say %q %d times:\n%s", part, n, p.said())
+		}
+	}
+}
+
 func wantLog(t *testing.T, p *process, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
@@ -335,5 +345,25 @@ func TestOneTooManyConnections(t *testing.T) {
 		text := fmt.Sprint("still here ", i)
 		c.send(ws.OpText, text)
 		c.want(ws.OpText, text)
+	}
+}
+
+// Echo takes what conformance suites send; other behaviours keep the library's
+// limit, and a limit that was asked for holds.
+func TestEchoTakes16MiB(t *testing.T) {
+	p := startRoost(t, loopback("--echo")...)
+	c := dial(t, p.addr, "/")
+	text := strings.Repeat("0123456789abcdef", 1<<20)
+	sent := make(chan error, 1)
+	go func() { sent <- wsutil.WriteClientMessage(c.conn, ws.OpText, []byte(text)) }()
+	c.want(ws.OpText, text)
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--echo", "--message-max-bytes", "65536"}, {"--relay"}} {
+		p := startRoost(t, loopback(args...)...)
+		c := dial(t, p.addr, "/")
+		go func() { _ = wsutil.WriteClientMessage(c.conn, ws.OpText, []byte(text[:65537])) }()
+		c.wantClose(ws.StatusMessageTooBig)
 	}
 }

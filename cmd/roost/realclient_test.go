@@ -51,8 +51,13 @@ func nodePath(t *testing.T) {
 func TestRealClientNpmWs(t *testing.T) {
 	nodePath(t)
 	onEveryEngine(t, func(t *testing.T, engine string) {
-		p := startRoost(t, loopback("--echo", "--engine", engine)...)
-		script(t, "node", "echo.js", "ws://"+p.addr+"/")
+		for _, compression := range []string{"on", "context", "off"} {
+			certFile, keyFile, _ := writeCertificate(t, t.TempDir(), 1, time.Now())
+			p := startRoost(t, loopback("--echo", "--message-max-bytes", "65536", "--engine", engine, "--compression", compression,
+				"--tls-addr", "127.0.0.1:0", "--tls-cert", certFile, "--tls-key", keyFile)...)
+			script(t, "node", "echo.js", "ws://"+p.addr+"/", compression)
+			script(t, "node", "echo.js", "wss://"+tlsAddr(t, p)+"/", compression, certFile)
+		}
 		demo := startRoost(t, loopback("--demo", "--engine", engine)...)
 		script(t, "node", "chat.js", "ws://"+demo.addr)
 	})
@@ -61,7 +66,7 @@ func TestRealClientNpmWs(t *testing.T) {
 func TestRealClientPythonWebsockets(t *testing.T) {
 	python := needEnv(t, "ROOST_PYTHON", "Python with the websockets package")
 	onEveryEngine(t, func(t *testing.T, engine string) {
-		p := startRoost(t, loopback("--echo", "--engine", engine)...)
+		p := startRoost(t, loopback("--echo", "--message-max-bytes", "65536", "--engine", engine)...)
 		script(t, python, "echo.py", "ws://"+p.addr+"/")
 	})
 }

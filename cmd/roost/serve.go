@@ -35,12 +35,20 @@ func (s *ServeCmd) Run(out streams) error {
 	if config.Loops == 0 {
 		config.Loops = runtime.GOMAXPROCS(0)
 	}
+	reload := make(chan os.Signal, 1)
+	var cert *certificate
 	if s.TLSCert != "" {
-		cert, err := loadCertificate(s.TLSCert, s.TLSKey, logger)
-		if err != nil {
+		if cert, err = loadCertificate(s.TLSCert, s.TLSKey, logger); err != nil {
 			return usagef("--tls-cert, --tls-key: %w", err)
 		}
 		config.TLS = cert.config()
+		if s.TLSClientCA != "" {
+			if err := demandClients(config.TLS, s.TLSClientCA, s.TLSClientAll); err != nil {
+				return usagef("--tls-client-ca: %w", err)
+			}
+		}
+		signal.Notify(reload, syscall.SIGHUP)
+		defer signal.Stop(reload)
 	}
 	chosen := s.behaviour()
 	chosen.configure(&config)
@@ -74,11 +82,15 @@ func (s *ServeCmd) Run(out streams) error {
 		logger.Info("open it in two windows", "page", page(srv))
 	}
 
-	select {
-	case sig := <-signals:
-		return s.shutdown(srv, logger, sig, signals)
-	case <-srv.Done():
-		return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())
+	for {
+		select {
+		case <-reload:
+			cert.reload()
+		case sig := <-signals:
+			return s.shutdown(srv, logger, sig, signals)
+		case <-srv.Done():
+			return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())
+		}
 	}
 }
 

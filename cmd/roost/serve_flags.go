@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,8 @@ type ServeCmd struct {
 	TLSAddr      []string      `name:"tls-addr" group:"listen" help:"Address where TLS is spoken (wss://). May be given several times. Needs --tls-cert and --tls-key." placeholder:"ADDR"`
 	TLSCert      string        `name:"tls-cert" group:"listen" help:"Certificate chain, PEM. Read again when the file has changed." placeholder:"FILE"`
 	TLSKey       string        `name:"tls-key" group:"listen" help:"Its private key, PEM." placeholder:"FILE"`
+	TLSClientCA  string        `name:"tls-client-ca" group:"listen" help:"Certificates of authorities, PEM: clients may show a certificate, and one that none of these has signed is refused." placeholder:"FILE"`
+	TLSClientAll bool          `name:"tls-client-required" group:"listen" help:"Refuse clients that show no certificate. Needs --tls-client-ca."`
 	Origins      []string      `group:"listen" help:"Web pages that may connect: https://example.com, https://*.example.com, or * for all. Without it pages of the same host; with --demo all pages." placeholder:"ORIGIN"`
 	Subprotocols []string      `group:"listen" help:"Subprotocols that the server accepts, in any order." placeholder:"NAME"`
 
@@ -43,8 +46,8 @@ type ServeCmd struct {
 	HandshakeTimeout    time.Duration     `group:"limits" help:"From accept to the answer of the upgrade (${default})." default:"${handshake_timeout}"`
 	AuthorizeMaxPending int               `group:"limits" help:"Plain HTTP requests and authorizations under way (${default})." placeholder:"N" default:"${authorize_max_pending}"`
 	TLSHandshakesMax    int               `name:"tls-handshakes-max" group:"limits" help:"TLS handshakes under way; more wait for their turn (${default})." placeholder:"N" default:"${tls_handshakes_max}"`
-	MessageMaxBytes     int               `group:"limits" help:"Bytes of a message from a client (${default}). Larger ones are refused with 1009." placeholder:"N" default:"${message_max_bytes}"`
-	MessageMaxFragments int               `group:"limits" help:"Frames of a message from a client (${default})." placeholder:"N" default:"${message_max_fragments}"`
+	MessageMaxBytes     int               `group:"limits" help:"Bytes of a message from a client (${message_max_bytes}; with --echo ${echo_message_max_bytes}). Larger ones are refused with 1009." placeholder:"N" default:"0"`
+	MessageMaxFragments int               `group:"limits" help:"Frames of a message from a client (${message_max_fragments}; with --echo ${echo_message_max_fragments})." placeholder:"N" default:"0"`
 	MessageRate         int               `group:"limits" help:"Messages a second from a client; a faster one is not read meanwhile. 0: as many as come." placeholder:"N" default:"0"`
 	PendingMaxBytes     int               `group:"limits" help:"Bytes that may wait for a client who does not read (${default})." placeholder:"N" default:"${pending_max_bytes}"`
 	SlowConsumer        server.SlowPolicy `group:"limits" help:"What happens to a client with more than that waiting: ${enum} (${default})." enum:"${slows}" default:"${slow}"`
@@ -107,6 +110,12 @@ func (s *ServeCmd) Validate() error {
 	if (s.TLSCert == "") != (s.TLSKey == "") || (len(s.TLSAddr) > 0) != (s.TLSCert != "") {
 		return errors.New("--tls-addr, --tls-cert and --tls-key need each other")
 	}
+	if s.TLSClientCA != "" && s.TLSCert == "" {
+		return errors.New("--tls-client-ca needs --tls-addr, --tls-cert and --tls-key")
+	}
+	if s.TLSClientAll && s.TLSClientCA == "" {
+		return errors.New("--tls-client-required needs --tls-client-ca")
+	}
 	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr))
 }
 
@@ -121,6 +130,10 @@ func checkAddrs(flag string, addrs []string) error {
 
 // config is the server's Config, its handler and its certificates left out.
 func (s *ServeCmd) config(logger *slog.Logger) server.Config {
+	messageMaxBytes, messageMaxFragments := server.DefaultMessageMaxBytes, server.DefaultMessageMaxFragments
+	if s.Echo {
+		messageMaxBytes, messageMaxFragments = echoMessageMaxBytes, echoMessageMaxFragments
+	}
 	return server.Config{
 		Listen:              s.Addr,
 		ListenTLS:           s.TLSAddr,
@@ -137,8 +150,8 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 		AuthorizeMaxPending: s.AuthorizeMaxPending,
 		Subprotocols:        s.Subprotocols,
 		Origins:             s.Origins,
-		MessageMaxBytes:     s.MessageMaxBytes,
-		MessageMaxFragments: s.MessageMaxFragments,
+		MessageMaxBytes:     cmp.Or(s.MessageMaxBytes, messageMaxBytes),
+		MessageMaxFragments: cmp.Or(s.MessageMaxFragments, messageMaxFragments),
 		MessageRate:         s.MessageRate,
 		PendingMaxBytes:     s.PendingMaxBytes,
 		SlowConsumer:        s.SlowConsumer,

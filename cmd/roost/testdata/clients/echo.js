@@ -1,14 +1,16 @@
-// npm ws against roost serve --echo: URL is the only argument. Prints one line
-// and exits 0, or throws.
+// npm ws against roost serve --echo: echo.js URL COMPRESSION [CERTIFICATE], with
+// what --compression and --tls-cert were. Prints one line and exits 0, or throws.
 const assert = require('node:assert/strict');
+const { readFileSync } = require('node:fs');
 const { once } = require('node:events');
 const { WebSocket } = require('ws');
 
-const url = process.argv[2];
+const [url, compression, certificate] = process.argv.slice(2);
+const ca = certificate && readFileSync(certificate);
 const timer = setTimeout(() => { throw new Error('no end after 20 s'); }, 20_000);
 
 async function open(options) {
-  const ws = new WebSocket(url, options);
+  const ws = new WebSocket(url, { ...options, ca });
   // Messages and pongs that come early are kept for whoever asks.
   const inbox = { message: [], pong: [] };
   const waiting = { message: [], pong: [] };
@@ -25,6 +27,7 @@ async function open(options) {
   let checks = 0;
   for (const perMessageDeflate of [false, true]) {
     const ws = await open({ perMessageDeflate });
+    assert.equal(ws.extensions, perMessageDeflate && compression !== 'off' ? 'permessage-deflate' : '');
     for (const size of [0, 1, 125, 126, 127, 4096, 65_535, 65_536]) {
       const bytes = Buffer.alloc(size, 'ü');
       ws.send(bytes);
