@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -151,7 +152,7 @@ func (c *client) wantClose(code ws.StatusCode, reason string) {
 			c.t.Fatalf("read: %v, want Close %d", err, code)
 		}
 		p := make([]byte, h.Length)
-		if _, err := readFull(c, p); err != nil {
+		if _, err := io.ReadFull(c, p); err != nil {
 			c.t.Fatal(err)
 		}
 		if h.OpCode != ws.OpClose {
@@ -177,17 +178,6 @@ func (c *client) wantEnd() {
 			return
 		}
 	}
-}
-
-func readFull(c net.Conn, p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		m, err := c.Read(p[n:])
-		if n += m; err != nil {
-			return n, err
-		}
-	}
-	return n, nil
 }
 
 // eventually waits for a condition.

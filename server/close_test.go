@@ -1,0 +1,291 @@
+package server_test
+
+import (
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+func TestMaxConnections(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, MaxConnections: 3, Handler: server.Handler{Message: echo}})
+		var in []*client
+		for range 3 {
+			in = append(in, upgraded(t, s))
+		}
+		// Several at once: those who are refused take no place from others.
+		for range 5 {
+			w := connect(t, s)
+			w.put(upgrade())
+			wantHeader(t, w.wantStatus(503), "Retry-After", "5")
+			w.wantEnd()
+		}
+		waiting := connect(t, s) // refused, and does not know it yet
+		waiting.put("GET ")
+		eventually(t, "it was accepted", func() bool { return s.Stats().Accepted == 9 })
+		for _, c := range in {
+			c.send("undisturbed")
+			c.want("undisturbed")
+		}
+		_ = in[0].Close()
+		eventually(t, "there is room", func() bool { return s.Stats().Connections == 2 })
+		c := upgraded(t, s)
+		c.send("in")
+		c.want("in")
+		if n := s.Stats().RefusedFull; n != 5 {
+			t.Errorf("RefusedFull = %d, want 5", n)
+		}
+	})
+}
+
+func TestProtocolViolations(t *testing.T) {
+	raw := func(b ...byte) string { return string(b) }
+	cases := []struct {
+		name, send string
+		code       ws.StatusCode
+		counter    func(st *server.Stats) uint64
+	}{
+		{"unmasked", "\x81\x01a", 1002, protocolErrors},
+		{"reserved opcode", masked(3, "a"), 1002, protocolErrors},
+		{"reserved bits", raw(0xc1|0x20, 0x81, 0, 0, 0, 0, 'a'), 1002, protocolErrors},
+		{"fragmented ping", raw(0x09, 0x80, 0, 0, 0, 0), 1002, protocolErrors},
+		{"long ping", masked(ws.OpPing, strings.Repeat("p", 126)), 1002, protocolErrors},
+		{"continuation of nothing", masked(ws.OpContinuation, "a"), 1002, protocolErrors},
+		{"length not minimal", raw(0x81, 0xfe, 0, 1, 0, 0, 0, 0, 'a'), 1002, protocolErrors},
+		{"one byte of close", masked(ws.OpClose, "\x03"), 1002, protocolErrors},
+		{"close code 1005", masked(ws.OpClose, "\x03\xed"), 1002, protocolErrors},
+		{"bad UTF-8", masked(ws.OpText, "a\xff"), 1007, func(st *server.Stats) uint64 { return st.InvalidUTF8 }},
+		{"too big", raw(0x82, 0xfe, 0x04, 0x01, 0, 0, 0, 0), 1009, func(st *server.Stats) uint64 { return st.MessagesTooBig }},
+		{"too many fragments", raw(0x02, 0x80, 0, 0, 0, 0) + strings.Repeat(raw(0x00, 0x80, 0, 0, 0, 0), 4), 1008, protocolErrors},
+	}
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		ends := make(chan server.CloseEvent, 1)
+		s := start(t, server.Config{Engine: engine, MessageMaxBytes: 1024, MessageMaxFragments: 4, Handler: server.Handler{
+			Message: echo, Close: func(e *server.CloseEvent) { ends <- *e },
+		}})
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				before := s.Stats()
+				w := upgraded(t, s)
+				w.put(masked(ws.OpText, "before") + c.send)
+				w.want("before")
+				w.wantClose(c.code, "*")
+				w.wantEnd()
+				e := <-ends
+				if e.Code != server.CloseCode(c.code) || e.ByPeer || e.Err == nil || e.Reason == "" {
+					t.Errorf("Close was told %d %q, by peer: %v, error: %v", e.Code, e.Reason, e.ByPeer, e.Err)
+				}
+				after := s.Stats()
+				if n := c.counter(&after) - c.counter(&before); n != 1 || after.ClosedByServer != before.ClosedByServer+1 {
+					t.Errorf("counted %d times, ClosedByServer %d times", n, after.ClosedByServer-before.ClosedByServer)
+				}
+			})
+		}
+	})
+}
+
+func protocolErrors(st *server.Stats) uint64 { return st.ProtocolErrors }
+
+func TestClosingHandshake(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		ends := make(chan server.CloseEvent, 10)
+		conns := make(chan server.Conn, 10)
+		s := start(t, server.Config{Engine: engine, CloseTimeout: 300 * time.Millisecond, PingInterval: 100 * time.Millisecond, Handler: server.Handler{
+			Open:    func(e *server.OpenEvent) { conns <- e.Conn() },
+			Message: echo,
+			Close:   func(e *server.CloseEvent) { ends <- *e },
+		}})
+		t.Run("by the client", func(t *testing.T) {
+			w := upgraded(t, s)
+			<-conns
+			w.put(masked(ws.OpText, "last") + closeFrame(4321, "so long") + masked(ws.OpText, "ignored"))
+			w.wantFrame(ws.OpText, "last")
+			w.wantFrame(ws.OpClose, "\x10\xe1")
+			w.wantEnd()
+			if e := <-ends; e.Code != 4321 || e.Reason != "so long" || !e.ByPeer || e.Err != nil {
+				t.Errorf("Close was told %+v", e)
+			}
+		})
+		t.Run("by the client, without a code", func(t *testing.T) {
+			w := upgraded(t, s)
+			<-conns
+			w.put(masked(ws.OpClose, ""))
+			w.wantFrame(ws.OpClose, "")
+			w.wantEnd()
+			if e := <-ends; e.Code != 1005 || !e.ByPeer || e.Err != nil {
+				t.Errorf("Close was told %+v", e)
+			}
+		})
+		t.Run("by the server", func(t *testing.T) {
+			w := upgraded(t, s)
+			conn := <-conns
+			_ = conn.Send(server.Text, []byte("behind this"))
+			if err := conn.Close(3999, "enough"); err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.Send(server.Text, []byte("too late"))
+			w.wantFrame(ws.OpText, "behind this")
+			w.wantFrame(ws.OpClose, "\x0f\x9fenough")
+			w.put(masked(ws.OpText, "not answered") + closeFrame(3999, ""))
+			w.wantEnd()
+			if e := <-ends; e.Code != 3999 || e.Reason != "enough" || e.ByPeer || e.Err != nil {
+				t.Errorf("Close was told %+v", e)
+			}
+		})
+		t.Run("by the server, never answered", func(t *testing.T) {
+			before := s.Stats().CloseTimeouts
+			w := upgraded(t, s)
+			began := time.Now()
+			if err := (<-conns).Close(1000, ""); err != nil {
+				t.Fatal(err)
+			}
+			w.wantClose(1000, "")
+			w.wantEnd()
+			if d := time.Since(began); d < 300*time.Millisecond {
+				t.Errorf("cut after %v, CloseTimeout is 300 ms", d)
+			}
+			if e := <-ends; e.Code != 1000 || s.Stats().CloseTimeouts != before+1 {
+				t.Errorf("Close was told %+v, %d timeouts", e, s.Stats().CloseTimeouts-before)
+			}
+		})
+		t.Run("half closed", func(t *testing.T) {
+			w := upgraded(t, s)
+			<-conns
+			if err := w.Conn.(*bufConn).Conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			w.wantEnd()
+			if e := <-ends; e.Code != 1006 || e.Err != io.EOF {
+				t.Errorf("Close was told %+v", e)
+			}
+		})
+		st := s.Stats()
+		if st.ClosedByPeer != 2 || st.ClosedByServer != 2 || st.ClosedAbnormally != 1 || st.Closed != 5 {
+			t.Errorf("closed by peer %d, by server %d, abnormally %d, in all %d; want 2, 2, 1, 5", st.ClosedByPeer, st.ClosedByServer, st.ClosedAbnormally, st.Closed)
+		}
+	})
+}
+
+// What was published before a close goes before it.
+func TestFarewell(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, Handler: server.Handler{
+			Upgrade: func(r *server.UpgradeRequest) error { r.User, r.Channels = "ann", []string{"room"}; return nil },
+		}})
+		for range 20 {
+			w := upgraded(t, s)
+			for _, err := range []error{
+				s.Publish("room", server.Text, []byte("closing time")),
+				s.PublishUser("ann", server.Text, []byte("bye, ann")),
+				s.DisconnectUser("ann", 4000, "away"),
+			} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.want("closing time")
+			w.want("bye, ann")
+			w.wantClose(4000, "away")
+			w.put(closeFrame(4000, ""))
+			w.wantEnd()
+		}
+	})
+}
+
+func TestPanics(t *testing.T) {
+	cases := []struct {
+		name string
+		in   func(h *server.Handler)
+		see  func(c *client)
+	}{
+		{"Upgrade", func(h *server.Handler) { h.Upgrade = func(*server.UpgradeRequest) error { panic("on purpose") } },
+			func(c *client) { c.put(upgrade()); c.wantStatus(500); c.wantEnd() }},
+		{"Open", func(h *server.Handler) {
+			h.Open = func(e *server.OpenEvent) { e.Send(server.Text, []byte("hello")); panic("on purpose") }
+		}, func(c *client) {
+			c.put(upgrade())
+			c.wantStatus(101)
+			c.want("hello")
+			c.wantClose(1011, "internal error")
+			c.put(closeFrame(1011, ""))
+			c.wantEnd()
+		}},
+		{"Message", func(h *server.Handler) {
+			h.Message = func(m *server.Message) { m.Reply(m.Type, m.Payload); panic("on purpose") }
+		}, func(c *client) {
+			c.put(upgrade() + masked(ws.OpText, "a") + masked(ws.OpText, "b"))
+			c.wantStatus(101)
+			c.want("a")
+			c.wantClose(1011, "internal error")
+			c.put(closeFrame(1011, ""))
+			c.wantEnd()
+		}},
+		{"Close", func(h *server.Handler) { h.Close = func(*server.CloseEvent) { panic("on purpose") } },
+			func(c *client) { c.put(upgrade()); c.wantStatus(101); _ = c.Close() }},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+				var bad server.Handler
+				c.in(&bad)
+				var isBad sync.Map
+				h := server.Handler{Message: func(m *server.Message) {
+					if _, ok := isBad.Load(m.Conn()); ok && bad.Message != nil {
+						bad.Message(m)
+						return
+					}
+					m.Reply(m.Type, m.Payload)
+				}}
+				h.Upgrade = func(r *server.UpgradeRequest) error {
+					if r.Get("X-Bad") != "" {
+						r.User = "bad"
+						if bad.Upgrade != nil {
+							return bad.Upgrade(r)
+						}
+					}
+					return nil
+				}
+				h.Open = func(e *server.OpenEvent) {
+					if e.User() == "bad" {
+						isBad.Store(e.Conn(), true)
+						if bad.Open != nil {
+							bad.Open(e)
+						}
+					}
+				}
+				h.Close = func(e *server.CloseEvent) {
+					if e.User() == "bad" && bad.Close != nil {
+						bad.Close(e)
+					}
+				}
+				s := start(t, server.Config{Engine: engine, Loops: 1, Handler: h})
+				other := upgraded(t, s)
+				w := connect(t, s)
+				w.Conn.(*bufConn).Conn = &headed{w.Conn.(*bufConn).Conn}
+				c.see(w)
+				eventually(t, "the panic is counted and the connection gone", func() bool { return s.Stats().Panics == 1 && s.Stats().Engine.Conns == 1 })
+				wantPanics(t, s, 1)
+				other.send("undisturbed")
+				other.want("undisturbed")
+			})
+		})
+	}
+}
+
+// headed adds X-Bad to the request that it carries first.
+type headed struct{ net.Conn }
+
+func (c *headed) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(c.Conn, strings.Replace(string(p), "\r\nHost:", "\r\nX-Bad: 1\r\nHost:", 1)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
