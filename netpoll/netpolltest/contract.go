@@ -54,6 +54,7 @@ func TestContract(t *testing.T, start StartFunc) {
 		{"WakeHammer", testWakeHammer},
 		{"WakeYieldsToSockets", testWakeYieldsToSockets},
 		{"WakeAfterClose", testWakeAfterClose},
+		{"WakeDuringClose", testWakeDuringClose},
 		{"Ticks", testTicks},
 		{"Panics", testPanics},
 

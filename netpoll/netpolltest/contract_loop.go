@@ -116,7 +116,9 @@ func testWakeYieldsToSockets(t *testing.T, start StartFunc) {
 	r.wantEcho("a newcomer beside a busy OnWake", r.dial(0))
 	busy.Store(false)
 	r.on(0, func(netpoll.Loop) {})
-	r.wantEcho("a turn", conn)
+	for range 3 { // the function may have run just before its own Wake
+		r.wantEcho("a turn", conn)
+	}
 	before := wakes.Load()
 	for range 20 {
 		r.wantEcho("a turn", conn)
@@ -126,25 +128,13 @@ func testWakeYieldsToSockets(t *testing.T, start StartFunc) {
 	}
 }
 
-// testWakeAfterClose: Wake during and after the engine's end does nothing; above
-// all it does not write to a descriptor that is somebody else's by now.
+// testWakeAfterClose: Wake after the engine's end does nothing; above all it does
+// not write to a descriptor that is somebody else's by now.
 func testWakeAfterClose(t *testing.T, start StartFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
-	stopc := make(chan struct{})
-	var callers sync.WaitGroup
-	for _, l := range r.engine.Loops() {
-		callers.Go(func() {
-			for {
-				select {
-				case <-stopc:
-					return
-				default:
-					l.Wake()
-				}
-			}
-		})
-	}
+	r.on(0, func(netpoll.Loop) {})
 	r.engine.Close()
+	// These get the numbers that were the engine's.
 	var pipes [50][2]int
 	for i := range pipes {
 		if err := syscall.Pipe(pipes[i][:]); err != nil {
@@ -152,13 +142,11 @@ func testWakeAfterClose(t *testing.T, start StartFunc) {
 		}
 		syscall.SetNonblock(pipes[i][0], true)
 	}
-	for range 10000 {
+	for range 100 {
 		for _, l := range r.engine.Loops() {
 			l.Wake()
 		}
 	}
-	close(stopc)
-	callers.Wait()
 	for _, p := range pipes {
 		var b [1]byte
 		if n, _ := syscall.Read(p[0], b[:]); n > 0 {
@@ -166,6 +154,31 @@ func testWakeAfterClose(t *testing.T, start StartFunc) {
 		}
 		syscall.Close(p[0])
 		syscall.Close(p[1])
+	}
+}
+
+// testWakeDuringClose: Wake may come at any time, and does not keep the engine
+// from ending.
+func testWakeDuringClose(t *testing.T, start StartFunc) {
+	for range 10 {
+		r := newRig(t, start, testConfig(), hooks{wake: func(netpoll.Loop) bool { return true }})
+		stopc := make(chan struct{})
+		var callers sync.WaitGroup
+		for _, l := range r.engine.Loops() {
+			callers.Go(func() {
+				for {
+					select {
+					case <-stopc:
+						return
+					default:
+						l.Wake()
+					}
+				}
+			})
+		}
+		r.engine.Close()
+		close(stopc)
+		callers.Wait()
 	}
 }
 
