@@ -133,6 +133,8 @@ type GrowConfig struct {
 	Steps []int `placeholder:"N,..." help:"Stop and measure at these numbers of connections (default: at the last only)."`
 	// Singles is the number of messages published at each step. If zero, 3.
 	Singles int `placeholder:"3" help:"Messages published at each step, one at a time."`
+	// Hold is how long to stay at the last step.
+	Hold time.Duration `help:"How long to stay at the last step, idle."`
 }
 
 // StormConfig is the scenario of everybody coming at once, twice.

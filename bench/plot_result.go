@@ -15,6 +15,9 @@ import (
 // Plot draws the result's distributions of latency against percentiles, its
 // figures beside them.
 func (r *Result) Plot(path string) error {
+	if len(r.Steps) > 0 {
+		return PlotGrowth(path, r.Label, "", []*Result{r})
+	}
 	return saveCanvas(path, vg.Points(900), vg.Points(420), func(dc draw.Canvas) error {
 		p, err := r.latencyPanel()
 		if err != nil {

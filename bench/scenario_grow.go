@@ -53,7 +53,7 @@ func RunGrow(ctx context.Context, cfg GrowConfig) (*Result, error) {
 	if len(cfg.Steps) > 0 {
 		setDefault(&cfg.Connections, cfg.Steps[len(cfg.Steps)-1])
 	}
-	if err := cfg.setDefaults(10_000, 10*time.Minute); err != nil {
+	if err := cfg.setDefaults(10_000, 10*time.Minute+cfg.Hold); err != nil {
 		return nil, err
 	}
 	if len(cfg.Steps) == 0 {
@@ -126,6 +126,12 @@ func (t *trial) growTo(cfg *GrowConfig, n int, before growth) (Step, error) {
 		return s, err
 	}
 	s.UserBytesAfter = float64(after.server.anonymous-before.server.anonymous) / count
+	if n == cfg.Connections && cfg.Hold > 0 {
+		t.progress.show(fmt.Sprintf("staying for %v", cfg.Hold), 0, 0)
+		if err := t.pause(cfg.Hold); err != nil {
+			return s, err
+		}
+	}
 	s.ServerSeconds = processAge(t.opt.PIDs[0]).Seconds()
 	return s, nil
 }
