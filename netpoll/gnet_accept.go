@@ -20,8 +20,10 @@ import (
 // acceptorsPerListener goroutines accept and wait until gnet's loop has taken
 // the newcomer: so many are under way at once, all of which a loop takes in one
 // turn. gnet wants a net.Conn, duplicates its descriptor, and the original is
-// closed: about six system calls more for each newcomer than the epoll engine
-// needs.
+// closed: that takes some eight system calls and two changes of goroutine more
+// for each newcomer than the epoll engine needs. Measured on loopback (2 busy
+// cores, one loop, 8,000 connections with one echo each): 57-97 us of CPU a
+// connection against 28-33 us, and 870 B resident against 20 B.
 const acceptorsPerListener = 16
 
 // acceptPause is how long an acceptor rests where nothing can be done.
@@ -89,6 +91,9 @@ func gnetListenUnix(path string, cfg *Config) (*gnetListener, error) {
 	defer file.Close() // FileListener has a duplicate
 	ln, err := net.FileListener(file)
 	if err != nil {
+		if own.unlink != nil {
+			own.unlink()
+		}
 		return nil, err
 	}
 	return &gnetListener{listener: ln, addr: &net.UnixAddr{Net: "unix", Name: path}, unlink: own.unlink}, nil

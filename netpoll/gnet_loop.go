@@ -114,9 +114,12 @@ func (l *gnetLoop) ring() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.bellWriter >= 0 {
-		_, _ = unix.Write(l.bellWriter, []byte{1}) // there is room for one byte
+		_, _ = unix.Write(l.bellWriter, oneRing) // there is room for one byte
 	}
 }
+
+// oneRing is what a bell carries; a literal would be allocated for each Wake.
+var oneRing = []byte{1}
 
 // post leaves a message for the loop. Any goroutine.
 func (l *gnetLoop) post(p post) {

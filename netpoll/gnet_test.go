@@ -235,6 +235,34 @@ func TestGnetAttachFails(t *testing.T) {
 	}
 }
 
+// TestGnetAllocations: the paths of a message allocate nothing.
+func TestGnetAllocations(t *testing.T) {
+	type result struct {
+		name   string
+		allocs float64
+	}
+	results := make(chan result, 3)
+	e := startGnetTest(t, Config{Loops: 1, Listen: []string{"127.0.0.1:0"}, TickInterval: time.Hour}, gnetTestHandler{
+		open: func(l Loop, id ID) {
+			p := []byte("x")
+			bufs := [][]byte{p, p}
+			results <- result{"Write", testing.AllocsPerRun(100, func() { _, _ = l.Write(id, p) })}
+			results <- result{"Writev", testing.AllocsPerRun(100, func() { _, _ = l.Writev(id, bufs) })}
+			results <- result{"Wake", testing.AllocsPerRun(100, func() {
+				l.(*gnetLoop).woken.Store(false)
+				l.(*gnetLoop).rung.Store(false)
+				l.Wake()
+			})}
+		},
+	})
+	dial(t, e)
+	for range 3 {
+		if r := <-results; r.allocs != 0 {
+			t.Errorf("%s allocates %v times, want 0", r.name, r.allocs)
+		}
+	}
+}
+
 // TestGnetSpare: with the spare descriptor all who wait are sent away, and none
 // while there are descriptors.
 func TestGnetSpare(t *testing.T) {
