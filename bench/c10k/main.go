@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command c10k measures Roost's engines beside the bare server of bench/limit,
 // in several rounds, and writes a result file, a page and a picture.
 // scripts/c10k.sh builds what it needs and calls it.
