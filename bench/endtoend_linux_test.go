@@ -118,7 +118,7 @@ func TestIdleAgainstLimit(t *testing.T) {
 	cfg := IdleConfig{Options: testOptions(t, 200, "-loops", "2"), Period: 200 * time.Millisecond}
 	cfg.Generators = 2
 	r, err := RunIdle(context.Background(), cfg)
-	wantHeld(t, r, err, "open_cpu", "kernel_bytes_per_pair", "open_rate")
+	wantHeld(t, r, err, "open_cpu", "open_rate")
 	wantLatencies(t, r, "open")
 	if m, _ := r.Metric("user_bytes_per_conn"); m.Value > 5000 {
 		t.Errorf("the bare server needs %v B a connection", m.Value)
@@ -172,7 +172,7 @@ func TestGrowAgainstLimit(t *testing.T) {
 	cfg := GrowConfig{Options: testOptions(t, 151, "-mode", "broadcast"), Steps: []int{50, 151}, Singles: 2}
 	cfg.Generators = 2
 	r, err := RunGrow(context.Background(), cfg)
-	wantHeld(t, r, err, "kernel_bytes_per_pair", "single_cpu", "single_last")
+	wantHeld(t, r, err, "single_cpu", "single_last") // kernel memory is the whole machine's: noise at this size
 	for i, want := range []struct {
 		connections, opened int
 		deliveries          uint64
