@@ -31,6 +31,20 @@ type Config struct {
 	// newcomers beyond it wait for their turn, unread, within HandshakeTimeout.
 	// If zero, 256.
 	TLSHandshakesMax int
+	// ProxyProtocol are the balancers that begin each connection with a PROXY
+	// header, version 1 or 2, before TLS and HTTP: addresses, prefixes
+	// ("10.0.0.0/8"), and "unix" for whoever connects over a unix socket. A
+	// connection of theirs without the header is closed; nobody else may send
+	// one. Costs 20 bytes.
+	ProxyProtocol []string
+	// TrustedProxies are the HTTP proxies, written likewise, that are believed
+	// about the address of the client whose request they pass on. Costs 20
+	// bytes.
+	TrustedProxies []string
+	// ForwardedHeader is where they tell it: "x-forwarded-for" or "forwarded"
+	// (RFC 7239). Only this one is read, for they pass the other on as a client
+	// wrote it. If empty, x-forwarded-for.
+	ForwardedHeader string
 	// Engine is the kind of event loop. If empty, netpoll.DefaultKind.
 	Engine netpoll.Kind
 	// Loops is the number of event loops, each a goroutine locked to its
@@ -52,6 +66,12 @@ type Config struct {
 	// answered 503 with Retry-After. If zero, 1,000,000. Tables are reserved
 	// for this many (address space only: memory is taken as connections come).
 	MaxConnections int
+	// ConnectionsPerAddress bounds the open connections of one IPv4 address or
+	// one IPv6 /64, the client's own behind trusted proxies. One more is answered
+	// 429 with Retry-After, or just closed where TLS is spoken and in a flood.
+	// If zero, only MaxConnections bounds them. A limit costs 20 bytes, and some
+	// 100 for each address.
+	ConnectionsPerAddress int
 	// HandshakeMaxBytes bounds the HTTP request head. If zero, 8 KiB. A slow
 	// sender can make us hold that much for HandshakeTimeout.
 	HandshakeMaxBytes int
@@ -225,6 +245,9 @@ func (c Config) withDefaults() Config {
 			c.TLS.NextProtos = []string{"http/1.1"}
 		}
 	}
+	if c.ForwardedHeader == "" {
+		c.ForwardedHeader = "x-forwarded-for"
+	}
 	if c.SlowConsumer == "" {
 		c.SlowConsumer = SlowDisconnect
 	}
@@ -260,6 +283,7 @@ func (c Config) validate() error {
 	}
 	inRange("Loops", c.Loops, 0, netpoll.MaxLoops)
 	inRange("MaxConnections", c.MaxConnections, 1, netpoll.MaxSlots-shard.SpareSlots)
+	inRange("ConnectionsPerAddress", c.ConnectionsPerAddress, 0, 1<<30)
 	inRange("SendBufferBytes", c.SendBufferBytes, 0, 1<<30)
 	inRange("HandshakeMaxBytes", c.HandshakeMaxBytes, 256, 1<<20)
 	inRange("AuthorizeMaxPending", c.AuthorizeMaxPending, 1, 1<<20)

@@ -32,6 +32,8 @@ var (
 	ErrPongTimeout      = shard.ErrPongTimeout
 	ErrWriteStalled     = shard.ErrWriteStalled
 	ErrCloseTimeout     = shard.ErrCloseTimeout
+	// ErrTooManyFromAddress: Config.ConnectionsPerAddress was reached.
+	ErrTooManyFromAddress = shard.ErrTooManyFromAddress
 )
 
 // Header is one line of an HTTP response.

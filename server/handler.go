@@ -84,7 +84,9 @@ func (r *UpgradeRequest) Host() string { return string(r.request.Host) }
 // Get is the value of a request header, empty if it is not there.
 func (r *UpgradeRequest) Get(name string) string { return string(r.request.Get(name)) }
 
-// RemoteAddr is the peer's address; the zero AddrPort on a unix socket.
+// RemoteAddr is the client's address, as trusted proxies tell it
+// (Config.ProxyProtocol, Config.TrustedProxies; port 0 for the latter), else
+// that of the other end; the zero AddrPort on a unix socket.
 func (r *UpgradeRequest) RemoteAddr() netip.AddrPort { return r.remote }
 
 // TLS is the TLS state of the connection (client certificates, server name),
@@ -108,8 +110,8 @@ func (e *OpenEvent) User() string { return e.grant.User }
 // Subprotocol is the agreed one, empty if none.
 func (e *OpenEvent) Subprotocol() string { return e.grant.Agreed() }
 
-// RemoteAddr is the peer's address; the zero AddrPort on a unix socket.
-func (e *OpenEvent) RemoteAddr() netip.AddrPort { return e.shard.Loop().RemoteAddr(e.id) }
+// RemoteAddr is the client's address, as in UpgradeRequest.
+func (e *OpenEvent) RemoteAddr() netip.AddrPort { return e.shard.RemoteAddr(e.id) }
 
 // Send sends a message at once, before anything that is published from now on.
 // It copies payload.

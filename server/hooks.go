@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/roostws/roost/frame"
@@ -32,7 +33,7 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	r := &h.upgrade
 	*r = UpgradeRequest{
 		Subprotocol: u.Grant.Agreed(),
-		conn:        Conn{h.server, u.ID}, remote: s.Loop().RemoteAddr(u.ID), tls: s.TLS(u.ID), request: u.Request,
+		conn:        Conn{h.server, u.ID}, remote: s.RemoteAddr(u.ID), tls: s.TLS(u.ID), request: u.Request,
 	}
 	if app.Upgrade != nil {
 		if err := app.Upgrade(r); err != nil {
@@ -115,7 +116,7 @@ func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload 
 func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 	if log := h.server.cfg.Logger; log.Enabled(context.Background(), slog.LevelDebug) {
 		log.LogAttrs(context.Background(), slog.LevelDebug, "connection closed",
-			slog.String("conn_id", id.String()), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
+			slog.String("conn_id", id.String()), slog.String("remote_addr", addrText(s.RemoteAddr(id))), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
 			slog.Bool("by_peer", c.ByPeer), slog.Duration("age", c.Age), slog.Any("err", c.Err))
 	}
 	if f := h.server.cfg.Handler.Close; f != nil {
@@ -123,6 +124,14 @@ func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 			hooks: h, shard: s, id: id}
 		f(&h.close)
 	}
+}
+
+// addrText is an address for logs, empty where there is none.
+func addrText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // OpFailed logs what nobody else can be told.
@@ -138,7 +147,7 @@ func (h *hooks) HTTP(s *shard.Shard, id netpoll.ID, request []byte) error {
 	if !h.server.work.TryAcquire(1) {
 		return errTooBusy
 	}
-	go h.server.answerHTTP(s, id, s.Loop().RemoteAddr(id), request)
+	go h.server.answerHTTP(s, id, s.RemoteAddr(id), request)
 	return nil
 }
 

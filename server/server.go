@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"runtime"
@@ -75,10 +76,23 @@ func New(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("server: Config.Origins: %w", err)
 		}
 	}
+	balancers, err := handshake.ParseForwarding("", cfg.ProxyProtocol)
+	if err != nil {
+		return nil, fmt.Errorf("server: Config.ProxyProtocol: %w", err)
+	}
+	if _, err := handshake.ParseForwarding(cfg.ForwardedHeader, nil); err != nil {
+		return nil, fmt.Errorf("server: Config.ForwardedHeader: %w", err)
+	}
+	forwarding, err := handshake.ParseForwarding(cfg.ForwardedHeader, cfg.TrustedProxies)
+	if err != nil {
+		return nil, fmt.Errorf("server: Config.TrustedProxies: %w", err)
+	}
 	s := &Server{cfg: cfg, start: time.Now(), work: semaphore.NewWeighted(int64(cfg.AuthorizeMaxPending)), donec: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.shards = shard.Config{
 		MaxConnections: cfg.MaxConnections, HandshakeMaxBytes: cfg.HandshakeMaxBytes, HandshakeTimeout: cfg.HandshakeTimeout,
+		Addresses: shard.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.ConnectionsPerAddress,
+			Log: cfg.Logger.Enabled(s.ctx, slog.LevelDebug)},
 		Policy: handshake.Policy{Origins: origins, Subprotocols: cfg.Subprotocols},
 		Decoder: &frame.DecoderConfig{
 			ExpectMasked: true, MaxMessageBytes: int64(cfg.MessageMaxBytes), MaxFragments: cfg.MessageMaxFragments,

@@ -27,6 +27,9 @@ type Stats struct {
 	// shutdown, HandshakesRefused those whose request was invalid or not
 	// allowed, HandshakeTimeouts those that took too long.
 	RefusedFull, HandshakesRefused, HandshakeTimeouts uint64
+	// RefusedAddress counts connections beyond ConnectionsPerAddress,
+	// ProxyErrors those of a trusted balancer without a valid PROXY header.
+	RefusedAddress, ProxyErrors uint64
 	// PlainRequests counts plain HTTP requests given to Config.HTTP.
 	PlainRequests uint64
 
@@ -94,6 +97,8 @@ func (s *Server) Stats() Stats {
 		t.RefusedFull += c.RefusedFull.Load()
 		t.HandshakesRefused += c.HandshakesRefused.Load()
 		t.HandshakeTimeouts += c.HandshakeTimeouts.Load()
+		t.RefusedAddress += c.RefusedAddress.Load()
+		t.ProxyErrors += c.ProxyErrors.Load()
 		t.PlainRequests += c.PlainRequests.Load()
 		t.BytesReceived += c.BytesReceived.Load()
 		t.MessagesReceived += c.MessagesReceived.Load()

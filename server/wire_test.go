@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 
 	"github.com/roostws/roost/server"
 )
@@ -26,7 +27,12 @@ func (c *bufConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 // connect opens a connection on which nothing was said yet.
 func connect(t *testing.T, s *server.Server) *client {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", s.Addrs()[0].String(), patience)
+	return connectTo(t, s.Addrs()[0])
+}
+
+func connectTo(t *testing.T, addr net.Addr) *client {
+	t.Helper()
+	conn, err := net.DialTimeout(addr.Network(), addr.String(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,4 +134,14 @@ func (c *client) wantFrame(op ws.OpCode, payload string) {
 	if f.Header.OpCode != op || string(f.Payload) != payload {
 		c.t.Fatalf("got %v %.40q, want %v %.40q", f.Header.OpCode, f.Payload, op, payload)
 	}
+}
+
+// read answers the next message.
+func (c *client) read() string {
+	c.t.Helper()
+	p, _, err := wsutil.ReadServerData(c)
+	if err != nil {
+		c.t.Fatalf("read: %v", err)
+	}
+	return string(p)
 }

@@ -19,16 +19,19 @@ import (
 // --addr is Config.Listen, and what begins with --tls is about Config.ListenTLS
 // and Config.TLS.
 type ServeCmd struct {
-	Addr         []string      `group:"listen" help:"Address to listen on: host:port (no host means all), or unix:PATH (${default}). May be given several times." placeholder:"ADDR" default:":8080"`
-	ReusePort    bool          `group:"listen" help:"Let several server processes listen on the same address."`
-	DeferAccept  time.Duration `group:"listen" help:"Linux: take a connection when its first bytes are there, at most this long after (${default}). Negative (--defer-accept=-1s): at once." default:"${defer_accept}"`
-	TLSAddr      []string      `name:"tls-addr" group:"listen" help:"Address where TLS is spoken (wss://). May be given several times. Needs --tls-cert and --tls-key." placeholder:"ADDR"`
-	TLSCert      string        `name:"tls-cert" group:"listen" help:"Certificate chain, PEM. Read again when the file has changed." placeholder:"FILE"`
-	TLSKey       string        `name:"tls-key" group:"listen" help:"Its private key, PEM." placeholder:"FILE"`
-	TLSClientCA  string        `name:"tls-client-ca" group:"listen" help:"Certificates of authorities, PEM: clients may show a certificate, and one that none of these has signed is refused." placeholder:"FILE"`
-	TLSClientAll bool          `name:"tls-client-required" group:"listen" help:"Refuse clients that show no certificate. Needs --tls-client-ca."`
-	Origins      []string      `group:"listen" help:"Web pages that may connect: https://example.com, https://*.example.com, or * for all. Without it pages of the same host; with --demo all pages." placeholder:"ORIGIN"`
-	Subprotocols []string      `group:"listen" help:"Subprotocols that the server accepts, in any order." placeholder:"NAME"`
+	Addr            []string      `group:"listen" help:"Address to listen on: host:port (no host means all), or unix:PATH (${default}). May be given several times." placeholder:"ADDR" default:":8080"`
+	ReusePort       bool          `group:"listen" help:"Let several server processes listen on the same address."`
+	DeferAccept     time.Duration `group:"listen" help:"Linux: take a connection when its first bytes are there, at most this long after (${default}). Negative (--defer-accept=-1s): at once." default:"${defer_accept}"`
+	TLSAddr         []string      `name:"tls-addr" group:"listen" help:"Address where TLS is spoken (wss://). May be given several times. Needs --tls-cert and --tls-key." placeholder:"ADDR"`
+	TLSCert         string        `name:"tls-cert" group:"listen" help:"Certificate chain, PEM. Read again when the file has changed." placeholder:"FILE"`
+	TLSKey          string        `name:"tls-key" group:"listen" help:"Its private key, PEM." placeholder:"FILE"`
+	TLSClientCA     string        `name:"tls-client-ca" group:"listen" help:"Certificates of authorities, PEM: clients may show a certificate, and one that none of these has signed is refused." placeholder:"FILE"`
+	TLSClientAll    bool          `name:"tls-client-required" group:"listen" help:"Refuse clients that show no certificate. Needs --tls-client-ca."`
+	ProxyProtocol   []string      `group:"listen" help:"Balancers that begin each connection with a PROXY header, version 1 or 2: addresses, prefixes (10.0.0.0/8), or unix for whoever comes over a unix socket." placeholder:"FROM"`
+	TrustedProxies  []string      `group:"listen" help:"HTTP proxies to believe about the client's address, written likewise." placeholder:"FROM"`
+	ForwardedHeader string        `group:"listen" help:"Where they tell it: ${enum} (${default})." enum:"x-forwarded-for,forwarded" default:"x-forwarded-for"`
+	Origins         []string      `group:"listen" help:"Web pages that may connect: https://example.com, https://*.example.com, or * for all. Without it pages of the same host; with --demo all pages." placeholder:"ORIGIN"`
+	Subprotocols    []string      `group:"listen" help:"Subprotocols that the server accepts, in any order." placeholder:"NAME"`
 
 	Echo  bool `group:"behaviour" help:"Send every message back to its sender."`
 	Relay bool `group:"behaviour" help:"Send every message, as it came, to all, its sender included."`
@@ -41,20 +44,21 @@ type ServeCmd struct {
 	GCPercent       int                `group:"engine" name:"gc-percent" help:"Garbage collector: let the heap grow by this many percent between collections. Lower takes less memory and more CPU. 0: GOGC, or 100." placeholder:"N" default:"0"`
 	ShutdownTimeout time.Duration      `group:"engine" help:"How long a first SIGTERM or SIGINT waits for clients to say goodbye (${default}). A second one ends at once." default:"10s"`
 
-	MaxConnections      int               `group:"limits" help:"Open connections; more are answered 503. 0: as many as the descriptor limit allows." placeholder:"N" default:"0"`
-	HandshakeMaxBytes   int               `group:"limits" help:"Bytes of a request's head (${default})." placeholder:"N" default:"${handshake_max_bytes}"`
-	HandshakeTimeout    time.Duration     `group:"limits" help:"From accept to the answer of the upgrade (${default})." default:"${handshake_timeout}"`
-	AuthorizeMaxPending int               `group:"limits" help:"Plain HTTP requests and authorizations under way (${default})." placeholder:"N" default:"${authorize_max_pending}"`
-	TLSHandshakesMax    int               `name:"tls-handshakes-max" group:"limits" help:"TLS handshakes under way; more wait for their turn (${default})." placeholder:"N" default:"${tls_handshakes_max}"`
-	MessageMaxBytes     int               `group:"limits" help:"Bytes of a message from a client (${message_max_bytes}; with --echo ${echo_message_max_bytes}). Larger ones are refused with 1009." placeholder:"N" default:"0"`
-	MessageMaxFragments int               `group:"limits" help:"Frames of a message from a client (${message_max_fragments}; with --echo ${echo_message_max_fragments})." placeholder:"N" default:"0"`
-	MessageRate         int               `group:"limits" help:"Messages a second from a client; a faster one is not read meanwhile. 0: as many as come." placeholder:"N" default:"0"`
-	PendingMaxBytes     int               `group:"limits" help:"Bytes that may wait for a client who does not read (${default})." placeholder:"N" default:"${pending_max_bytes}"`
-	SlowConsumer        server.SlowPolicy `group:"limits" help:"What happens to a client with more than that waiting: ${enum} (${default})." enum:"${slows}" default:"${slow}"`
-	SubscriptionsMax    int               `group:"limits" help:"Channels of a connection (${default})." placeholder:"N" default:"${subscriptions_max}"`
-	ChannelNameMaxBytes int               `group:"limits" help:"Bytes of a channel's name (${default})." placeholder:"N" default:"${channel_name_max}"`
-	InboxMaxEntries     int               `group:"limits" help:"Messages that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_entries}"`
-	InboxMaxBytes       int               `group:"limits" help:"Bytes that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_bytes}"`
+	MaxConnections        int               `group:"limits" help:"Open connections; more are answered 503. 0: as many as the descriptor limit allows." placeholder:"N" default:"0"`
+	ConnectionsPerAddress int               `group:"limits" help:"Open connections of one address, or IPv6 /64; more are answered 429. 0: only --max-connections." placeholder:"N" default:"0"`
+	HandshakeMaxBytes     int               `group:"limits" help:"Bytes of a request's head (${default})." placeholder:"N" default:"${handshake_max_bytes}"`
+	HandshakeTimeout      time.Duration     `group:"limits" help:"From accept to the answer of the upgrade (${default})." default:"${handshake_timeout}"`
+	AuthorizeMaxPending   int               `group:"limits" help:"Plain HTTP requests and authorizations under way (${default})." placeholder:"N" default:"${authorize_max_pending}"`
+	TLSHandshakesMax      int               `name:"tls-handshakes-max" group:"limits" help:"TLS handshakes under way; more wait for their turn (${default})." placeholder:"N" default:"${tls_handshakes_max}"`
+	MessageMaxBytes       int               `group:"limits" help:"Bytes of a message from a client (${message_max_bytes}; with --echo ${echo_message_max_bytes}). Larger ones are refused with 1009." placeholder:"N" default:"0"`
+	MessageMaxFragments   int               `group:"limits" help:"Frames of a message from a client (${message_max_fragments}; with --echo ${echo_message_max_fragments})." placeholder:"N" default:"0"`
+	MessageRate           int               `group:"limits" help:"Messages a second from a client; a faster one is not read meanwhile. 0: as many as come." placeholder:"N" default:"0"`
+	PendingMaxBytes       int               `group:"limits" help:"Bytes that may wait for a client who does not read (${default})." placeholder:"N" default:"${pending_max_bytes}"`
+	SlowConsumer          server.SlowPolicy `group:"limits" help:"What happens to a client with more than that waiting: ${enum} (${default})." enum:"${slows}" default:"${slow}"`
+	SubscriptionsMax      int               `group:"limits" help:"Channels of a connection (${default})." placeholder:"N" default:"${subscriptions_max}"`
+	ChannelNameMaxBytes   int               `group:"limits" help:"Bytes of a channel's name (${default})." placeholder:"N" default:"${channel_name_max}"`
+	InboxMaxEntries       int               `group:"limits" help:"Messages that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_entries}"`
+	InboxMaxBytes         int               `group:"limits" help:"Bytes that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_bytes}"`
 
 	PingInterval      time.Duration `group:"deadlines" help:"Ping a connection that was silent for so long (${default}). Negative (--ping-interval=-1s): never." default:"${ping_interval}"`
 	PongTimeout       time.Duration `group:"deadlines" help:"Close it when nothing came for so long after a ping (${default})." default:"${pong_timeout}"`
@@ -135,36 +139,40 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 		messageMaxBytes, messageMaxFragments = echoMessageMaxBytes, echoMessageMaxFragments
 	}
 	return server.Config{
-		Listen:              s.Addr,
-		ListenTLS:           s.TLSAddr,
-		TLSHandshakesMax:    s.TLSHandshakesMax,
-		Engine:              s.Engine,
-		Compression:         s.Compression,
-		Loops:               s.Loops,
-		ReusePort:           s.ReusePort,
-		DeferAccept:         s.DeferAccept,
-		SendBufferBytes:     s.SendBufferBytes,
-		MaxConnections:      s.MaxConnections,
-		HandshakeMaxBytes:   s.HandshakeMaxBytes,
-		HandshakeTimeout:    s.HandshakeTimeout,
-		AuthorizeMaxPending: s.AuthorizeMaxPending,
-		Subprotocols:        s.Subprotocols,
-		Origins:             s.Origins,
-		MessageMaxBytes:     cmp.Or(s.MessageMaxBytes, messageMaxBytes),
-		MessageMaxFragments: cmp.Or(s.MessageMaxFragments, messageMaxFragments),
-		MessageRate:         s.MessageRate,
-		PendingMaxBytes:     s.PendingMaxBytes,
-		SlowConsumer:        s.SlowConsumer,
-		SubscriptionsMax:    s.SubscriptionsMax,
-		ChannelNameMaxBytes: s.ChannelNameMaxBytes,
-		InboxMaxEntries:     s.InboxMaxEntries,
-		InboxMaxBytes:       s.InboxMaxBytes,
-		PingInterval:        s.PingInterval,
-		PongTimeout:         s.PongTimeout,
-		IdleTimeout:         s.IdleTimeout,
-		WriteStallTimeout:   s.WriteStallTimeout,
-		CloseTimeout:        s.CloseTimeout,
-		Logger:              logger,
+		Listen:                s.Addr,
+		ListenTLS:             s.TLSAddr,
+		ProxyProtocol:         s.ProxyProtocol,
+		TrustedProxies:        s.TrustedProxies,
+		ForwardedHeader:       s.ForwardedHeader,
+		ConnectionsPerAddress: s.ConnectionsPerAddress,
+		TLSHandshakesMax:      s.TLSHandshakesMax,
+		Engine:                s.Engine,
+		Compression:           s.Compression,
+		Loops:                 s.Loops,
+		ReusePort:             s.ReusePort,
+		DeferAccept:           s.DeferAccept,
+		SendBufferBytes:       s.SendBufferBytes,
+		MaxConnections:        s.MaxConnections,
+		HandshakeMaxBytes:     s.HandshakeMaxBytes,
+		HandshakeTimeout:      s.HandshakeTimeout,
+		AuthorizeMaxPending:   s.AuthorizeMaxPending,
+		Subprotocols:          s.Subprotocols,
+		Origins:               s.Origins,
+		MessageMaxBytes:       cmp.Or(s.MessageMaxBytes, messageMaxBytes),
+		MessageMaxFragments:   cmp.Or(s.MessageMaxFragments, messageMaxFragments),
+		MessageRate:           s.MessageRate,
+		PendingMaxBytes:       s.PendingMaxBytes,
+		SlowConsumer:          s.SlowConsumer,
+		SubscriptionsMax:      s.SubscriptionsMax,
+		ChannelNameMaxBytes:   s.ChannelNameMaxBytes,
+		InboxMaxEntries:       s.InboxMaxEntries,
+		InboxMaxBytes:         s.InboxMaxBytes,
+		PingInterval:          s.PingInterval,
+		PongTimeout:           s.PongTimeout,
+		IdleTimeout:           s.IdleTimeout,
+		WriteStallTimeout:     s.WriteStallTimeout,
+		CloseTimeout:          s.CloseTimeout,
+		Logger:                logger,
 	}
 }
 

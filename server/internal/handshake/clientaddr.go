@@ -71,7 +71,7 @@ func ParseForwarding(header string, trusted []string) (Forwarding, error) {
 // (unknown, _hidden, garbage), the client is the proxy that wrote so.
 func (f *Forwarding) ClientAddr(r *Request, peer netip.Addr) netip.Addr {
 	client := peer.Unmap()
-	if !f.trusts(client) {
+	if !f.Trusts(client) {
 		return client
 	}
 	name, parse := "X-Forwarded-For", parseNode
@@ -91,7 +91,7 @@ func (f *Forwarding) ClientAddr(r *Request, peer netip.Addr) netip.Addr {
 			if !ok {
 				return client
 			}
-			if client = a; !f.trusts(a) {
+			if client = a; !f.Trusts(a) {
 				return client
 			}
 		}
@@ -99,7 +99,9 @@ func (f *Forwarding) ClientAddr(r *Request, peer netip.Addr) netip.Addr {
 	return client
 }
 
-func (f *Forwarding) trusts(a netip.Addr) bool {
+// Trusts tells whether a, the zero Addr for a unix socket's peer, is one of the
+// proxies.
+func (f *Forwarding) Trusts(a netip.Addr) bool {
 	if !a.IsValid() {
 		return f.TrustUnix
 	}

@@ -63,6 +63,9 @@ func (s *Shard) adopted(id netpoll.ID, sl *slot, tag uint64) {
 		s.extOf(sl).tls = c
 		sl.flags |= flagTLS
 	}
+	if !s.openAddress(id, sl, tag) {
+		return
+	}
 	s.onPlain(id, sl, a.Input)
 	if a.TLS != nil && sl.generation == id.Generation() && sl.flags&flagTLS != 0 && sl.state != stateGone {
 		// crypto/tls may hold records that it has read and nobody asked for.

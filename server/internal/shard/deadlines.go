@@ -34,6 +34,7 @@ func (s *Shard) dueBy(i, t uint32) {
 // OnTick looks after the connections whose deadline has come.
 func (s *Shard) OnTick() {
 	s.tick = uint32(s.clock()/s.cfg.TickInterval) + 1
+	s.politeness = politeAnswers
 	s.refillTokens()
 	for i, due := range s.deadlines.rows[:s.high] {
 		if due != 0 && due <= s.tick {
@@ -65,6 +66,9 @@ func (s *Shard) expire(i uint32) {
 		}
 	}
 	switch sl.state {
+	case stateProxy:
+		s.count.HandshakeTimeouts.Add(1)
+		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "no PROXY header in time", Err: ErrHandshakeTimeout})
 	case stateTLS:
 		s.count.HandshakeTimeouts.Add(1)
 		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake timed out", Err: ErrHandshakeTimeout})
@@ -116,6 +120,9 @@ func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
 		s.dueBy(i, s.tick+s.ticks.pong)
 	default:
 		sl.flags |= flagAwaitsPong
+		if sl.flags&flagTLS != 0 {
+			trimTLS(s.exts[sl.ext].tls.conn) // silent for so long
+		}
 		sl.heardTick = s.tick - s.ticks.ping
 		// The answer moves heardTick, and the next ping is due PingInterval
 		// after that, which may be before this one's PongTimeout.

@@ -78,6 +78,9 @@ func (s *Shard) handleHead(id netpoll.ID, sl *slot, p []byte) {
 		s.respond(id, sl, handshake.AppendUnavailable(s.replies[:0], retryAfter))
 		return
 	}
+	if !s.forwarded(id, sl) {
+		return
+	}
 	if !handshake.IsUpgrade(&s.request) {
 		s.handlePlain(id, sl, p, end)
 		return

@@ -32,6 +32,8 @@ var (
 	ErrPongTimeout      = errors.New("server: no answer to a ping")
 	ErrWriteStalled     = errors.New("server: the peer took no byte of waiting output for WriteStallTimeout")
 	ErrCloseTimeout     = errors.New("server: the peer did not answer our Close frame")
+	// ErrTooManyFromAddress: ConnectionsPerAddress was reached.
+	ErrTooManyFromAddress = errors.New("server: too many connections from one address")
 )
 
 // Closed tells why a connection ended.
@@ -76,6 +78,7 @@ type Config struct {
 	HandshakeMaxBytes int
 	HandshakeTimeout  time.Duration
 	Policy            handshake.Policy
+	Addresses         Addresses
 	// TLS is what listeners from the index FirstTLS on speak, with at most
 	// TLSHandshakes handshakes of one shard under way.
 	TLS           *tls.Config
@@ -111,6 +114,9 @@ type Group struct {
 	shards []*Shard
 	limit  int64
 
+	// Any goroutine.
+	addresses addressCounts
+
 	// Atomic: any goroutine.
 	connections atomic.Int64 // accepted and not closed, without those that are refused for lack of room
 	held        atomic.Int64 // connections that are paused because of backlog
@@ -140,14 +146,16 @@ type Shard struct {
 	jobBytes  atomic.Int64 // their bytes
 
 	// Owned by the loop.
-	slots     table[slot]
-	deadlines table[uint32]
-	spent     table[uint16] // messages taken this second, if MessageRate is set
-	high      uint32        // slots [0, high) were used since the last trim
-	conns     int
-	tick      uint32
-	random    *rand.Rand
-	draining  bool
+	slots      table[slot]
+	deadlines  table[uint32]
+	spent      table[uint16]  // messages taken this second, if MessageRate is set
+	addresses  table[address] // without rows unless Config.Addresses is set
+	high       uint32         // slots [0, high) were used since the last trim
+	conns      int
+	tick       uint32
+	random     *rand.Rand
+	draining   bool
+	politeness int // answers left until the next tick: see admitAddress
 
 	exts     []*ext // row 0 is not used
 	extFree  []uint32
@@ -207,6 +215,7 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 		users:         newNames(),
 		channelByName: map[string]*channel{},
 		channels:      make([]*channel, 1),
+		politeness:    politeAnswers,
 	}
 	s.ticks = ticks{
 		handshake: s.toTicks(cfg.HandshakeTimeout), ping: s.toTicks(cfg.PingInterval), pong: s.toTicks(cfg.PongTimeout),
@@ -225,6 +234,9 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 			s.spent, err = newTable[uint16](n)
 		}
 	}
+	if err == nil && cfg.Addresses.tracked() {
+		s.addresses, err = newTable[address](n)
+	}
 	if err != nil {
 		s.Free()
 		return nil, err
@@ -242,6 +254,7 @@ func (s *Shard) Free() {
 	s.slots.free()
 	s.deadlines.free()
 	s.spent.free()
+	s.addresses.free()
 }
 
 // Loop is the shard's event loop.
@@ -277,7 +290,9 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	}
 	if tag >= netpoll.AttachTag {
 		s.adopted(id, &s.slots.rows[i], tag)
+		return
 	}
+	s.openAddress(id, &s.slots.rows[i], tag)
 }
 
 // OnData handles what a socket brought.
@@ -287,11 +302,14 @@ func (s *Shard) OnData(id netpoll.ID, p []byte) {
 		return
 	}
 	s.count.BytesReceived.Add(uint64(len(p)))
-	if sl.flags&flagTLS != 0 {
+	switch {
+	case sl.state == stateProxy:
+		s.handleProxy(id, sl, p)
+	case sl.flags&flagTLS != 0:
 		s.onDataTLS(id, sl, p)
-		return
+	default:
+		s.onPlain(id, sl, p)
 	}
-	s.onPlain(id, sl, p)
 }
 
 // onPlain handles what the client said, TLS taken off.
@@ -339,6 +357,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 	if sl.flags&flagRefused == 0 {
 		s.group.connections.Add(-1)
 	}
+	s.closeAddress(id.Slot())
 	s.leaveAll(sl)
 	s.dropUser(sl)
 	s.freeExt(sl)
@@ -372,6 +391,7 @@ func (s *Shard) trim() {
 	s.slots.clear()
 	s.deadlines.clear()
 	s.spent.clear()
+	s.addresses.clear()
 	s.high = 0
 	s.exts, s.extFree, s.spareExt = make([]*ext, 1), nil, nil
 	s.subs, s.subFree = nil, 0

@@ -18,6 +18,9 @@ type state uint8
 const (
 	// stateFree: no connection in this slot.
 	stateFree state = iota
+	// stateProxy: waiting for a trusted balancer's PROXY header. Left by that,
+	// by what is none, or the handshake deadline.
+	stateProxy
 	// stateTLS: a TLS handshake is under way on a goroutine of its own. Left by
 	// opTLSDone or the handshake deadline.
 	stateTLS

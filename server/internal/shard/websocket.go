@@ -213,7 +213,7 @@ func (s *Shard) startClose(id netpoll.ID, sl *slot, code frame.CloseCode, reason
 			s.flushReplies(id, sl)
 		}
 		s.send(id, sl, frame.AppendClose(nil, code, reason))
-	case stateTLS, stateHead, stateAuthorizing, statePlain:
+	case stateProxy, stateTLS, stateHead, stateAuthorizing, statePlain:
 		s.decide(sl, Closed{Code: code, Reason: reason})
 		s.shut(id, sl)
 	}

@@ -1,0 +1,376 @@
+package server_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// told collects whom the callbacks took a client for.
+type told struct {
+	mu    sync.Mutex
+	addrs []string
+}
+
+func (a *told) add(where string, addr netip.AddrPort) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.addrs = append(a.addrs, where+" "+addr.String())
+}
+
+// want waits for the callbacks of one connection and checks what they saw. Open
+// comes after the answer is on its way.
+func (a *told) want(t *testing.T, addr string) {
+	t.Helper()
+	eventually(t, "both callbacks were called", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return len(a.addrs) == 2
+	})
+	if want := []string{"upgrade " + addr, "open " + addr}; !slices.Equal(a.addrs, want) {
+		t.Errorf("the callbacks saw %q, want %q", a.addrs, want)
+	}
+}
+
+// tellAddresses makes cfg's callbacks note the addresses.
+func tellAddresses(cfg server.Config) (server.Config, *told) {
+	seen := &told{}
+	cfg.Handler.Upgrade = func(r *server.UpgradeRequest) error {
+		seen.add("upgrade", r.RemoteAddr())
+		return nil
+	}
+	cfg.Handler.Open = func(e *server.OpenEvent) { seen.add("open", e.RemoteAddr()) }
+	cfg.Handler.Message = echo
+	cfg.HTTP = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) })
+	return cfg, seen
+}
+
+const (
+	proxyV1 = "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"
+	proxyV6 = "PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n"
+	proxyV2 = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x07\xc6\x33\x64\x01\x12\x67\x01\xbb"
+	// A LOCAL command: the balancer's own health check.
+	proxyLocal = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+)
+
+func TestProxyProtocol(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		for _, tc := range []struct {
+			name, header, want string // want empty: the socket's own address
+		}{
+			{"version 1", proxyV1, "203.0.113.7:4711"},
+			{"version 1, IPv6", proxyV6, "[2001:db8::7]:4711"},
+			{"version 2", proxyV2, "203.0.113.7:4711"},
+			{"health check", proxyLocal, ""},
+			{"unknown", "PROXY UNKNOWN\r\n", ""},
+		} {
+			for _, pieces := range []bool{false, true} {
+				cfg, seen := tellAddresses(server.Config{Engine: engine, ProxyProtocol: []string{"127.0.0.0/8"}})
+				s := start(t, cfg)
+				c := connect(t, s)
+				want := tc.want
+				if want == "" {
+					want = c.LocalAddr().String()
+				}
+				if text := tc.header + upgrade(); pieces {
+					for i := range len(text) {
+						c.put(text[i : i+1])
+					}
+				} else {
+					c.put(text)
+				}
+				c.wantStatus(101)
+				c.put(masked(ws.OpText, "through"))
+				c.wantFrame(ws.OpText, "through")
+				seen.want(t, want)
+				plain := connect(t, s)
+				if tc.want == "" {
+					want = plain.LocalAddr().String()
+				}
+				plain.put(tc.header + "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+				wantBody(t, plain.wantStatus(200), want)
+			}
+		}
+	})
+}
+
+func TestProxyProtocolBeforeTLS(t *testing.T) {
+	cfg, seen := tellAddresses(server.Config{ProxyProtocol: []string{"127.0.0.1"}})
+	s := startTLS(t, cfg)
+	conn, err := net.Dial("tcp", s.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	// With the first TLS record right behind it, in one segment.
+	secure := tls.Client(&prefixConn{Conn: conn, prefix: []byte(proxyV2)}, &tls.Config{InsecureSkipVerify: true})
+	if _, err := io.WriteString(secure, upgrade()); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, len("HTTP/1.1 101"))
+	if _, err := io.ReadFull(secure, answer); err != nil || string(answer) != "HTTP/1.1 101" {
+		t.Fatalf("answer %q, %v", answer, err)
+	}
+	seen.want(t, "203.0.113.7:4711")
+}
+
+// prefixConn sends something before the first write.
+type prefixConn struct {
+	net.Conn
+	prefix []byte
+}
+
+func (c *prefixConn) Write(p []byte) (int, error) {
+	if _, err := c.Conn.Write(append(c.prefix, p...)); err != nil {
+		return 0, err
+	}
+	c.prefix = nil
+	return len(p), nil
+}
+
+// Who must send the header and does not is closed without a word; who must not
+// and does gets what everybody gets who sends no HTTP.
+func TestProxyProtocolIsNotGuessed(t *testing.T) {
+	s := start(t, server.Config{ProxyProtocol: []string{"127.0.0.1"}})
+	for i, bad := range []string{upgrade(), "PROXY TCP4 1.2.3.4\r\n" + upgrade(), "PROXY " + strings.Repeat("x", 200), "\r\n\r\n\x00\r\nQUIX"} {
+		c := connect(t, s)
+		c.put(bad)
+		if got, _ := io.ReadAll(c); len(got) > 0 {
+			t.Errorf("%.30q was answered %q", bad, got)
+		}
+		eventually(t, "it is counted", func() bool { return s.Stats().ProxyErrors == uint64(i+1) })
+	}
+	open := start(t, server.Config{ProxyProtocol: []string{"192.0.2.0/24", "unix"}})
+	for _, lie := range []string{proxyV1, proxyV2} {
+		c := connect(t, open)
+		c.put(lie + upgrade())
+		c.wantStatus(400)
+	}
+}
+
+func TestProxyHeaderTimesOut(t *testing.T) {
+	s := start(t, server.Config{ProxyProtocol: []string{"127.0.0.1"}, HandshakeTimeout: 50 * time.Millisecond})
+	c := connect(t, s)
+	c.put("PROXY TCP4 1.2.3.4 ")
+	if got, _ := io.ReadAll(c); len(got) > 0 {
+		t.Errorf("half a PROXY header was answered %q", got)
+	}
+	if n := s.Stats().HandshakeTimeouts; n != 1 {
+		t.Errorf("HandshakeTimeouts = %d, want 1", n)
+	}
+}
+
+func TestProxyProtocolOverUnixSocket(t *testing.T) {
+	cfg, seen := tellAddresses(server.Config{Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, ProxyProtocol: []string{"unix"}})
+	s := start(t, cfg)
+	c := connectTo(t, s.Addrs()[0])
+	c.put(proxyV1 + upgrade())
+	c.wantStatus(101)
+	seen.want(t, "203.0.113.7:4711")
+}
+
+func TestForwardedHeaders(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		cfg    server.Config
+		prefix string
+		lines  []string
+		want   string // empty: the socket's own
+	}{
+		{"nobody is trusted", server.Config{}, "", []string{"X-Forwarded-For: 203.0.113.7"}, ""},
+		{"another is trusted", server.Config{TrustedProxies: []string{"10.0.0.0/8"}}, "", []string{"X-Forwarded-For: 203.0.113.7"}, ""},
+		{"trusted", server.Config{TrustedProxies: []string{"127.0.0.1"}}, "", []string{"X-Forwarded-For: 1.1.1.1, 203.0.113.7"}, "203.0.113.7:0"},
+		{"trusted, no header", server.Config{TrustedProxies: []string{"127.0.0.1"}}, "", nil, ""},
+		{"the other header", server.Config{TrustedProxies: []string{"127.0.0.1"}, ForwardedHeader: "forwarded"}, "", []string{"X-Forwarded-For: 203.0.113.7"}, ""},
+		{"Forwarded", server.Config{TrustedProxies: []string{"127.0.0.1"}, ForwardedHeader: "forwarded"}, "", []string{`Forwarded: for="[2001:db8::7]:1"`}, "[2001:db8::7]:0"},
+		{"behind a balancer", server.Config{ProxyProtocol: []string{"127.0.0.1"}, TrustedProxies: []string{"10.0.0.0/8"}}, "PROXY TCP4 10.1.1.1 10.2.2.2 5 80\r\n",
+			[]string{"X-Forwarded-For: 203.0.113.7"}, "203.0.113.7:0"},
+		{"a client behind a balancer lies", server.Config{ProxyProtocol: []string{"127.0.0.1"}, TrustedProxies: []string{"10.0.0.0/8"}}, proxyV1,
+			[]string{"X-Forwarded-For: 1.1.1.1"}, "203.0.113.7:4711"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg, seen := tellAddresses(tc.cfg)
+			s := start(t, cfg)
+			c := connect(t, s)
+			want := tc.want
+			if want == "" {
+				want = c.LocalAddr().String()
+			}
+			c.put(tc.prefix + upgrade(tc.lines...))
+			c.wantStatus(101)
+			c.put(masked(ws.OpText, "through"))
+			c.wantFrame(ws.OpText, "through")
+			seen.want(t, want)
+			plain := connect(t, s)
+			if tc.want == "" {
+				want = plain.LocalAddr().String()
+			}
+			plain.put(tc.prefix + "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Join(append(tc.lines, ""), "\r\n") + "\r\n")
+			wantBody(t, plain.wantStatus(200), want)
+		})
+	}
+}
+
+// What a connection was told to be is in its one line of the log.
+func TestLogTellsTheClientsAddress(t *testing.T) {
+	var log syncBuffer
+	s := start(t, server.Config{ProxyProtocol: []string{"127.0.0.1"}, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	c := connect(t, s)
+	c.put(proxyV1 + upgrade())
+	c.wantStatus(101)
+	_ = c.Close()
+	eventually(t, "the end is logged", func() bool { return strings.Contains(log.String(), "remote_addr=203.0.113.7:4711") })
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestConnectionsPerAddress(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, ConnectionsPerAddress: 2, Handler: server.Handler{Message: echo}})
+		first, second := upgraded(t, s), upgraded(t, s)
+		third := connect(t, s)
+		third.put(upgrade())
+		r := third.wantStatus(429)
+		wantHeader(t, r, "Retry-After", "5")
+		if n := s.Stats().RefusedAddress; n != 1 {
+			t.Errorf("RefusedAddress = %d, want 1", n)
+		}
+		// Silence counts too: it is the socket that costs.
+		_ = first.Close()
+		eventually(t, "the first one left", func() bool { return s.Stats().Connections == 1 })
+		_ = upgraded(t, s)
+		second.put(masked(ws.OpText, "still here"))
+		second.wantFrame(ws.OpText, "still here")
+	})
+}
+
+// Behind proxies it is the client's own address that counts, an IPv6 client's
+// by its /64, and the proxies' does not.
+func TestConnectionsPerAddressBehindProxies(t *testing.T) {
+	s := start(t, server.Config{ConnectionsPerAddress: 1, TrustedProxies: []string{"127.0.0.1"}})
+	for _, step := range []struct {
+		client string
+		status int
+	}{
+		{"203.0.113.7", 101}, {"203.0.113.7", 429}, {"203.0.113.8", 101},
+		{"2001:db8::7", 101}, {"2001:db8::8", 429}, {"2001:db8:0:1::7", 101},
+	} {
+		c := connect(t, s)
+		c.put(upgrade("X-Forwarded-For: " + step.client))
+		c.wantStatus(step.status)
+	}
+	if n := s.Stats().RefusedAddress; n != 2 {
+		t.Errorf("RefusedAddress = %d, want 2", n)
+	}
+	balanced := start(t, server.Config{ConnectionsPerAddress: 1, ProxyProtocol: []string{"127.0.0.1"}})
+	c := connect(t, balanced)
+	c.put(proxyV1 + upgrade())
+	c.wantStatus(101)
+	again := connect(t, balanced)
+	again.put(proxyV2 + upgrade())
+	again.wantStatus(429)
+	_ = c.Close()
+	eventually(t, "it left", func() bool { return balanced.Stats().Engine.Conns == 0 })
+	again = connect(t, balanced)
+	again.put(proxyV1 + upgrade())
+	again.wantStatus(101)
+}
+
+// A flood from one address holds no sockets for those whom it refuses, and the
+// one who was there goes on.
+func TestConnectFloodFromOneAddress(t *testing.T) {
+	s := start(t, server.Config{ConnectionsPerAddress: 1, DeferAccept: -1, Handler: server.Handler{Message: echo}})
+	good := upgraded(t, s)
+	const flood = 1500
+	for range flood {
+		conn, err := net.Dial("tcp", s.Addrs()[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+	}
+	eventually(t, "all are refused", func() bool { return s.Stats().RefusedAddress == flood })
+	eventually(t, "and gone", func() bool { return s.Stats().Engine.Conns == 1 })
+	good.put(masked(ws.OpText, "still here"))
+	good.wantFrame(ws.OpText, "still here")
+}
+
+// Where TLS is spoken the flood gets no handshake.
+func TestConnectionsPerAddressTLS(t *testing.T) {
+	s := startTLS(t, server.Config{ConnectionsPerAddress: 1, Handler: server.Handler{Message: echo}})
+	c := dialTLS(t, s, &tls.Config{})
+	conn, err := tls.Dial("tcp", s.Addrs()[0].String(), &tls.Config{InsecureSkipVerify: true})
+	if err == nil {
+		_ = conn.Close()
+		t.Error("a second TLS connection of the address was accepted")
+	}
+	if got := s.Stats(); got.RefusedAddress != 1 || got.TLSHandshakes != 1 {
+		t.Errorf("RefusedAddress = %d, TLSHandshakes = %d; want 1 and 1", got.RefusedAddress, got.TLSHandshakes)
+	}
+	c.send("still here")
+	c.want("still here")
+}
+
+// Behind net/http the addresses come from the same places.
+func TestForwardedBehindNetHTTP(t *testing.T) {
+	cfg, seen := tellAddresses(server.Config{Listen: []string{}, TrustedProxies: []string{"127.0.0.1"}, ConnectionsPerAddress: 1})
+	s := start(t, cfg)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &http.Server{Handler: s}
+	go func() { _ = h.Serve(l) }()
+	t.Cleanup(func() { _ = h.Close() })
+	c := connectTo(t, l.Addr())
+	c.put(upgrade("X-Forwarded-For: 203.0.113.7"))
+	c.wantStatus(101)
+	seen.want(t, "203.0.113.7:0")
+	again := connectTo(t, l.Addr())
+	again.put(upgrade("X-Forwarded-For: 203.0.113.7"))
+	again.wantStatus(429)
+}
+
+func TestAddressConfigErrors(t *testing.T) {
+	for field, cfg := range map[string]server.Config{
+		"ProxyProtocol":         {ProxyProtocol: []string{"balancer.example"}},
+		"TrustedProxies":        {TrustedProxies: []string{"10.0.0.0/33"}},
+		"ForwardedHeader":       {ForwardedHeader: "x-real-ip"},
+		"ConnectionsPerAddress": {ConnectionsPerAddress: -1},
+	} {
+		if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "Config."+field) {
+			t.Errorf("%s: error %v, want one that names the field", field, err)
+		}
+	}
+}

@@ -1,0 +1,246 @@
+package shard
+
+import (
+	"net/netip"
+	"sync"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/proxyproto"
+)
+
+// Who a client is: the other end of its socket, or whom a trusted proxy names,
+// in a PROXY header before everything else or in a request header. Addresses
+// are kept, 20 bytes a connection outside the heap, only where proxies are
+// trusted or connections are counted by address; otherwise the system is asked
+// when somebody wants to know.
+
+// Addresses is what Config says about them.
+type Addresses struct {
+	// Proxy are the balancers whose connections begin with a PROXY header.
+	Proxy handshake.Forwarding
+	// Forwarding are the proxies whose request header is believed.
+	Forwarding handshake.Forwarding
+	// Limit is how many connections an address may have; 0 is no limit.
+	Limit int
+	// Log: the address is wanted when a connection has ended, and the system
+	// cannot be asked any more.
+	Log bool
+}
+
+// tracked tells whether the shards need a table of addresses.
+func (a *Addresses) tracked() bool {
+	return a.Log || a.Limit > 0 || a.Proxy.TrustUnix || len(a.Proxy.Trusted) > 0 || a.Forwarding.TrustUnix || len(a.Forwarding.Trusted) > 0
+}
+
+// An address is a row of the table.
+type address struct {
+	ip      [16]byte // IPv4 is mapped
+	port    uint16   // 0 if a request header has named the address
+	known   bool     // false on a unix socket
+	counted bool     // in Group.addresses
+}
+
+func (a *address) set(p netip.AddrPort) {
+	a.known = p.IsValid()
+	if a.known {
+		a.ip, a.port = p.Addr().As16(), p.Port()
+	}
+}
+
+func (a *address) addrPort() netip.AddrPort {
+	if !a.known {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(a.ip).Unmap(), a.port)
+}
+
+// RemoteAddr is the client's address, the zero AddrPort if there is none. Its
+// port is 0 if a proxy's request header has named it. Loop only.
+func (s *Shard) RemoteAddr(id netpoll.ID) netip.AddrPort {
+	if s.addresses.rows == nil {
+		return s.loop.RemoteAddr(id)
+	}
+	if s.slotOf(id) == nil {
+		return netip.AddrPort{}
+	}
+	return s.addresses.rows[id.Slot()].addrPort()
+}
+
+// openAddress notes who a newcomer is, and tells whether it may stay.
+func (s *Shard) openAddress(id netpoll.ID, sl *slot, tag uint64) bool {
+	if s.addresses.rows == nil {
+		return true
+	}
+	peer := s.loop.RemoteAddr(id)
+	row := &s.addresses.rows[id.Slot()]
+	*row = address{}
+	row.set(peer)
+	if tag < netpoll.AttachTag && s.cfg.Addresses.Proxy.Trusts(peer.Addr()) {
+		sl.state = stateProxy
+		return true
+	}
+	return s.admitAddress(id, sl, peer.Addr())
+}
+
+// handleProxy reads the PROXY header of a trusted balancer. Without one the
+// connection ends: a server that guesses can be lied to.
+func (s *Shard) handleProxy(id netpoll.ID, sl *slot, p []byte) {
+	held := sl.ext != 0
+	if held {
+		s.hold(sl, p)
+		p = s.exts[sl.ext].input
+	}
+	h, n, err := proxyproto.Parse(p)
+	switch {
+	case err != nil:
+		s.count.ProxyErrors.Add(1)
+		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "bad PROXY header", Err: err})
+		return
+	case n == 0:
+		if !held {
+			s.hold(sl, p)
+		}
+		return
+	}
+	rest := p[n:]
+	if held {
+		rest = append([]byte(nil), rest...)
+		s.putInput(s.exts[sl.ext])
+		s.dropExt(sl)
+	}
+	if sl.state = stateHead; sl.flags&flagTLS != 0 {
+		sl.state = stateTLS
+	}
+	if h.Source.IsValid() {
+		s.addresses.rows[id.Slot()].set(h.Source)
+		if !s.admitAddress(id, sl, h.Source.Addr()) {
+			return
+		}
+	}
+	switch {
+	case len(rest) == 0:
+	case sl.flags&flagTLS != 0:
+		s.onDataTLS(id, sl, rest)
+	default:
+		s.onPlain(id, sl, rest)
+	}
+}
+
+// forwarded finds the client in s.request if a trusted proxy has sent it, and
+// tells whether it may stay.
+func (s *Shard) forwarded(id netpoll.ID, sl *slot) bool {
+	if s.addresses.rows == nil {
+		return true
+	}
+	row := &s.addresses.rows[id.Slot()]
+	peer := row.addrPort().Addr()
+	client := s.cfg.Addresses.Forwarding.ClientAddr(&s.request, peer)
+	if client == peer {
+		return true
+	}
+	row.set(netip.AddrPortFrom(client, 0))
+	return s.admitAddress(id, sl, client)
+}
+
+// admitAddress counts a connection against its address's limit, and refuses it
+// beyond. Trusted proxies are not clients: theirs are counted when they have
+// told whose they are.
+func (s *Shard) admitAddress(id netpoll.ID, sl *slot, a netip.Addr) bool {
+	if s.cfg.Addresses.Limit == 0 || !a.IsValid() || s.cfg.Addresses.Forwarding.Trusts(a) {
+		return true
+	}
+	if s.group.addresses.take(a, s.cfg.Addresses.Limit) {
+		s.addresses.rows[id.Slot()].counted = true
+		return true
+	}
+	s.count.RefusedAddress.Add(1)
+	why := Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}
+	// An answer has to linger until it is read, and a TLS handshake costs a
+	// millisecond: a flood gets neither.
+	if s.politeness--; sl.flags&flagTLS != 0 || s.politeness < 0 {
+		s.abort(id, sl, why)
+		return false
+	}
+	s.decide(sl, why)
+	s.respond(id, sl, handshake.AppendTooManyRequests(nil, retryAfter))
+	return false
+}
+
+// politeAnswers is how many connections beyond their address's limit get an
+// answer between two ticks; the others are just closed. With 2 s of lingering
+// and 4 ticks a second some 500 answers of a loop wait at most to be read.
+const politeAnswers = 64
+
+// closeAddress gives a connection's place in its address's limit back.
+func (s *Shard) closeAddress(i uint32) {
+	if s.addresses.rows == nil {
+		return
+	}
+	if row := &s.addresses.rows[i]; row.counted {
+		s.group.addresses.give(row.addrPort().Addr())
+	}
+	s.addresses.rows[i] = address{}
+}
+
+// addressCounts counts connections by address. Any goroutine. It holds only
+// addresses that have connections.
+type addressCounts struct {
+	stripes [16]struct {
+		mu    sync.Mutex
+		conns map[netip.Addr]int // guarded by mu
+		_     [48]byte           // a cache line each
+	}
+}
+
+// network is what counts as one client: an IPv4 address, or the /64 that an
+// IPv6 subscriber gets and may take any address from.
+func network(a netip.Addr) netip.Addr {
+	if a = a.Unmap(); a.Is4() {
+		return a
+	}
+	p, _ := a.WithZone("").Prefix(64) // cannot fail: it is IPv6
+	return p.Addr()
+}
+
+func stripeOf(a netip.Addr) int {
+	ip, sum := a.As16(), 0
+	for _, b := range ip {
+		sum = sum*31 + int(b)
+	}
+	return sum & 15
+}
+
+// take counts one more connection, unless limit are there.
+func (c *addressCounts) take(a netip.Addr, limit int) bool {
+	a = network(a)
+	stripe := &c.stripes[stripeOf(a)]
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	n := stripe.conns[a]
+	if n >= limit {
+		return false
+	}
+	if stripe.conns == nil {
+		stripe.conns = map[netip.Addr]int{}
+	}
+	stripe.conns[a] = n + 1
+	return true
+}
+
+// give counts one less.
+func (c *addressCounts) give(a netip.Addr) {
+	a = network(a)
+	stripe := &c.stripes[stripeOf(a)]
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	if n := stripe.conns[a]; n > 1 {
+		stripe.conns[a] = n - 1
+		return
+	}
+	delete(stripe.conns, a)
+	if len(stripe.conns) == 0 {
+		stripe.conns = nil // maps do not shrink
+	}
+}
