@@ -16,7 +16,7 @@ type Stats struct {
 	// Channels are counted once on each loop that has subscribers;
 	// Subscriptions are exact.
 	Channels, Subscriptions int64
-	// InboxEntries wait for the loops.
+	// InboxEntries wait for the loops, or are being fanned out.
 	InboxEntries int64
 
 	// Accepted sockets, Opened and Closed WebSocket connections; the latter by
@@ -87,7 +87,7 @@ func (s *Server) Stats() Stats {
 		t.Paused += c.Paused.Load()
 		t.Channels += c.Channels.Load()
 		t.Subscriptions += c.Subscriptions.Load()
-		t.InboxEntries += int64(sh.InboxLen())
+		t.InboxEntries += int64(sh.Waiting())
 		t.Accepted += c.Accepted.Load()
 		t.Opened += c.Opened.Load()
 		t.Closed += c.Closed.Load()

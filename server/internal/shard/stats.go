@@ -45,5 +45,6 @@ func (c *Counters) countClose(why Closed) {
 // Counters are s's own. Any goroutine.
 func (s *Shard) Counters() *Counters { return &s.count }
 
-// InboxLen is the number of entries that wait. Any goroutine.
-func (s *Shard) InboxLen() int { return int(max(s.inbox.entries.Load(), 0)) }
+// Waiting is the number of entries that wait in the inbox, or in jobs that are
+// not done. Any goroutine.
+func (s *Shard) Waiting() int { return int(max(s.inbox.entries.Load()+s.jobFrames.Load(), 0)) }

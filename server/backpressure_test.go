@@ -1,0 +1,380 @@
+package server_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// heap is what lives after a collection.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// numbered is a message that shows its number at both ends.
+func numbered(n, size int) []byte {
+	p := make([]byte, size)
+	binary.BigEndian.PutUint32(p, uint32(n))
+	binary.BigEndian.PutUint32(p[size-4:], uint32(n))
+	return p
+}
+
+func number(t *testing.T, p []byte) int {
+	t.Helper()
+	n := binary.BigEndian.Uint32(p)
+	if n != binary.BigEndian.Uint32(p[len(p)-4:]) {
+		t.Fatal("the message is not in one piece")
+	}
+	return int(n)
+}
+
+// eachPausingEngine leaves gnet out, which cannot stop reading: there a flood
+// ends with the connection (TestBackPressureGnet).
+func eachPausingEngine(t *testing.T, f func(t *testing.T, engine netpoll.Kind)) {
+	for _, kind := range netpoll.Kinds() {
+		if kind != netpoll.Gnet {
+			t.Run(string(kind), func(t *testing.T) { f(t, kind) })
+		}
+	}
+}
+
+// A client that pipelines and does not read is not read either: what it makes
+// the server hold is bounded, and nothing is lost.
+func TestBackPressure(t *testing.T) {
+	eachPausingEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		const size = 8 << 10
+		const count = 50 << 20 / size
+		s := start(t, server.Config{Engine: engine, SendBufferBytes: 64 << 10, Handler: server.Handler{Message: echo}})
+		c := upgraded(t, s)
+		before := heap()
+		sent := make(chan error, 1)
+		go func() {
+			var frames bytes.Buffer
+			for n := range count {
+				frames.Reset()
+				_ = wsutil.WriteClientBinary(&frames, numbered(n, size))
+				if _, err := c.Write(frames.Bytes()); err != nil {
+					sent <- err
+					return
+				}
+			}
+			sent <- nil
+		}()
+		eventually(t, "the client is not read any more", func() bool { return s.Stats().Paused == 1 })
+		st := s.Stats()
+		// Half of PendingMaxBytes pauses it; a turn's replies come on top.
+		if st.PendingBytes > 128<<10 || st.Stalled != 1 {
+			t.Errorf("PendingBytes = %d, Stalled = %d", st.PendingBytes, st.Stalled)
+		}
+		if grown := heap() - before; grown > 4<<20 {
+			t.Errorf("the heap has grown by %d bytes", grown)
+		}
+		for n := range count {
+			p, err := wsutil.ReadServerBinary(c)
+			if err != nil {
+				t.Fatalf("message %d: %v", n, err)
+			}
+			if got := number(t, p); got != n || len(p) != size {
+				t.Fatalf("message %d came with %d bytes, want %d with %d", got, len(p), n, size)
+			}
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "nothing waits", func() bool { st := s.Stats(); return st.Paused == 0 && st.Stalled == 0 && st.PendingBytes == 0 })
+	})
+}
+
+// On gnet such a client is disconnected when its input has grown too much.
+func TestBackPressureGnet(t *testing.T) {
+	ends := make(chan server.CloseEvent, 1)
+	s := start(t, server.Config{Engine: netpoll.Gnet, SendBufferBytes: 64 << 10, Handler: server.Handler{
+		Message: echo, Close: func(e *server.CloseEvent) { ends <- *e },
+	}})
+	c := upgraded(t, s)
+	frames := []byte(masked(ws.OpBinary, string(make([]byte, 32<<10))))
+	for range 50 << 20 / len(frames) {
+		if _, err := c.Write(frames); err != nil {
+			break
+		}
+	}
+	select {
+	case e := <-ends:
+		if e.Err != netpoll.ErrPausedReadFull {
+			t.Errorf("it ended with %v", e.Err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it is still connected")
+	}
+	eventually(t, "nothing waits", func() bool { st := s.Stats(); return st.Paused == 0 && st.Stalled == 0 && st.PendingBytes == 0 })
+}
+
+func TestBigMessages(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, MessageMaxBytes: 16 << 20, PendingMaxBytes: 4 << 10, Handler: server.Handler{Message: echo}})
+		largest := 2 << 20
+		if engine == netpoll.DefaultKind {
+			largest = 16 << 20
+		}
+		for _, size := range []int{5000, 70_000, largest} {
+			c := upgraded(t, s)
+			p := bytes.Repeat([]byte("0123456789"), size/10)
+			sent := make(chan error, 1)
+			go func() { sent <- wsutil.WriteClientBinary(c, p) }()
+			got, err := wsutil.ReadServerBinary(c)
+			if err != nil || !bytes.Equal(got, p) {
+				t.Fatalf("%d of %d bytes, %v", len(got), len(p), err)
+			}
+			if err := <-sent; err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+		}
+		eventually(t, "all are gone", func() bool { return s.Stats().Connections == 0 })
+		if grown := heap(); grown > 120<<20 {
+			t.Errorf("%d bytes are kept", grown)
+		}
+	})
+}
+
+// slowServer has everybody in the channel "all".
+func slowServer(t *testing.T, engine netpoll.Kind, policy server.SlowPolicy, ends chan server.CloseEvent) *server.Server {
+	return start(t, server.Config{Engine: engine, SlowConsumer: policy, SendBufferBytes: 16 << 10, WriteStallTimeout: patience, CloseTimeout: patience,
+		Handler: server.Handler{
+			Upgrade: func(r *server.UpgradeRequest) error { r.Channels = []string{"all"}; return nil },
+			Close:   func(e *server.CloseEvent) { ends <- *e },
+		}})
+}
+
+// stream publishes count numbered messages, as fast as readers take them.
+func stream(t *testing.T, s *server.Server, count, size int, readers ...*client) {
+	t.Helper()
+	var wg sync.WaitGroup
+	window := 40_000 / size // less than PendingMaxBytes: these are no slow consumers
+	windowc := make([]chan struct{}, len(readers))
+	for i, c := range readers {
+		windowc[i] = make(chan struct{}, window)
+		wg.Go(func() {
+			for n := range count {
+				p, err := wsutil.ReadServerBinary(c)
+				if err != nil {
+					t.Errorf("reader %d, message %d: %v", i, n, err)
+					return
+				}
+				if got := number(t, p); got != n {
+					t.Errorf("reader %d: message %d came, want %d", i, got, n)
+					return
+				}
+				<-windowc[i]
+			}
+		})
+	}
+	for n := range count {
+		for _, w := range windowc {
+			select {
+			case w <- struct{}{}:
+			case <-time.After(patience):
+				t.Fatal("a reader does not get on")
+			}
+		}
+		if err := s.Publish("all", server.Binary, numbered(n, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wg.Wait()
+}
+
+func TestSlowDisconnect(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		ends := make(chan server.CloseEvent, 10)
+		s := slowServer(t, engine, server.SlowDisconnect, ends)
+		slow := upgraded(t, s)
+		a, b := upgraded(t, s), upgraded(t, s)
+		const count, size = 500, 4000
+		stream(t, s, count, size, a, b)
+		if n := s.Stats().SlowDisconnects; n != 1 {
+			t.Fatalf("SlowDisconnects = %d, want 1", n)
+		}
+		// It gets the start of the stream in whole messages, then the reason.
+		next := 0
+		for {
+			f, err := ws.ReadFrame(slow)
+			if err != nil {
+				t.Fatalf("behind %d messages: %v", next, err)
+			}
+			if f.Header.OpCode == ws.OpClose {
+				if code, reason := ws.ParseCloseFrameData(f.Payload); code != 1013 || reason == "" {
+					t.Errorf("closed with %d %q", code, reason)
+				}
+				break
+			}
+			if got := number(t, f.Payload); got != next || len(f.Payload) != size {
+				t.Fatalf("message %d with %d bytes, want %d", got, len(f.Payload), next)
+			}
+			next++
+		}
+		slow.put(closeFrame(1013, ""))
+		slow.wantEnd()
+		if e := <-ends; e.Code != 1013 || e.ByPeer {
+			t.Errorf("Close was told %+v", e)
+		}
+	})
+}
+
+func TestSlowDrop(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		ends := make(chan server.CloseEvent, 10)
+		s := slowServer(t, engine, server.SlowDrop, ends)
+		slow := upgraded(t, s)
+		a := upgraded(t, s)
+		const count, size = 500, 4000
+		stream(t, s, count, size, a)
+		drops := s.Stats().SlowDrops
+		if drops == 0 {
+			t.Fatal("nothing was dropped")
+		}
+		got, last := 0, -1
+		for range count - int(drops) {
+			p, err := wsutil.ReadServerBinary(slow)
+			if err != nil {
+				t.Fatalf("behind %d messages: %v", got, err)
+			}
+			n := number(t, p)
+			if n <= last {
+				t.Fatalf("%d came behind %d", n, last)
+			}
+			got, last = got+1, n
+		}
+		// When it has caught up, it gets what is current again.
+		eventually(t, "nothing waits for it", func() bool { return s.Stats().Stalled == 0 })
+		if err := s.Publish("all", server.Binary, numbered(count, size)); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := wsutil.ReadServerBinary(slow); err != nil || number(t, p) != count {
+			t.Fatalf("%d bytes, %v", len(p), err)
+		}
+		slow.put(closeFrame(1000, ""))
+		if e := <-ends; e.Missed != drops {
+			t.Errorf("Missed = %d, want %d", e.Missed, drops)
+		}
+	})
+}
+
+// Stalled clients hold references to the same bytes, whatever is published.
+func TestStalledClientsCostLittle(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		const stalled = 300
+		ends := make(chan server.CloseEvent, stalled+1)
+		s := slowServer(t, engine, server.SlowDrop, ends)
+		for range stalled {
+			c := upgraded(t, s)
+			_ = c.Conn.(*bufConn).Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		}
+		reader := upgraded(t, s)
+		before := heap()
+		stream(t, s, 30<<20/20_000, 20_000, reader)
+		if grown := heap() - before; grown > 16<<20 {
+			t.Errorf("%d stalled clients hold %d bytes", stalled, grown)
+		}
+		if n := s.Stats().Stalled; n != stalled {
+			t.Errorf("Stalled = %d, want %d", n, stalled)
+		}
+	})
+}
+
+// A relay: one client floods, all get everything, in order. The flood waits in
+// its own socket, not in the server.
+func TestRelayHoldsPublishers(t *testing.T) {
+	eachPausingEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		var errs sync.Map
+		s := start(t, server.Config{Engine: engine, PendingMaxBytes: 64 << 20, Handler: server.Handler{
+			Message: func(m *server.Message) {
+				if err := m.Broadcast(m.Type, m.Payload); err != nil {
+					errs.Store(err.Error(), true)
+				}
+			},
+		}})
+		const receivers, count, size = 20, 6000, 1000
+		publisher := upgraded(t, s)
+		clients := []*client{publisher}
+		for range receivers - 1 {
+			clients = append(clients, upgraded(t, s))
+		}
+		before := heap()
+		var wg sync.WaitGroup
+		for i, c := range clients {
+			wg.Go(func() {
+				for n := range count {
+					p, err := wsutil.ReadServerBinary(c)
+					if err != nil {
+						t.Errorf("receiver %d, message %d: %v", i, n, err)
+						return
+					}
+					if got := number(t, p); got != n {
+						t.Errorf("receiver %d: message %d came, want %d", i, got, n)
+						return
+					}
+				}
+			})
+		}
+		var frames bytes.Buffer
+		for n := range count {
+			_ = wsutil.WriteClientBinary(&frames, numbered(n, size))
+		}
+		if _, err := publisher.Write(frames.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		errs.Range(func(k, _ any) bool { t.Errorf("Broadcast: %v", k); return true })
+		if st := s.Stats(); st.PublishersHeld == 0 || st.SlowDisconnects+st.SlowDrops > 0 {
+			t.Errorf("PublishersHeld = %d, SlowDisconnects = %d, SlowDrops = %d", st.PublishersHeld, st.SlowDisconnects, st.SlowDrops)
+		}
+		if grown := heap() - before - int64(frames.Cap()); grown > 8<<20 {
+			t.Errorf("the heap has grown by %d bytes", grown)
+		}
+		eventually(t, "nobody is held", func() bool { return s.Stats().Paused == 0 })
+	})
+}
+
+func TestMessageRate(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		const rate, count = 50, 120
+		s := start(t, server.Config{Engine: engine, MessageRate: rate, Handler: server.Handler{Message: echo}})
+		c, other := upgraded(t, s), upgraded(t, s)
+		var frames bytes.Buffer
+		for n := range count {
+			frames.WriteString(masked(ws.OpText, fmt.Sprint(n)))
+		}
+		began := time.Now()
+		if _, err := io.Copy(c, &frames); err != nil {
+			t.Fatal(err)
+		}
+		for n := range count {
+			c.want(fmt.Sprint(n))
+		}
+		// Three seconds' tokens are needed; the first and the last may be short.
+		if d := time.Since(began); d < time.Second {
+			t.Errorf("%d messages in %v at %d a second", count, d, rate)
+		}
+		if n := s.Stats().RateLimited; n < 2 {
+			t.Errorf("RateLimited = %d", n)
+		}
+		other.send("undisturbed")
+		other.want("undisturbed")
+	})
+}

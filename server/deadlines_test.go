@@ -1,0 +1,107 @@
+package server_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+func TestPings(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		ends := make(chan server.CloseEvent, 2)
+		s := start(t, server.Config{Engine: engine, PingInterval: 100 * time.Millisecond, PongTimeout: 500 * time.Millisecond, Handler: server.Handler{
+			Close: func(e *server.CloseEvent) { ends <- *e },
+		}})
+		answering, silent := upgraded(t, s), upgraded(t, s)
+		// Well past PongTimeout, the one who answers is pinged every
+		// PingInterval, and not later for having answered.
+		began := time.Now()
+		const pings = 9
+		for range pings {
+			answering.wantFrame(ws.OpPing, "")
+			answering.put(masked(ws.OpPong, ""))
+		}
+		// 100 ms and up to two ticks of 25 ms each; half as much again is for the machine.
+		if d := time.Since(began); d > pings*225*time.Millisecond {
+			t.Errorf("%d pings took %v", pings, d)
+		}
+		if e := <-ends; e.Err != server.ErrPongTimeout || e.Code != 1006 {
+			t.Errorf("the silent one ended with %+v", e)
+		}
+		silent.wantFrame(ws.OpPing, "")
+		silent.wantEnd()
+		if st := s.Stats(); st.PongTimeouts != 1 || st.Connections != 1 || st.PingsSent < pings+1 || st.PongsReceived < pings-1 {
+			t.Errorf("PongTimeouts = %d, Connections = %d, PingsSent = %d, PongsReceived = %d", st.PongTimeouts, st.Connections, st.PingsSent, st.PongsReceived)
+		}
+	})
+}
+
+func TestIdleTimeout(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, IdleTimeout: 300 * time.Millisecond, PingInterval: 50 * time.Millisecond, Handler: server.Handler{Message: echo}})
+		idle, busy := upgraded(t, s), upgraded(t, s)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			// Pongs do not count as messages.
+			for {
+				f, err := ws.ReadFrame(idle)
+				if err != nil {
+					t.Errorf("idle: %v", err)
+					return
+				}
+				switch f.Header.OpCode {
+				case ws.OpPing:
+					_, _ = io.WriteString(idle, masked(ws.OpPong, ""))
+				case ws.OpClose:
+					if code, _ := ws.ParseCloseFrameData(f.Payload); code != 1001 {
+						t.Errorf("closed with %d, want 1001", code)
+					}
+					return
+				}
+			}
+		}()
+		for {
+			busy.send("still here")
+			busy.want("still here")
+			select {
+			case <-done:
+				if st := s.Stats(); st.IdleTimeouts != 1 || st.Connections < 1 {
+					t.Errorf("IdleTimeouts = %d, Connections = %d", st.IdleTimeouts, st.Connections)
+				}
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+}
+
+func TestWriteStall(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		ends := make(chan server.CloseEvent, 2)
+		s := start(t, server.Config{Engine: engine, SlowConsumer: server.SlowDrop, SendBufferBytes: 16 << 10, WriteStallTimeout: 200 * time.Millisecond,
+			Handler: server.Handler{
+				Upgrade: func(r *server.UpgradeRequest) error { r.Channels = []string{"all"}; return nil },
+				Close:   func(e *server.CloseEvent) { ends <- *e },
+			}})
+		upgraded(t, s)
+		p := make([]byte, 32<<10)
+		eventually(t, "it is stalled for good, and ended", func() bool {
+			if err := s.Publish("all", server.Binary, p); err != nil {
+				t.Fatal(err)
+			}
+			return s.Stats().WriteStalls == 1
+		})
+		if e := <-ends; e.Err != server.ErrWriteStalled || e.Missed == 0 {
+			t.Errorf("it ended with %+v", e)
+		}
+		if st := s.Stats(); st.Stalled != 0 || st.PendingBytes != 0 {
+			t.Errorf("Stalled = %d, PendingBytes = %d", st.Stalled, st.PendingBytes)
+		}
+	})
+}
