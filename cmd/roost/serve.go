@@ -70,6 +70,7 @@ func (s *ServeCmd) Run(out streams) error {
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
 	go chosen.run(running)
+	go keepMemory(running, func() uint64 { return srv.Stats().Accepted })
 	logger.Info("roost serves",
 		"addr", strings.Join(addrs(srv), ","),
 		"behaviour", chosen.name(),

@@ -38,6 +38,7 @@ type tlsConn struct {
 
 	// Owned by the loop, once handshake is nil.
 	in, out []byte
+	trimmed bool // the handshake's buffers are gone
 
 	// handshake is not nil while a goroutine owns conn. Set and cleared by the
 	// loop.
@@ -267,6 +268,11 @@ func (s *Shard) readTLS(id netpoll.ID, sl *slot, c *tlsConn) {
 		break
 	}
 	c.in = nil
+	if !c.trimmed && sl.generation == id.Generation() && sl.state == stateOpen {
+		// Upgraded, and from now on mostly idle.
+		c.trimmed = true
+		trimTLS(c.conn)
+	}
 	// A key update or an alert may want to be sent.
 	if len(c.out) > 0 && sl.generation == id.Generation() && sl.flags&flagStalled == 0 && sl.state != stateGone {
 		_ = s.sendCipher(id, sl, c, c.out)

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// A storm of clients leaves garbage behind (TLS handshakes above all: 6 KiB that
+// live and as much again that does not), and the collector has no reason to run
+// while they are idle. Three quiet seconds after such growth, memoryKeeper
+// collects once and gives the pages back.
+const (
+	keeperPeriod = time.Second
+	// keeperGrowthBytes is the growth of the heap that is worth a collection.
+	// Plain connections never cause it: they are not on the heap.
+	keeperGrowthBytes = 8 << 20
+	// keeperPause bounds what a server with a lively heap spends on this.
+	keeperPause = 30 * time.Second
+)
+
+// keepMemory runs until ctx ends. accepted counts the connections ever taken.
+func keepMemory(ctx context.Context, accepted func() uint64) {
+	tick := time.NewTicker(keeperPeriod)
+	defer tick.Stop()
+	base := heapBytes()
+	before := accepted()
+	quiet := 0
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := accepted()
+		if now-before > 10 {
+			quiet = 0
+		} else {
+			quiet++
+		}
+		before = now
+		heap := heapBytes()
+		if heap < base {
+			base = heap
+		}
+		if quiet >= 3 && heap > base+keeperGrowthBytes && time.Since(last) > keeperPause {
+			debug.FreeOSMemory()
+			base, last = heapBytes(), time.Now()
+		}
+	}
+}
+
+// heapBytes is what the heap holds of the system's memory.
+func heapBytes() uint64 {
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/memory/classes/heap/unused:bytes"},
+	}
+	metrics.Read(samples)
+	var sum uint64
+	for _, s := range samples {
+		sum += s.Value.Uint64()
+	}
+	return sum
+}
