@@ -62,7 +62,11 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 			t.Errorf("flag %s is %v, but server.Config.%s became %v", flagName(field.Name), flag, field.Name, got)
 		}
 	}
-	cmd.Addr, cmd.TLSAddr = []string{":1"}, []string{":2"}
+	cmd.Addr, cmd.TLSAddr, cmd.TLSCert = []string{":1"}, nil, "x.pem"
+	if c := cmd.config(nil); len(c.Listen) != 0 || !reflect.DeepEqual(c.ListenTLS, cmd.Addr) {
+		t.Errorf("with --tls-cert alone, --addr became %q without and %q with TLS", c.Listen, c.ListenTLS)
+	}
+	cmd.TLSAddr = []string{":2"}
 	if c := cmd.config(nil); !reflect.DeepEqual(c.Listen, cmd.Addr) || !reflect.DeepEqual(c.ListenTLS, cmd.TLSAddr) {
 		t.Errorf("--addr and --tls-addr became %q and %q", c.Listen, c.ListenTLS)
 	}
@@ -175,7 +179,7 @@ func TestUsageErrors(t *testing.T) {
 		{name: "no port", args: []string{"serve", "--addr", "localhost"},
 			want: []string{`--addr "localhost" has no port`, "host:port"}},
 		{name: "TLS without a key", args: []string{"serve", "--tls-addr", ":0", "--tls-cert", "x.pem"},
-			want: []string{"--tls-addr, --tls-cert and --tls-key need each other"}},
+			want: []string{"--tls-cert and --tls-key need each other"}},
 		{name: "a certificate that is not there", args: []string{"serve", "--tls-addr", ":0", "--tls-cert", "/nothing/x.pem", "--tls-key", "/nothing/x.key"},
 			want: []string{"--tls-cert", "/nothing/x.pem"}},
 		{name: "negative limit", args: []string{"serve", "--max-connections=-1"},

@@ -144,13 +144,18 @@ func addrs(srv *server.Server) []string {
 
 // page is where a browser on this machine finds the first TCP listener.
 func page(srv *server.Server) string {
-	for _, a := range srv.Addrs() {
+	plain := len(srv.Config().Listen)
+	for i, a := range srv.Addrs() {
+		scheme := "http://"
+		if i >= plain {
+			scheme = "https://"
+		}
 		if tcp, ok := a.(*net.TCPAddr); ok {
 			host := "localhost"
 			if !tcp.IP.IsUnspecified() {
 				host = tcp.IP.String()
 			}
-			return "http://" + net.JoinHostPort(host, strconv.Itoa(tcp.Port)) + "/"
+			return scheme + net.JoinHostPort(host, strconv.Itoa(tcp.Port)) + "/"
 		}
 	}
 	return "(no TCP address)"

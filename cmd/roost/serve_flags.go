@@ -22,8 +22,8 @@ type ServeCmd struct {
 	Addr            []string      `group:"listen" help:"Address to listen on: host:port (no host means all), or unix:PATH (${default}). May be given several times." placeholder:"ADDR" default:":8080"`
 	ReusePort       bool          `group:"listen" help:"Let several server processes listen on the same address."`
 	DeferAccept     time.Duration `group:"listen" help:"Linux: take a connection when its first bytes are there, at most this long after (${default}). Negative (--defer-accept=-1s): at once." default:"${defer_accept}"`
-	TLSAddr         []string      `name:"tls-addr" group:"listen" help:"Address where TLS is spoken (wss://). May be given several times. Needs --tls-cert and --tls-key." placeholder:"ADDR"`
-	TLSCert         string        `name:"tls-cert" group:"listen" help:"Certificate chain, PEM. Read again when the file has changed." placeholder:"FILE"`
+	TLSAddr         []string      `name:"tls-addr" group:"listen" help:"Address where TLS is spoken (wss://), with --addr for those without. May be given several times. Without it, --tls-cert makes every --addr speak TLS." placeholder:"ADDR"`
+	TLSCert         string        `name:"tls-cert" group:"listen" help:"Certificate chain, PEM, for wss://. Read again when the file has changed, and on SIGHUP." placeholder:"FILE"`
 	TLSKey          string        `name:"tls-key" group:"listen" help:"Its private key, PEM." placeholder:"FILE"`
 	TLSClientCA     string        `name:"tls-client-ca" group:"listen" help:"Certificates of authorities, PEM: clients may show a certificate, and one that none of these has signed is refused." placeholder:"FILE"`
 	TLSClientAll    bool          `name:"tls-client-required" group:"listen" help:"Refuse clients that show no certificate. Needs --tls-client-ca."`
@@ -111,11 +111,14 @@ func (s *ServeCmd) Validate() error {
 	if s.MaxConnections < 0 {
 		return fmt.Errorf("--max-connections is %d: want 1 or more, or 0 for as many as the descriptor limit allows", s.MaxConnections)
 	}
-	if (s.TLSCert == "") != (s.TLSKey == "") || (len(s.TLSAddr) > 0) != (s.TLSCert != "") {
-		return errors.New("--tls-addr, --tls-cert and --tls-key need each other")
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key need each other")
+	}
+	if len(s.TLSAddr) > 0 && s.TLSCert == "" {
+		return errors.New("--tls-addr needs --tls-cert and --tls-key")
 	}
 	if s.TLSClientCA != "" && s.TLSCert == "" {
-		return errors.New("--tls-client-ca needs --tls-addr, --tls-cert and --tls-key")
+		return errors.New("--tls-client-ca needs --tls-cert and --tls-key")
 	}
 	if s.TLSClientAll && s.TLSClientCA == "" {
 		return errors.New("--tls-client-required needs --tls-client-ca")
@@ -138,9 +141,13 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 	if s.Echo {
 		messageMaxBytes, messageMaxFragments = echoMessageMaxBytes, echoMessageMaxFragments
 	}
+	plain, secure := s.Addr, s.TLSAddr
+	if s.TLSCert != "" && len(secure) == 0 {
+		plain, secure = nil, s.Addr
+	}
 	return server.Config{
-		Listen:                s.Addr,
-		ListenTLS:             s.TLSAddr,
+		Listen:                plain,
+		ListenTLS:             secure,
 		ProxyProtocol:         s.ProxyProtocol,
 		TrustedProxies:        s.TrustedProxies,
 		ForwardedHeader:       s.ForwardedHeader,
