@@ -44,9 +44,8 @@ type Options struct {
 	Label string `help:"The server's name in tables and plots (default: the URL)."`
 	// Progress gets lines for people to read; nil is silent.
 	Progress io.Writer `kong:"-"`
-	// GeneratorCommand starts a generator: a program that calls Main with the
-	// argument "generator". If empty, this executable with the arguments
-	// "bench generator".
+	// GeneratorCommand starts a generator: a program that calls RunGenerator.
+	// If empty, this executable with the arguments "bench generator".
 	GeneratorCommand []string `kong:"-"`
 }
 

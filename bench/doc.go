@@ -15,8 +15,10 @@
 //	tracker.go      loss, repeats, disorder
 //	latency.go      HDR histograms
 //	process_*.go    CPU clocks, smaps_rollup
-//	compare.go      medians of several rounds, ratios
-//	plot.go         pictures
+//	compare.go      servers side by side: medians of several rounds, ratios
+//	budget.go       what Roost promises, the table and the verdict; markdown.go: a page
+//	plot*.go        pictures
+//	command.go      the command line of roost bench
 //
 // # What is verified
 //

@@ -36,11 +36,11 @@ type member struct {
 	err     error              // Guarded by mu: why it ended.
 }
 
-// generatorArgs are what GeneratorCommand gets to become a generator.
+// errGeneratorGone tells that a generator ended before it was asked to.
 var errGeneratorGone = errors.New("generator process ended")
 
-// startFleet starts as many generators as command's descriptors demand, but at
-// least want of them.
+// startFleet starts as many generators as the descriptor limit demands for
+// conns connections, but at least want of them.
 func startFleet(command []string, conns, want int) (*fleet, error) {
 	limit, err := raiseDescriptorLimit()
 	if err != nil {

@@ -119,6 +119,7 @@ func (g *generator) trafficTick() {
 	if t == nil {
 		return
 	}
+	g.trafficDue() // what became due while the loop was held up
 	now := nowNs()
 	if now < t.EndNs {
 		return

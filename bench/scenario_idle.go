@@ -54,6 +54,7 @@ func (t *trial) idle(period time.Duration) error {
 		r.add("pss_bytes_per_conn", float64(after.pss-before.pss)/n, "B", "the same by Pss")
 		r.add("open_cpu", per(o.server, uint64(o.count)), "us", "server CPU per connection opened")
 		r.add("idle_cpu", rest.server.Seconds()/rest.wall.Seconds()*100, "%", "server CPU while idle, of one core")
+		r.add("idle_cpu_100k", rest.server.Seconds()/rest.wall.Seconds()*100*100_000/n, "%", "the same for 100,000 connections, if it grows with them")
 	}
 	r.add("kernel_bytes_per_pair", float64(after.slab-before.slab)/n, "B", "kernel memory per connection, both ends")
 	r.add("open_rate", n/o.wall.Seconds(), "1/s", "connections opened a second")
