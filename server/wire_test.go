@@ -36,9 +36,13 @@ func connectTo(t *testing.T, addr net.Addr) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newClient(t, conn)
+}
+
+func newClient(t *testing.T, conn net.Conn) *client {
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	return &client{&bufConn{conn, bufio.NewReader(conn)}, t}
+	return &client{&bufConn{conn, bufio.NewReaderSize(conn, 1024)}, t}
 }
 
 // upgrade is a valid request for a WebSocket, with more header lines.

@@ -1,0 +1,184 @@
+package server_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+func TestShutdown(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		proceed := make(chan struct{})
+		s := start(t, server.Config{Engine: engine, DeferAccept: -1, Handler: server.Handler{
+			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
+				if r.Get("X-Slow") != "" {
+					<-proceed
+				}
+				return nil
+			},
+		}})
+		var wg sync.WaitGroup
+		for range 20 {
+			c := upgraded(t, s)
+			wg.Go(func() {
+				c.wantFarewell()
+			})
+		}
+		half, slow := connect(t, s), connect(t, s)
+		half.put("GET ")
+		slow.put(upgrade("X-Slow: 1"))
+		eventually(t, "one is being authorised", func() bool { return s.Stats().Paused == 1 })
+		if err := s.Broadcast(server.Text, []byte("closing time")); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			ended <- s.Shutdown(ctx)
+		}()
+		wg.Wait()
+		half.wantEnd()
+		_ = half.Close()
+		if _, err := net.DialTimeout("tcp", s.Addrs()[0].String(), time.Second); err == nil {
+			t.Error("a newcomer was accepted")
+		}
+		close(proceed)
+		slow.wantStatus(503)
+		_ = slow.Close()
+		if err := <-ended; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		<-s.Done()
+		if err := s.Err(); err != nil {
+			t.Errorf("Err: %v", err)
+		}
+		st := s.Stats()
+		if st.Connections != 0 || st.Engine.Conns != 0 || st.Opened != 20 || st.ClosedByServer != 20 {
+			t.Errorf("Connections = %d, sockets %d, Opened = %d, ClosedByServer = %d", st.Connections, st.Engine.Conns, st.Opened, st.ClosedByServer)
+		}
+		if err := s.Publish("x", server.Text, nil); !errors.Is(err, server.ErrServerClosed) {
+			t.Errorf("Publish afterwards: %v", err)
+		}
+		check(t, s.Shutdown(context.Background()), s.Close())
+	})
+}
+
+// wantFarewell reads the last message, the Close frame, and answers that.
+func (c *client) wantFarewell() {
+	if text := c.read(); text != "closing time" {
+		c.t.Errorf("got %q", text)
+	}
+	c.wantClose(1001, "*")
+	c.put(closeFrame(1001, ""))
+	c.wantEnd()
+	_ = c.Close() // else the server waits LingerTimeout for it
+}
+
+func TestShutdownDeadline(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine})
+		c := upgraded(t, s) // and never says a word
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		c.wantClose(1001, "*")
+		c.wantEnd()
+		<-s.Done()
+	})
+}
+
+func TestStartAndClose(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		cfg := server.Config{Engine: engine, Listen: []string{"127.0.0.1:0"}}
+		s, err := server.New(cfg)
+		check(t, err)
+		for what, err := range map[string]error{
+			"Publish": s.Publish("x", server.Text, nil), "PublishUser": s.PublishUser("x", server.Text, nil),
+			"Broadcast": s.Broadcast(server.Text, nil), "DisconnectUser": s.DisconnectUser("x", 1000, ""),
+		} {
+			if !errors.Is(err, server.ErrServerClosed) {
+				t.Errorf("%s before Start: %v", what, err)
+			}
+		}
+		if s.Addrs() != nil || s.Stats().Accepted != 0 || s.Err() != nil {
+			t.Error("before Start there is something")
+		}
+		check(t, s.Start())
+		if err := s.Start(); err == nil || !strings.Contains(err.Error(), "started already") {
+			t.Errorf("the second Start: %v", err)
+		}
+
+		// An address in use names itself, and the server can try again.
+		cfg.Listen = []string{s.Addrs()[0].String()}
+		second, err := server.New(cfg)
+		check(t, err)
+		if err := second.Start(); err == nil || !strings.Contains(err.Error(), cfg.Listen[0]) {
+			t.Errorf("Start on an address in use: %v", err)
+		}
+		if err := second.Publish("x", server.Text, nil); !errors.Is(err, server.ErrServerClosed) {
+			t.Errorf("Publish after a failed Start: %v", err)
+		}
+		check(t, s.Close(), s.Close(), second.Start(), second.Close())
+		<-s.Done()
+		<-second.Done()
+
+		third, err := server.New(cfg)
+		check(t, err, third.Close())
+		<-third.Done()
+		if err := third.Start(); !errors.Is(err, server.ErrServerClosed) {
+			t.Errorf("Start after Close: %v", err)
+		}
+	})
+}
+
+func TestConfigErrors(t *testing.T) {
+	cases := map[string]server.Config{
+		"Engine":              {Engine: "steam"},
+		"Loops":               {Loops: -1},
+		"MaxConnections":      {MaxConnections: -1},
+		"SendBufferBytes":     {SendBufferBytes: -1},
+		"HandshakeMaxBytes":   {HandshakeMaxBytes: 10},
+		"HandshakeTimeout":    {HandshakeTimeout: time.Millisecond},
+		"AuthorizeMaxPending": {AuthorizeMaxPending: -1},
+		"Subprotocols":        {Subprotocols: []string{"a b"}},
+		"Origins":             {Origins: []string{"not an origin"}},
+		"MessageMaxBytes":     {MessageMaxBytes: -1},
+		"MessageMaxFragments": {MessageMaxFragments: -1},
+		"MessageRate":         {MessageRate: 1 << 16},
+		"PendingMaxBytes":     {PendingMaxBytes: 100},
+		"SlowConsumer":        {SlowConsumer: "hope"},
+		"SubscriptionsMax":    {SubscriptionsMax: -1},
+		"ChannelNameMaxBytes": {ChannelNameMaxBytes: 1 << 20},
+		"InboxMaxEntries":     {InboxMaxEntries: 1},
+		"InboxMaxBytes":       {InboxMaxBytes: 1},
+		"PingInterval":        {PingInterval: time.Millisecond},
+		"PongTimeout":         {PongTimeout: -1},
+		"IdleTimeout":         {IdleTimeout: -1},
+		"WriteStallTimeout":   {WriteStallTimeout: -1},
+		"CloseTimeout":        {CloseTimeout: -1},
+		"TLS":                 {ListenTLS: []string{"127.0.0.1:0"}, TLS: &tls.Config{}},
+		"TLSHandshakesMax":    {TLSHandshakesMax: -1},
+		"Compression":         {Compression: "zip"},
+	}
+	for field, cfg := range cases {
+		if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "Config."+field) {
+			t.Errorf("New with a bad %s: %v", field, err)
+		}
+	}
+	// All of them at once are all reported.
+	_, err := server.New(server.Config{Loops: -1, MessageRate: -1})
+	if err == nil || !strings.Contains(err.Error(), "Loops") || !strings.Contains(err.Error(), "MessageRate") {
+		t.Errorf("New with two bad fields: %v", err)
+	}
+}

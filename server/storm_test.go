@@ -1,0 +1,86 @@
+package server_test
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// Thousands vanish at once and thousands come back at once, with identities and
+// subscriptions; nothing of it is left in the end.
+func TestStorm(t *testing.T) {
+	const clients = 2000
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		goroutines, files := runtime.NumGoroutine(), descriptors()
+		s := newServer(t, server.Config{Engine: engine, Handler: server.Handler{
+			Upgrade: func(r *server.UpgradeRequest) error {
+				r.User, r.Channels = r.Get("X-User"), []string{"all", "room " + r.Get("X-User")}
+				return nil
+			},
+		}})
+		run(t, s)
+		for round := range 2 {
+			conns := storm(t, s, clients)
+			eventually(t, "all are there", func() bool { st := s.Stats(); return st.Connections == clients && st.Subscriptions == 2*clients })
+			if err := s.Publish("all", server.Text, fmt.Append(nil, "round ", round)); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range conns[:50] {
+				c.want(fmt.Sprint("round ", round))
+			}
+			for _, c := range conns {
+				_ = c.Conn.(*bufConn).Conn.(*net.TCPConn).SetLinger(0)
+				_ = c.Close()
+			}
+			eventually(t, "all are gone", func() bool {
+				st := s.Stats()
+				return st.Engine.Conns == 0 && st.Connections == 0 && st.Subscriptions == 0 && st.Channels == 0 && st.Stalled == 0 && st.PendingBytes == 0 && st.Paused == 0
+			})
+		}
+		if st := s.Stats(); st.Opened != 2*clients || st.Closed != 2*clients || st.ClosedAbnormally != 2*clients {
+			t.Errorf("Opened = %d, Closed = %d, ClosedAbnormally = %d, want %d", st.Opened, st.Closed, st.ClosedAbnormally, 2*clients)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "descriptors and goroutines are back", func() bool {
+			// gnet's pool of goroutines shrinks when it likes.
+			return fmt.Sprint(descriptors()) == fmt.Sprint(files) && (engine == netpoll.Gnet || runtime.NumGoroutine() <= goroutines)
+		})
+	})
+}
+
+// storm connects n clients, some at a time.
+func storm(t *testing.T, s *server.Server, n int) []*client {
+	t.Helper()
+	conns := make([]*client, n)
+	var wg sync.WaitGroup
+	for w := range 16 {
+		wg.Go(func() {
+			for i := w; i < n; i += 16 {
+				conn, err := net.DialTimeout("tcp", s.Addrs()[0].String(), patience)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conns[i] = newClient(t, conn)
+				if _, err := conn.Write([]byte(upgrade(fmt.Sprint("X-User: u", i)))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	for _, c := range conns {
+		c.wantStatus(101)
+	}
+	return conns
+}
