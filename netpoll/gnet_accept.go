@@ -49,6 +49,9 @@ func (e *gnetEngine) listen() error {
 }
 
 func gnetListen(address string, cfg *Config) (*gnetListener, error) {
+	if name, ok := strings.CutPrefix(address, "fd:"); ok {
+		return gnetListenInherited(name, cfg)
+	}
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return gnetListenUnix(path, cfg)
 	}
@@ -97,6 +100,20 @@ func gnetListenUnix(path string, cfg *Config) (*gnetListener, error) {
 		return nil, err
 	}
 	return &gnetListener{listener: ln, addr: &net.UnixAddr{Net: "unix", Name: path}, unlink: own.unlink}, nil
+}
+
+func gnetListenInherited(name string, cfg *Config) (*gnetListener, error) {
+	own, addr, err := listenInherited(name, cfg)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(own.fd), addr.String())
+	defer file.Close() // FileListener has a duplicate
+	ln, err := net.FileListener(file)
+	if err != nil {
+		return nil, err
+	}
+	return &gnetListener{listener: ln, addr: addr}, nil
 }
 
 // onListener runs f on a listener's descriptor.

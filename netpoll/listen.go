@@ -77,6 +77,10 @@ func (e *engine) listen() error {
 
 // listenOn answers one listener, or one for each loop.
 func listenOn(address string, cfg *Config) ([]*listener, net.Addr, error) {
+	if name, ok := strings.CutPrefix(address, "fd:"); ok {
+		ln, addr, err := listenInherited(name, cfg)
+		return []*listener{ln}, addr, err
+	}
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		ln, err := listenUnix(path, cfg)
 		return []*listener{ln}, &net.UnixAddr{Net: "unix", Name: path}, err

@@ -251,7 +251,9 @@ type Config struct {
 	// which is wrong in containers with a CPU limit).
 	Loops int
 	// Listen are the addresses to accept on: "host:port" for TCP (an empty
-	// host means all addresses, IPv4 and IPv6), "unix:PATH" for a unix socket.
+	// host means all addresses, IPv4 and IPv6), "unix:PATH" for a unix socket,
+	// "fd:N" for a listening socket that the process inherited, which is the
+	// engine's from then on.
 	// None is allowed: such an engine serves only Attach.
 	Listen []string
 	// ReusePort lets other processes of the same user listen on the same TCP

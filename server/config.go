@@ -18,7 +18,8 @@ import (
 // is said of cost is per connection unless it says otherwise.
 type Config struct {
 	// Listen are the addresses that clients connect to: "host:port" (an empty
-	// host is every address, IPv4 and IPv6), or "unix:PATH". If empty, the
+	// host is every address, IPv4 and IPv6), "unix:PATH", or "fd:N" for a
+	// listening socket that the process inherited and gives away. If empty, the
 	// server has no listener of its own.
 	Listen []string
 	// ListenTLS are more addresses, where TLS is spoken (wss://). They need TLS.

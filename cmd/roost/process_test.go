@@ -51,9 +51,16 @@ type process struct {
 // killed at the end of the test if it still runs.
 func startRoost(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startRoostAs(t, func(*process) {}, args...)
+}
+
+// startRoostAs lets prepare change the command first.
+func startRoostAs(t *testing.T, prepare func(*process), args ...string) *process {
+	t.Helper()
 	p := &process{t: t, ended: make(chan struct{})}
 	p.cmd = exec.Command(os.Args[0], append([]string{"serve", "--log-format", "json"}, args...)...)
 	p.cmd.Env = append(os.Environ(), asRoost+"=1")
+	prepare(p)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

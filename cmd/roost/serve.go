@@ -29,6 +29,16 @@ func (s *ServeCmd) Run(out streams) error {
 		return err
 	}
 	config := s.config(logger)
+	activated, err := systemdSockets()
+	if err != nil {
+		return err
+	}
+	if config.Listen, err = activated.resolve("--addr", config.Listen); err != nil {
+		return err
+	}
+	if config.ListenTLS, err = activated.resolve("--tls-addr", config.ListenTLS); err != nil {
+		return err
+	}
 	if config.MaxConnections, err = fitConnections(s.MaxConnections, nofile); err != nil {
 		return err
 	}
@@ -79,6 +89,9 @@ func (s *ServeCmd) Run(out streams) error {
 		"nofile", nofile,
 		"max_connections", config.MaxConnections,
 		"version", version())
+	if err := tellSystemd("READY=1"); err != nil {
+		logger.Warn("systemd could not be told", "err", err)
+	}
 	if s.Demo {
 		logger.Info("open it in two windows", "page", page(srv))
 	}
@@ -88,6 +101,7 @@ func (s *ServeCmd) Run(out streams) error {
 		case <-reload:
 			cert.reload()
 		case sig := <-signals:
+			_ = tellSystemd("STOPPING=1") // the end shows it as well
 			return s.shutdown(srv, logger, sig, signals)
 		case <-srv.Done():
 			return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())

@@ -19,7 +19,7 @@ import (
 // --addr is Config.Listen, and what begins with --tls is about Config.ListenTLS
 // and Config.TLS.
 type ServeCmd struct {
-	Addr            []string      `group:"listen" help:"Address to listen on: host:port (no host means all), or unix:PATH (${default}). May be given several times." placeholder:"ADDR" default:":8080"`
+	Addr            []string      `group:"listen" help:"Address to listen on: host:port (no host means all), unix:PATH, or systemd for the sockets that systemd has opened, systemd:NAME for those of a name (${default}). May be given several times." placeholder:"ADDR" default:":8080"`
 	ReusePort       bool          `group:"listen" help:"Let several server processes listen on the same address."`
 	DeferAccept     time.Duration `group:"listen" help:"Linux: take a connection when its first bytes are there, at most this long after (${default}). Negative (--defer-accept=-1s): at once." default:"${defer_accept}"`
 	TLSAddr         []string      `name:"tls-addr" group:"listen" help:"Address where TLS is spoken (wss://), with --addr for those without. May be given several times. Without it, --tls-cert makes every --addr speak TLS." placeholder:"ADDR"`
@@ -128,8 +128,8 @@ func (s *ServeCmd) Validate() error {
 
 func checkAddrs(flag string, addrs []string) error {
 	for _, addr := range addrs {
-		if !strings.HasPrefix(addr, "unix:") && !strings.Contains(addr, ":") {
-			return fmt.Errorf("%s %q has no port: want host:port, :port or unix:PATH", flag, addr)
+		if addr != "systemd" && !strings.Contains(addr, ":") {
+			return fmt.Errorf("%s %q has no port: want host:port, :port, unix:PATH or systemd", flag, addr)
 		}
 	}
 	return nil

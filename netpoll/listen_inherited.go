@@ -1,0 +1,66 @@
+//go:build linux || darwin || freebsd
+
+package netpoll
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// listenInherited takes over a listening socket that somebody else has opened:
+// descriptor name, which is ours from then on. All loops share it.
+func listenInherited(name string, cfg *Config) (*listener, net.Addr, error) {
+	fd, err := strconv.Atoi(name)
+	if err != nil || fd < 0 {
+		return nil, nil, fmt.Errorf("%q is no descriptor: want fd:N", name)
+	}
+	if listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listening == 0 {
+		return nil, nil, fmt.Errorf("descriptor %d is no listening socket", fd)
+	}
+	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
+		return nil, nil, fmt.Errorf("descriptor %d is no stream socket", fd)
+	}
+	addr, err := inheritedAddr(fd)
+	if err == nil {
+		err = prepareInherited(fd, addr, cfg)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, nil, err
+	}
+	return &listener{fd: fd, shared: true}, addr, nil
+}
+
+// prepareInherited sets what connections inherit; the queue's length stays what
+// its opener chose.
+func prepareInherited(fd int, addr net.Addr, cfg *Config) error {
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return os.NewSyscallError("fcntl O_NONBLOCK", err)
+	}
+	if addr.Network() == "unix" {
+		return nil
+	}
+	if err := setStreamOptions(fd, cfg); err != nil {
+		return err
+	}
+	return deferAccept(cfg)(fd)
+}
+
+func inheritedAddr(fd int) (net.Addr, error) {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	if path, ok := sa.(*unix.SockaddrUnix); ok {
+		return &net.UnixAddr{Net: "unix", Name: path.Name}, nil
+	}
+	if at := addrPort(sa); at.IsValid() {
+		return net.TCPAddrFromAddrPort(at), nil
+	}
+	return nil, fmt.Errorf("descriptor %d is neither TCP nor a unix socket", fd)
+}
