@@ -195,3 +195,18 @@ func TestGrowToldWrongSteps(t *testing.T) {
 		}
 	}
 }
+
+// Two processes on one port share no messages: each has its own audience.
+func TestBroadcastAgainstTwoProcesses(t *testing.T) {
+	opt := testOptions(t, 60, "-mode", "broadcast", "-reuse-port")
+	addr := strings.TrimSuffix(strings.TrimPrefix(opt.URL, "ws://"), "/")
+	_, pid := startLimit(t, "-mode", "broadcast", "-reuse-port", "-addr", addr)
+	opt.PIDs = append(opt.PIDs, pid)
+	opt.Generators = 2
+	cfg := BroadcastConfig{Options: opt, Singles: 3, Rate: 20, Period: 300 * time.Millisecond, Window: 8}
+	r, err := RunBroadcast(context.Background(), cfg)
+	wantHeld(t, r, err, "single_cpu", "delivery_rate")
+	if len(r.Notes) != 1 || !strings.HasPrefix(r.Notes[0], "2 groups of connections") {
+		t.Errorf("notes %q, want one about 2 groups", r.Notes)
+	}
+}

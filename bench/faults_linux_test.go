@@ -266,3 +266,33 @@ func TestScenarioEndsInTime(t *testing.T) {
 		t.Errorf("took %v", d)
 	}
 }
+
+// Each connection sends its own subscription; what the server answers is not
+// the benchmark's, is noted, and does no harm.
+func TestSubscribe(t *testing.T) {
+	var mu sync.Mutex
+	var subscribed []string
+	server := faultyServer{answer: func(_ int, f []byte) [][]byte {
+		if _, err := parsePayload(f); err == errNoPayload {
+			mu.Lock()
+			defer mu.Unlock()
+			subscribed = append(subscribed, string(f[2:]))
+		}
+		return [][]byte{f}
+	}}
+	cfg := EchoConfig{Options: Options{
+		URL: server.start(t), Connections: 3, Settle: time.Millisecond, Timeout: 30 * time.Second,
+		Subscribe: `{"join":"c{{.N}}"}`, GeneratorCommand: []string{os.Args[0], "generator"},
+	}, Rate: 100, Period: 200 * time.Millisecond}
+	r, err := RunEcho(context.Background(), cfg)
+	wantHeld(t, r, err, "paced_rate")
+	mu.Lock()
+	defer mu.Unlock()
+	slices.Sort(subscribed)
+	if want := []string{`{"join":"c0"}`, `{"join":"c1"}`, `{"join":"c2"}`}; !slices.Equal(subscribed, want) {
+		t.Errorf("subscribed %q, want %q", subscribed, want)
+	}
+	if len(r.Notes) != 1 || !strings.HasPrefix(r.Notes[0], "3 messages were not the benchmark's own") {
+		t.Errorf("notes %q, want one about 3 answers", r.Notes)
+	}
+}
