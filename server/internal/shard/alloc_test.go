@@ -1,0 +1,145 @@
+package shard
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// freeLoop is a loop that costs nothing: every write is taken whole.
+type freeLoop struct{ writes int }
+
+func (l *freeLoop) Index() int { return 0 }
+func (l *freeLoop) Wake()      {}
+func (l *freeLoop) Write(_ netpoll.ID, p []byte) (int, error) {
+	l.writes++
+	return len(p), nil
+}
+func (l *freeLoop) Writev(_ netpoll.ID, bufs [][]byte) (n int, err error) {
+	l.writes++
+	for _, b := range bufs {
+		n += len(b)
+	}
+	return n, nil
+}
+func (l *freeLoop) PauseRead(netpoll.ID)                 {}
+func (l *freeLoop) ResumeRead(netpoll.ID)                {}
+func (l *freeLoop) Close(netpoll.ID)                     {}
+func (l *freeLoop) Abort(netpoll.ID)                     {}
+func (l *freeLoop) RemoteAddr(netpoll.ID) netip.AddrPort { return netip.AddrPort{} }
+func (l *freeLoop) FD(netpoll.ID) int                    { return -1 }
+func (l *freeLoop) Attach(int, uint64) error             { return netpoll.ErrTooManyConns }
+
+// echoHooks echo.
+type echoHooks struct{ rigHooks }
+
+func (h *echoHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) { s.Reply(id, op, p) }
+
+// freeRig is a shard on a freeLoop with n open connections, all in "room".
+func freeRig(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID, now *time.Duration) {
+	now = new(time.Duration)
+	cfg := testConfig()
+	cfg.Clock = func() time.Duration { return *now }
+	group := NewGroup(cfg.MaxConnections)
+	l = &freeLoop{}
+	s, err := New(cfg, group, l, &echoHooks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Free)
+	group.SetShards([]*Shard{s})
+	for i := range n {
+		id := netpoll.MakeID(0, uint32(i), 1)
+		ids = append(ids, id)
+		s.OnOpen(id, 0)
+		s.OnData(id, []byte("GET /user HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+		if err := s.Join(id, "room"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.OnWake()
+	if got := s.count.Subscriptions.Load(); got != int64(n) {
+		t.Fatalf("%d of %d are in the room", got, n)
+	}
+	return s, l, ids, now
+}
+
+// The paths that every message, ping and delivery takes allocate nothing.
+func TestAllocations(t *testing.T) {
+	// More than one subscriber a delivery: what a publish itself allocates is
+	// counted once for all of them.
+	const subscribers = 400
+	s, l, ids, now := freeRig(t, subscribers)
+	message := frame.AppendMaskedFrame(nil, frame.OpText, [4]byte{1, 2, 3, 4}, make([]byte, 128))
+	pong := frame.AppendMaskedFrame(nil, frame.OpPong, [4]byte{1, 2, 3, 4}, nil)
+	ping := frame.AppendMaskedFrame(nil, frame.OpPing, [4]byte{1, 2, 3, 4}, []byte("?"))
+	buf := make([]byte, 4096)
+	receive := func(p []byte) {
+		copy(buf, p)
+		s.OnData(ids[0], buf[:len(p)])
+	}
+	half := len(message) / 2
+	published := frame.Prepare(frame.OpText, make([]byte, 128))
+	publisher := NewPublisher(s.group)
+	for _, c := range []struct {
+		name   string
+		writes int // for each run
+		run    func()
+	}{
+		{"echo of a small message", 1, func() { receive(message) }},
+		{"echo of a message in two pieces", 1, func() { receive(message[:half]); receive(message[half:]) }},
+		{"ping from the client", 1, func() { receive(ping) }},
+		{"pong", 0, func() { receive(pong) }},
+		{"delivery to a channel", subscribers, func() {
+			_ = publisher.Channel("room", published)
+			s.OnWake()
+		}},
+		{"delivery of three messages at once", subscribers, func() {
+			for range 3 {
+				_ = publisher.Channel("room", published)
+			}
+			s.OnWake()
+		}},
+		{"delivery to all", subscribers, func() {
+			_ = publisher.Broadcast(published)
+			s.OnWake()
+		}},
+		{"a tick with nothing due", 0, func() { *now += s.cfg.TickInterval / 100; s.OnTick() }},
+	} {
+		c.run() // what is kept and used again
+		before := l.writes
+		const runs = 20
+		allocs := testing.AllocsPerRun(runs, c.run)
+		if n := l.writes - before; n != c.writes*(runs+1) {
+			t.Errorf("%s: %d writes in %d runs, want %d each", c.name, n, runs+1, c.writes)
+		}
+		// A batch of several messages is one new run of bytes, which stalled
+		// subscribers may keep.
+		limit := 0.0
+		if c.name == "delivery of three messages at once" {
+			limit = 1
+		}
+		if allocs > limit {
+			t.Errorf("%s: %v allocations, want %v", c.name, allocs, limit)
+		}
+	}
+
+	// Every connection is pinged, and answers.
+	const runs = 5
+	sent := s.count.PingsSent.Load()
+	allocs := testing.AllocsPerRun(runs, func() {
+		*now += s.cfg.PingInterval + time.Second
+		s.OnTick()
+		for _, id := range ids {
+			copy(buf, pong)
+			s.OnData(id, buf[:len(pong)])
+		}
+	})
+	if n := s.count.PingsSent.Load() - sent; n != subscribers*(runs+1) || allocs > 0 {
+		t.Errorf("%d pings, want %d; %v allocations", n, subscribers*(runs+1), allocs)
+	}
+}

@@ -1,0 +1,78 @@
+package shard
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// The table of names against a map, through growth, deletion, compaction and
+// the end of the last one.
+func TestNamesAgainstMap(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	n := newNames()
+	want := map[string]uint32{}
+	compacted := false
+	name := func() string {
+		i := rng.IntN(600)
+		return fmt.Sprint("user", i, strings.Repeat("x", i%90))
+	}
+	for step := range 60_000 {
+		grow := step%20_000 < 10_000
+		switch s := name(); {
+		case rng.IntN(10) < 7 == grow:
+			row := n.intern(s)
+			if old, known := want[s]; known && old != row {
+				t.Fatalf("step %d: intern(%q) = %d, was %d", step, s, row, old)
+			}
+			want[s] = row
+		case want[s] != 0:
+			garbage := n.garbage
+			n.remove(want[s])
+			compacted = compacted || n.garbage < garbage && n.used > 0
+			delete(want, s)
+		}
+		if s := name(); n.find(s) != want[s] {
+			t.Fatalf("step %d: find(%q) = %d, want %d", step, s, n.find(s), want[s])
+		}
+		if step%1000 == 0 || n.used != len(want) {
+			checkNames(t, step, n, want)
+		}
+	}
+	if !compacted {
+		t.Error("the names were never compacted")
+	}
+	for s, row := range want {
+		n.remove(row)
+		delete(want, s)
+		checkNames(t, -1, n, want)
+	}
+	if len(n.bytes) != 0 || len(n.index) != 0 || len(n.entries) != 1 {
+		t.Errorf("the empty table keeps %d bytes, %d index entries, %d rows", len(n.bytes), len(n.index), len(n.entries))
+	}
+	if n.find("anybody") != 0 {
+		t.Error("somebody is in the empty table")
+	}
+}
+
+func checkNames(t *testing.T, step int, n *names, want map[string]uint32) {
+	t.Helper()
+	if n.used != len(want) {
+		t.Fatalf("step %d: %d names, want %d", step, n.used, len(want))
+	}
+	bytes := 0
+	rows := map[uint32]bool{}
+	for s, row := range want {
+		if n.find(s) != row || string(n.name(row)) != s || rows[row] {
+			t.Fatalf("step %d: %q is row %d, named %q, found at %d", step, s, row, n.name(row), n.find(s))
+		}
+		rows[row] = true
+		bytes += len(s)
+	}
+	if len(n.bytes)-n.garbage != bytes {
+		t.Fatalf("step %d: %d bytes with %d of garbage for %d bytes of names", step, len(n.bytes), n.garbage, bytes)
+	}
+}
