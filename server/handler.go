@@ -67,9 +67,13 @@ type UpgradeRequest struct {
 	Channels []string
 
 	conn    Conn
-	remote  netip.AddrPort
-	tls     *tls.ConnectionState
 	request *handshake.Request
+	// On the loop the address and the TLS state are looked up when they are
+	// asked for: that is a system call, and a large copy. Elsewhere (shard is
+	// nil) they were looked up before.
+	shard  *shard.Shard
+	remote netip.AddrPort
+	tls    *tls.ConnectionState
 }
 
 // Path is the request's path as sent, not decoded.
@@ -87,11 +91,21 @@ func (r *UpgradeRequest) Get(name string) string { return string(r.request.Get(n
 // RemoteAddr is the client's address, as trusted proxies tell it
 // (Config.ProxyProtocol, Config.TrustedProxies; port 0 for the latter), else
 // that of the other end; the zero AddrPort on a unix socket.
-func (r *UpgradeRequest) RemoteAddr() netip.AddrPort { return r.remote }
+func (r *UpgradeRequest) RemoteAddr() netip.AddrPort {
+	if r.shard != nil {
+		return r.shard.RemoteAddr(r.conn.id)
+	}
+	return r.remote
+}
 
 // TLS is the TLS state of the connection (client certificates, server name),
 // nil without TLS.
-func (r *UpgradeRequest) TLS() *tls.ConnectionState { return r.tls }
+func (r *UpgradeRequest) TLS() *tls.ConnectionState {
+	if r.shard != nil {
+		return r.shard.TLS(r.conn.id)
+	}
+	return r.tls
+}
 
 // An OpenEvent reports a new connection.
 type OpenEvent struct {

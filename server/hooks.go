@@ -33,7 +33,7 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	r := &h.upgrade
 	*r = UpgradeRequest{
 		Subprotocol: u.Grant.Agreed(),
-		conn:        Conn{h.server, u.ID}, remote: s.RemoteAddr(u.ID), tls: s.TLS(u.ID), request: u.Request,
+		conn:        Conn{h.server, u.ID}, request: u.Request, shard: s,
 	}
 	if app.Upgrade != nil {
 		if err := app.Upgrade(r); err != nil {
@@ -52,6 +52,7 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	u.Later = true
 	later, grant := *r, u.Grant
 	later.request = u.Request.Clone()
+	later.shard, later.remote, later.tls = nil, r.RemoteAddr(), r.TLS()
 	go h.authorize(s, u.ID, &later, &grant)
 }
 

@@ -20,7 +20,7 @@ type channel struct {
 	row  uint32 // in Shard.channels
 	// subscribers is dense and in no order: leaving moves another one into the
 	// gap.
-	subscribers []subscriber
+	subscribers chunks[subscriber]
 	// sequence numbers the messages that this shard saw while the channel
 	// existed. It wraps; only differences count.
 	sequence uint32
@@ -44,29 +44,19 @@ type subscription struct {
 	pos     uint32 // index in channel.subscribers
 }
 
-// subsChunk is the number of subscriptions that are allocated at once: 48 KiB
-// without a pointer. Chunks never move, so growing copies nothing.
-const subsChunk = 4096
+func (s *Shard) sub(i uint32) *subscription { return s.subs.at(i) }
 
-func (s *Shard) sub(i uint32) *subscription { return &s.subs[i/subsChunk][i%subsChunk] }
-
+// newSub answers a free row.
 func (s *Shard) newSub() uint32 {
-	if s.subFree == 0 {
-		base := uint32(len(s.subs)) * subsChunk
-		chunk := make([]subscription, subsChunk)
-		for i := range chunk {
-			chunk[i].next = base + uint32(i) + 1
-		}
-		chunk[subsChunk-1].next = 0
-		s.subs = append(s.subs, chunk)
-		s.subFree = base
-		if base == 0 {
-			s.subFree = 1 // row 0 means none
-		}
+	if i := s.subFree; i != 0 {
+		s.subFree = s.sub(i).next
+		return i
 	}
-	i := s.subFree
-	s.subFree = s.sub(i).next
-	return i
+	if s.subs.n == 0 {
+		s.subs.push(subscription{}) // row 0 means none
+	}
+	s.subs.push(subscription{})
+	return s.subs.n - 1
 }
 
 // join makes id a subscriber of the channel; joining twice is joining once.
@@ -90,9 +80,9 @@ func (s *Shard) join(id netpoll.ID, name string) error {
 		ch = s.newChannel(name)
 	}
 	i := s.newSub()
-	*s.sub(i) = subscription{channel: ch.row, next: sl.subs, pos: uint32(len(ch.subscribers))}
+	*s.sub(i) = subscription{channel: ch.row, next: sl.subs, pos: ch.subscribers.n}
 	sl.subs = i
-	ch.subscribers = append(ch.subscribers, subscriber{id.Slot(), ch.sequence})
+	ch.subscribers.push(subscriber{id.Slot(), ch.sequence})
 	s.count.Subscriptions.Add(1)
 	return nil
 }
@@ -140,7 +130,7 @@ func (s *Shard) leaveAll(sl *slot) {
 // removeSub takes row i, already unlinked from its connection, out of its
 // channel.
 func (s *Shard) removeSub(ch *channel, i uint32) {
-	gap, last := s.sub(i).pos, uint32(len(ch.subscribers)-1)
+	gap, last := s.sub(i).pos, ch.subscribers.n-1
 	if j := s.active; j != nil && j.channel == ch && gap < j.cursor {
 		// A fan-out has served [0, cursor). Moving the last subscriber, who is
 		// still to be served, among those would skip him: close the gap with one who
@@ -150,18 +140,15 @@ func (s *Shard) removeSub(ch *channel, i uint32) {
 		gap = j.cursor
 	}
 	s.moveSubscriber(ch, last, gap)
-	ch.subscribers = ch.subscribers[:last]
+	ch.subscribers.pop()
 	*s.sub(i) = subscription{next: s.subFree}
 	s.subFree = i
 	s.count.Subscriptions.Add(-1)
-	switch {
-	case last == 0:
+	if last == 0 {
 		delete(s.channelByName, ch.name)
 		s.channels[ch.row] = nil
 		s.channelFree = append(s.channelFree, ch.row)
 		s.count.Channels.Add(-1)
-	case cap(ch.subscribers) > 64 && int(last) < cap(ch.subscribers)/4:
-		ch.subscribers = append(make([]subscriber, 0, last*2), ch.subscribers...)
 	}
 }
 
@@ -170,8 +157,8 @@ func (s *Shard) moveSubscriber(ch *channel, from, to uint32) {
 	if from == to {
 		return
 	}
-	moved := ch.subscribers[from]
-	ch.subscribers[to] = moved
+	moved := *ch.subscribers.at(from)
+	*ch.subscribers.at(to) = moved
 	for i := s.slots.rows[moved.slot].subs; i != 0; i = s.sub(i).next {
 		if sub := s.sub(i); sub.channel == ch.row && sub.pos == from {
 			sub.pos = to
@@ -188,7 +175,7 @@ func (s *Shard) setUser(id netpoll.ID, sl *slot, name string) {
 		return
 	}
 	row := s.users.intern(name)
-	entry := &s.users.entries[row]
+	entry := s.users.entry(row)
 	self := id.Slot() + 1
 	sl.user, sl.userNext = row, entry.head
 	if entry.head != 0 {
@@ -202,7 +189,7 @@ func (s *Shard) dropUser(sl *slot) {
 	if sl.user == 0 {
 		return
 	}
-	entry := &s.users.entries[sl.user]
+	entry := s.users.entry(sl.user)
 	if sl.userNext != 0 {
 		s.slots.rows[sl.userNext-1].userPrev = sl.userPrev
 	}

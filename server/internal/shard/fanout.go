@@ -75,7 +75,7 @@ func (s *Shard) enqueue(ch *channel, user uint32, f *frame.Prepared) {
 			j.first = ch.sequence
 			ch.waiting = j
 		case user != 0:
-			s.users.entries[user].pins++
+			s.users.entry(user).pins++
 		default:
 			s.waitingAll = j
 		}
@@ -124,7 +124,7 @@ func (s *Shard) begin() {
 			j.channel.waiting = nil
 		}
 	case j.user != 0:
-		j.cursor = s.users.entries[j.user].head
+		j.cursor = s.users.entry(j.user).head
 	default:
 		if s.waitingAll == j {
 			s.waitingAll = nil
@@ -178,7 +178,7 @@ func (s *Shard) end() {
 	j := s.active
 	s.active = nil
 	if j.user != 0 {
-		entry := &s.users.entries[j.user]
+		entry := s.users.entry(j.user)
 		if entry.pins--; entry.pins == 0 && entry.head == 0 {
 			s.users.remove(j.user)
 		}
@@ -229,11 +229,11 @@ func (s *Shard) fanOut() (again bool) {
 }
 
 func (s *Shard) fanOutChannel(j *job) (done bool) {
-	for ; int(j.cursor) < len(j.channel.subscribers); j.cursor++ {
+	for ; j.cursor < j.channel.subscribers.n; j.cursor++ {
 		if s.budget == 0 {
 			return false
 		}
-		to := j.channel.subscribers[j.cursor]
+		to := *j.channel.subscribers.at(j.cursor)
 		missed := to.from - j.first // frames published before the join
 		if int32(missed) <= 0 {
 			missed = 0

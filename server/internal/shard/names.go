@@ -10,32 +10,43 @@ import (
 // connection costs 16 bytes, its name, and some 6 bytes of index.
 type names struct {
 	seed    maphash.Seed
-	entries []nameEntry // row 0 is not used
-	free    uint32      // first free row, linked by head
-	index   []uint32    // open addressing by hash, linear probing; 0 is empty
+	entries chunks[nameEntry] // row 0 is not used
+	free    uint32            // first free row, linked by head
+	index   []uint32          // open addressing by hash, linear probing; 0 is empty
 	used    int
-	bytes   []byte // the names, one behind the other
-	garbage int    // bytes that belong to nobody
+	bytes   [][]byte // the names, in chunks of nameChunkBytes; none straddles two
+	stored  int      // bytes of names there, garbage included
+	garbage int      // those that belong to nobody
 }
+
+// nameChunkBytes is the size of a chunk of names, as a power of two: more than
+// the longest name that Config allows.
+const nameChunkBytes = 1 << 15
 
 type nameEntry struct {
 	hash   uint32
-	offset uint32
+	offset uint32 // chunk * nameChunkBytes + place in the chunk
 	length uint16 // 0 only in free rows: empty names are not entered
 	pins   uint16 // jobs that refer to the row
 	head   uint32 // slot+1 of the user's first connection; the next free row
 }
 
 func newNames() *names {
-	return &names{seed: maphash.MakeSeed(), entries: make([]nameEntry, 1)}
+	n := &names{seed: maphash.MakeSeed()}
+	n.entries.push(nameEntry{})
+	return n
 }
+
+// entry is row i.
+func (n *names) entry(i uint32) *nameEntry { return n.entries.at(i) }
 
 func (n *names) hash(name string) uint32 { return uint32(maphash.String(n.seed, name)) }
 
 // name is a view of row i's name; it dies at the next call of intern.
 func (n *names) name(i uint32) []byte {
-	e := &n.entries[i]
-	return n.bytes[e.offset : e.offset+uint32(e.length)]
+	e := n.entry(i)
+	at := e.offset % nameChunkBytes
+	return n.bytes[e.offset/nameChunkBytes][at : at+uint32(e.length)]
 }
 
 // find answers the row of name, 0 if there is none.
@@ -46,7 +57,7 @@ func (n *names) find(name string) uint32 {
 	h := n.hash(name)
 	mask := uint32(len(n.index) - 1)
 	for at := h & mask; n.index[at] != 0; at = (at + 1) & mask {
-		if i := n.index[at]; n.entries[i].hash == h && string(n.name(i)) == name {
+		if i := n.index[at]; n.entry(i).hash == h && string(n.name(i)) == name {
 			return i
 		}
 	}
@@ -64,21 +75,41 @@ func (n *names) intern(name string) uint32 {
 	}
 	i := n.free
 	if i != 0 {
-		n.free = n.entries[i].head
+		n.free = n.entry(i).head
 	} else {
-		n.entries = append(n.entries, nameEntry{})
-		i = uint32(len(n.entries) - 1)
+		i = n.entries.n
+		n.entries.push(nameEntry{})
 	}
-	n.entries[i] = nameEntry{hash: n.hash(name), offset: uint32(len(n.bytes)), length: uint16(len(name))}
-	n.bytes = append(n.bytes, name...)
+	*n.entry(i) = nameEntry{hash: n.hash(name), offset: n.store([]byte(name)), length: uint16(len(name))}
 	n.used++
 	n.place(i)
 	return i
 }
 
+// store copies a name to the end of the chunks and answers where it is.
+func (n *names) store(name []byte) uint32 {
+	last := len(n.bytes) - 1
+	if last < 0 || len(n.bytes[last])+len(name) > nameChunkBytes {
+		n.bytes = append(n.bytes, nil)
+		last++
+	}
+	chunk := n.bytes[last]
+	if cap(chunk)-len(chunk) < len(name) {
+		size := nameChunkBytes
+		if last == 0 {
+			size = min(max(2*cap(chunk), len(name), 64), nameChunkBytes)
+		}
+		chunk = append(make([]byte, 0, size), chunk...)
+	}
+	offset := uint32(last*nameChunkBytes + len(chunk))
+	n.bytes[last] = append(chunk, name...)
+	n.stored += len(name)
+	return offset
+}
+
 func (n *names) place(i uint32) {
 	mask := uint32(len(n.index) - 1)
-	at := n.entries[i].hash & mask
+	at := n.entry(i).hash & mask
 	for n.index[at] != 0 {
 		at = (at + 1) & mask
 	}
@@ -87,16 +118,16 @@ func (n *names) place(i uint32) {
 
 func (n *names) rehash(size int) {
 	n.index = make([]uint32, size)
-	for i := range n.entries {
-		if n.entries[i].length > 0 {
-			n.place(uint32(i))
+	for i := range n.entries.n {
+		if n.entry(i).length > 0 {
+			n.place(i)
 		}
 	}
 }
 
 // remove ends row i.
 func (n *names) remove(i uint32) {
-	e := &n.entries[i]
+	e := n.entry(i)
 	mask := uint32(len(n.index) - 1)
 	at := e.hash & mask
 	for n.index[at] != i {
@@ -104,7 +135,7 @@ func (n *names) remove(i uint32) {
 	}
 	// Backward-shift deletion: no tombstones, so look-ups never slow down.
 	for next := (at + 1) & mask; n.index[next] != 0; next = (next + 1) & mask {
-		home := n.entries[n.index[next]].hash & mask
+		home := n.entry(n.index[next]).hash & mask
 		if (next-home)&mask >= (next-at)&mask {
 			n.index[at] = n.index[next]
 			at = next
@@ -117,21 +148,20 @@ func (n *names) remove(i uint32) {
 	n.used--
 	switch {
 	case n.used == 0:
-		*n = names{seed: n.seed, entries: make([]nameEntry, 1)}
-	case n.garbage > 4096 && n.garbage > len(n.bytes)/2:
+		*n = names{seed: n.seed}
+		n.entries.push(nameEntry{})
+	case n.garbage > 4096 && n.garbage > n.stored/2:
 		n.compact()
 	}
 }
 
 // compact rewrites the names without the garbage.
 func (n *names) compact() {
-	kept := make([]byte, 0, len(n.bytes)-n.garbage)
-	for i := range n.entries {
-		if e := &n.entries[i]; e.length > 0 {
-			name := n.name(uint32(i))
-			e.offset = uint32(len(kept))
-			kept = append(kept, name...)
+	old := *n
+	n.bytes, n.stored, n.garbage = nil, 0, 0
+	for i := range n.entries.n {
+		if e := n.entry(i); e.length > 0 {
+			e.offset = n.store(old.name(i))
 		}
 	}
-	n.bytes, n.garbage = kept, 0
 }

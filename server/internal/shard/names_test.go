@@ -50,8 +50,8 @@ func TestNamesAgainstMap(t *testing.T) {
 		delete(want, s)
 		checkNames(t, -1, n, want)
 	}
-	if len(n.bytes) != 0 || len(n.index) != 0 || len(n.entries) != 1 {
-		t.Errorf("the empty table keeps %d bytes, %d index entries, %d rows", len(n.bytes), len(n.index), len(n.entries))
+	if len(n.bytes) != 0 || len(n.index) != 0 || n.entries.n != 1 {
+		t.Errorf("the empty table keeps %d bytes, %d index entries, %d rows", len(n.bytes), len(n.index), n.entries.n)
 	}
 	if n.find("anybody") != 0 {
 		t.Error("somebody is in the empty table")
@@ -72,7 +72,7 @@ func checkNames(t *testing.T, step int, n *names, want map[string]uint32) {
 		rows[row] = true
 		bytes += len(s)
 	}
-	if len(n.bytes)-n.garbage != bytes {
-		t.Fatalf("step %d: %d bytes with %d of garbage for %d bytes of names", step, len(n.bytes), n.garbage, bytes)
+	if n.stored-n.garbage != bytes {
+		t.Fatalf("step %d: %d bytes with %d of garbage for %d bytes of names", step, n.stored, n.garbage, bytes)
 	}
 }

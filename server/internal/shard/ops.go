@@ -140,7 +140,7 @@ func (s *Shard) closeUser(user string, code frame.CloseCode, reason string) {
 	if row == 0 {
 		return
 	}
-	for at := s.users.entries[row].head; at != 0; {
+	for at := s.users.entry(row).head; at != 0; {
 		sl := &s.slots.rows[at-1]
 		next := sl.userNext
 		s.startClose(s.idOf(at-1), sl, code, reason)

@@ -165,7 +165,7 @@ type Shard struct {
 	channelByName map[string]*channel
 	channels      []*channel // row 0 is not used
 	channelFree   []uint32
-	subs          [][]subscription // row 0 is not used
+	subs          chunks[subscription] // row 0 is not used
 	subFree       uint32
 
 	jobs       []*job
@@ -394,7 +394,7 @@ func (s *Shard) trim() {
 	s.addresses.clear()
 	s.high = 0
 	s.exts, s.extFree, s.spareExt = make([]*ext, 1), nil, nil
-	s.subs, s.subFree = nil, 0
+	s.subs, s.subFree = chunks[subscription]{}, 0
 	s.channels, s.channelFree = make([]*channel, 1), nil
 	s.channelByName = map[string]*channel{}
 	s.spareDecoders, s.spareInput, s.spareJobs = nil, nil, nil

@@ -388,8 +388,8 @@ func TestTrim(t *testing.T) {
 	}
 	r.settle()
 	r.advance(time.Second)
-	if s.high != 0 || len(s.exts) != 1 || len(s.subs) != 0 || len(s.channels) != 1 || len(s.users.entries) != 1 {
-		t.Errorf("high %d, %d exts, %d subs, %d channels, %d users", s.high, len(s.exts), len(s.subs), len(s.channels), len(s.users.entries))
+	if s.high != 0 || len(s.exts) != 1 || s.subs.n != 0 || len(s.channels) != 1 || s.users.entries.n != 1 {
+		t.Errorf("high %d, %d exts, %d subs, %d channels, %d users", s.high, len(s.exts), s.subs.n, len(s.channels), s.users.entries.n)
 	}
 	for i, sl := range s.slots.rows[:600] {
 		if sl != (slot{}) || s.deadlines.rows[i] != 0 {
