@@ -60,7 +60,13 @@ if [ -z "$kernel" ]; then
 fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/roost-vm.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+machine=
+cleanup() {
+  [ -z "$machine" ] || kill "$machine" 2>/dev/null || true
+  [ -z "$machine" ] || wait "$machine" 2>/dev/null || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 mkdir -p "$work/root/bin" "$work/root/tmp"
@@ -76,7 +82,12 @@ mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev 2>/dev/nu
 ifconfig lo 127.0.0.1 netmask 255.0.0.0 up
 sysctl -q -w fs.nr_open=2097152 fs.file-max=5000000 net.core.somaxconn=65535 \
   net.ipv4.tcp_max_syn_backlog=65535 net.ipv4.ip_local_port_range="1024 65535" \
-  net.ipv4.tcp_mem="2000000 3000000 4000000" # pages: a message may wait in each of a million sockets
+  net.ipv4.tcp_mem="2000000 3000000 4000000" \
+  net.core.netdev_max_backlog=2000000 net.core.netdev_budget=3000 net.core.netdev_budget_usecs=100000
+# Pages: a message may wait in each of a million sockets. The backlog: on a slow processor
+# the loopback would drop what is sent to very many at once, and TCP repeat it much later.
+# Fewer switches between processes: each costs an emulated processor all that it has cached.
+mount -t debugfs d /sys/kernel/debug && echo NO_WAKEUP_PREEMPTION >/sys/kernel/debug/sched/features
 ulimit -n 2097152
 hostname roost-vm
 echo "@@begin"; sh /script.sh; rc=$?; echo "@@exit $rc"
@@ -91,25 +102,24 @@ chmod +x "$work/root/init"
 # instead of two that wait for each other.
 options="console=ttyS0 quiet panic=1 mitigations=off init_on_alloc=0 randomize_kstack_offset=off"
 options+=" nokaslr no5lvl tsc=reliable clocksource=tsc highres=off nohz=off nowatchdog audit=0 thash_entries=1048576"
+mkfifo "$work/console"
 timeout "$limit" qemu-system-x86_64 -accel tcg,tb-size=512 -cpu Nehalem -smp 1 \
   -m "$mem" -display none -serial stdio -monitor none -nic none -no-reboot \
-  -kernel "$kernel" -initrd "$work/initrd" -append "$options" </dev/null 2>"$work/qemu.log" |
-  {
-    # Line by line, so that progress is seen when it is made.
-    inside='' status=124
-    while IFS= read -r line; do
-      line=${line%$'\r'}
-      case $line in
-        @@begin) inside=1 ;;
-        @@exit\ *) status=${line#@@exit }; break ;;
-        *) [ -z "$inside" ] || printf '%s\n' "$line" ;;
-      esac
-    done
-    cat >/dev/null # the machine's last words: let it end by itself
-    exit "$status"
-  } || {
-  # Either side of the pipe may be what failed.
-  statuses=("${PIPESTATUS[@]}")
-  [ ! -s "$work/qemu.log" ] || cat "$work/qemu.log" >&2
-  exit "${statuses[1]:-1}"
-}
+  -kernel "$kernel" -initrd "$work/initrd" -append "$options" \
+  </dev/null >"$work/console" 2>"$work/qemu.log" &
+machine=$!
+
+# Line by line, so that progress is seen when it is made.
+inside='' status=124
+while IFS= read -r line; do
+  line=${line%$'\r'}
+  case $line in
+    @@begin) inside=1 ;;
+    @@exit\ *) status=${line#@@exit } inside= ;;
+    *) [ -z "$inside" ] || printf '%s\n' "$line" ;;
+  esac
+done <"$work/console"
+wait "$machine" || true
+machine=
+[ "$status" != 124 ] || cat "$work/qemu.log" >&2
+exit "$status"
