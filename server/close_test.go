@@ -98,7 +98,7 @@ func TestClosingHandshake(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		ends := make(chan server.CloseEvent, 10)
 		conns := make(chan server.Conn, 10)
-		s := start(t, server.Config{Engine: engine, CloseTimeout: 300 * time.Millisecond, PingInterval: 100 * time.Millisecond, Handler: server.Handler{
+		s := start(t, server.Config{Engine: engine, CloseTimeout: 300 * time.Millisecond, Handler: server.Handler{
 			Open:    func(e *server.OpenEvent) { conns <- e.Conn() },
 			Message: echo,
 			Close:   func(e *server.CloseEvent) { ends <- *e },

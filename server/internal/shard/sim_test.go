@@ -25,7 +25,7 @@ import (
 //	go test -run TestSimulation ./server/internal/shard -seed 17 -lives 1
 var (
 	simSeed  = flag.Uint64("seed", 0, "seed of the first life; 0 takes a random one")
-	simLives = flag.Int("lives", 150, "number of lives")
+	simLives = flag.Int("lives", 75, "number of lives")
 )
 
 func TestSimulation(t *testing.T) {
