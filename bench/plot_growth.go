@@ -11,16 +11,18 @@ import (
 )
 
 // growthFigures are the panels of PlotGrowth, in rows of two. Reference is a
-// line across, if it is not zero.
+// line across, if it is not zero. Times have a logarithmic axis: those of a
+// native and of an emulated processor are far apart.
 var growthFigures = []struct {
 	title     string
 	reference float64
+	time      bool
 	value     func(Step) float64
 }{
-	{"server's user-space memory per connection, B (line: the budget)", 460, func(s Step) float64 { return max(s.UserBytes, s.UserBytesAfter) }},
-	{"kernel memory per connection, both ends, B", 0, func(s Step) float64 { return s.SlabBytes + s.TCPBytes }},
-	{"server CPU per connection opened, us", 0, func(s Step) float64 { return s.OpenCPU }},
-	{"server CPU per delivery of a broadcast, us", 0, func(s Step) float64 { return s.DeliveryCPU }},
+	{"server's user-space memory per connection, B (line: the budget)", 460, false, func(s Step) float64 { return max(s.UserBytes, s.UserBytesAfter) }},
+	{"kernel memory per connection, both ends, B", 0, false, func(s Step) float64 { return s.SlabBytes + s.TCPBytes }},
+	{"server CPU per connection opened, us", 0, true, func(s Step) float64 { return s.OpenCPU }},
+	{"server CPU per delivery of a broadcast, us", 0, true, func(s Step) float64 { return s.DeliveryCPU }},
 }
 
 // PlotGrowth draws what a connection costs against how many there are: runs of
@@ -53,14 +55,24 @@ func growthPanel(figure int, runs []*Result) (*plot.Plot, error) {
 	p.X.Label.Text = "connections"
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, countTicks{}
 	p.Y.Tick.Marker = shortTicks{}
+	if f.time {
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, countTicks{}
+	}
 	p.Add(&plotter.Grid{Vertical: draw.LineStyle{Color: gridColour, Width: vg.Points(0.5)}, Horizontal: draw.LineStyle{Color: gridColour, Width: vg.Points(0.5)}})
-	highest, low, high := f.reference, math.Inf(1), 0.0
+	lowest, highest, low, high := math.Inf(1), f.reference, math.Inf(1), 0.0
 	for i, r := range runs {
 		points := make(plotter.XYs, 0, len(r.Steps))
 		for _, s := range r.Steps {
-			points = append(points, plotter.XY{X: float64(s.Connections), Y: f.value(s)})
-			highest = max(highest, f.value(s))
+			at := plotter.XY{X: float64(s.Connections), Y: f.value(s)}
+			if f.time && at.Y <= 0 {
+				continue // nothing was published
+			}
+			points = append(points, at)
+			lowest, highest = min(lowest, f.value(s)), max(highest, f.value(s))
 			low, high = min(low, float64(s.Connections)), max(high, float64(s.Connections))
+		}
+		if len(points) == 0 {
+			continue
 		}
 		line, dots, err := plotter.NewLinePoints(points)
 		if err != nil {
@@ -77,8 +89,9 @@ func growthPanel(figure int, runs []*Result) (*plot.Plot, error) {
 			return nil, err
 		}
 		for k := range text.TextStyle {
+			text.TextStyle[k].Font = sans
 			text.TextStyle[k].Font.Size, text.TextStyle[k].Color = 8, inkColour
-			text.TextStyle[k].XAlign, text.TextStyle[k].YAlign = draw.XCenter, -1.4
+			text.TextStyle[k].XAlign, text.TextStyle[k].YAlign = draw.XCenter, 0.5 // above the dot
 		}
 		p.Add(line, dots, text)
 		p.Legend.Add(r.Label, line, dots)
@@ -94,6 +107,9 @@ func growthPanel(figure int, runs []*Result) (*plot.Plot, error) {
 	// From 0: half a byte more must not look like a cliff.
 	p.X.Min, p.X.Max = low/1.3, high*1.3
 	p.Y.Min, p.Y.Max = 0, highest*1.35
+	if f.time {
+		p.Y.Min, p.Y.Max = max(lowest, 1e-3)/2, max(highest, 1e-3)*5 // room for the legend
+	}
 	p.Legend.Top = true
 	p.Legend.TextStyle.Font.Size, p.Legend.TextStyle.Color = 8, inkColour
 	return p, nil

@@ -3,9 +3,11 @@
 // did meanwhile. scripts/c100k.sh runs the scenario and calls it.
 //
 //	scale -name c100k [-emulated DIR] [-native DIR] [-out DIR] [-command TEXT]
+//	scale -redraw FILE.json
 //
 // A folder has the scenario's result, grow.json, and what the server wrote
-// under GODEBUG=gctrace=1, server.log. It ends with status 0 when all runs held,
+// under GODEBUG=gctrace=1, server.log. With -redraw, page and plot are made again
+// from an earlier report. It ends with status 0 when all runs held,
 // with 1 when not, and with 2 when it could not run.
 package main
 
@@ -47,12 +49,19 @@ func main() {
 	native := flag.String("native", "", "folder of the run outside")
 	out := flag.String("out", "bench/results", "folder of the result")
 	command := flag.String("command", strings.Join(os.Args, " "), "the command to write into the result")
+	redraw := flag.String("redraw", "", "an earlier report, to make its page and plot again")
 	flag.Parse()
-	if flag.NArg() > 0 || (*emulated == "" && *native == "") {
+	r := &report{Schema: bench.SchemaVersion, Name: *name, Command: *command, Environment: bench.ReadEnvironment()}
+	switch {
+	case flag.NArg() > 0 || (*emulated == "" && *native == "" && *redraw == ""):
 		flag.Usage()
 		os.Exit(2)
+	case *redraw != "":
+		if err := r.read(*redraw); err != nil {
+			fail(err)
+		}
+		*out, *emulated, *native = filepath.Dir(*redraw), "", ""
 	}
-	r := &report{Schema: bench.SchemaVersion, Name: *name, Command: *command, Environment: bench.ReadEnvironment()}
 	for _, from := range []struct {
 		dir      string
 		emulated bool
@@ -80,6 +89,22 @@ func main() {
 func fail(err error) {
 	fmt.Fprintln(os.Stderr, "scale:", err)
 	os.Exit(2)
+}
+
+// read replaces the report by a saved one.
+func (r *report) read(path string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	*r = report{}
+	if err := json.Unmarshal(raw, r); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if r.Schema != bench.SchemaVersion || len(r.Runs) == 0 {
+		return fmt.Errorf("%s: no report of schema %d", path, bench.SchemaVersion)
+	}
+	return nil
 }
 
 func readRun(dir string, emulated bool) (run, error) {
@@ -140,7 +165,7 @@ func (r *report) save(dir string) error {
 
 func (r *report) plot(path string) error {
 	var runs []*bench.Result
-	about := "Everything was measured on one processor type, natively."
+	about := "Bytes and times were measured natively."
 	for _, one := range r.Runs {
 		shown := *one.Result
 		shown.Label = "native"

@@ -53,7 +53,7 @@ func (one run) markdown(b *bytes.Buffer) {
 		fmt.Fprintf(b, "\n## In the emulated machine: true bytes, untrue times\n\nKernel %s, %s, %.1f GiB, %d descriptors a process.", r.Environment.Kernel, cpus(r.Environment.CPUs), gib(r.Environment.Memory), r.Environment.Descriptors)
 		b.WriteString(" The server's deadlines were stretched as far as the processor is slow. Every time in the tables is some 15 to 40 times what it would be, and depends on what else the host did.\n")
 	} else {
-		fmt.Fprintf(b, "\n## Natively: true bytes, true times\n\nKernel %s, %s. Not a machine of its own: what other programs did is in the times, and in the kernel's total.\n", r.Environment.Kernel, cpus(r.Environment.CPUs))
+		fmt.Fprintf(b, "\n## Natively: true bytes, true times\n\nKernel %s, %s. Not a machine of its own: what other programs did is in the times, and in the kernel's bytes.\n", r.Environment.Kernel, cpus(r.Environment.CPUs))
 	}
 	fmt.Fprintf(b, "Server: %s; messages of %d B.\n\n", r.Label, r.PayloadBytes)
 	b.WriteString("| connections | user B each | after broadcasts | slab B each, both ends | TCP buffers B | all kernel B | deliveries | to the last receiver | CPU per delivery | CPU per open |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
@@ -87,7 +87,7 @@ func (one run) pauses(b *bytes.Buffer) {
 		fmt.Fprintf(b, "| %s | %d | %s ms | %s ms in %.0f s | %d MB |\n", bench.FormatValue(float64(s.Connections), ""), p.count,
 			figure(p.longestMs), figure(p.totalMs), one.seconds(i), p.liveMB)
 	}
-	b.WriteString("\n")
+	b.WriteString("\nThe first row has those of the server's start as well.\n\n")
 }
 
 func (one run) seconds(i int) float64 {
