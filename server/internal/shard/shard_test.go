@@ -363,6 +363,7 @@ func TestCloseHasItsTime(t *testing.T) {
 		r.advance(250 * time.Millisecond)
 	}
 	r.check(r.shards[0].Close(id, frame.CloseNormal, ""))
+	r.settle()
 	r.advance(4500 * time.Millisecond)
 	if len(r.hooks.closed) > 0 {
 		t.Fatalf("it ended with %+v after 4.5 s", r.hooks.closed)
