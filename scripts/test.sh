@@ -91,6 +91,10 @@ step_tools() { # install what the tests need
   apt_need ps procps
   apt_need /usr/bin/python3 python3
   /usr/bin/python3 -c 'import websockets' 2>/dev/null || apt_missing+=(python3 python3-websockets)
+  apt_need nginx nginx
+  apt_need /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
+  apt_need haproxy haproxy
+  apt_need systemd-socket-activate systemd
   chromium_path >/dev/null || apt_missing+=(chromium fonts-dejavu-core)
   if [ ${#apt_missing[@]} -gt 0 ]; then
     say "missing Debian packages: ${apt_missing[*]}"
@@ -190,6 +194,10 @@ step_clients() { # npm ws and Python websockets against the binary (gobwas/ws is
   real_clients '^TestRealClient'
 }
 
+step_proxies() { # deploy/: nginx, HAProxy and systemd's activation in front of the binary
+  real_clients '^TestReal(Proxy|Systemd|Socket)'
+}
+
 step_browser() { # the demo page and the textbook page in headless Chromium
   real_clients '^TestBrowser'
 }
@@ -201,7 +209,7 @@ step_c10k() { # scripts/c10k.sh --quick: thousands of real sockets
 
 # ---------------------------------------------------------------- the runner
 
-steps=(tools format vet staticcheck unit fuzz cross clients browser c10k)
+steps=(tools format vet staticcheck unit fuzz cross clients proxies browser c10k)
 about() { sed -nE "s/^step_$1\(\) \{ # (.*)/\1/p" scripts/test.sh; }
 
 case ${1:-} in
