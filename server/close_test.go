@@ -149,7 +149,8 @@ func TestClosingHandshake(t *testing.T) {
 			}
 			w.wantClose(1000, "")
 			w.wantEnd()
-			if d := time.Since(began); d < 300*time.Millisecond {
+			// The shard's clock stands still between two ticks, of 75 ms here.
+			if d := time.Since(began); d < 225*time.Millisecond {
 				t.Errorf("cut after %v, CloseTimeout is 300 ms", d)
 			}
 			if e := <-ends; e.Code != 1000 || s.Stats().CloseTimeouts != before+1 {
