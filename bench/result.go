@@ -35,8 +35,9 @@ type Result struct {
 	// Steps are those of the scenario grow.
 	Steps []Step `json:"steps,omitempty"`
 	// Latencies are distributions by name.
-	Latencies   map[string]Latency `json:"latencies,omitempty"`
-	Environment Environment        `json:"environment"`
+	Latencies map[string]Latency `json:"latencies,omitempty"`
+	// Environment is left out where a Comparison holds the result.
+	Environment Environment `json:"environment,omitzero"`
 }
 
 // A Metric is one figure.

@@ -40,7 +40,7 @@ func measure(ctx context.Context, o options, cap capacity, targets []target, c *
 			for _, j := range []job{echo, broadcast} {
 				results, err := measureJob(ctx, o, cap, t, j)
 				for _, r := range results {
-					r.Round = round + 1
+					r.Round, r.Environment = round+1, bench.Environment{} // the comparison has it
 				}
 				c.Results = append(c.Results, results...)
 				if ctx.Err() != nil {
