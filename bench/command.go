@@ -22,6 +22,7 @@ type Command struct {
 	Broadcast BroadcastCommand `cmd:"" help:"Publish to all: one at a time, at a rate, without pause. CPU per delivery, time to the last receiver."`
 	Storm     StormCommand     `cmd:"" help:"Everybody comes at once, is cut off at once, and comes back at once."`
 	Mixed     MixedCommand     `cmd:"" help:"90 % idle, 9 % trickling, 1 % busy, against an echo server."`
+	Hostile   HostileCommand   `cmd:"" help:"Echo beside one hostile client of each kind: what do the others notice?"`
 	Slow      SlowCommand      `cmd:"" help:"Publish while 5 % of the receivers do not read."`
 	Grow      GrowCommand      `cmd:"" help:"Open more and more connections: memory for each, and a broadcast to all, at each step."`
 	Generator GeneratorCommand `cmd:"" hidden:"" help:"Hold connections for a scenario (started by the scenarios)."`
@@ -63,6 +64,11 @@ type (
 		MixedConfig
 		Output
 	}
+	// HostileCommand runs RunHostile.
+	HostileCommand struct {
+		HostileConfig
+		Output
+	}
 	// SlowCommand runs RunSlow.
 	SlowCommand struct {
 		SlowConfig
@@ -93,6 +99,11 @@ func (c *StormCommand) Run() error { return command(&c.Output, &c.StormConfig, &
 
 // Run runs the scenario.
 func (c *MixedCommand) Run() error { return command(&c.Output, &c.MixedConfig, &c.Options, RunMixed) }
+
+// Run runs the scenario.
+func (c *HostileCommand) Run() error {
+	return command(&c.Output, &c.HostileConfig, &c.Options, RunHostile)
+}
 
 // Run runs the scenario.
 func (c *SlowCommand) Run() error { return command(&c.Output, &c.SlowConfig, &c.Options, RunSlow) }

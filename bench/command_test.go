@@ -33,7 +33,7 @@ func TestCommandLine(t *testing.T) {
 		c.PublishURL != "http://127.0.0.1:2/publish" || c.JSON != "out.json" {
 		t.Errorf("parsed %+v", c)
 	}
-	for _, scenario := range []string{"idle", "echo", "broadcast", "storm", "mixed", "slow", "grow"} {
+	for _, scenario := range []string{"idle", "echo", "broadcast", "storm", "mixed", "slow", "hostile", "grow"} {
 		if _, err := parser.Parse([]string{"bench", scenario, "ws://x/"}); err != nil {
 			t.Errorf("bench %s: %v", scenario, err)
 		}

@@ -141,6 +141,21 @@ type StormConfig struct {
 	Options
 }
 
+// HostileConfig is the scenario of one hostile client of each kind among many
+// others.
+type HostileConfig struct {
+	Options
+	// Rate is the messages a second of the others, over all connections. If
+	// zero, 2,000.
+	Rate float64 `help:"Messages a second of the others."`
+	// Period is the length of each part. If zero, 3 s.
+	Period time.Duration `help:"Length of each part."`
+	// Rounds is how often everything is done; medians count. If zero, 3.
+	Rounds int `placeholder:"3" help:"How often everything is done: medians count."`
+	// Kinds are those to let loose. If empty, all.
+	Kinds []string `placeholder:"NAME,..." help:"Which hostile clients (default: all)."`
+}
+
 // MixedConfig is the scenario of an echo server with 90 % idle, 9 % trickling
 // and 1 % busy connections.
 type MixedConfig struct {

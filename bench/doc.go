@@ -2,9 +2,10 @@
 // URL and, for memory and CPU, its process ids. It never imports Roost's
 // server.
 //
-// A scenario (RunIdle, RunEcho, RunBroadcast, RunStorm, RunMixed, RunSlow, RunGrow)
-// starts generators, tells them what to do, measures the server meanwhile, and
-// answers a Result: figures, distributions of latency, faults, warnings.
+// A scenario (RunIdle, RunEcho, RunBroadcast, RunStorm, RunMixed, RunSlow,
+// RunHostile, RunGrow) starts generators, tells them what to do, measures the
+// server meanwhile, and answers a Result: figures, distributions of latency,
+// faults, warnings.
 //
 //	scenario_*.go   what is done, in which order, and what is reported
 //	trial.go        what all scenarios share: open, settle, account for CPU
@@ -13,6 +14,7 @@
 //	generator_*.go  a generator: one process, one event loop, up to ~19,000 connections
 //	payload.go      messages that prove where they come from and that they are whole
 //	tracker.go      loss, repeats, disorder
+//	hostile.go      bad clients, for RunHostile
 //	latency.go      HDR histograms
 //	process_*.go    CPU clocks, smaps_rollup
 //	compare.go      servers side by side: medians of several rounds, ratios

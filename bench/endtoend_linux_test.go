@@ -168,6 +168,22 @@ func TestSlowAgainstLimit(t *testing.T) {
 	}
 }
 
+func TestHostileAgainstLimit(t *testing.T) {
+	// The bare server trusts its clients, so only those who do what is allowed.
+	kinds := []string{"connects", "messages"}
+	cfg := HostileConfig{Options: testOptions(t, 100), Rate: 500, Period: 500 * time.Millisecond, Rounds: 1, Kinds: kinds}
+	r, err := RunHostile(context.Background(), cfg)
+	wantHeld(t, r, err, "hostile_connects", "hostile_messages", "hostile_worst")
+	wantLatencies(t, r, "quiet", "hostile_connects", "hostile_messages")
+}
+
+func TestHostileClientsMustExist(t *testing.T) {
+	_, err := RunHostile(context.Background(), HostileConfig{Options: Options{URL: "ws://127.0.0.1:1/", PIDs: []int{1}}, Kinds: []string{"polite"}})
+	if err == nil || !strings.Contains(err.Error(), "polite") {
+		t.Errorf("an unknown kind: %v", err)
+	}
+}
+
 func TestGrowAgainstLimit(t *testing.T) {
 	cfg := GrowConfig{Options: testOptions(t, 151, "-mode", "broadcast"), Steps: []int{50, 151}, Singles: 2}
 	cfg.Generators = 2
