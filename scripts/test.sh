@@ -84,6 +84,7 @@ chromium_path() { command -v chromium || command -v chromium-browser || command 
 step_tools() { # install what the tests need
   command -v go >/dev/null || { fail "Go is not installed: see https://go.dev/doc/install"; return 1; }
   go version
+  apt_need /etc/ssl/certs/ca-certificates.crt ca-certificates # modules come over https
   apt_need gcc gcc libc6-dev # the race detector is linked with cgo
   apt_need node nodejs
   apt_need npm npm
