@@ -73,6 +73,7 @@ if [ "$where" = native ]; then
   native_steps=$steps
 else
   [ "$(uname -m)" = x86_64 ] || die "the virtual machine is x86-64"
+  [ "$most" -le 2000000 ] || die "a process in the virtual machine may open two million files: fewer --steps"
   memory=${memory:-$need_mib}
   [ "$available_mib" -ge $((memory + reserve_mib)) ] ||
     die "a virtual machine of $memory MiB does not fit (with $reserve_mib MiB to spare); fewer --steps need less"
