@@ -29,7 +29,10 @@ var sentCodes = map[string]frame.CloseCode{
 // Every close code with its reason that the code sends has its row in
 // docs/close-codes.md, and each row is one that is sent.
 func TestCloseCodesAreDocumented(t *testing.T) {
-	sent := closeReasons(t)
+	sent := map[string]bool{}
+	for _, folder := range []string{"frame", "server", "cmd/roost"} {
+		closeReasons(t, folder, sent)
+	}
 	if len(sent) < 20 {
 		t.Fatalf("only %d reasons were found in the code: the test looks at the wrong place", len(sent))
 	}
@@ -56,10 +59,10 @@ func TestCloseCodesAreDocumented(t *testing.T) {
 }
 
 // closeReasons finds code and reason side by side in arguments and composite
-// literals; numbers in a reason are N.
-func closeReasons(t *testing.T) map[string]bool {
+// literals below folder; numbers in a reason are N.
+func closeReasons(t *testing.T, folder string, found map[string]bool) {
 	t.Helper()
-	files := goFiles(t, "frame", "server", "cmd/roost")
+	files := goFiles(t, folder)
 	constants := map[string][]string{}
 	for _, f := range files {
 		ast.Inspect(f, func(n ast.Node) bool {
@@ -77,7 +80,6 @@ func closeReasons(t *testing.T) map[string]bool {
 		})
 	}
 	number := regexp.MustCompile(`%[dv]`)
-	found := map[string]bool{}
 	add := func(code frame.CloseCode, text string) {
 		if text != "frame from a server is masked" { // said to servers, by clients
 			found[strconv.Itoa(int(code))+" "+number.ReplaceAllString(text, "N")] = true
@@ -110,7 +112,6 @@ func closeReasons(t *testing.T) map[string]bool {
 			return true
 		})
 	}
-	return found
 }
 
 // reasonTexts are the texts that an expression may be.
@@ -141,21 +142,19 @@ func lastName(e ast.Expr) string {
 	return ""
 }
 
-// goFiles parses the Go files below folders, tests left out.
-func goFiles(t *testing.T, folders ...string) (files []*ast.File) {
+// goFiles parses the Go files below a folder, tests left out.
+func goFiles(t *testing.T, folder string) (files []*ast.File) {
 	t.Helper()
-	for _, folder := range folders {
-		err := filepath.WalkDir(folder, func(name string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
-				return err
-			}
-			f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-			files = append(files, f)
+	err := filepath.WalkDir(folder, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return err
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		files = append(files, f)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return files
 }

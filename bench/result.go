@@ -44,7 +44,7 @@ type Result struct {
 type Metric struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
-	// Unit is B, us, ms, s, 1/s, % or empty for a count.
+	// Unit is B, us, ms, s, 1/s, %, x for a ratio, or empty for a count.
 	Unit string `json:"unit,omitempty"`
 	// Text says what it is, for the table.
 	Text string `json:"text"`

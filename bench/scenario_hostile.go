@@ -71,11 +71,11 @@ func (t *trial) hostile(cfg *HostileConfig) error {
 			slices.Sort(list)
 			ratio := list[len(list)/2]
 			worst = max(worst, ratio)
-			t.result.add("hostile_"+k.name, ratio, "", "p99 of the others' round trips, against quiet times, while one "+k.text)
+			t.result.add("hostile_"+k.name, ratio, "x", "p99 of the others' round trips, against quiet times, while one "+k.text)
 			t.result.addLatency("hostile_"+k.name, "round trip while one "+k.text, with[k.name])
 		}
 	}
-	t.result.add("hostile_worst", worst, "", "the worst of these")
+	t.result.add("hostile_worst", worst, "x", "the worst of these")
 	return nil
 }
 

@@ -102,6 +102,10 @@ type Config struct {
 	MessageMaxBytes int
 	// MessageMaxFragments bounds the frames of a message. If zero, 1,024.
 	MessageMaxFragments int
+	// MessageTimeout bounds the time that a message takes from its first byte to
+	// its last: a slower sender is closed with 1008. If zero, 60 s; negative turns
+	// it off.
+	MessageTimeout time.Duration
 	// MessageRate bounds the messages a second that are taken from a client
 	// (token bucket, burst of one second). A faster client is not read until
 	// its tokens are back, so that it feels TCP's back-pressure. If zero, only
@@ -192,6 +196,7 @@ const (
 	DefaultAuthorizeMaxPending = 1024
 	DefaultMessageMaxBytes     = 64 << 10
 	DefaultMessageMaxFragments = 1024
+	DefaultMessageTimeout      = time.Minute
 	DefaultPendingMaxBytes     = 64 << 10
 	DefaultSubscriptionsMax    = 128
 	DefaultChannelNameMaxBytes = 255
@@ -230,6 +235,7 @@ func (c Config) withDefaults() Config {
 	orInt(&c.InboxMaxBytes, DefaultInboxMaxBytes)
 	orDuration(&c.DeferAccept, DefaultDeferAccept)
 	orDuration(&c.HandshakeTimeout, DefaultHandshakeTimeout)
+	orDuration(&c.MessageTimeout, DefaultMessageTimeout)
 	orDuration(&c.PingInterval, DefaultPingInterval)
 	orDuration(&c.PongTimeout, DefaultPongTimeout)
 	orDuration(&c.WriteStallTimeout, DefaultWriteStallTimeout)
@@ -297,6 +303,9 @@ func (c Config) validate() error {
 	inRange("InboxMaxEntries", c.InboxMaxEntries, 16, 1<<28)
 	inRange("InboxMaxBytes", c.InboxMaxBytes, 1<<16, 1<<40)
 	atLeast("HandshakeTimeout", c.HandshakeTimeout, 10*time.Millisecond)
+	if c.MessageTimeout > 0 {
+		atLeast("MessageTimeout", c.MessageTimeout, 10*time.Millisecond)
+	}
 	if c.PingInterval > 0 {
 		atLeast("PingInterval", c.PingInterval, 10*time.Millisecond)
 	}

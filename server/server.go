@@ -101,6 +101,7 @@ func New(cfg Config) (*Server, error) {
 		PendingMaxBytes: cfg.PendingMaxBytes, SlowDrop: cfg.SlowConsumer == SlowDrop,
 		SubscriptionsMax: cfg.SubscriptionsMax,
 		InboxMaxEntries:  cfg.InboxMaxEntries, InboxMaxBytes: cfg.InboxMaxBytes, PublishPauseBytes: publishPauseBytes, FanoutSlice: shard.FanoutSlice,
+		FrameSlice: shard.FrameSlice, MessageTimeout: cfg.MessageTimeout,
 		PingInterval: cfg.PingInterval, PongTimeout: cfg.PongTimeout, IdleTimeout: cfg.IdleTimeout,
 		WriteStallTimeout: cfg.WriteStallTimeout, CloseTimeout: cfg.CloseTimeout, TickInterval: cfg.tickInterval(),
 		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),
@@ -129,7 +130,7 @@ const publishPauseBytes = 256 << 10
 // enough for every deadline, coarse enough to cost nothing.
 func (c *Config) tickInterval() time.Duration {
 	tick := netpoll.DefaultTickInterval
-	for _, d := range []time.Duration{c.HandshakeTimeout, c.PingInterval, c.PongTimeout, c.IdleTimeout, c.WriteStallTimeout, c.CloseTimeout} {
+	for _, d := range []time.Duration{c.HandshakeTimeout, c.MessageTimeout, c.PingInterval, c.PongTimeout, c.IdleTimeout, c.WriteStallTimeout, c.CloseTimeout} {
 		if d > 0 {
 			tick = min(tick, d/4)
 		}

@@ -47,6 +47,10 @@ type Stats struct {
 	// ProtocolErrors (1002, 1008), InvalidUTF8 (1007) and MessagesTooBig (1009)
 	// count connections ended for what they sent.
 	ProtocolErrors, InvalidUTF8, MessagesTooBig uint64
+	// MessageTimeouts counts connections closed because a message took longer
+	// than MessageTimeout, TurnsYielded how often one that sends many small
+	// frames had to let the others go first.
+	MessageTimeouts, TurnsYielded uint64
 	// SlowDisconnects counts slow consumers closed, SlowDrops messages left
 	// out for them.
 	SlowDisconnects, SlowDrops uint64
@@ -114,6 +118,8 @@ func (s *Server) Stats() Stats {
 		t.ProtocolErrors += c.ProtocolErrors.Load()
 		t.InvalidUTF8 += c.InvalidUTF8.Load()
 		t.MessagesTooBig += c.MessagesTooBig.Load()
+		t.MessageTimeouts += c.MessageTimeouts.Load()
+		t.TurnsYielded += c.TurnsYielded.Load()
 		t.SlowDisconnects += c.SlowDisconnects.Load()
 		t.SlowDrops += c.SlowDrops.Load()
 		t.RateLimited += c.RateLimited.Load()

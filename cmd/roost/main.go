@@ -168,6 +168,7 @@ func helpVars() kong.Vars {
 		"channel_name_max":           server.DefaultChannelNameMaxBytes,
 		"inbox_max_entries":          server.DefaultInboxMaxEntries,
 		"inbox_max_bytes":            server.DefaultInboxMaxBytes,
+		"message_timeout":            server.DefaultMessageTimeout,
 		"ping_interval":              server.DefaultPingInterval,
 		"pong_timeout":               server.DefaultPongTimeout,
 		"write_stall_timeout":        server.DefaultWriteStallTimeout,

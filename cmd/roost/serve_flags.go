@@ -60,6 +60,7 @@ type ServeCmd struct {
 	InboxMaxEntries       int               `group:"limits" help:"Messages that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_entries}"`
 	InboxMaxBytes         int               `group:"limits" help:"Bytes that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_bytes}"`
 
+	MessageTimeout    time.Duration `group:"deadlines" help:"From a message's first byte to its last (${default}). Negative (--message-timeout=-1s): never." default:"${message_timeout}"`
 	PingInterval      time.Duration `group:"deadlines" help:"Ping a connection that was silent for so long (${default}). Negative (--ping-interval=-1s): never." default:"${ping_interval}"`
 	PongTimeout       time.Duration `group:"deadlines" help:"Close it when nothing came for so long after a ping (${default})." default:"${pong_timeout}"`
 	IdleTimeout       time.Duration `group:"deadlines" help:"Close a connection that sent no message for so long. 0: never." default:"0s"`
@@ -174,6 +175,7 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 		ChannelNameMaxBytes:   s.ChannelNameMaxBytes,
 		InboxMaxEntries:       s.InboxMaxEntries,
 		InboxMaxBytes:         s.InboxMaxBytes,
+		MessageTimeout:        s.MessageTimeout,
 		PingInterval:          s.PingInterval,
 		PongTimeout:           s.PongTimeout,
 		IdleTimeout:           s.IdleTimeout,

@@ -13,7 +13,7 @@ import (
 
 // ticks are the configured durations in ticks.
 type ticks struct {
-	handshake, ping, pong, idle, writeStall, close uint32
+	handshake, ping, pong, idle, writeStall, close, message uint32
 }
 
 func (s *Shard) toTicks(d time.Duration) uint32 {
@@ -87,6 +87,9 @@ func (s *Shard) expire(i uint32) {
 // expireOpen pings a silent connection, and ends one that is dead or idle.
 func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
 	i := id.Slot()
+	if s.expireMessage(id, sl) {
+		return
+	}
 	if idle := s.ticks.idle; idle > 0 {
 		if s.tick-sl.messageTick >= idle {
 			s.count.IdleTimeouts.Add(1)
@@ -130,6 +133,25 @@ func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
 		s.count.PingsSent.Add(1)
 		s.send(id, sl, emptyPing)
 	}
+}
+
+// expireMessage ends a connection whose message takes too long to arrive: each
+// may hold MessageMaxBytes of memory.
+func (s *Shard) expireMessage(id netpoll.ID, sl *slot) (ended bool) {
+	if s.ticks.message == 0 || sl.ext == 0 || s.exts[sl.ext].decoder == nil {
+		return false
+	}
+	x := s.exts[sl.ext]
+	if sl.flags&flagsPaused != 0 {
+		x.messageSince = s.tick // it is us who do not read
+	}
+	if s.tick-x.messageSince < s.ticks.message {
+		s.dueBy(id.Slot(), x.messageSince+s.ticks.message)
+		return false
+	}
+	s.count.MessageTimeouts.Add(1)
+	s.startClose(id, sl, frame.ClosePolicyViolation, "message took too long to arrive")
+	return true
 }
 
 // firstPing spreads the pings of connections that came together: somewhere in

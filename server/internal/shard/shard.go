@@ -97,6 +97,8 @@ type Config struct {
 	InboxMaxBytes     int
 	PublishPauseBytes int
 	FanoutSlice       int // FanoutSlice, but in tests
+	FrameSlice        int // FrameSlice, but in tests
+	MessageTimeout    time.Duration
 	PingInterval      time.Duration
 	PongTimeout       time.Duration
 	IdleTimeout       time.Duration
@@ -183,6 +185,8 @@ type Shard struct {
 
 	heldPublishers []netpoll.ID
 	rateLimited    []netpoll.ID
+	yielded        []netpoll.ID
+	spareYielded   []netpoll.ID
 	tokenSecond    uint32
 
 	// Scratch: what lives only during a callback.
@@ -220,6 +224,7 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	s.ticks = ticks{
 		handshake: s.toTicks(cfg.HandshakeTimeout), ping: s.toTicks(cfg.PingInterval), pong: s.toTicks(cfg.PongTimeout),
 		idle: s.toTicks(cfg.IdleTimeout), writeStall: s.toTicks(cfg.WriteStallTimeout), close: s.toTicks(cfg.CloseTimeout),
+		message: s.toTicks(cfg.MessageTimeout),
 	}
 	s.tick = uint32(s.clock()/cfg.TickInterval) + 1
 	s.scratch = s.getDecoder()
@@ -379,6 +384,7 @@ func (s *Shard) OnWake() (again bool) {
 	}
 	clear(ops) // an idle loop keeps no message alive
 	again = s.fanOut()
+	again = s.resumeYielded() || again
 	s.resumePublishers()
 	return again
 }

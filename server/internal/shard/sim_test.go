@@ -97,6 +97,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.cfg.Deflate = &frame.DeflateConfig{ServerContextTakeover: takeover, ClientContextTakeover: takeover}
 	s.cfg.DeflateDecoder = &frame.DecoderConfig{ExpectMasked: true, MaxMessageBytes: 4096, MaxFragments: 16, AllowRSV1: true}
 	s.cfg.FanoutSlice = 1 + s.rng.IntN(5)
+	s.cfg.FrameSlice = 1 + s.rng.IntN(5)
 	s.cfg.MessageRate = []int{0, 20}[s.rng.IntN(2)]
 	s.group = NewGroup(s.cfg.MaxConnections)
 	s.pub = NewPublisher(s.group)
@@ -129,7 +130,7 @@ func testConfig() *Config {
 		MaxConnections: 1000, HandshakeMaxBytes: 1024, HandshakeTimeout: 10 * time.Second,
 		Decoder:         &frame.DecoderConfig{ExpectMasked: true, MaxMessageBytes: 4096, MaxFragments: 16},
 		MessageMaxBytes: 4096, PendingMaxBytes: 4096, SubscriptionsMax: 8, InboxMaxEntries: 1000, InboxMaxBytes: 1 << 20,
-		PublishPauseBytes: 4096, FanoutSlice: FanoutSlice, PingInterval: 20 * time.Second, PongTimeout: 10 * time.Second, WriteStallTimeout: 30 * time.Second,
+		PublishPauseBytes: 4096, FanoutSlice: FanoutSlice, FrameSlice: FrameSlice, PingInterval: 20 * time.Second, PongTimeout: 10 * time.Second, WriteStallTimeout: 30 * time.Second,
 		CloseTimeout: 5 * time.Second, TickInterval: 250 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 		Clock: func() time.Duration { return 0 }, Seed: 1,
 	}

@@ -51,14 +51,16 @@ const (
 	flagAwaitsPong uint16 = 1 << iota
 	// flagStalled: the socket is full; ext.pending holds what waits.
 	flagStalled
-	// flagPausedOutput, flagPausedRate, flagPausedPublish, flagPausedWork:
-	// reasons why the connection is not read: it does not read what we send; it
-	// used up its message rate; what it published must reach the others first;
-	// Authorize or an HTTP handler is at work.
+	// flagPausedOutput, flagPausedRate, flagPausedPublish, flagPausedWork,
+	// flagPausedTurn: reasons why the connection is not read: it does not read
+	// what we send; it used up its message rate; what it published must reach
+	// the others first; Authorize or an HTTP handler is at work; the others have
+	// their turn.
 	flagPausedOutput
 	flagPausedRate
 	flagPausedPublish
 	flagPausedWork
+	flagPausedTurn
 	// flagRefused: accepted beyond MaxConnections, to be told 503.
 	flagRefused
 	// flagTLS: the bytes on the socket are TLS records (ext.tls).
@@ -66,7 +68,7 @@ const (
 	// flagOpened: Hooks.Open was called, so Hooks.Closed is due.
 	flagOpened
 
-	flagsPaused = flagPausedOutput | flagPausedRate | flagPausedPublish | flagPausedWork
+	flagsPaused = flagPausedOutput | flagPausedRate | flagPausedPublish | flagPausedWork | flagPausedTurn
 )
 
 // A slot is what an open connection costs here: 40 bytes, and 4 for its
@@ -94,8 +96,10 @@ type ext struct {
 	// sent and received are the compression contexts, where context takeover
 	// was negotiated: up to 32 KiB each, for as long as the connection lives.
 	sent, received *frame.Window
-	// decoder holds an incomplete frame or message.
-	decoder *decoder
+	// decoder holds an incomplete frame or message, which has begun by
+	// messageSince, a tick.
+	decoder      *decoder
+	messageSince uint32
 	// input holds bytes to be looked at later: an incomplete request head or
 	// body, or what arrived behind a pause.
 	input []byte

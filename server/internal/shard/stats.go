@@ -25,6 +25,7 @@ type Counters struct {
 	InboxRefused, JoinsRefused, SendsToClosed                         atomic.Uint64
 	ClosedByPeer, ClosedByServer, ClosedAbnormally                    atomic.Uint64
 	TLSHandshakes, TLSHandshakeErrors, TLSHandshakesQueued, TLSErrors atomic.Uint64
+	MessageTimeouts, TurnsYielded                                     atomic.Uint64
 	RefusedAddress, ProxyErrors                                       atomic.Uint64
 	Adopted, Bridged                                                  atomic.Uint64
 	Deflated                                                          atomic.Uint64

@@ -31,7 +31,10 @@ func (s *Shard) handleFrames(id netpoll.ID, sl *slot, p []byte) {
 	}
 	s.replyTo = id
 	alive := true
-	for alive {
+	for handled := 0; alive; handled++ {
+		if handled == s.cfg.FrameSlice && len(p) > 0 {
+			s.yield(id, sl)
+		}
 		if sl.flags&flagsPaused != 0 {
 			s.hold(sl, p)
 			break
@@ -61,7 +64,11 @@ func (s *Shard) settleDecoder(id netpoll.ID, sl *slot, d *decoder) {
 	mid := !d.Idle() && sl.generation == id.Generation() && sl.state != stateGone
 	switch {
 	case d == s.scratch && mid:
-		s.extOf(sl).decoder = d
+		x := s.extOf(sl)
+		x.decoder, x.messageSince = d, s.tick
+		if s.ticks.message > 0 {
+			s.dueBy(id.Slot(), s.tick+s.ticks.message)
+		}
 		s.scratch = s.getDecoder()
 	case d == s.scratch:
 		d.Reset(s.cfg.Decoder)
@@ -98,6 +105,9 @@ func (s *Shard) handleMessage(id netpoll.ID, sl *slot, m frame.Message) {
 			return // after our Close nobody listens (RFC 6455, section 1.4)
 		}
 		sl.messageTick = s.tick
+		if sl.ext != 0 {
+			s.exts[sl.ext].messageSince = s.tick
+		}
 		s.count.MessagesReceived.Add(1)
 		s.count.MessageBytesReceived.Add(uint64(len(m.Payload)))
 		s.spendToken(id, sl)

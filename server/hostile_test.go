@@ -1,0 +1,72 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// A message that drips in is closed with 1008, though each byte keeps the
+// connection alive; one that takes its time within the limit is not.
+func TestSlowMessage(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, MessageTimeout: 300 * time.Millisecond, Handler: server.Handler{Message: echo}})
+		slow := upgraded(t, s)
+		donec := make(chan struct{})
+		go func() {
+			defer close(donec)
+			for _, b := range []byte(masked(ws.OpText, strings.Repeat("x", 100))) {
+				if _, err := slow.Write([]byte{b}); err != nil {
+					return // thrown out
+				}
+				time.Sleep(20 * time.Millisecond) // what it is to be slow
+			}
+		}()
+		slow.wantClose(1008, "message took too long to arrive")
+		_ = slow.Close()
+		<-donec
+		if n := s.Stats().MessageTimeouts; n != 1 {
+			t.Errorf("MessageTimeouts = %d, want 1", n)
+		}
+		// A quick message between two halves of others does not inherit their time.
+		good := upgraded(t, s)
+		for range 6 {
+			text := masked(ws.OpText, "whole")
+			good.put(text[:4])
+			time.Sleep(60 * time.Millisecond) // together more than the limit
+			good.put(text[4:])
+			good.want("whole")
+		}
+	})
+}
+
+// Whoever floods with small frames is answered each, in order, but lets the
+// others go first.
+func TestFloodTakesTurns(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, Loops: 1, Handler: server.Handler{Message: echo}})
+		flood, other := upgraded(t, s), upgraded(t, s)
+		const count = 20_000
+		go func() {
+			var b strings.Builder
+			for range count / 2 {
+				b.WriteString(masked(ws.OpPing, "p") + masked(ws.OpText, "m"))
+			}
+			_, _ = flood.Write([]byte(b.String())) // the replies tell
+		}()
+		other.send("hello")
+		other.want("hello")
+		for range count / 2 {
+			flood.wantFrame(ws.OpPong, "p")
+			flood.wantFrame(ws.OpText, "m")
+		}
+		if n := s.Stats().TurnsYielded; n < 10 {
+			t.Errorf("the flood yielded %d turns, want more", n)
+		}
+	})
+}
