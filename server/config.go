@@ -111,13 +111,19 @@ type Config struct {
 	// its tokens are back, so that it feels TCP's back-pressure. If zero, only
 	// the loop's own fairness bounds it: one read buffer a turn.
 	MessageRate int
-	// PendingMaxBytes bounds what waits for a client whose socket is full, by
-	// reference where the bytes are shared. A client with half of it waiting is
-	// not read; one with all of it waiting is a slow consumer. If
-	// zero, 64 KiB. One message may exceed it.
+	// PendingMaxBytes bounds what waits for one client alone, replies and
+	// Conn.Send, while its socket is full. A client with half of it waiting is
+	// not read; one with all of it waiting is a slow consumer. If zero, 64 KiB.
+	// One message may exceed it. For what is published see LagMaxBytes.
 	PendingMaxBytes int
-	// SlowConsumer tells what happens to a client that has PendingMaxBytes
-	// waiting when another message comes. If empty, SlowDisconnect.
+	// LagMaxBytes bounds what each loop keeps of what was published, once for
+	// all clients that lag behind, and only while one does: a client whose
+	// socket is full reads on from there when it has room, and costs some 250
+	// bytes meanwhile. One that lags by more is a slow consumer. If zero, 4 MiB.
+	LagMaxBytes int
+	// SlowConsumer tells what happens to a client that lags by more than
+	// LagMaxBytes, or has PendingMaxBytes of its own waiting when another message
+	// comes. If empty, SlowDisconnect.
 	SlowConsumer SlowPolicy
 	// SubscriptionsMax bounds the channels that a connection may be in.
 	// If zero, 128. A subscription costs 20 bytes.
@@ -198,6 +204,7 @@ const (
 	DefaultMessageMaxFragments = 1024
 	DefaultMessageTimeout      = time.Minute
 	DefaultPendingMaxBytes     = 64 << 10
+	DefaultLagMaxBytes         = 4 << 20
 	DefaultSubscriptionsMax    = 128
 	DefaultChannelNameMaxBytes = 255
 	DefaultInboxMaxEntries     = 64 << 10
@@ -229,6 +236,7 @@ func (c Config) withDefaults() Config {
 	orInt(&c.MessageMaxBytes, DefaultMessageMaxBytes)
 	orInt(&c.MessageMaxFragments, DefaultMessageMaxFragments)
 	orInt(&c.PendingMaxBytes, DefaultPendingMaxBytes)
+	orInt(&c.LagMaxBytes, DefaultLagMaxBytes)
 	orInt(&c.SubscriptionsMax, DefaultSubscriptionsMax)
 	orInt(&c.ChannelNameMaxBytes, DefaultChannelNameMaxBytes)
 	orInt(&c.InboxMaxEntries, DefaultInboxMaxEntries)
@@ -298,6 +306,7 @@ func (c Config) validate() error {
 	inRange("MessageMaxFragments", c.MessageMaxFragments, 1, 1<<30)
 	inRange("MessageRate", c.MessageRate, 0, 1<<16-1) // Shard.spent counts in 16 bits
 	inRange("PendingMaxBytes", c.PendingMaxBytes, 1<<10, 1<<30)
+	inRange("LagMaxBytes", c.LagMaxBytes, 1<<10, 1<<40)
 	inRange("SubscriptionsMax", c.SubscriptionsMax, 1, 1<<20)
 	inRange("ChannelNameMaxBytes", c.ChannelNameMaxBytes, 1, 1<<12)
 	inRange("InboxMaxEntries", c.InboxMaxEntries, 16, 1<<28)

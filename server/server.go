@@ -98,7 +98,7 @@ func New(cfg Config) (*Server, error) {
 			ExpectMasked: true, MaxMessageBytes: int64(cfg.MessageMaxBytes), MaxFragments: cfg.MessageMaxFragments,
 		},
 		MessageMaxBytes: cfg.MessageMaxBytes, MessageRate: cfg.MessageRate,
-		PendingMaxBytes: cfg.PendingMaxBytes, SlowDrop: cfg.SlowConsumer == SlowDrop,
+		PendingMaxBytes: cfg.PendingMaxBytes, LagMaxBytes: cfg.LagMaxBytes, SlowDrop: cfg.SlowConsumer == SlowDrop,
 		SubscriptionsMax: cfg.SubscriptionsMax,
 		InboxMaxEntries:  cfg.InboxMaxEntries, InboxMaxBytes: cfg.InboxMaxBytes, PublishPauseBytes: publishPauseBytes, FanoutSlice: shard.FanoutSlice,
 		FrameSlice: shard.FrameSlice, MessageTimeout: cfg.MessageTimeout,

@@ -13,6 +13,9 @@ type Stats struct {
 	// Stalled connections have output waiting for a full socket, PendingBytes
 	// of it in all. Paused connections are not read.
 	Stalled, PendingBytes, Paused int64
+	// Lagging clients have not read all that was published for them; JournalBytes
+	// are kept for them, in all loops.
+	Lagging, JournalBytes int64
 	// Channels are counted once on each loop that has subscribers;
 	// Subscriptions are exact.
 	Channels, Subscriptions int64
@@ -89,6 +92,8 @@ func (s *Server) Stats() Stats {
 		t.Stalled += c.Stalled.Load()
 		t.PendingBytes += c.PendingBytes.Load()
 		t.Paused += c.Paused.Load()
+		t.Lagging += c.Lagging.Load()
+		t.JournalBytes += c.JournalBytes.Load()
 		t.Channels += c.Channels.Load()
 		t.Subscriptions += c.Subscriptions.Load()
 		t.InboxEntries += int64(sh.Waiting())

@@ -164,6 +164,7 @@ func helpVars() kong.Vars {
 		"echo_message_max_bytes":     echoMessageMaxBytes,
 		"echo_message_max_fragments": echoMessageMaxFragments,
 		"pending_max_bytes":          server.DefaultPendingMaxBytes,
+		"lag_max_bytes":              server.DefaultLagMaxBytes,
 		"subscriptions_max":          server.DefaultSubscriptionsMax,
 		"channel_name_max":           server.DefaultChannelNameMaxBytes,
 		"inbox_max_entries":          server.DefaultInboxMaxEntries,

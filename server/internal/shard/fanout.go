@@ -38,6 +38,11 @@ type job struct {
 	// cursor is the next subscriber: index in channel.subscribers, slot+1 in a
 	// user's list, slot.
 	cursor uint32
+	// Set by record, when it begins: its place in the log, and how many frames
+	// came before it there. weight is what it counts for in the log's bound.
+	number       uint64
+	framesBefore uint64
+	weight       int
 	// closing is an opClose or opCloseUser that waits for its turn.
 	closing *op
 	// drain closes everybody instead of writing, with this code and reason.
@@ -118,6 +123,7 @@ func (s *Shard) nextJob() *job {
 func (s *Shard) begin() {
 	j := s.nextJob()
 	s.active = j
+	s.record(j)
 	switch {
 	case j.channel != nil:
 		if j.channel.waiting == j {
@@ -161,30 +167,24 @@ func encoded(f *frame.Prepared, windowBits uint8) []byte {
 	return f.Compressed(int(windowBits))
 }
 
-// deliverJob sends what a subscriber gets of the active job: all but the first
-// missed messages.
-func (s *Shard) deliverJob(j *job, i uint32, missed int) {
-	sl := &s.slots.rows[i]
-	e := j.encoding(sl.windowBits)
-	if s.deliver(i, sl, e.chunk, int(e.starts[missed]), len(j.frames)-missed) && sl.windowBits != 0 {
-		for _, f := range j.frames[missed:] {
-			s.remember(sl, f)
-		}
-	}
-}
-
 // end puts the active job away.
 func (s *Shard) end() {
 	j := s.active
 	s.active = nil
+	s.jobFrames.Add(-int64(len(j.frames)))
+	s.jobBytes.Add(-int64(j.bytes))
+	s.retire(j)
+	s.unpark()
+}
+
+// recycle takes a job apart that nobody needs any more.
+func (s *Shard) recycle(j *job) {
 	if j.user != 0 {
 		entry := s.users.entry(j.user)
 		if entry.pins--; entry.pins == 0 && entry.head == 0 {
 			s.users.remove(j.user)
 		}
 	}
-	s.jobFrames.Add(-int64(len(j.frames)))
-	s.jobBytes.Add(-int64(j.bytes))
 	clear(j.frames)
 	frames := j.frames[:0]
 	starts := j.encodings[0].starts[:0]
@@ -234,14 +234,10 @@ func (s *Shard) fanOutChannel(j *job) (done bool) {
 			return false
 		}
 		to := *j.channel.subscribers.at(j.cursor)
-		missed := to.from - j.first // frames published before the join
-		if int32(missed) <= 0 {
-			missed = 0
-		} else if int(missed) >= len(j.frames) {
-			continue
+		if start := j.startFor(to.from); start < len(j.frames) {
+			s.budget--
+			s.serve(to.slot, &s.slots.rows[to.slot], j, start)
 		}
-		s.budget--
-		s.deliverJob(j, to.slot, int(missed))
 	}
 	return true
 }
@@ -254,7 +250,7 @@ func (s *Shard) fanOutUser(j *job) (done bool) {
 		i := j.cursor - 1
 		j.cursor = s.slots.rows[i].userNext
 		s.budget--
-		s.deliverJob(j, i, 0)
+		s.serve(i, &s.slots.rows[i], j, 0)
 	}
 	return true
 }
@@ -271,7 +267,7 @@ func (s *Shard) fanOutAll(j *job) (done bool) {
 			s.drainOne(s.idOf(j.cursor), sl, j.code, j.reason)
 		case sl.state == stateOpen:
 			s.budget--
-			s.deliverJob(j, j.cursor, 0)
+			s.serve(j.cursor, sl, j, 0)
 		}
 	}
 	return true

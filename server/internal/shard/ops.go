@@ -129,7 +129,7 @@ func (s *Shard) closeNow(o *op) {
 	if o.kind == opCloseUser {
 		s.closeUser(o.name, o.code, string(o.bytes))
 	} else if sl := s.slotOf(o.id); sl != nil {
-		s.startClose(o.id, sl, o.code, o.name)
+		s.closeBehind(o.id, sl, o.code, o.name)
 	}
 }
 
@@ -143,7 +143,7 @@ func (s *Shard) closeUser(user string, code frame.CloseCode, reason string) {
 	for at := s.users.entry(row).head; at != 0; {
 		sl := &s.slots.rows[at-1]
 		next := sl.userNext
-		s.startClose(s.idOf(at-1), sl, code, reason)
+		s.closeBehind(s.idOf(at-1), sl, code, reason)
 		at = next
 	}
 }

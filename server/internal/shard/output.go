@@ -25,10 +25,10 @@ type piece struct {
 // a slow consumer does not keep a whole batch alive for a few bytes.
 const pinShare = 4
 
-// deliver sends frames[off:], count shared and immutable frames, to the open
-// connection in slot i; later, if its socket is full, or according to the slow
-// consumer policy.
-// It tells whether they will arrive if the connection lives.
+// deliver sends frames[off:], count shared and immutable frames meant for this
+// one client, to the open connection in slot i; later, if its socket is full, or
+// according to the slow consumer policy. It tells whether they will arrive if
+// the connection lives.
 func (s *Shard) deliver(i uint32, sl *slot, frames []byte, off, count int) bool {
 	if sl.state != stateOpen {
 		return false
@@ -257,6 +257,13 @@ func (s *Shard) drained(id netpoll.ID, sl *slot, x *ext) {
 		return
 	case stateClosing:
 		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close // our Close frame is out
+	}
+	s.catchUp(id, sl, x)
+	s.count.Delivered.Add(s.delivered)
+	s.delivered = 0
+	if sl.flags&flagStalled != 0 {
+		s.resumeOutput(id, sl, x)
+		return
 	}
 	s.dropExt(sl)
 	s.resume(id, sl, flagPausedOutput)

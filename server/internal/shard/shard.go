@@ -92,6 +92,7 @@ type Config struct {
 	MessageRate       int
 	PendingMaxBytes   int
 	SlowDrop          bool
+	LagMaxBytes       int
 	SubscriptionsMax  int
 	InboxMaxEntries   int
 	InboxMaxBytes     int
@@ -175,8 +176,16 @@ type Shard struct {
 	active     *job
 	waitingAll *job
 	spareJobs  []*job
-	budget     int
-	delivered  uint64
+	// The journal: jobs that have begun, for those who lag. See lag.go.
+	journal      []*job
+	journalTaken int    // the first of them that is still there
+	journalFirst uint64 // its number
+	journalBytes int
+	laggers      int
+	framesBegun  uint64
+	parked       []netpoll.ID // who has read the active job
+	budget       int
+	delivered    uint64
 
 	adoptions   map[uint64]*Adoption
 	adoptionTag uint64
@@ -363,6 +372,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 		s.group.connections.Add(-1)
 	}
 	s.closeAddress(id.Slot())
+	s.stopLagging(sl)
 	s.leaveAll(sl)
 	s.dropUser(sl)
 	s.freeExt(sl)

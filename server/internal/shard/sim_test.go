@@ -91,6 +91,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.cfg = testConfig()
 	s.cfg.Clock = func() time.Duration { return s.now }
 	s.cfg.Seed, s.cfg.SlowDrop = seed, s.drop
+	s.cfg.LagMaxBytes = 1 << (11 + s.rng.IntN(8))
 	s.cfg.PendingMaxBytes = 1 << (10 + s.rng.IntN(6))
 	s.cfg.PublishPauseBytes = 1 << (8 + s.rng.IntN(8))
 	takeover := s.rng.IntN(2) == 0
@@ -129,7 +130,7 @@ func testConfig() *Config {
 	return &Config{
 		MaxConnections: 1000, HandshakeMaxBytes: 1024, HandshakeTimeout: 10 * time.Second,
 		Decoder:         &frame.DecoderConfig{ExpectMasked: true, MaxMessageBytes: 4096, MaxFragments: 16},
-		MessageMaxBytes: 4096, PendingMaxBytes: 4096, SubscriptionsMax: 8, InboxMaxEntries: 1000, InboxMaxBytes: 1 << 20,
+		MessageMaxBytes: 4096, PendingMaxBytes: 4096, LagMaxBytes: 8192, SubscriptionsMax: 8, InboxMaxEntries: 1000, InboxMaxBytes: 1 << 20,
 		PublishPauseBytes: 4096, FanoutSlice: FanoutSlice, FrameSlice: FrameSlice, PingInterval: 20 * time.Second, PongTimeout: 10 * time.Second, WriteStallTimeout: 30 * time.Second,
 		CloseTimeout: 5 * time.Second, TickInterval: 250 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 		Clock: func() time.Duration { return 0 }, Seed: 1,
@@ -549,7 +550,7 @@ func (s *sim) leave() {
 	for i, sh := range s.shards {
 		c := sh.Counters()
 		for name, v := range map[string]int64{
-			"Open": c.Open.Load(), "Stalled": c.Stalled.Load(), "Paused": c.Paused.Load(), "PendingBytes": c.PendingBytes.Load(),
+			"Lagging": c.Lagging.Load(), "JournalBytes": c.JournalBytes.Load(), "laggers": int64(sh.laggers), "Open": c.Open.Load(), "Stalled": c.Stalled.Load(), "Paused": c.Paused.Load(), "PendingBytes": c.PendingBytes.Load(),
 			"Subscriptions": c.Subscriptions.Load(), "Channels": c.Channels.Load(), "inbox entries": sh.inbox.entries.Load(),
 			"inbox bytes": sh.inbox.bytes.Load(), "job bytes": sh.jobBytes.Load(), "connections": int64(sh.conns),
 			"users": int64(sh.users.used), "exts": int64(len(sh.exts) - 1 - len(sh.extFree)), "Panics": int64(c.Panics.Load()),

@@ -51,11 +51,15 @@ const (
 	flagAwaitsPong uint16 = 1 << iota
 	// flagStalled: the socket is full; ext.pending holds what waits.
 	flagStalled
+	// flagLagging: something that was published is still to be read from the
+	// journal (ext.lagJob).
+	flagLagging
 	// flagPausedOutput, flagPausedRate, flagPausedPublish, flagPausedWork,
-	// flagPausedTurn: reasons why the connection is not read: it does not read
-	// what we send; it used up its message rate; what it published must reach
-	// the others first; Authorize or an HTTP handler is at work; the others have
-	// their turn.
+	// flagPausedTurn:
+	// reasons why the connection is not read: it does not read what we send; it
+	// used up its message rate; what it published must reach the others first;
+	// Authorize or an HTTP handler is at work; the others
+	// have their turn.
 	flagPausedOutput
 	flagPausedRate
 	flagPausedPublish
@@ -111,6 +115,12 @@ type ext struct {
 	verdict Closed
 	// decided: verdict is set.
 	decided bool
+	// With flagLagging: the job and its frame to go on with, the number of
+	// frames before that one, and how to close when everything is read.
+	lagJob    uint64
+	lagFrame  uint32
+	lagFrames uint64
+	wish      *Closed
 	// missed counts messages left out by SlowDrop.
 	missed uint64
 }
@@ -158,7 +168,7 @@ func (s *Shard) extOf(sl *slot) *ext {
 
 // dropExt gives the rare state back if nothing is in it any more.
 func (s *Shard) dropExt(sl *slot) {
-	if sl.ext != 0 && s.exts[sl.ext].empty() {
+	if sl.ext != 0 && sl.flags&(flagStalled|flagLagging) == 0 && s.exts[sl.ext].empty() {
 		s.freeExt(sl)
 	}
 }

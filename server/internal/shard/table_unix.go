@@ -11,7 +11,7 @@ import (
 
 func reserve(bytes int) ([]byte, error) {
 	// Private anonymous pages are zero and cost nothing until touched.
-	memory, err := unix.Mmap(-1, 0, max(bytes, 1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	memory, err := unix.Mmap(-1, 0, max(bytes, 1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|noReserve)
 	if err != nil {
 		return nil, fmt.Errorf("reserve %d bytes of address space for the connection tables (lower MaxConnections?): %w", bytes, err)
 	}

@@ -215,6 +215,7 @@ func (s *Shard) startClose(id netpoll.ID, sl *slot, code frame.CloseCode, reason
 	switch sl.state {
 	case stateOpen:
 		s.decide(sl, Closed{Code: code, Reason: reason})
+		s.stopLagging(sl)
 		sl.state = stateClosing
 		// Whatever else was due is not any more.
 		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close
@@ -229,16 +230,18 @@ func (s *Shard) startClose(id netpoll.ID, sl *slot, code frame.CloseCode, reason
 	}
 }
 
+// slowReason is what a slow consumer is told.
+const slowReason = "slow consumer: too much output was waiting; reconnect"
+
 // closeSlow ends a slow consumer: behind the frame that is half sent goes a
 // Close frame that says why; the rest of what waited is dropped.
 func (s *Shard) closeSlow(id netpoll.ID, sl *slot, x *ext) {
-	const reason = "slow consumer: too much output was waiting; reconnect"
 	dropped := x.pending.keepPartialFrame()
 	s.count.PendingBytes.Add(-int64(dropped))
-	s.decide(sl, Closed{Code: frame.CloseTryAgainLater, Reason: reason})
+	s.decide(sl, Closed{Code: frame.CloseTryAgainLater, Reason: slowReason})
 	sl.state = stateClosing
 	s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close
-	s.stall(id, sl, piece{frame.AppendClose(nil, frame.CloseTryAgainLater, reason), 0}, true)
+	s.stall(id, sl, piece{frame.AppendClose(nil, frame.CloseTryAgainLater, slowReason), 0}, true)
 	s.resume(id, sl, flagPausedOutput) // its part of the closing handshake must be read
 }
 
@@ -280,5 +283,5 @@ func (s *Shard) drainOne(id netpoll.ID, sl *slot, code frame.CloseCode, reason s
 	if sl.state == statePlain || sl.state == stateAuthorizing {
 		return // let the answer under way get out
 	}
-	s.startClose(id, sl, code, reason)
+	s.closeBehind(id, sl, code, reason)
 }
