@@ -35,7 +35,7 @@ func TestShutdown(t *testing.T) {
 		half, slow := connect(t, s), connect(t, s)
 		half.put("GET ")
 		slow.put(upgrade("X-Slow: 1"))
-		eventually(t, "one is being authorised", func() bool { return s.Stats().Paused == 1 })
+		eventually(t, "one is being authorised", func() bool { return s.Stats().Accepted == 22 && s.Stats().Paused == 1 })
 		if err := s.Broadcast(server.Text, []byte("closing time")); err != nil {
 			t.Fatal(err)
 		}
