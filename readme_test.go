@@ -73,3 +73,34 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 		t.Errorf("%d documents were found: the test looks at the wrong place", documents)
 	}
 }
+
+var resultFile = regexp.MustCompile(`\[(bench/results/[^\]]+\.md)\]`)
+
+// README.md quotes figures only as a result file has them: each row of its
+// table begins a row of the file that the section names.
+func TestReadmeFiguresAreMeasured(t *testing.T) {
+	_, section, found := strings.Cut(read(t, "README.md"), "## What it costs\n")
+	if !found {
+		t.Fatal("README.md has no section on what it costs")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	file := resultFile.FindStringSubmatch(section)
+	if file == nil {
+		t.Fatal("the section on what it costs names no result file")
+	}
+	results := read(t, file[1])
+	rows := 0
+	for line := range strings.Lines(section) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "| ") {
+			continue
+		}
+		rows++
+		if !strings.Contains(results, "\n"+line) {
+			t.Errorf("%s has no row that begins with %s", file[1], line)
+		}
+	}
+	if rows < 3 {
+		t.Errorf("the section on what it costs has %d rows", rows)
+	}
+}
