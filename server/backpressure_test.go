@@ -210,7 +210,7 @@ func TestSlowDisconnect(t *testing.T) {
 		// When it reads again, what it has to go on with is gone. It gets the start of the stream in whole messages, then the reason.
 		next := 0
 		for {
-			f, err := ws.ReadFrame(slow)
+			f, err := readFrame(slow)
 			if err != nil {
 				t.Fatalf("behind %d messages: %v", next, err)
 			}

@@ -50,7 +50,7 @@ func TestIdleTimeout(t *testing.T) {
 			defer close(done)
 			// Pongs do not count as messages.
 			for {
-				f, err := ws.ReadFrame(idle)
+				f, err := readFrame(idle)
 				if err != nil {
 					t.Errorf("idle: %v", err)
 					return

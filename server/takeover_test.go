@@ -119,7 +119,7 @@ func TestServeHTTPBehindTLS(t *testing.T) {
 			c := &client{conn, t}
 			for _, n := range []int{5, 100, 70_000, 900_000} {
 				text := strings.Repeat("z", n)
-				go c.send(text)
+				go func() { _ = wsutil.WriteClientText(c, []byte(text)) }() // the reader tells
 				c.want(text)
 			}
 			if got, want := s.Stats().Bridged, map[string]uint64{"wrapped": 0, "bridged": 1}[name]; got != want {

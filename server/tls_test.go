@@ -78,7 +78,7 @@ func TestTLSEcho(t *testing.T) {
 				c := dialTLS(t, s, &tls.Config{MinVersion: version, MaxVersion: version})
 				for _, n := range []int{1, 125, 126, 16 << 10, 100_000, 3 << 20} {
 					text := strings.Repeat("x", n)
-					go c.send(text)
+					go func() { _ = wsutil.WriteClientText(c, []byte(text)) }() // the reader tells
 					c.want(text)
 				}
 				if err := ws.WriteFrame(c, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "")))); err != nil {

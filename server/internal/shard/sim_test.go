@@ -45,7 +45,6 @@ func TestSimulation(t *testing.T) {
 type span struct {
 	from, to int // to < 0: it is still there
 	got      []int
-	missed   bool // SlowDrop may have left something out
 }
 
 // simClient is the model of one client.
