@@ -157,7 +157,7 @@ func (s *Server) Start() error {
 		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.ReusePort,
 		DeferAccept: max(s.cfg.DeferAccept, 0), MaxConns: s.cfg.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
-		KeepAlive: keepAlive, OnPanic: s.enginePanicked,
+		NoIOURing: s.cfg.NoIOURing, KeepAlive: keepAlive, OnPanic: s.enginePanicked,
 	}, func(l netpoll.Loop) netpoll.Handler {
 		sh, err := shard.New(&s.shards, group, l, &hooks{server: s})
 		mu.Lock()
@@ -321,8 +321,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		// Lingering connections have last messages on their way.
-		if st := engine.Stats(); st.Conns == 0 && st.Lingering == 0 {
+		// Lingering connections have last messages on their way. The engine's
+		// counters are those of its loops' last turns: a newcomer of this turn
+		// is in the group's only.
+		if st := engine.Stats(); s.group.Connections() == 0 && st.Conns == 0 && st.Lingering == 0 {
 			break
 		}
 		select {

@@ -128,6 +128,11 @@ type Group struct {
 // NewGroup makes the common state for limit connections.
 func NewGroup(limit int) *Group { return &Group{limit: int64(limit)} }
 
+// Connections is the number of open sockets that were not refused for lack of
+// room, now: an engine's own counter is that of its loops' last turns. Any
+// goroutine.
+func (g *Group) Connections() int64 { return g.connections.Load() }
+
 // SetShards tells the group its members, before any event.
 func (g *Group) SetShards(shards []*Shard) { g.shards = shards }
 
@@ -183,7 +188,9 @@ type Shard struct {
 	journalBytes int
 	laggers      int
 	framesBegun  uint64
-	parked       []netpoll.ID // who has read the active job
+	parked       []netpoll.ID       // who has read the active job
+	batch        []netpoll.Outgoing // gathered by serve, for flushBatch
+	batchStarts  []int32
 	budget       int
 	delivered    uint64
 
