@@ -188,9 +188,7 @@ type Shard struct {
 	journalBytes int
 	laggers      int
 	framesBegun  uint64
-	parked       []netpoll.ID       // who has read the active job
-	batch        []netpoll.Outgoing // gathered by serve, for flushBatch
-	batchStarts  []int32
+	parked       []netpoll.ID // who has read the active job
 	budget       int
 	delivered    uint64
 
