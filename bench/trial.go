@@ -152,7 +152,7 @@ func (t *trial) openRequest(m *member) *openRequest {
 		URL: t.opt.URL, Headers: t.opt.Headers, Subscribe: t.opt.Subscribe, Binary: t.opt.Binary,
 		First: m.first, Count: m.count,
 		InFlight:     max(1, t.opt.InFlight/len(t.fleet.members)),
-		TimeoutNs:    int64(openTimeout),
+		TimeoutNs:    int64(max(openTimeout, t.opt.Patience)),
 		LocalSources: to.Addr().Is4() && to.Addr().IsLoopback(),
 	}
 }
@@ -325,5 +325,6 @@ func (t *trial) checkLateness(name string, h *histogram) {
 	}
 }
 
-// openTimeout is how long one connection may take to be upgraded.
+// openTimeout is how long one connection may take to be upgraded; as long as
+// Options.Patience where that is more.
 const openTimeout = 20 * time.Second

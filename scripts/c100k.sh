@@ -5,13 +5,14 @@
 #
 #   scripts/c100k.sh [--steps 20000,50000,100000,250000] [--singles N]
 #                    [--engine epoll] [--loops N] [--vm | --native] [--memory MIB]
-#                    [--name c100k] [--out FOLDER]
+#                    [--minutes N] [--name c100k] [--out FOLDER]
 #
 # It stops and measures at each of the steps, in one growing process; --singles are the
 # messages published to all at each. Where one process may not open enough descriptors,
 # it says so, measures natively as many as fit, and the steps in a small emulated virtual
 # machine (scripts/vm.sh), whose COUNTS AND BYTES ARE TRUE AND WHOSE TIMES ARE NOT.
-# --vm and --native choose. A quarter of a million takes half an hour in the machine,
+# --vm and --native choose. --minutes ends the machine's part early, with the steps that
+# were completed. A quarter of a million takes half an hour in the machine,
 # longer where other programs are busy.
 #
 # The results go to bench/results/<date>-<name>-<host>.{md,json,svg}. Needs Linux and Go,
@@ -26,7 +27,7 @@ say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "${name:-c100k}" "$*" >&2; exit 2; }
 
 command=${ROOST_SCALE_COMMAND:-scripts/c100k.sh${*:+ $*}}
-steps=20000,50000,100000,250000 singles=2 engine=epoll loops='' where='' memory='' name=c100k out=bench/results
+steps=20000,50000,100000,250000 singles=2 engine=epoll loops='' where='' memory='' minutes='' name=c100k out=bench/results
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
@@ -40,6 +41,7 @@ while [ $# -gt 0 ]; do
     --engine) engine=$2 ;;
     --loops) loops=$2 ;;
     --memory) memory=$2 ;;
+    --minutes) minutes=$2 ;;
     --name) name=$2 ;;
     --out) out=$2 ;;
     *) die "unknown argument $1 (see --help)" ;;
@@ -54,7 +56,7 @@ command -v go >/dev/null || die "Go is not installed: see https://go.dev/doc/ins
 # A connection takes some 10 KiB of the kernel's memory for its two ends, and up to
 # 3 KiB for its share of the server, of the load generator and of a message on its way.
 pair_kib=13
-reserve_mib=1024
+reserve_mib=1536
 available_mib=$(awk '/^MemAvailable:/ {print int($2 / 1024)}' /proc/meminfo)
 need_mib=$((most * pair_kib / 1024 + reserve_mib))
 nofile=$(ulimit -Hn)
@@ -194,6 +196,7 @@ fi
 if [ "$where" = vm ]; then
   # Three hours for a quarter of a million, twelve for a million: a bound, not a guess.
   vm_seconds=$((1800 + most * 43 / 1000))
+  [ -z "$minutes" ] || vm_seconds=$((minutes * 60 + 120))
   say "in the virtual machine: $steps"
   run_vm
   args+=(-emulated "$work/vm")
