@@ -51,6 +51,7 @@ type Server struct {
 
 // parts are what runs; they do not change once they are complete.
 type parts struct {
+	group     *shard.Group
 	shards    []*shard.Shard
 	publisher *shard.Publisher
 }
@@ -157,7 +158,7 @@ func (s *Server) Start() error {
 		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.ReusePort,
 		DeferAccept: max(s.cfg.DeferAccept, 0), MaxConns: s.cfg.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
-		NoIOURing: s.cfg.NoIOURing, KeepAlive: keepAlive, OnPanic: s.enginePanicked,
+		KeepAlive: keepAlive, OnPanic: s.enginePanicked,
 	}, func(l netpoll.Loop) netpoll.Handler {
 		sh, err := shard.New(&s.shards, group, l, &hooks{server: s})
 		mu.Lock()
@@ -174,7 +175,7 @@ func (s *Server) Start() error {
 			}
 		}
 		group.SetShards(members)
-		s.parts.Store(&parts{members, shard.NewPublisher(group)})
+		s.parts.Store(&parts{group, members, shard.NewPublisher(group)})
 		return sh
 	})
 	if err == nil && failed != nil {
@@ -324,7 +325,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		// Lingering connections have last messages on their way. The engine's
 		// counters are those of its loops' last turns: a newcomer of this turn
 		// is in the group's only.
-		if st := engine.Stats(); s.group.Connections() == 0 && st.Conns == 0 && st.Lingering == 0 {
+		if st := engine.Stats(); s.parts.Load().group.Connections() == 0 && st.Conns == 0 && st.Lingering == 0 {
 			break
 		}
 		select {
