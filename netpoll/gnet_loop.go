@@ -165,6 +165,14 @@ func (l *gnetLoop) Write(id ID, p []byte) (int, error) {
 	return l.wrote(id, s, n, len(p), errno)
 }
 
+// WriteBatch is part of [Loop].
+func (l *gnetLoop) WriteBatch(batch []Outgoing) {
+	for i := range batch {
+		o := &batch[i]
+		o.N, o.Err = l.Write(o.ID, o.P)
+	}
+}
+
 // Writev is part of [Loop].
 func (l *gnetLoop) Writev(id ID, bufs [][]byte) (int, error) {
 	s := l.live(id)

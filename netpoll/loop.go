@@ -33,6 +33,8 @@ type loop struct {
 	table     *socketTable
 	buffer    []byte // the one read buffer
 	vectors   vectorSender
+	uring     *ring // of WriteBatch, nil until it is needed or if there is none
+	ringTried bool
 	attached  []attachment
 	closes    []pendingClose
 	lingerers lingerQueue
@@ -350,6 +352,10 @@ func (l *loop) end() {
 		}
 	}
 	l.deliverCloses()
+	if l.uring != nil {
+		l.uring.close()
+		l.uring = nil
+	}
 	l.table.unmap()
 	l.publish()
 }

@@ -166,6 +166,10 @@ type Loop interface {
 	// if there are not more than 1,024 (IOV_MAX). It keeps neither bufs nor what they point
 	// to, and changes neither.
 	Writev(id ID, bufs [][]byte) (n int, err error)
+	// WriteBatch does Write for each element, in order, and fills in its N and
+	// Err. Where the system has io_uring it takes one system call for hundreds
+	// of them. An ID may be there once only.
+	WriteBatch(batch []Outgoing)
 	// PauseRead stops OnData for id until ResumeRead. Stale IDs are ignored.
 	PauseRead(id ID)
 	// ResumeRead undoes PauseRead. OnData never runs inside it.
@@ -188,6 +192,16 @@ type Loop interface {
 	// OnClose follows. tag must be at least AttachTag. The loop owns fd
 	// from then on; after an error it is still the caller's.
 	Attach(fd int, tag uint64) error
+}
+
+// Outgoing is one write of a batch.
+type Outgoing struct {
+	// ID and P are what Write is given. WriteBatch does not keep P.
+	ID ID
+	P  []byte
+	// N and Err are what Write answers.
+	N   int
+	Err error
 }
 
 // An Engine is a running set of loops. Any goroutine.
@@ -282,6 +296,9 @@ type Config struct {
 	UserTimeout time.Duration
 	// KeepAlive sets the idle time of TCP keep-alive. If zero, off.
 	KeepAlive time.Duration
+	// NoIOURing turns batches through io_uring off (Linux, epoll and easygo
+	// engines). Where the system forbids io_uring, it is off by itself.
+	NoIOURing bool
 	// TickInterval is the distance between OnTick calls. If zero, 250 ms.
 	TickInterval time.Duration
 	// LingerTimeout bounds how long Close waits for the peer. If zero, 2 s.

@@ -63,6 +63,10 @@ type Config struct {
 	// 64 KiB bounds what a client that does not read can occupy in the kernel.
 	SendBufferBytes int
 
+	// NoIOURing, on Linux, makes fan-outs one system call a write even where
+	// io_uring would make hundreds at once.
+	NoIOURing bool
+
 	// MaxConnections bounds the open connections. A newcomer beyond it is
 	// answered 503 with Retry-After. If zero, 1,000,000. Tables are reserved
 	// for this many (address space only: memory is taken as connections come).

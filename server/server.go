@@ -158,7 +158,7 @@ func (s *Server) Start() error {
 		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.ReusePort,
 		DeferAccept: max(s.cfg.DeferAccept, 0), MaxConns: s.cfg.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
-		KeepAlive: keepAlive, OnPanic: s.enginePanicked,
+		NoIOURing: s.cfg.NoIOURing, KeepAlive: max(keepAlive, 2*s.cfg.PingInterval), OnPanic: s.enginePanicked,
 	}, func(l netpoll.Loop) netpoll.Handler {
 		sh, err := shard.New(&s.shards, group, l, &hooks{server: s})
 		mu.Lock()
@@ -196,6 +196,7 @@ func (s *Server) Start() error {
 }
 
 // keepAlive of TCP is a backstop: it ends connections whose pings are off.
+// Where pings are rare, it is no more frequent than they are.
 const keepAlive = 2 * time.Minute
 
 // watch reports an engine that ends by itself.

@@ -53,6 +53,7 @@ type ServeCmd struct {
 	MessageMaxBytes       int               `group:"limits" help:"Bytes of a message from a client (${message_max_bytes}; with --echo ${echo_message_max_bytes}). Larger ones are refused with 1009." placeholder:"N" default:"0"`
 	MessageMaxFragments   int               `group:"limits" help:"Frames of a message from a client (${message_max_fragments}; with --echo ${echo_message_max_fragments})." placeholder:"N" default:"0"`
 	MessageRate           int               `group:"limits" help:"Messages a second from a client; a faster one is not read meanwhile. 0: as many as come." placeholder:"N" default:"0"`
+	NoIOURing             bool              `name:"no-io-uring" group:"engine" help:"Linux: make each write of a fan-out a system call of its own, even where io_uring would make hundreds at once."`
 	PendingMaxBytes       int               `group:"limits" help:"Output that may wait for one client alone, replies above all, while its socket is full; with half of it waiting it is not read (${default})." placeholder:"N" default:"${pending_max_bytes}"`
 	LagMaxBytes           int               `group:"limits" help:"What each loop keeps of what was published, for all clients that lag behind; who lags by more is a slow consumer (${default})." placeholder:"N" default:"${lag_max_bytes}"`
 	SlowConsumer          server.SlowPolicy `group:"limits" help:"What happens to a client with more than that waiting: ${enum} (${default})." enum:"${slows}" default:"${slow}"`
@@ -171,6 +172,7 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 		MessageMaxFragments:   cmp.Or(s.MessageMaxFragments, messageMaxFragments),
 		MessageRate:           s.MessageRate,
 		PendingMaxBytes:       s.PendingMaxBytes,
+		NoIOURing:             s.NoIOURing,
 		LagMaxBytes:           s.LagMaxBytes,
 		SlowConsumer:          s.SlowConsumer,
 		SubscriptionsMax:      s.SubscriptionsMax,

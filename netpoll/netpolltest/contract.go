@@ -36,6 +36,7 @@ func TestContract(t *testing.T, start StartFunc) {
 		{"DataAtOnce", testDataAtOnce},
 		{"DataBuffer", testDataBuffer},
 		{"Writev", testWritev},
+		{"WriteBatch", testWriteBatch},
 		{"ShortWrite", testShortWrite},
 		{"WriteKeepsNothing", testWriteKeepsNothing},
 		{"PauseRead", testPauseRead},

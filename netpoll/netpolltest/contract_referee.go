@@ -196,6 +196,14 @@ func (f *referee) Writev(id netpoll.ID, bufs [][]byte) (int, error) {
 	return n, err
 }
 
+func (f *referee) WriteBatch(batch []netpoll.Outgoing) {
+	defer f.within("WriteBatch")()
+	f.Loop.WriteBatch(batch)
+	for _, o := range batch {
+		f.wrote("WriteBatch", o.ID, o.N, len(o.P), o.Err)
+	}
+}
+
 func (f *referee) wrote(method string, id netpoll.ID, n, given int, err error) {
 	if n < 0 || n > given {
 		f.foul("%s(%v) says %d of %d bytes", method, id, n, given)

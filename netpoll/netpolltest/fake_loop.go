@@ -19,6 +19,14 @@ func (l *FakeLoop) Write(id netpoll.ID, p []byte) (int, error) {
 	return l.Writev(id, [][]byte{p})
 }
 
+// WriteBatch implements netpoll.Loop: one write after the other.
+func (l *FakeLoop) WriteBatch(batch []netpoll.Outgoing) {
+	for i := range batch {
+		o := &batch[i]
+		o.N, o.Err = l.Write(o.ID, o.P)
+	}
+}
+
 // Writev implements netpoll.Loop.
 func (l *FakeLoop) Writev(id netpoll.ID, bufs [][]byte) (int, error) {
 	c := l.lookup(id, "Write")

@@ -18,6 +18,11 @@ func (l *freeLoop) Write(_ netpoll.ID, p []byte) (int, error) {
 	l.writes++
 	return len(p), nil
 }
+func (l *freeLoop) WriteBatch(batch []netpoll.Outgoing) {
+	for i := range batch {
+		batch[i].N, batch[i].Err = l.Write(batch[i].ID, batch[i].P)
+	}
+}
 func (l *freeLoop) Writev(_ netpoll.ID, bufs [][]byte) (n int, err error) {
 	l.writes++
 	for _, b := range bufs {

@@ -219,6 +219,7 @@ func (s *Shard) fanOut() (again bool) {
 		default:
 			done = s.fanOutAll(j)
 		}
+		s.flushBatch(j)
 		if done {
 			s.end()
 		}

@@ -77,12 +77,37 @@ func (s *Shard) serve(i uint32, sl *slot, j *job, start int) {
 		// Who lags comes to this job by himself.
 	case sl.flags&flagStalled != 0:
 		s.lag(sl, j, start)
+	case sl.flags&flagTLS != 0:
+		s.served(sl, j, s.sendJob(s.idOf(i), sl, j, start))
 	default:
-		id := s.idOf(i)
-		if next := s.sendJob(id, sl, j, start); next < len(j.frames) && sl.flags&flagStalled != 0 {
-			s.lag(sl, j, next)
+		e := j.encoding(sl.windowBits)
+		s.batch = append(s.batch, netpoll.Outgoing{ID: s.idOf(i), P: e.chunk[e.starts[start]:]})
+		s.batchStarts = append(s.batchStarts, int32(start))
+	}
+}
+
+// served notes how far a connection got with a job.
+func (s *Shard) served(sl *slot, j *job, next int) {
+	if next < len(j.frames) && sl.flags&flagStalled != 0 {
+		s.lag(sl, j, next)
+	}
+}
+
+// flushBatch makes the writes that serve has gathered, at the end of each slice
+// and of each job: nothing else is written in between, so the order holds.
+func (s *Shard) flushBatch(j *job) {
+	if len(s.batch) == 0 {
+		return
+	}
+	s.loop.WriteBatch(s.batch)
+	for k := range s.batch {
+		o := &s.batch[k]
+		if sl := s.slotOf(o.ID); sl != nil {
+			s.served(sl, j, s.sentJob(o.ID, sl, j, int(s.batchStarts[k]), o.N, o.Err))
 		}
 	}
+	clear(s.batch)
+	s.batch, s.batchStarts = s.batch[:0], s.batchStarts[:0]
 }
 
 // lag notes that a connection goes on with frame next of j when it has room.
@@ -104,9 +129,17 @@ func (s *Shard) sendJob(id netpoll.ID, sl *slot, j *job, start int) (next int) {
 	e := j.encoding(sl.windowBits)
 	rest := e.chunk[e.starts[start]:]
 	n, err := s.write(id, sl, rest)
+	return s.sentJob(id, sl, j, start, n, err)
+}
+
+// sentJob is what follows the write of a job's frames from start on, of which n
+// bytes are on their way.
+func (s *Shard) sentJob(id netpoll.ID, sl *slot, j *job, start, n int, err error) (next int) {
 	if err != nil {
 		return start // OnClose follows
 	}
+	e := j.encoding(sl.windowBits)
+	rest := e.chunk[e.starts[start]:]
 	next = len(j.frames)
 	if n < len(rest) {
 		at := uint32(len(e.chunk)-len(rest)) + uint32(n)

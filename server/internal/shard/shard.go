@@ -188,7 +188,9 @@ type Shard struct {
 	journalBytes int
 	laggers      int
 	framesBegun  uint64
-	parked       []netpoll.ID // who has read the active job
+	parked       []netpoll.ID       // who has read the active job
+	batch        []netpoll.Outgoing // gathered by serve, for flushBatch
+	batchStarts  []int32
 	budget       int
 	delivered    uint64
 
