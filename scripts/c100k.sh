@@ -5,14 +5,14 @@
 #
 #   scripts/c100k.sh [--steps 20000,50000,100000,250000] [--singles N]
 #                    [--engine epoll] [--loops N] [--vm | --native] [--memory MIB]
-#                    [--minutes N] [--name c100k] [--out FOLDER]
+#                    [--minutes N] [--no-native] [--name c100k] [--out FOLDER]
 #
 # It stops and measures at each of the steps, in one growing process; --singles are the
 # messages published to all at each. Where one process may not open enough descriptors,
 # it says so, measures natively as many as fit, and the steps in a small emulated virtual
 # machine (scripts/vm.sh), whose COUNTS AND BYTES ARE TRUE AND WHOSE TIMES ARE NOT.
 # --vm and --native choose. --minutes ends the machine's part early, with the steps that
-# were completed. A quarter of a million takes half an hour in the machine,
+# were completed; --no-native leaves out the smaller native run beside it. A quarter of a million takes half an hour in the machine,
 # longer where other programs are busy.
 #
 # The results go to bench/results/<date>-<name>-<host>.{md,json,svg}. Needs Linux and Go,
@@ -27,11 +27,12 @@ say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "${name:-c100k}" "$*" >&2; exit 2; }
 
 command=${ROOST_SCALE_COMMAND:-scripts/c100k.sh${*:+ $*}}
-steps=20000,50000,100000,250000 singles=2 engine=epoll loops='' where='' memory='' minutes='' name=c100k out=bench/results
+steps=20000,50000,100000,250000 singles=2 engine=epoll loops='' where='' memory='' minutes='' beside=1 name=c100k out=bench/results
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
     --vm | --native) where=${1#--}; shift; continue ;;
+    --no-native) beside=; shift; continue ;;
     --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
   esac
   [ $# -ge 2 ] || die "$1 needs a value, or is unknown (see --help)"
@@ -82,7 +83,7 @@ else
   # What fits natively is measured natively as well, for the times.
   native_steps=
   for step in 2000 5000 10000 18000; do
-    if [ "$step" -le "$fits" ] && [ "$step" -le "$most" ]; then
+    if [ -n "$beside" ] && [ "$step" -le "$fits" ] && [ "$step" -le "$most" ]; then
       native_steps+=${native_steps:+,}$step
     fi
   done
