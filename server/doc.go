@@ -41,13 +41,19 @@
 // call; there is nothing to tune. A fan-out pauses after 512 writes so that the
 // sockets have their turn.
 //
-// A client whose socket is full gets nothing written until it has drained; up
-// to Config.PendingMaxBytes wait for it, by reference. Then it is a slow
+// A client whose socket is full gets nothing written until it has drained, and
+// no queue grows for it: it keeps one number, the place in its loop's journal
+// to go on from. The journal keeps what was published, once for all who lag, as
+// long as anybody does, at most Config.LagMaxBytes. Who lags by more is a slow
 // consumer: disconnected with 1013, or left without some messages, as
-// Config.SlowConsumer says, and counted either way. A client that does not read
-// its own replies is not read either. A client that publishes faster than the
-// loops deliver is not read until they have caught up (Message.Publish);
-// publishers in the process get ErrBusy.
+// Config.SlowConsumer says, and counted either way. What is meant for one client
+// alone (replies, Conn.Send) waits in its own queue of Config.PendingMaxBytes; a
+// client that does not read its own replies is not read either. A client that
+// publishes faster than the loops deliver is not read until they have caught up
+// (Message.Publish); publishers in the process get ErrBusy.
+//
+// On Linux a slice of a fan-out is one system call, through io_uring, where the
+// system allows that.
 //
 // # Bytes per idle connection
 //
@@ -56,13 +62,13 @@
 // the Go heap or in large chunks, so the garbage collector has nothing to do
 // per connection and adds no headroom.
 //
-//	 16  netpoll's epoll engine: descriptor, generation, interest
+//	 12  netpoll's epoll engine: descriptor, generation, interest
 //	 40  shard.slot: state, identity, subscriptions, ages
 //	  4  its deadline
 //	 20  each subscription: 12 for the connection's list, 8 in the channel's
 //	~40  an identity of its own: 16 in the table of users, some 6 of index, the name
 //	---
-//	 60  upgraded; 120 with an identity and one subscription
+//	 56  upgraded; 116 with an identity and one subscription
 //
 // A half-received frame or message, waiting output, and a closing handshake are
 // rare, and cost only those who have them (shard.ext).
