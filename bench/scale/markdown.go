@@ -36,7 +36,7 @@ func (r *report) sentence() string {
 	if !r.held() {
 		word = "**Not held**"
 	}
-	text := fmt.Sprintf("%s: one server process had %s connections open at once, for %s of its own memory and %s of the kernel's for each (both ends are on this machine); %s of %s deliveries of %d broadcasts to all of them arrived, each whole, once and in order.",
+	text := fmt.Sprintf("%s: one server process had %s connections open at once, for %s of its own memory and %s of the kernel's for each (both ends are on this machine); %s of %s deliveries to all of them (broadcasts: %d) arrived, each whole, once and in order.",
 		word, bench.FormatValue(float64(s.Connections), ""), byteCount(max(s.UserBytes, s.UserBytesAfter)), byteCount(s.SlabBytes+s.TCPBytes),
 		bench.FormatValue(float64(s.Delivered), ""), bench.FormatValue(float64(s.Expected), ""), s.Published)
 	if one.Emulated {
@@ -51,7 +51,7 @@ func (one run) markdown(b *bytes.Buffer) {
 	r := one.Result
 	if one.Emulated {
 		fmt.Fprintf(b, "\n## In the emulated machine: true bytes, untrue times\n\nKernel %s, %s, %.1f GiB, %d descriptors a process.", r.Environment.Kernel, cpus(r.Environment.CPUs), gib(r.Environment.Memory), r.Environment.Descriptors)
-		b.WriteString(" The server's deadlines were stretched as far as the processor is slow. Every time in the tables is some 15 to 40 times what it would be, and depends on what else the host did.\n")
+		b.WriteString(" The server's deadlines were stretched as far as the processor is slow. Times in the tables are some 3 to 150 times what they would be, as the host was more or less busy with other programs.\n")
 	} else {
 		fmt.Fprintf(b, "\n## Natively: true bytes, true times\n\nKernel %s, %s. Not a machine of its own: what other programs did is in the times, and in the kernel's bytes.\n", r.Environment.Kernel, cpus(r.Environment.CPUs))
 	}

@@ -25,7 +25,7 @@ func TestPageSaysWhatIsTrue(t *testing.T) {
 	for _, want := range []string{
 		"# 250,000 WebSocket connections in one process",
 		"Held: one server process had 250,000 connections open at once, for 51.0 B of its own memory and 9,102 B of the kernel's",
-		"499,999 of 500,000 deliveries of 2 broadcasts",
+		"499,999 of 500,000 deliveries to all of them (broadcasts: 2)",
 		"counts and bytes are true, times are not",
 		"(base.svg)",
 	} {
