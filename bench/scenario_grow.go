@@ -82,6 +82,9 @@ func (t *trial) grow(cfg *GrowConfig) error {
 	for _, n := range cfg.Steps {
 		s, err := t.growTo(cfg, n, before)
 		if err != nil {
+			if s.UserBytes > 0 { // out of time, but the connections were open
+				t.result.Steps = append(t.result.Steps, s)
+			}
 			return err
 		}
 		t.result.Steps = append(t.result.Steps, s)
