@@ -102,13 +102,17 @@ func (l *loop) refuseWithSpare(ln *listener) unix.Errno {
 		l.counts.refusedNoDescriptor++
 		return unix.EMFILE
 	}
+	if !someoneWaits(ln.fd) {
+		return unix.EAGAIN
+	}
 	_ = unix.Close(l.accepting.spare)
 	fd, errno := ln.accept()
 	if errno == 0 {
-		_ = unix.Close(fd)
 		l.counts.refusedNoDescriptor++
+		l.accepting.spare = turnIntoSpare(fd)
+	} else {
+		l.accepting.spare = openSpare()
 	}
-	l.accepting.spare = openSpare()
 	return errno
 }
 

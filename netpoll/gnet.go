@@ -55,7 +55,7 @@ type gnetEngine struct {
 	joinMu sync.Mutex
 	joins  sync.WaitGroup // sockets on their way into gnet, and acceptors
 
-	spare spareDescriptor
+	spare spareDescriptors
 
 	ending sync.WaitGroup // loops that have not closed their connections yet
 	stop   sync.Once
@@ -71,7 +71,7 @@ func startGnet(cfg Config, newHandler func(l Loop) Handler) (Engine, error) {
 		cfg: cfg, begun: time.Now(),
 		stopc: make(chan struct{}), donec: make(chan struct{}),
 	}
-	e.spare.fd = openSpare()
+	e.spare.fill()
 	if err := e.start(newHandler); err != nil {
 		e.shutdown(nil)
 		return nil, err

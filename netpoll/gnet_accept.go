@@ -210,19 +210,51 @@ func (e *gnetEngine) admit(conn net.Conn, tag uint64) {
 	}
 }
 
-// A spareDescriptor is one to give up when there are no others.
-type spareDescriptor struct {
-	mu sync.Mutex
-	fd int // -1 if even that is gone
+// sparesMax is how many descriptors are kept to give up. Another acceptor may
+// snatch the newcomer, and with it the descriptor, in the moment in which one is
+// given up; some more of them make that harmless.
+const sparesMax = 4
+
+// spareDescriptors are some to give up when there are no others.
+type spareDescriptors struct {
+	mu  sync.Mutex
+	fds []int
 }
 
-func (s *spareDescriptor) close() {
+// keep adds a descriptor, -1 for none. The caller holds mu.
+func (s *spareDescriptors) keep(fd int) {
+	if fd >= 0 {
+		s.fds = append(s.fds, fd)
+	}
+}
+
+// fill opens as many as there should be, and tells whether it could open one.
+// The caller holds mu.
+func (s *spareDescriptors) fill() bool {
+	fd := openSpare()
+	if fd < 0 {
+		return false
+	}
+	for s.keep(fd); len(s.fds) < sparesMax; {
+		if fd = openSpare(); fd < 0 {
+			return true
+		}
+		s.keep(fd)
+	}
+	if len(s.fds) > sparesMax {
+		_ = unix.Close(s.fds[sparesMax])
+		s.fds = s.fds[:sparesMax]
+	}
+	return true
+}
+
+func (s *spareDescriptors) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fd >= 0 {
-		_ = unix.Close(s.fd)
-		s.fd = -1
+	for _, fd := range s.fds {
+		_ = unix.Close(fd)
 	}
+	s.fds = nil
 }
 
 // refuse sends those away who are in the queue, for want of a descriptor: with
@@ -235,35 +267,31 @@ func (e *gnetEngine) refuse(ln net.Listener) {
 	if e.stopping.Load() {
 		return
 	}
-	if fd := openSpare(); fd >= 0 {
-		if e.spare.fd >= 0 {
-			_ = unix.Close(fd) // there are some again
-		} else {
-			e.spare.fd = fd
-		}
-		return
+	if e.spare.fill() {
+		return // there are some again
 	}
-	if e.spare.fd < 0 {
+	if len(e.spare.fds) == 0 {
 		e.refusedNoDescriptor.Add(1)
 	} else {
-		_ = unix.Close(e.spare.fd)
 		_ = onListener(ln, e.refuseAll)
-		e.spare.fd = openSpare()
 	}
 	e.pause()
 }
 
 // refuseAll accepts and closes until the queue of the listening socket is empty.
+// The caller holds spare.mu.
 func (e *gnetEngine) refuseAll(listening int) error {
-	for {
+	for len(e.spare.fds) > 0 && someoneWaits(listening) {
+		last := len(e.spare.fds) - 1
+		_ = unix.Close(e.spare.fds[last])
+		e.spare.fds = e.spare.fds[:last]
 		fd, errno := acceptSocket(listening)
-		switch errno {
-		case 0:
-			_ = unix.Close(fd)
-			e.refusedNoDescriptor.Add(1)
-		case unix.EINTR, unix.ECONNABORTED:
-		default:
-			return errno // EAGAIN: all are gone
+		if errno != 0 {
+			e.spare.keep(openSpare())
+			return errno
 		}
+		e.refusedNoDescriptor.Add(1)
+		e.spare.keep(turnIntoSpare(fd))
 	}
+	return nil
 }

@@ -286,8 +286,8 @@ func TestGnetSpare(t *testing.T) {
 	if got := e.Stats().RefusedNoDescriptor; got != 0 {
 		t.Errorf("%d refused although there are descriptors", got)
 	}
-	if err := onListener(ln, e.refuseAll); err != unix.EAGAIN {
-		t.Errorf("refuseAll says %v, want EAGAIN", err)
+	if err := onListener(ln, e.refuseAll); err != nil {
+		t.Errorf("refuseAll: %v", err)
 	}
 	if got := e.Stats().RefusedNoDescriptor; got != 3 {
 		t.Errorf("%d refused, want 3", got)

@@ -144,3 +144,12 @@ func newSocket(family int) (int, error) {
 // passingAcceptError tells the errors of one newcomer from those of the
 // listener.
 func passingAcceptError(errno unix.Errno) bool { return errno == unix.EPROTO }
+
+// duplicateOnto makes fd mean what source means, and closes what it meant.
+func duplicateOnto(source, fd int) error {
+	if err := unix.Dup2(source, fd); err != nil {
+		return err
+	}
+	unix.CloseOnExec(fd)
+	return nil
+}

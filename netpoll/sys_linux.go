@@ -105,3 +105,6 @@ func openSpare() int {
 	}
 	return fd
 }
+
+// duplicateOnto makes fd mean what source means, and closes what it meant.
+func duplicateOnto(source, fd int) error { return unix.Dup3(source, fd, unix.O_CLOEXEC) }

@@ -15,12 +15,12 @@ import (
 // connection alive; one that takes its time within the limit is not.
 func TestSlowMessage(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, MessageTimeout: 300 * time.Millisecond, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: engine, MessageTimeout: 1500 * time.Millisecond, Handler: server.Handler{Message: echo}})
 		slow := upgraded(t, s)
 		donec := make(chan struct{})
 		go func() {
 			defer close(donec)
-			for _, b := range []byte(masked(ws.OpText, strings.Repeat("x", 100))) {
+			for _, b := range []byte(masked(ws.OpText, strings.Repeat("x", 120))) {
 				if _, err := slow.Write([]byte{b}); err != nil {
 					return // thrown out
 				}
@@ -38,7 +38,7 @@ func TestSlowMessage(t *testing.T) {
 		for range 6 {
 			text := masked(ws.OpText, "whole")
 			good.put(text[:4])
-			time.Sleep(60 * time.Millisecond) // together more than the limit
+			time.Sleep(300 * time.Millisecond) // together more than the limit
 			good.put(text[4:])
 			good.want("whole")
 		}
