@@ -74,6 +74,16 @@ func (c *client) wantStatus(status int) *http.Response {
 	return c.wantStatusTo(http.MethodGet, status)
 }
 
+// status reads a response's head and answers its status.
+func (c *client) status() int {
+	c.t.Helper()
+	r, err := http.ReadResponse(c.Conn.(*bufConn).r, &http.Request{Method: http.MethodGet})
+	if err != nil {
+		c.t.Fatalf("read the response: %v", err)
+	}
+	return r.StatusCode
+}
+
 func (c *client) wantStatusTo(method string, status int) *http.Response {
 	c.t.Helper()
 	r, err := http.ReadResponse(c.Conn.(*bufConn).r, &http.Request{Method: method})
