@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +130,26 @@ type Config struct {
 	// LagMaxBytes, or has PendingMaxBytes of its own waiting when another message
 	// comes. If empty, SlowDisconnect.
 	SlowConsumer SlowPolicy
+	// Namespaces are the settings of channels by the part of their names before the
+	// colon. A connection whose socket is full when a message of a channel with
+	// history comes reads on from there when it has room; what happens if that
+	// has moved on is Namespace.SlowConsumer. LagMaxBytes, once for all channels,
+	// is what may be kept beyond their settings for as long as somebody lags.
+	Namespaces []Namespace
+	// HistoryMaxBytes bounds the histories of all channels together; beyond it a channel
+	// keeps fewer messages than its settings say, which is counted. If zero, 256
+	// MiB. A message is counted with its frame and 256 bytes.
+	HistoryMaxBytes int
+	// IdempotencyAge is how long a Publication.IdempotencyKey is remembered, the last
+	// 100,000 of them. If zero, 5 minutes.
+	IdempotencyAge time.Duration
+	// Native turns the native protocol on for clients that offer
+	// NativeSubprotocol. If nil, it is off.
+	Native *Native
+	// Events is told what happens, for presence, audit, or web hooks. It is called on
+	// event loops, must not block, and must not publish or subscribe; the Event may
+	// not be kept. If nil, nothing is told, and nothing is spent on it.
+	Events func(*Event)
 	// SubscriptionsMax bounds the channels that a connection may be in.
 	// If zero, 128. A subscription costs 20 bytes.
 	SubscriptionsMax int
@@ -209,6 +230,8 @@ const (
 	DefaultMessageTimeout      = time.Minute
 	DefaultPendingMaxBytes     = 64 << 10
 	DefaultLagMaxBytes         = 4 << 20
+	DefaultHistoryMaxBytes     = 256 << 20
+	DefaultIdempotencyAge      = 5 * time.Minute
 	DefaultSubscriptionsMax    = 128
 	DefaultChannelNameMaxBytes = 255
 	DefaultInboxMaxEntries     = 64 << 10
@@ -241,6 +264,12 @@ func (c Config) withDefaults() Config {
 	orInt(&c.MessageMaxFragments, DefaultMessageMaxFragments)
 	orInt(&c.PendingMaxBytes, DefaultPendingMaxBytes)
 	orInt(&c.LagMaxBytes, DefaultLagMaxBytes)
+	orInt(&c.HistoryMaxBytes, DefaultHistoryMaxBytes)
+	orDuration(&c.IdempotencyAge, DefaultIdempotencyAge)
+	c.Namespaces = slices.Clone(c.Namespaces)
+	for i := range c.Namespaces {
+		c.Namespaces[i] = c.Namespaces[i].withDefaults()
+	}
 	orInt(&c.SubscriptionsMax, DefaultSubscriptionsMax)
 	orInt(&c.ChannelNameMaxBytes, DefaultChannelNameMaxBytes)
 	orInt(&c.InboxMaxEntries, DefaultInboxMaxEntries)
@@ -311,6 +340,16 @@ func (c Config) validate() error {
 	inRange("MessageRate", c.MessageRate, 0, 1<<16-1) // Shard.spent counts in 16 bits
 	inRange("PendingMaxBytes", c.PendingMaxBytes, 1<<10, 1<<30)
 	inRange("LagMaxBytes", c.LagMaxBytes, 1<<10, 1<<40)
+	inRange("HistoryMaxBytes", c.HistoryMaxBytes, 1<<16, 1<<40)
+	atLeast("IdempotencyAge", c.IdempotencyAge, time.Second)
+	names := map[string]bool{}
+	for _, ns := range c.Namespaces {
+		errs = append(errs, ns.validate())
+		if names[ns.Name] {
+			bad("Namespaces", fmt.Sprintf("%q twice", ns.Name), "each name once")
+		}
+		names[ns.Name] = true
+	}
 	inRange("SubscriptionsMax", c.SubscriptionsMax, 1, 1<<20)
 	inRange("ChannelNameMaxBytes", c.ChannelNameMaxBytes, 1, 1<<12)
 	inRange("InboxMaxEntries", c.InboxMaxEntries, 16, 1<<28)

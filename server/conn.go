@@ -2,8 +2,8 @@ package server
 
 import (
 	"fmt"
+	"strings"
 
-	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
 )
@@ -45,16 +45,20 @@ func (c Conn) Send(t MessageType, payload []byte) error {
 	if err := c.server.checkMessage(t, payload); err != nil {
 		return err
 	}
-	return s.Send(c.id, frame.Prepare(t, payload))
+	return s.Send(c.id, shard.NewMessage(t, payload))
 }
 
 // Join subscribes the client to a channel; joining twice is joining once. It
 // gets what is published after the note was acted upon. Beyond
-// SubscriptionsMax it is refused, counted and logged.
+// SubscriptionsMax it is refused, counted and logged. The channel of a user
+// ("user:ID") can't be joined: a connection is in that of its own identity.
 func (c Conn) Join(channel string) error {
 	s, err := c.shard()
 	if err != nil {
 		return err
+	}
+	if strings.HasPrefix(channel, userPrefix) {
+		return fmt.Errorf("%w: %q is the channel of a user: set UpgradeRequest.User", ErrBadName, channel)
 	}
 	if err := c.server.checkName("channel", channel); err != nil {
 		return err

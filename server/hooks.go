@@ -135,6 +135,21 @@ func addrText(a netip.AddrPort) string {
 	return a.String()
 }
 
+// Gap is told to native clients.
+func (h *hooks) Gap(*shard.Shard, netpoll.ID, string, uint64, uint64) {}
+
+// Tick looks after deadlines of the native protocol.
+func (h *hooks) Tick(*shard.Shard) {}
+
+// Occupied passes on.
+func (h *hooks) Occupied(_ *shard.Shard, channel string, occupied bool) {
+	e := Event{Type: EventVacated, Time: time.Now(), Channel: channel}
+	if occupied {
+		e.Type = EventOccupied
+	}
+	h.server.cfg.Events(&e)
+}
+
 // OpFailed logs what nobody else can be told.
 func (h *hooks) OpFailed(_ *shard.Shard, id netpoll.ID, channel string, err error) {
 	h.server.cfg.Logger.Warn("join refused", "conn_id", id.String(), "channel", channel, "err", err)

@@ -1,8 +1,14 @@
 package server
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/roostws/roost/server/internal/shard"
 )
 
 // A Namespace holds the settings of the channels whose names begin with
@@ -66,6 +72,70 @@ const (
 
 // DefaultHistoryAge is Namespace.HistoryAge where that is zero, with history.
 const DefaultHistoryAge = 5 * time.Minute
+
+// policy is what the shards call it.
+func (p ChannelPolicy) policy() shard.Policy {
+	switch p {
+	case ChannelSkip:
+		return shard.PolicySkip
+	case ChannelLatest:
+		return shard.PolicyLatest
+	}
+	return shard.PolicyDisconnect
+}
+
+// withDefaults answers n with every zero field replaced.
+func (n Namespace) withDefaults() Namespace {
+	if n.HistoryAge == 0 {
+		n.HistoryAge = DefaultHistoryAge
+	}
+	if n.SlowConsumer == "" {
+		n.SlowConsumer = ChannelDisconnect
+	}
+	if n.Subscribe == "" {
+		n.Subscribe = AccessAnyone
+	}
+	if n.Publish == "" {
+		n.Publish = AccessNobody
+	}
+	if n.JoinLeaveMax == 0 {
+		n.JoinLeaveMax = 1000
+	}
+	return n
+}
+
+// validate reports every contradiction of a Namespace with defaults.
+func (n Namespace) validate() error {
+	var errs []error
+	bad := func(field string, value any, want string) {
+		errs = append(errs, fmt.Errorf("server: Config.Namespaces[%q].%s is %v: want %s", n.Name, field, value, want))
+	}
+	if strings.Contains(n.Name, ":") || len(n.Name) > 255 || !utf8.ValidString(n.Name) {
+		bad("Name", fmt.Sprintf("%q", n.Name), "at most 255 bytes of UTF-8 without a colon")
+	}
+	if n.HistoryMessages < 0 || n.HistoryMessages > 1<<20 {
+		bad("HistoryMessages", n.HistoryMessages, "0 to 1048576")
+	}
+	if n.HistoryAge < time.Second || n.HistoryAge > 365*24*time.Hour {
+		bad("HistoryAge", n.HistoryAge, "1s to a year")
+	}
+	if !slices.Contains([]ChannelPolicy{ChannelDisconnect, ChannelSkip, ChannelLatest}, n.SlowConsumer) {
+		bad("SlowConsumer", fmt.Sprintf("%q", n.SlowConsumer), `"disconnect", "skip" or "latest"`)
+	} else if n.SlowConsumer != ChannelDisconnect && n.HistoryMessages == 0 {
+		bad("SlowConsumer", fmt.Sprintf("%q", n.SlowConsumer), "HistoryMessages with it: without history Config.SlowConsumer decides")
+	}
+	access := []Access{AccessAnyone, AccessUsers, AccessGranted, AccessNobody}
+	if !slices.Contains(access, n.Subscribe) {
+		bad("Subscribe", fmt.Sprintf("%q", n.Subscribe), `"anyone", "users", "granted" or "nobody"`)
+	}
+	if !slices.Contains(access, n.Publish) {
+		bad("Publish", fmt.Sprintf("%q", n.Publish), `"anyone", "users", "granted" or "nobody"`)
+	}
+	if n.JoinLeaveMax < 1 || n.JoinLeaveMax > 1<<20 {
+		bad("JoinLeaveMax", n.JoinLeaveMax, "1 to 1048576")
+	}
+	return errors.Join(errs...)
+}
 
 // namespaceOf is the part of a channel's name before the first colon.
 func namespaceOf(channel string) string {

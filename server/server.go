@@ -34,6 +34,9 @@ type Server struct {
 	ctx    context.Context // ends when the server does
 	cancel context.CancelFunc
 	work   *semaphore.Weighted // Authorize and HTTP goroutines
+	// namespaces by name.
+	namespaces  map[string]*Namespace
+	repetitions *repetitions
 
 	donec chan struct{} // closed when the loops have ended
 
@@ -107,6 +110,17 @@ func New(cfg Config) (*Server, error) {
 		WriteStallTimeout: cfg.WriteStallTimeout, CloseTimeout: cfg.CloseTimeout, TickInterval: cfg.tickInterval(),
 		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),
 	}
+	s.shards.HistoryMaxBytes, s.shards.Occupancy = cfg.HistoryMaxBytes, cfg.Events != nil
+	s.repetitions = newRepetitions(cfg.IdempotencyAge)
+	s.namespaces = map[string]*Namespace{}
+	s.shards.Namespaces = map[string]*shard.Namespace{}
+	for i := range cfg.Namespaces {
+		ns := &cfg.Namespaces[i]
+		s.namespaces[ns.Name] = ns
+		if ns.HistoryMessages > 0 {
+			s.shards.Namespaces[ns.Name] = &shard.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
+		}
+	}
 	if cfg.Compression != CompressionOff {
 		takeover := cfg.Compression == CompressionContext
 		s.shards.Deflate = &frame.DeflateConfig{ServerContextTakeover: takeover, ClientContextTakeover: takeover}
@@ -175,7 +189,7 @@ func (s *Server) Start() error {
 			}
 		}
 		group.SetShards(members)
-		s.parts.Store(&parts{group, members, shard.NewPublisher(group)})
+		s.parts.Store(&parts{group, members, shard.NewPublisher(&s.shards, group)})
 		return sh
 	})
 	if err == nil && failed != nil {
@@ -240,40 +254,6 @@ func (s *Server) Addrs() []net.Addr {
 
 // Config is what the server runs with, defaults filled in.
 func (s *Server) Config() Config { return s.cfg }
-
-// Publish sends a message to the subscribers of a channel, encoded once for all
-// of them. It returns when each loop has a note of it: delivery follows, in the
-// same order for every subscriber. It copies payload. ErrBusy: nobody gets it.
-func (s *Server) Publish(channel string, t MessageType, payload []byte) error {
-	if err := s.checkName("channel", channel); err != nil {
-		return err
-	}
-	return s.publish(t, payload, func(p *shard.Publisher, f *frame.Prepared) error { return p.Channel(channel, f) })
-}
-
-// PublishUser does the same for all connections of a user.
-func (s *Server) PublishUser(user string, t MessageType, payload []byte) error {
-	if err := s.checkName("user", user); err != nil {
-		return err
-	}
-	return s.publish(t, payload, func(p *shard.Publisher, f *frame.Prepared) error { return p.User(user, f) })
-}
-
-// Broadcast does the same for every open connection.
-func (s *Server) Broadcast(t MessageType, payload []byte) error {
-	return s.publish(t, payload, (*shard.Publisher).Broadcast)
-}
-
-func (s *Server) publish(t MessageType, payload []byte, put func(*shard.Publisher, *frame.Prepared) error) error {
-	if err := s.checkMessage(t, payload); err != nil {
-		return err
-	}
-	p := s.parts.Load()
-	if p == nil {
-		return ErrServerClosed
-	}
-	return put(p.publisher, frame.Prepare(t, payload))
-}
 
 // checkMessage refuses what could never be sent.
 func (s *Server) checkMessage(t MessageType, payload []byte) error {

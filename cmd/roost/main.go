@@ -165,6 +165,8 @@ func helpVars() kong.Vars {
 		"echo_message_max_fragments": echoMessageMaxFragments,
 		"pending_max_bytes":          server.DefaultPendingMaxBytes,
 		"lag_max_bytes":              server.DefaultLagMaxBytes,
+		"history_max_bytes":          server.DefaultHistoryMaxBytes,
+		"idempotency_age":            server.DefaultIdempotencyAge.String(),
 		"subscriptions_max":          server.DefaultSubscriptionsMax,
 		"channel_name_max":           server.DefaultChannelNameMaxBytes,
 		"inbox_max_entries":          server.DefaultInboxMaxEntries,

@@ -57,6 +57,8 @@ type ServeCmd struct {
 	PendingMaxBytes       int               `group:"limits" help:"Output that may wait for one client alone, replies above all, while its socket is full; with half of it waiting it is not read (${default})." placeholder:"N" default:"${pending_max_bytes}"`
 	LagMaxBytes           int               `group:"limits" help:"What each loop keeps of what was published, for all clients that lag behind; who lags by more is a slow consumer (${default})." placeholder:"N" default:"${lag_max_bytes}"`
 	SlowConsumer          server.SlowPolicy `group:"limits" help:"What happens to a client with more than that waiting: ${enum} (${default})." enum:"${slows}" default:"${slow}"`
+	HistoryMaxBytes       int               `group:"limits" help:"Messages kept for channels with history, of all of them together (${default})." placeholder:"N" default:"${history_max_bytes}"`
+	IdempotencyAge        time.Duration     `group:"limits" help:"How long the idempotency key of a publication is remembered (${default})." default:"${idempotency_age}"`
 	SubscriptionsMax      int               `group:"limits" help:"Channels of a connection (${default})." placeholder:"N" default:"${subscriptions_max}"`
 	ChannelNameMaxBytes   int               `group:"limits" help:"Bytes of a channel's name (${default})." placeholder:"N" default:"${channel_name_max}"`
 	InboxMaxEntries       int               `group:"limits" help:"Messages that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_entries}"`
@@ -175,6 +177,8 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 		NoIOURing:             s.NoIOURing,
 		LagMaxBytes:           s.LagMaxBytes,
 		SlowConsumer:          s.SlowConsumer,
+		HistoryMaxBytes:       s.HistoryMaxBytes,
+		IdempotencyAge:        s.IdempotencyAge,
 		SubscriptionsMax:      s.SubscriptionsMax,
 		ChannelNameMaxBytes:   s.ChannelNameMaxBytes,
 		InboxMaxEntries:       s.InboxMaxEntries,

@@ -88,8 +88,8 @@ func TestAllocations(t *testing.T) {
 		s.OnData(ids[0], buf[:len(p)])
 	}
 	half := len(message) / 2
-	published := frame.Prepare(frame.OpText, make([]byte, 128))
-	publisher := NewPublisher(s.group)
+	published := NewMessage(frame.OpText, make([]byte, 128))
+	publisher := NewPublisher(s.cfg, s.group)
 	for _, c := range []struct {
 		name   string
 		writes int // for each run
@@ -100,17 +100,17 @@ func TestAllocations(t *testing.T) {
 		{"ping from the client", 1, func() { receive(ping) }},
 		{"pong", 0, func() { receive(pong) }},
 		{"delivery to a channel", subscribers, func() {
-			_ = publisher.Channel("room", published)
+			_ = publisher.Channel("room", published, nil)
 			s.OnWake()
 		}},
 		{"delivery of three messages at once", subscribers, func() {
 			for range 3 {
-				_ = publisher.Channel("room", published)
+				_ = publisher.Channel("room", published, nil)
 			}
 			s.OnWake()
 		}},
 		{"delivery to all", subscribers, func() {
-			_ = publisher.Broadcast(published)
+			_ = publisher.Broadcast(published, nil)
 			s.OnWake()
 		}},
 		{"a tick with nothing due", 0, func() { *now += s.cfg.TickInterval / 100; s.OnTick() }},

@@ -11,6 +11,10 @@ import (
 var (
 	// ErrTooManySubscriptions: Config.SubscriptionsMax is reached.
 	ErrTooManySubscriptions = errors.New("server: the connection is in SubscriptionsMax channels already")
+	// ErrSubscribed: the connection is in that channel already.
+	ErrSubscribed = errors.New("server: the connection is in that channel already")
+	// ErrNotOpen: the connection has left meanwhile.
+	ErrNotOpen = errors.New("server: the connection is not open")
 )
 
 // A channel is this shard's part of a pub/sub channel. It exists while it has
@@ -18,11 +22,13 @@ var (
 type channel struct {
 	name string
 	row  uint32 // in Shard.channels
+	// ns is set if the channel has history.
+	ns *Namespace
 	// subscribers is dense and in no order: leaving moves another one into the
 	// gap.
 	subscribers chunks[subscriber]
 	// sequence numbers the messages that this shard saw while the channel
-	// existed. It wraps; only differences count.
+	// existed. It wraps; only differences count. With history, offsets serve instead.
 	sequence uint32
 	// waiting is the channel's job that has not begun, so that what is published
 	// meanwhile can still be added to it.
@@ -32,8 +38,8 @@ type channel struct {
 // subscriber is 8 bytes, read in order by a fan-out.
 type subscriber struct {
 	slot uint32
-	// from is the channel's sequence at the join: only later messages are for
-	// this subscriber.
+	// from is the channel's sequence, or offset, at the join: only later messages
+	// are for this subscriber.
 	from uint32
 }
 
@@ -59,22 +65,49 @@ func (s *Shard) newSub() uint32 {
 	return s.subs.n - 1
 }
 
-// join makes id a subscriber of the channel; joining twice is joining once.
-func (s *Shard) join(id netpoll.ID, name string) error {
+// join makes id a subscriber of the channel, for messages behind offset from where
+// it has history; joining twice is joining once.
+func (s *Shard) join(id netpoll.ID, name string, from uint64) error {
+	ch, err := s.enter(id, name)
+	switch {
+	case err == ErrSubscribed || err == ErrNotOpen:
+		return nil
+	case err == nil && ch.ns != nil:
+		ch.subscribers.at(ch.subscribers.n - 1).from = uint32(from)
+	}
+	return err
+}
+
+// Subscribe makes id a subscriber of the channel. It answers where the channel
+// stands, an empty position without history. With resume, recovered tells that
+// everything behind that position follows, when the callback has returned, and
+// nothing else before it. The error is ErrNotOpen, ErrSubscribed or
+// ErrTooManySubscriptions. Loop only.
+func (s *Shard) Subscribe(id netpoll.ID, name string, resume *Position) (at Position, recovered bool, err error) {
+	ch, err := s.enter(id, name)
+	if err != nil || ch.ns == nil {
+		return Position{}, false, err
+	}
+	at, recovered = s.position(id, s.slotOf(id), name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
+	return at, recovered, nil
+}
+
+// enter makes id the last of the channel's subscribers.
+func (s *Shard) enter(id netpoll.ID, name string) (*channel, error) {
 	sl := s.slotOf(id)
 	if sl == nil || sl.state != stateOpen {
-		return nil // it has left meanwhile
+		return nil, ErrNotOpen
 	}
 	ch := s.channelByName[name]
 	count := 0
 	for i := sl.subs; i != 0; i = s.sub(i).next {
 		if ch != nil && s.sub(i).channel == ch.row {
-			return nil
+			return nil, ErrSubscribed
 		}
 		count++
 	}
 	if count >= s.cfg.SubscriptionsMax {
-		return ErrTooManySubscriptions
+		return nil, ErrTooManySubscriptions
 	}
 	if ch == nil {
 		ch = s.newChannel(name)
@@ -84,11 +117,30 @@ func (s *Shard) join(id netpoll.ID, name string) error {
 	sl.subs = i
 	ch.subscribers.push(subscriber{id.Slot(), ch.sequence})
 	s.count.Subscriptions.Add(1)
-	return nil
+	return ch, nil
+}
+
+// position sets from to where the channel stands in history, or has the
+// connection read on from resume.
+func (s *Shard) position(id netpoll.ID, sl *slot, name string, from *uint32, resume *Position) (at Position, recovered bool) {
+	p := s.group.publisher
+	st := p.stripe(name)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	at = Position{p.history.epoch, st.tip(name)}
+	*from = uint32(at.Offset)
+	if resume == nil || resume.Epoch != at.Epoch || !st.resume(name, resume.Offset) {
+		return at, false
+	}
+	if resume.Offset < at.Offset {
+		s.startReading(id, sl, st.logs[name], resume.Offset+1)
+		s.readSoon(id)
+	}
+	return at, true
 }
 
 func (s *Shard) newChannel(name string) *channel {
-	ch := &channel{name: name}
+	ch := &channel{name: name, ns: s.cfg.namespace(name)}
 	if n := len(s.channelFree); n > 0 {
 		ch.row = s.channelFree[n-1]
 		s.channelFree = s.channelFree[:n-1]
@@ -99,22 +151,48 @@ func (s *Shard) newChannel(name string) *channel {
 	}
 	s.channelByName[name] = ch
 	s.count.Channels.Add(1)
+	s.occupy(name, 1)
 	return ch
 }
 
-// leave undoes join.
-func (s *Shard) leave(id netpoll.ID, name string) {
+// occupy notes, for those who want to know, that this shard has begun or ended to
+// have subscribers of a channel.
+func (s *Shard) occupy(name string, change int) {
+	if !s.cfg.Occupancy {
+		return
+	}
+	st := s.group.publisher.stripe(name)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.occupied == nil {
+		st.occupied = map[string]int{}
+	}
+	st.occupied[name] += change
+	switch n := st.occupied[name]; {
+	case n == 0:
+		delete(st.occupied, name)
+		s.hooks.Occupied(s, name, false)
+	case n == 1 && change > 0:
+		s.hooks.Occupied(s, name, true)
+	}
+}
+
+// Unsubscribe undoes Subscribe and tells whether there was something to undo.
+// Loop only.
+func (s *Shard) Unsubscribe(id netpoll.ID, name string) bool {
 	sl, ch := s.slotOf(id), s.channelByName[name]
 	if sl == nil || ch == nil {
-		return
+		return false
 	}
 	for link := &sl.subs; *link != 0; link = &s.sub(*link).next {
 		if i := *link; s.sub(i).channel == ch.row {
+			s.stopReadingOf(sl, name)
 			*link = s.sub(i).next
 			s.removeSub(ch, i)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // leaveAll ends every subscription of a connection that closes.
@@ -149,6 +227,7 @@ func (s *Shard) removeSub(ch *channel, i uint32) {
 		s.channels[ch.row] = nil
 		s.channelFree = append(s.channelFree, ch.row)
 		s.count.Channels.Add(-1)
+		s.occupy(ch.name, -1)
 	}
 }
 
@@ -182,6 +261,25 @@ func (s *Shard) setUser(id netpoll.ID, sl *slot, name string) {
 		s.slots.rows[entry.head-1].userPrev = self
 	}
 	entry.head = self
+	if channel := userChannel(name); s.cfg.namespace(channel) != nil {
+		s.position(id, sl, channel, &sl.userFrom, nil)
+	}
+}
+
+// SetUser gives a connection that has none its identity, and lets it resume the
+// user's channel, as Subscribe does for others. Loop only.
+func (s *Shard) SetUser(id netpoll.ID, name string, resume *Position) (at Position, recovered bool) {
+	sl := s.slotOf(id)
+	if sl == nil || sl.state != stateOpen {
+		return Position{}, false
+	}
+	if sl.user == 0 {
+		s.setUser(id, sl, name)
+	}
+	if channel := userChannel(name); s.cfg.namespace(channel) != nil {
+		return s.position(id, sl, channel, &sl.userFrom, resume)
+	}
+	return Position{}, false
 }
 
 // dropUser undoes setUser.
@@ -204,7 +302,7 @@ func (s *Shard) dropUser(sl *slot) {
 	if entry.head == 0 && entry.pins == 0 {
 		s.users.remove(sl.user)
 	}
-	sl.user, sl.userNext, sl.userPrev = 0, 0, 0
+	sl.user, sl.userNext, sl.userPrev, sl.userFrom = 0, 0, 0, 0
 }
 
 // User answers the identity of id, empty if it has none. Loop only.

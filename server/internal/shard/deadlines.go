@@ -36,6 +36,13 @@ func (s *Shard) OnTick() {
 	s.tick = uint32(s.clock()/s.cfg.TickInterval) + 1
 	s.politeness = politeAnswers
 	s.refillTokens()
+	s.hooks.Tick(s)
+	if len(s.spreads) > 0 {
+		s.loop.Wake()
+	}
+	if s.loop.Index() == 0 && len(s.cfg.Namespaces) > 0 {
+		s.group.publisher.sweep()
+	}
 	for i, due := range s.deadlines.rows[:s.high] {
 		if due != 0 && due <= s.tick {
 			s.deadlines.rows[i] = 0
@@ -131,6 +138,11 @@ func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
 		// after that, which may be before this one's PongTimeout.
 		s.dueBy(i, s.tick+min(s.ticks.ping, s.ticks.pong))
 		s.count.PingsSent.Add(1)
+		if sl.flags&flagNative != 0 {
+			sl.flags |= flagHeartbeat
+			s.send(id, sl, heartbeatFrame)
+			return
+		}
 		s.send(id, sl, emptyPing)
 	}
 }

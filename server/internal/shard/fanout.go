@@ -12,8 +12,8 @@ const (
 	// Larger writes gain little (the system call is 1 % of 64 KiB) and hold the
 	// memory of slow consumers longer.
 	jobMaxBytes = 64 << 10
-	// jobMaxFrames bounds them in number, for the sake of tiny messages.
-	jobMaxFrames = 4096
+	// jobMaxMessages bounds them in number, for the sake of tiny messages.
+	jobMaxMessages = 4096
 )
 
 // A job is one fan-out: what was published to one target while the loop was
@@ -25,16 +25,24 @@ type job struct {
 	channel *channel
 	user    uint32
 
-	frames []*frame.Prepared
-	bytes  int
-	// first is the channel's sequence before the first frame: a subscriber
-	// with from == first gets all of them.
+	messages []*Message
+	bytes    int
+	// log is the target's history, nil without.
+	log *log
+	// offset is that of the first message, with a log.
+	offset uint64
+	// first is the channel's sequence before the first message: a subscriber
+	// with from == first gets all of them. It is not compared if all is set.
 	first uint32
+	all   bool
+	// tallies are of those who want to know, with what is counted for them: how
+	// often the job was matched and written from message k on.
+	tallies          []tallied
+	matched, written []int32
 
-	// Once begun, what goes out, by the subscriber's windowBits: plain frames
-	// under 0, compressed ones under 8 to 15, made when the first subscriber of
-	// the kind is met.
-	encodings [16]encoding
+	// Once begun, what goes out, by the subscriber's variant, made when the
+	// first subscriber of the kind is met.
+	encodings [variants]encoding
 	// cursor is the next subscriber: index in channel.subscribers, slot+1 in a
 	// user's list, slot.
 	cursor uint32
@@ -51,6 +59,12 @@ type job struct {
 	reason string
 }
 
+// tallied is a message whose publisher wants to know what became of it.
+type tallied struct {
+	message int
+	tally   *Tally
+}
+
 // An encoding is a job's frames as one run of bytes, shared by all subscribers
 // and never changed, and where each frame begins.
 type encoding struct {
@@ -58,8 +72,9 @@ type encoding struct {
 	starts []uint32
 }
 
-// enqueue adds f to the target's waiting job, or to a new one at the end.
-func (s *Shard) enqueue(ch *channel, user uint32, f *frame.Prepared) {
+// enqueue adds a message to the target's waiting job, or to a new one at the end.
+func (s *Shard) enqueue(ch *channel, user uint32, o *op) {
+	m := o.message
 	var j *job
 	switch {
 	case ch != nil:
@@ -71,13 +86,21 @@ func (s *Shard) enqueue(ch *channel, user uint32, f *frame.Prepared) {
 			j = last
 		}
 	}
-	size := len(f.Bytes())
-	if j == nil || j.bytes+size > jobMaxBytes || len(j.frames) >= jobMaxFrames {
+	size := m.size()
+	if j == nil || j.bytes+size > jobMaxBytes || len(j.messages) >= jobMaxMessages || !j.continues(o) {
 		j = s.newJob()
-		j.channel, j.user = ch, user
+		j.channel, j.user, j.log = ch, user, o.log
+		switch {
+		case o.log != nil:
+			j.offset, j.first = m.Offset, uint32(m.Offset-1)
+		case ch != nil:
+			// A word of the protocol in a channel with history has no number there.
+			j.first, j.all = ch.sequence, ch.ns != nil
+		default:
+			j.all = true
+		}
 		switch {
 		case ch != nil:
-			j.first = ch.sequence
 			ch.waiting = j
 		case user != 0:
 			s.users.entry(user).pins++
@@ -86,13 +109,21 @@ func (s *Shard) enqueue(ch *channel, user uint32, f *frame.Prepared) {
 		}
 		s.jobs = append(s.jobs, j)
 	}
-	if ch != nil {
+	if ch != nil && ch.ns == nil {
 		ch.sequence++
 	}
-	j.frames = append(j.frames, f)
+	if o.tally != nil {
+		j.tallies = append(j.tallies, tallied{len(j.messages), o.tally})
+	}
+	j.messages = append(j.messages, m)
 	j.bytes += size
 	s.jobFrames.Add(1)
 	s.jobBytes.Add(int64(size))
+}
+
+// continues tells whether a message may be added to the job.
+func (j *job) continues(o *op) bool {
+	return j.log == o.log && (j.log == nil || o.message.Offset == j.offset+uint64(len(j.messages)))
 }
 
 func (s *Shard) newJob() *job {
@@ -138,41 +169,41 @@ func (s *Shard) begin() {
 	}
 }
 
-// encoding answers the job's frames for a subscriber with windowBits.
-func (j *job) encoding(windowBits uint8) *encoding {
-	e := &j.encodings[windowBits]
-	if e.chunk != nil {
+// encoding answers the job's frames for a subscriber of this variant.
+func (s *Shard) encoding(j *job, variant int) *encoding {
+	e := &j.encodings[variant]
+	if len(e.starts) > 0 {
 		return e
 	}
-	if len(j.frames) == 1 {
-		e.chunk = encoded(j.frames[0], windowBits)
+	if len(j.messages) == 1 {
+		e.chunk = s.encoded(j.messages[0], variant)
 		e.starts = append(e.starts, 0)
 		return e
 	}
 	// One run of bytes is cheaper to send 15,000 times than a vector of hundreds
 	// of pieces. Slow consumers keep references to it, so it is not reused.
 	e.chunk = make([]byte, 0, j.bytes)
-	for _, f := range j.frames {
+	for _, m := range j.messages {
 		e.starts = append(e.starts, uint32(len(e.chunk)))
-		e.chunk = append(e.chunk, encoded(f, windowBits)...)
+		e.chunk = append(e.chunk, s.encoded(m, variant)...)
 	}
 	return e
-}
-
-// encoded answers a message as a connection with windowBits gets it.
-func encoded(f *frame.Prepared, windowBits uint8) []byte {
-	if windowBits == 0 {
-		return f.Bytes()
-	}
-	return f.Compressed(int(windowBits))
 }
 
 // end puts the active job away.
 func (s *Shard) end() {
 	j := s.active
 	s.active = nil
-	s.jobFrames.Add(-int64(len(j.frames)))
+	s.jobFrames.Add(-int64(len(j.messages)))
 	s.jobBytes.Add(-int64(j.bytes))
+	if j.log != nil {
+		for _, m := range j.messages {
+			m.inFlight.Add(-1)
+		}
+	}
+	if j.tallies != nil {
+		j.tell()
+	}
 	s.retire(j)
 	s.unpark()
 }
@@ -185,12 +216,11 @@ func (s *Shard) recycle(j *job) {
 			s.users.remove(j.user)
 		}
 	}
-	clear(j.frames)
-	frames := j.frames[:0]
-	starts := j.encodings[0].starts[:0]
-	*j = job{frames: frames}
-	j.encodings[0].starts = starts
-	if len(s.spareJobs) < 16 && cap(j.frames) <= jobMaxFrames {
+	clear(j.messages)
+	plain, native := j.encodings[0].starts[:0], j.encodings[nativeVariants].starts[:0]
+	*j = job{messages: j.messages[:0]}
+	j.encodings[0].starts, j.encodings[nativeVariants].starts = plain, native
+	if len(s.spareJobs) < 16 && cap(j.messages) <= jobMaxMessages {
 		s.spareJobs = append(s.spareJobs, j)
 	}
 }
@@ -229,13 +259,58 @@ func (s *Shard) fanOut() (again bool) {
 	return s.active != nil || len(s.jobs) > 0
 }
 
+// startFor is the first message for a subscriber who joined at *from.
+func (j *job) startFor(from *uint32) int {
+	if j.all {
+		return 0
+	}
+	missed := int32(*from - j.first)
+	if missed > 0 {
+		return min(int(missed), len(j.messages))
+	}
+	if missed < -parkedAhead {
+		*from = j.first // so that the difference never overflows
+	}
+	return 0
+}
+
+// match and wrote count, for those who want to know, that a connection is to
+// get the job from message start on, and that those up to next are on their way.
+func (j *job) match(start int) {
+	if j.tallies != nil {
+		if j.matched == nil {
+			j.matched, j.written = make([]int32, len(j.messages)+1), make([]int32, len(j.messages)+1)
+		}
+		j.matched[start]++
+	}
+}
+
+func (j *job) wrote(start, next int) {
+	if j.written != nil && next > start {
+		j.written[start]++
+		j.written[next]--
+	}
+}
+
+// tell gives those who want to know their numbers.
+func (j *job) tell() {
+	matched, written, at := 0, 0, 0
+	for _, t := range j.tallies {
+		for ; j.matched != nil && at <= t.message; at++ {
+			matched += int(j.matched[at])
+			written += int(j.written[at])
+		}
+		t.tally.add(matched, written)
+	}
+}
+
 func (s *Shard) fanOutChannel(j *job) (done bool) {
 	for ; j.cursor < j.channel.subscribers.n; j.cursor++ {
 		if s.budget == 0 {
 			return false
 		}
-		to := *j.channel.subscribers.at(j.cursor)
-		if start := j.startFor(to.from); start < len(j.frames) {
+		to := j.channel.subscribers.at(j.cursor)
+		if start := j.startFor(&to.from); start < len(j.messages) {
 			s.budget--
 			s.serve(to.slot, &s.slots.rows[to.slot], j, start)
 		}
@@ -249,9 +324,12 @@ func (s *Shard) fanOutUser(j *job) (done bool) {
 			return false
 		}
 		i := j.cursor - 1
-		j.cursor = s.slots.rows[i].userNext
-		s.budget--
-		s.serve(i, &s.slots.rows[i], j, 0)
+		sl := &s.slots.rows[i]
+		j.cursor = sl.userNext
+		if start := j.startFor(&sl.userFrom); start < len(j.messages) && sl.flags&flagUnready == 0 {
+			s.budget--
+			s.serve(i, sl, j, start)
+		}
 	}
 	return true
 }
@@ -266,7 +344,7 @@ func (s *Shard) fanOutAll(j *job) (done bool) {
 		case j.drain && sl.state != stateFree:
 			s.budget--
 			s.drainOne(s.idOf(j.cursor), sl, j.code, j.reason)
-		case sl.state == stateOpen:
+		case sl.state == stateOpen && sl.flags&flagUnready == 0:
 			s.budget--
 			s.serve(j.cursor, sl, j, 0)
 		}

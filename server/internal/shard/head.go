@@ -34,8 +34,10 @@ type Grant struct {
 	Subprotocol string
 	// Header are more lines for the 101 response.
 	Header []handshake.Header
-	// Channels are joined before Hooks.Open is called.
+	// Channels are joined before Hooks.Open is called, but by native clients.
 	Channels []string
+	// Native: the connection speaks the native protocol.
+	Native bool
 
 	result  handshake.Result
 	deflate frame.DeflateParams
@@ -151,6 +153,16 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 	}
 }
 
+// joinAll joins the channels that the application gave with the upgrade.
+func (s *Shard) joinAll(id netpoll.ID, channels []string) {
+	for _, name := range channels {
+		if err := s.join(id, name, s.group.publisher.Position(name).Offset); err != nil {
+			s.failOp(id, name, err)
+			return
+		}
+	}
+}
+
 // finishUpgrade answers the request and opens the connection. rest is what the
 // client sent behind the head.
 func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
@@ -199,11 +211,10 @@ func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
 	s.count.Open.Add(1)
 	s.count.Opened.Add(1)
 	s.setUser(id, sl, g.User)
-	for _, name := range g.Channels {
-		if err := s.join(id, name); err != nil {
-			s.failOp(id, name, err)
-			break
-		}
+	if g.Native {
+		sl.flags |= flagNative | flagUnready // Ready and Subscribe follow
+	} else {
+		s.joinAll(id, g.Channels)
 	}
 	s.replyTo = id
 	s.callOpen(id, g)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
@@ -16,10 +17,10 @@ var ErrBusy = errors.New("server: busy, a loop's inbox is full")
 type opKind uint8
 
 const (
-	opSend       opKind = iota // frame to connection id
-	opPublish                  // frame to the subscribers of channel name
-	opUser                     // frame to the connections of user name
-	opBroadcast                // frame to all
+	opSend       opKind = iota // message to connection id
+	opPublish                  // message to the subscribers of channel name
+	opUser                     // message to the connections of user name
+	opBroadcast                // message to all
 	opJoin                     // id joins channel name
 	opLeave                    // id leaves channel name
 	opClose                    // close id with code and name as reason
@@ -28,27 +29,32 @@ const (
 	opRespond                  // bytes answer id's plain HTTP request
 	opDrain                    // close everybody with code and name as reason
 	opCall                     // call runs on the loop
+	opSpread                   // message to channel name, user bytes, or all, over a time
 )
 
 // An op is one entry of an inbox.
 type op struct {
-	kind  opKind
-	code  frame.CloseCode
-	id    netpoll.ID
-	name  string
-	frame *frame.Prepared
-	bytes []byte
-	grant *Grant
-	call  func(*Shard)
+	kind    opKind
+	code    frame.CloseCode
+	id      netpoll.ID
+	name    string
+	message *Message
+	log     *log   // the history that has the message
+	tally   *Tally // of whoever published it
+	from    uint64 // the channel's last offset before a join
+	over    time.Duration
+	bytes   []byte
+	grant   *Grant
+	call    func(*Shard)
 }
 
 // opBytes is what an entry itself is counted with, beside what it refers to.
-const opBytes = 96
+const opBytes = 128
 
 func (o *op) size() int {
 	n := opBytes + len(o.bytes) + len(o.name)
-	if o.frame != nil {
-		n += len(o.frame.Bytes())
+	if o.message != nil {
+		n += o.message.size()
 	}
 	return n
 }

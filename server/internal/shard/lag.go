@@ -24,8 +24,8 @@ const jobOverheadBytes = 512
 // record makes the job that begins the last one of the journal.
 func (s *Shard) record(j *job) {
 	j.number = s.journalFirst + uint64(len(s.journal)-s.journalTaken)
-	s.framesBegun += uint64(len(j.frames))
-	j.framesBefore = s.framesBegun - uint64(len(j.frames))
+	s.framesBegun += uint64(len(j.messages))
+	j.framesBefore = s.framesBegun - uint64(len(j.messages))
 	s.journal = append(s.journal, j)
 }
 
@@ -34,7 +34,7 @@ func (s *Shard) record(j *job) {
 func (s *Shard) retire(j *job) {
 	j.weight = jobOverheadBytes + j.bytes
 	for i := range j.encodings {
-		if e := &j.encodings[i]; len(j.frames) > 1 {
+		if e := &j.encodings[i]; len(j.messages) > 1 {
 			j.weight += len(e.chunk) + 4*len(e.starts)
 		}
 	}
@@ -69,26 +69,39 @@ func (s *Shard) inJournal(number uint64) *job {
 	return nil
 }
 
-// serve sends a job to a connection that wants it, from the given frame on, if
+// serve sends a job to a connection that wants it, from the given message on, if
 // nothing waits there; otherwise the connection lags from now on.
 func (s *Shard) serve(i uint32, sl *slot, j *job, start int) {
+	if sl.state != stateOpen {
+		return
+	}
+	j.match(start)
 	switch {
-	case sl.state != stateOpen || sl.flags&flagLagging != 0:
+	case j.log != nil && sl.flags&(flagStalled|flagLagging) != 0:
+		s.fallBehind(s.idOf(i), sl, j, start)
+	case sl.flags&flagLagging != 0:
 		// Who lags comes to this job by himself.
 	case sl.flags&flagStalled != 0:
 		s.lag(sl, j, start)
 	case sl.flags&flagTLS != 0:
-		s.served(sl, j, s.sendJob(s.idOf(i), sl, j, start))
+		s.served(s.idOf(i), sl, j, start, s.sendJob(s.idOf(i), sl, j, start))
 	default:
-		e := j.encoding(sl.windowBits)
-		s.batch = append(s.batch, netpoll.Outgoing{ID: s.idOf(i), P: e.chunk[e.starts[start]:]})
-		s.batchStarts = append(s.batchStarts, int32(start))
+		e := s.encoding(j, sl.variant())
+		if p := e.chunk[e.starts[start]:]; len(p) > 0 {
+			s.batch = append(s.batch, netpoll.Outgoing{ID: s.idOf(i), P: p})
+			s.batchStarts = append(s.batchStarts, int32(start))
+		}
 	}
 }
 
 // served notes how far a connection got with a job.
-func (s *Shard) served(sl *slot, j *job, next int) {
-	if next < len(j.frames) && sl.flags&flagStalled != 0 {
+func (s *Shard) served(id netpoll.ID, sl *slot, j *job, start, next int) {
+	j.wrote(start, next)
+	switch {
+	case next == len(j.messages) || sl.flags&flagStalled == 0:
+	case j.log != nil:
+		s.fallBehind(id, sl, j, next)
+	default:
 		s.lag(sl, j, next)
 	}
 }
@@ -103,7 +116,8 @@ func (s *Shard) flushBatch(j *job) {
 	for k := range s.batch {
 		o := &s.batch[k]
 		if sl := s.slotOf(o.ID); sl != nil {
-			s.served(sl, j, s.sentJob(o.ID, sl, j, int(s.batchStarts[k]), o.N, o.Err))
+			start := int(s.batchStarts[k])
+			s.served(o.ID, sl, j, start, s.sentJob(o.ID, sl, j, start, o.N, o.Err))
 		}
 	}
 	clear(s.batch)
@@ -126,7 +140,7 @@ func (s *Shard) lag(sl *slot, j *job, next int) {
 // is not on its way. If that is not all, the connection is stalled, or lost; of
 // a frame that was cut in two the rest waits in pending.
 func (s *Shard) sendJob(id netpoll.ID, sl *slot, j *job, start int) (next int) {
-	e := j.encoding(sl.windowBits)
+	e := s.encoding(j, sl.variant())
 	rest := e.chunk[e.starts[start]:]
 	n, err := s.write(id, sl, rest)
 	return s.sentJob(id, sl, j, start, n, err)
@@ -138,9 +152,9 @@ func (s *Shard) sentJob(id netpoll.ID, sl *slot, j *job, start, n int, err error
 	if err != nil {
 		return start // OnClose follows
 	}
-	e := j.encoding(sl.windowBits)
+	e := s.encoding(j, sl.variant())
 	rest := e.chunk[e.starts[start]:]
-	next = len(j.frames)
+	next = len(j.messages)
 	if n < len(rest) {
 		at := uint32(len(e.chunk)-len(rest)) + uint32(n)
 		next = start + sort.Search(len(e.starts)-start, func(k int) bool { return e.starts[start+k] > at }) - 1
@@ -148,7 +162,7 @@ func (s *Shard) sentJob(id netpoll.ID, sl *slot, j *job, start, n int, err error
 		if off := at - e.starts[next]; off > 0 {
 			// By reference to the one frame, which many may share; the run of
 			// all of them goes when the journal lets go of it.
-			s.stall(id, sl, piece{encoded(j.frames[next], sl.windowBits), int(off)}, true)
+			s.stall(id, sl, piece{s.encoded(j.messages[next], sl.variant()), int(off)}, true)
 			next++
 		}
 	}
@@ -158,8 +172,8 @@ func (s *Shard) sentJob(id netpoll.ID, sl *slot, j *job, start, n int, err error
 			s.exts[sl.ext].pending.progressTick = s.tick
 		}
 		if sl.windowBits != 0 {
-			for _, f := range j.frames[start:next] {
-				s.remember(sl, f)
+			for _, m := range j.messages[start:next] {
+				s.remember(sl, m)
 			}
 		}
 	}
@@ -170,23 +184,17 @@ func (s *Shard) sentJob(id netpoll.ID, sl *slot, j *job, start, n int, err error
 // them if none.
 func (s *Shard) wanted(i uint32, sl *slot, j *job) (start int) {
 	switch {
+	case j.log != nil:
+		return len(j.messages) // that is read from history
 	case j.channel != nil:
 		for sub := sl.subs; sub != 0; sub = s.sub(sub).next {
 			if entry := s.sub(sub); entry.channel == j.channel.row && s.channels[entry.channel] == j.channel {
-				return j.startFor(j.channel.subscribers.at(entry.pos).from)
+				return j.startFor(&j.channel.subscribers.at(entry.pos).from)
 			}
 		}
-		return len(j.frames)
-	case j.user != 0 && j.user != sl.user:
-		return len(j.frames)
-	}
-	return 0
-}
-
-// startFor is the first frame for a subscriber who joined at from.
-func (j *job) startFor(from uint32) int {
-	if missed := int32(from - j.first); missed > 0 {
-		return min(int(missed), len(j.frames))
+		return len(j.messages)
+	case j.user != 0 && j.user != sl.user || sl.flags&flagUnready != 0:
+		return len(j.messages)
 	}
 	return 0
 }
@@ -202,17 +210,17 @@ func (s *Shard) catchUp(id netpoll.ID, sl *slot, x *ext) {
 			s.caughtUp(id, sl, x)
 			return
 		}
-		if start := max(s.wanted(id.Slot(), sl, j), int(x.lagFrame)); start < len(j.frames) {
+		if start := max(s.wanted(id.Slot(), sl, j), int(x.lagFrame)); start < len(j.messages) {
 			next := s.sendJob(id, sl, j, start)
 			if next == start && sl.flags&flagStalled == 0 {
 				return // lost; OnClose follows
 			}
 			s.lag(sl, j, next)
-			if next < len(j.frames) {
+			if next < len(j.messages) {
 				return
 			}
 		}
-		x.lagJob, x.lagFrame, x.lagFrames = j.number+1, 0, j.framesBefore+uint64(len(j.frames))
+		x.lagJob, x.lagFrame, x.lagFrames = j.number+1, 0, j.framesBefore+uint64(len(j.messages))
 	}
 }
 
@@ -243,7 +251,12 @@ func (s *Shard) caughtUp(id netpoll.ID, sl *slot, x *ext) {
 		return
 	}
 	s.stopLagging(sl)
-	if w := x.wish; w != nil {
+	s.settleWish(id, sl, x)
+}
+
+// settleWish closes a connection that was to be closed behind what it has now read.
+func (s *Shard) settleWish(id netpoll.ID, sl *slot, x *ext) {
+	if w := x.wish; w != nil && sl.flags&flagLagging == 0 && len(x.readers) == 0 {
 		x.wish = nil
 		s.startClose(id, sl, w.Code, w.Reason)
 	}
@@ -282,7 +295,7 @@ func (s *Shard) stopLagging(sl *slot) {
 // closeBehind closes a connection behind everything that was published before:
 // now, or when it has read that.
 func (s *Shard) closeBehind(id netpoll.ID, sl *slot, code frame.CloseCode, reason string) {
-	if sl.flags&flagLagging != 0 && sl.state == stateOpen {
+	if sl.state == stateOpen && (sl.flags&flagLagging != 0 || sl.ext != 0 && len(s.exts[sl.ext].readers) > 0) {
 		if x := s.extOf(sl); x.wish == nil {
 			x.wish = &Closed{Code: code, Reason: reason}
 		}

@@ -23,14 +23,23 @@ func (s *Shard) post(o op, force bool) error {
 	return nil
 }
 
-// Send sends f to one connection, later. Any goroutine.
-func (s *Shard) Send(id netpoll.ID, f *frame.Prepared) error {
-	return s.post(op{kind: opSend, id: id, frame: f}, false)
+// Send sends m to one connection, later. Any goroutine.
+func (s *Shard) Send(id netpoll.ID, m *Message) error {
+	return s.post(op{kind: opSend, id: id, message: m}, false)
 }
 
-// Join makes id a subscriber of the channel, later. Any goroutine.
+// Join makes id a subscriber of the channel, later, for what is published from
+// now on. Any goroutine.
 func (s *Shard) Join(id netpoll.ID, channel string) error {
-	return s.post(op{kind: opJoin, id: id, name: channel}, false)
+	o := op{kind: opJoin, id: id, name: channel}
+	if s.cfg.namespace(channel) != nil {
+		// Under the lock the place in the inbox and the offset are one.
+		st := s.group.publisher.stripe(channel)
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		o.from = st.tip(channel)
+	}
+	return s.post(o, false)
 }
 
 // Leave undoes Join, later. Any goroutine.
@@ -75,28 +84,30 @@ func (s *Shard) do(o *op) {
 	switch o.kind {
 	case opSend:
 		if sl := s.slotOf(o.id); sl != nil && sl.state == stateOpen {
-			if s.deliver(o.id.Slot(), sl, encoded(o.frame, sl.windowBits), 0, 1) && sl.windowBits != 0 {
-				s.remember(sl, o.frame)
-			}
+			s.sendMessage(o.id.Slot(), sl, o.message)
 		} else {
 			s.count.SendsToClosed.Add(1)
 		}
 	case opPublish:
 		if ch := s.channelByName[o.name]; ch != nil {
-			s.enqueue(ch, 0, o.frame)
+			s.enqueue(ch, 0, o)
+		} else {
+			s.forNobody(o)
 		}
 	case opUser:
 		if row := s.users.find(o.name); row != 0 {
-			s.enqueue(nil, row, o.frame)
+			s.enqueue(nil, row, o)
+		} else {
+			s.forNobody(o)
 		}
 	case opBroadcast:
-		s.enqueue(nil, 0, o.frame)
+		s.enqueue(nil, 0, o)
 	case opJoin:
-		if err := s.join(o.id, o.name); err != nil {
+		if err := s.join(o.id, o.name, o.from); err != nil {
 			s.failOp(o.id, o.name, err)
 		}
 	case opLeave:
-		s.leave(o.id, o.name)
+		s.Unsubscribe(o.id, o.name)
 	case opClose, opCloseUser:
 		if s.active == nil && len(s.jobs) == 0 {
 			s.closeNow(o)
@@ -121,6 +132,31 @@ func (s *Shard) do(o *op) {
 		s.waitingAll = nil // nothing may be added behind the drain
 	case opCall:
 		o.call(s)
+	case opSpread:
+		s.startSpread(o)
+	}
+}
+
+// sendMessage sends a message to one connection.
+func (s *Shard) sendMessage(i uint32, sl *slot, m *Message) (written bool) {
+	p := s.encoded(m, sl.variant())
+	if len(p) == 0 {
+		return false
+	}
+	written = s.deliver(i, sl, p, 0, 1)
+	if written && sl.windowBits != 0 {
+		s.remember(sl, m)
+	}
+	return written
+}
+
+// forNobody ends a publication that nobody here wants.
+func (s *Shard) forNobody(o *op) {
+	if o.log != nil {
+		o.message.inFlight.Add(-1)
+	}
+	if o.tally != nil {
+		o.tally.add(0, 0)
 	}
 }
 

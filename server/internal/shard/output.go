@@ -72,12 +72,12 @@ func (s *Shard) write(id netpoll.ID, sl *slot, p []byte) (n int, err error) {
 
 // remember notes a shared message in the compression context of a connection
 // that has one.
-func (s *Shard) remember(sl *slot, f *frame.Prepared) {
+func (s *Shard) remember(sl *slot, m *Message) {
 	if sl.ext == 0 {
 		return
 	}
-	if w := s.exts[sl.ext].sent; w != nil && frame.IsCompressed(encoded(f, sl.windowBits)) {
-		w.Add(f.Payload())
+	if w := s.exts[sl.ext].sent; w != nil && frame.IsCompressed(s.encoded(m, sl.variant())) {
+		w.Add(s.prepared(m, sl.flags&flagNative != 0).Payload())
 	}
 }
 
@@ -259,6 +259,9 @@ func (s *Shard) drained(id netpoll.ID, sl *slot, x *ext) {
 		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close // our Close frame is out
 	}
 	s.catchUp(id, sl, x)
+	if len(x.readers) > 0 && sl.flags&flagStalled == 0 && sl.state == stateOpen {
+		s.readSoon(id)
+	}
 	s.count.Delivered.Add(s.delivered)
 	s.delivered = 0
 	if sl.flags&flagStalled != 0 {

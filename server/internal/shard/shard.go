@@ -63,6 +63,14 @@ type Hooks interface {
 	Message(s *Shard, id netpoll.ID, op frame.Opcode, payload []byte)
 	// Closed reports the end of a connection that Open reported.
 	Closed(s *Shard, id netpoll.ID, c Closed)
+	// Gap tells a native client that messages of a channel will not come.
+	Gap(s *Shard, id netpoll.ID, channel string, from, to uint64)
+	// Tick is called at each tick.
+	Tick(s *Shard)
+	// Occupied tells, with Config.Occupancy, that a channel has its first subscriber,
+	// or has lost its last. It is called with a lock held: nothing may be published
+	// or subscribed meanwhile.
+	Occupied(s *Shard, channel string, occupied bool)
 	// OpFailed reports a join that was refused.
 	OpFailed(s *Shard, id netpoll.ID, channel string, err error)
 	// ServesHTTP tells whether plain HTTP requests are answered by HTTP.
@@ -85,14 +93,20 @@ type Config struct {
 	FirstTLS      int
 	TLSHandshakes int
 	// Deflate is what we want of permessage-deflate; nil turns it off.
-	Deflate           *frame.DeflateConfig
-	DeflateDecoder    *frame.DecoderConfig
-	Decoder           *frame.DecoderConfig
-	MessageMaxBytes   int
-	MessageRate       int
-	PendingMaxBytes   int
-	SlowDrop          bool
-	LagMaxBytes       int
+	Deflate         *frame.DeflateConfig
+	DeflateDecoder  *frame.DecoderConfig
+	Decoder         *frame.DecoderConfig
+	MessageMaxBytes int
+	MessageRate     int
+	PendingMaxBytes int
+	SlowDrop        bool
+	LagMaxBytes     int
+	HistoryMaxBytes int
+	Namespaces      map[string]*Namespace // those with history
+	// Occupancy turns Hooks.Occupied on, for some 100 bytes a channel.
+	Occupancy bool
+	// EncodeNative makes the form of a message that native clients get.
+	EncodeNative      func(*Message) *frame.Prepared
 	SubscriptionsMax  int
 	InboxMaxEntries   int
 	InboxMaxBytes     int
@@ -121,6 +135,8 @@ type Group struct {
 	addresses addressCounts
 
 	// Atomic: any goroutine.
+	publisher *Publisher // immutable once the loops run
+
 	connections atomic.Int64 // accepted and not closed, without those that are refused for lack of room
 	held        atomic.Int64 // connections that are paused because of backlog
 }
@@ -198,6 +214,11 @@ type Shard struct {
 	adoptionTag uint64
 	tlsRunning  int
 	tlsWaiting  []netpoll.ID
+
+	spreads []*spread
+
+	reading []netpoll.ID // who goes on with histories, see readers.go
+	read    []*Message   // scratch of readOn
 
 	heldPublishers []netpoll.ID
 	rateLimited    []netpoll.ID
@@ -380,6 +401,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 	}
 	s.closeAddress(id.Slot())
 	s.stopLagging(sl)
+	s.stopReadingAll(sl)
 	s.leaveAll(sl)
 	s.dropUser(sl)
 	s.freeExt(sl)
@@ -401,6 +423,8 @@ func (s *Shard) OnWake() (again bool) {
 	}
 	clear(ops) // an idle loop keeps no message alive
 	again = s.fanOut()
+	again = s.stepSpreads() || again
+	again = s.readOnAll() || again
 	again = s.resumeYielded() || again
 	s.resumePublishers()
 	return again

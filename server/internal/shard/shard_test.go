@@ -36,7 +36,7 @@ func (h *rigHooks) Upgrade(_ *Shard, u *Upgrade) {
 func (h *rigHooks) Open(*Shard, netpoll.ID, *Grant) {}
 func (h *rigHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
 	if channel, text, ok := strings.Cut(string(p), ":"); ok {
-		if err := h.rig.pub.Channel(channel, frame.Prepare(op, []byte(text))); err != nil {
+		if err := h.rig.pub.Channel(channel, NewMessage(op, []byte(text)), nil); err != nil {
 			h.failed = append(h.failed, err)
 		}
 		s.HoldPublisher(id)
@@ -44,7 +44,10 @@ func (h *rigHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
 	}
 	s.Reply(id, op, p)
 }
-func (h *rigHooks) Closed(_ *Shard, _ netpoll.ID, c Closed) { h.closed = append(h.closed, c) }
+func (h *rigHooks) Closed(_ *Shard, _ netpoll.ID, c Closed)        { h.closed = append(h.closed, c) }
+func (h *rigHooks) Gap(*Shard, netpoll.ID, string, uint64, uint64) {}
+func (h *rigHooks) Tick(*Shard)                                    {}
+func (h *rigHooks) Occupied(*Shard, string, bool)                  {}
 func (h *rigHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error) {
 	h.failed = append(h.failed, err)
 }
@@ -59,7 +62,7 @@ func newRig(t *testing.T, shards int, adjust func(c *Config)) *rig {
 		adjust(cfg)
 	}
 	r.group = NewGroup(cfg.MaxConnections)
-	r.pub = NewPublisher(r.group)
+	r.pub = NewPublisher(cfg, r.group)
 	r.hooks = &rigHooks{rig: r}
 	for i := range shards {
 		l := netpolltest.NewLoop(netpolltest.Options{Index: i})
@@ -154,7 +157,7 @@ func (r *rig) want(id netpoll.ID, want ...string) {
 }
 
 func (r *rig) publish(channel, text string) error {
-	return r.pub.Channel(channel, frame.Prepare(frame.OpText, []byte(text)))
+	return r.pub.Channel(channel, NewMessage(frame.OpText, []byte(text)), nil)
 }
 
 func (r *rig) check(errs ...error) {
@@ -222,7 +225,7 @@ func TestBoundsHoldForTheFanOut(t *testing.T) {
 			if taken > 20 {
 				t.Errorf("%d messages were taken", taken)
 			}
-			if err := r.shards[0].Send(ids[0], frame.Prepare(frame.OpText, nil)); !errors.Is(err, ErrBusy) {
+			if err := r.shards[0].Send(ids[0], NewMessage(frame.OpText, nil)); !errors.Is(err, ErrBusy) {
 				t.Errorf("Send: %v", err)
 			}
 			r.settle()
@@ -343,7 +346,7 @@ func TestStalledConnectionOwesNoPong(t *testing.T) {
 	id := r.open(0, "u")
 	r.advance(9 * time.Second)
 	r.loops[0].SetRoom(id, 0)
-	r.check(r.shards[0].Send(id, frame.Prepare(frame.OpText, []byte("waits"))))
+	r.check(r.shards[0].Send(id, NewMessage(frame.OpText, []byte("waits"))))
 	r.advance(13 * time.Second) // the ping was due
 	r.loops[0].SetRoom(id, -1)
 	r.settle()

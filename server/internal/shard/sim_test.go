@@ -100,7 +100,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.cfg.FrameSlice = 1 + s.rng.IntN(5)
 	s.cfg.MessageRate = []int{0, 20}[s.rng.IntN(2)]
 	s.group = NewGroup(s.cfg.MaxConnections)
-	s.pub = NewPublisher(s.group)
+	s.pub = NewPublisher(s.cfg, s.group)
 	faults := netpolltest.Mischief()
 	if s.drop {
 		faults.SpuriousWritable, faults.SpuriousWake = 0, 0 // then every write to a full socket is our mistake
@@ -157,24 +157,27 @@ func (h *simHooks) Closed(_ *Shard, id netpoll.ID, c Closed) {
 	}
 	delete(h.opens, id)
 }
-func (h *simHooks) OpFailed(*Shard, netpoll.ID, string, error) {}
-func (h *simHooks) ServesHTTP() bool                           { return false }
-func (h *simHooks) HTTP(*Shard, netpoll.ID, []byte) error      { return nil }
+func (h *simHooks) Gap(*Shard, netpoll.ID, string, uint64, uint64) {}
+func (h *simHooks) Tick(*Shard)                                    {}
+func (h *simHooks) Occupied(*Shard, string, bool)                  {}
+func (h *simHooks) OpFailed(*Shard, netpoll.ID, string, error)     {}
+func (h *simHooks) ServesHTTP() bool                               { return false }
+func (h *simHooks) HTTP(*Shard, netpoll.ID, []byte) error          { return nil }
 
 // publish sends the next number to a target: a channel "c…", a user "u…", or
 // "all".
 func (s *sim) publish(target string) {
 	n := s.numbers[target]
 	pad := strings.Repeat(fmt.Sprintf("%x.", s.rng.Uint64()), s.rng.IntN(3)*s.rng.IntN(20))
-	f := frame.Prepare(frame.OpText, fmt.Appendf(nil, "%s %d %s", target, n, pad))
+	m := NewMessage(frame.OpText, fmt.Appendf(nil, "%s %d %s", target, n, pad))
 	var err error
 	switch target[0] {
 	case 'c':
-		err = s.pub.Channel(target, f)
+		err = s.pub.Channel(target, m, nil)
 	case 'u':
-		err = s.pub.User(target, f)
+		err = s.pub.User(target, m, nil)
 	default:
-		err = s.pub.Broadcast(f)
+		err = s.pub.Broadcast(m, nil)
 	}
 	if err == nil {
 		s.numbers[target] = n + 1

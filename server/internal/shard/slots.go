@@ -71,11 +71,17 @@ const (
 	flagTLS
 	// flagOpened: Hooks.Open was called, so Hooks.Closed is due.
 	flagOpened
+	// flagNative: it speaks the native protocol.
+	flagNative
+	// flagUnready: and has not been let in there yet: nothing is published to it.
+	flagUnready
+	// flagHeartbeat: a heartbeat of ours waits for the answer.
+	flagHeartbeat
 
 	flagsPaused = flagPausedOutput | flagPausedRate | flagPausedPublish | flagPausedWork | flagPausedTurn
 )
 
-// A slot is what an open connection costs here: 40 bytes, and 4 for its
+// A slot is what an open connection costs here: 44 bytes, and 4 for its
 // deadline. Everything that most connections never need is in ext. A reference
 // to a row of another table is its index, and 0 means none: row 0 is not used.
 type slot struct {
@@ -86,6 +92,7 @@ type slot struct {
 	user        uint32 // row in Shard.users
 	userNext    uint32 // slot+1 of the next connection of the same user
 	userPrev    uint32 // slot+1 of the previous one
+	userFrom    uint32 // the offset in the user's channel from which on messages are for this connection
 	subs        uint32 // first row in Shard.subs
 	ext         uint32 // row in Shard.exts
 	openedTick  uint32
@@ -116,17 +123,19 @@ type ext struct {
 	// decided: verdict is set.
 	decided bool
 	// With flagLagging: the job and its frame to go on with, the number of
-	// frames before that one, and how to close when everything is read.
+	// frames before that one, and how to close when everything is read, readers included.
 	lagJob    uint64
 	lagFrame  uint32
 	lagFrames uint64
 	wish      *Closed
+	// readers are the places in channels' histories to go on with.
+	readers []reader
 	// missed counts messages left out by SlowDrop.
 	missed uint64
 }
 
 func (x *ext) empty() bool {
-	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
 // slotOf answers the slot that id means, nil if it is stale.

@@ -12,7 +12,7 @@ import (
 type Counters struct {
 	Accepted, Opened, Closed                                          atomic.Uint64
 	Open, Stalled, Paused, PendingBytes                               atomic.Int64
-	Lagging, JournalBytes                                             atomic.Int64
+	Lagging, Reading, JournalBytes                                    atomic.Int64
 	Channels, Subscriptions                                           atomic.Int64
 	RefusedFull, HandshakesRefused, HandshakeTimeouts                 atomic.Uint64
 	PlainRequests                                                     atomic.Uint64

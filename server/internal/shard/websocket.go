@@ -104,10 +104,14 @@ func (s *Shard) handleMessage(id netpoll.ID, sl *slot, m frame.Message) {
 		if sl.state != stateOpen {
 			return // after our Close nobody listens (RFC 6455, section 1.4)
 		}
-		sl.messageTick = s.tick
 		if sl.ext != 0 {
 			s.exts[sl.ext].messageSince = s.tick
 		}
+		if sl.flags&flagNative != 0 && string(m.Payload) == heartbeatText && m.Opcode == frame.OpText {
+			s.handleHeartbeat(id, sl)
+			return
+		}
+		sl.messageTick = s.tick
 		s.count.MessagesReceived.Add(1)
 		s.count.MessageBytesReceived.Add(uint64(len(m.Payload)))
 		s.spendToken(id, sl)
@@ -126,6 +130,28 @@ func (s *Shard) handleMessage(id netpoll.ID, sl *slot, m frame.Message) {
 		s.count.PongsReceived.Add(1)
 	case frame.OpClose:
 		s.handleClose(id, sl, m.Payload)
+	}
+}
+
+// heartbeatText is the native protocol's ping, and pong: a page in a browser sees
+// neither of WebSocket's.
+const heartbeatText = "{}"
+
+var heartbeatFrame = frame.AppendFrame(nil, frame.OpText, []byte(heartbeatText))
+
+// handleHeartbeat takes a heartbeat for the answer to ours, if that is due, and
+// answers it otherwise.
+func (s *Shard) handleHeartbeat(id netpoll.ID, sl *slot) {
+	s.spendToken(id, sl)
+	if sl.flags&flagHeartbeat != 0 {
+		sl.flags &^= flagHeartbeat
+		s.count.PongsReceived.Add(1)
+		return
+	}
+	s.count.PingsReceived.Add(1)
+	s.replies = append(s.replies, heartbeatFrame...)
+	if len(s.replies) >= replyDirectBytes {
+		s.flushReplies(id, sl)
 	}
 }
 
@@ -216,6 +242,7 @@ func (s *Shard) startClose(id netpoll.ID, sl *slot, code frame.CloseCode, reason
 	case stateOpen:
 		s.decide(sl, Closed{Code: code, Reason: reason})
 		s.stopLagging(sl)
+		s.stopReadingAll(sl)
 		sl.state = stateClosing
 		// Whatever else was due is not any more.
 		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close
