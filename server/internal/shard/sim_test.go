@@ -18,8 +18,8 @@ import (
 
 // The simulation drives two shards on fake loops through long random lives:
 // requests cut into pieces, joins, leaves, publishes to channels, users and
-// all, replies, peers that stop reading, vanish, or are closed in the middle of
-// a fan-out, short writes, spurious events, late closes. After each life it
+// all, with history and without, resumes, replies, peers that stop reading,
+// vanish, or are closed in the middle of a fan-out, short writes, spurious events, late closes. After each life it
 // checks the rules of delivery (see check) and that nothing is left behind.
 //
 //	go test -run TestSimulation ./server/internal/shard -seed 17 -lives 1
@@ -56,6 +56,7 @@ type simClient struct {
 	opened  bool
 	head    bool // the 101 was seen
 	spans   map[string][]*span
+	current map[string]int // the first span that still counts, by channel
 	sent    int // messages sent, to be echoed
 	echoed  int
 	closed  bool // the client sent Close, or vanished, or saw the end
@@ -80,6 +81,7 @@ type sim struct {
 	numbers map[string]int // messages published so far, by target
 	opens   map[netpoll.ID]bool
 	drop    bool
+	policy  Policy // of channels with history: "h:…", and users' in every other life
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
@@ -92,6 +94,13 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.cfg.Seed, s.cfg.SlowDrop = seed, s.drop
 	s.cfg.LagMaxBytes = 1 << (11 + s.rng.IntN(8))
 	s.cfg.PendingMaxBytes = 1 << (10 + s.rng.IntN(6))
+	s.policy = Policy(s.rng.IntN(3))
+	s.cfg.HistoryMaxBytes = 1 << 24
+	kept := &Namespace{Messages: 1 + s.rng.IntN(30), Age: time.Hour, Policy: s.policy}
+	s.cfg.Namespaces = map[string]*Namespace{"h": kept}
+	if s.rng.IntN(2) == 0 {
+		s.cfg.Namespaces["user"] = kept
+	}
 	s.cfg.PublishPauseBytes = 1 << (8 + s.rng.IntN(8))
 	takeover := s.rng.IntN(2) == 0
 	s.cfg.Deflate = &frame.DeflateConfig{ServerContextTakeover: takeover, ClientContextTakeover: takeover}
@@ -170,9 +179,10 @@ func (s *sim) publish(target string) {
 	n := s.numbers[target]
 	pad := strings.Repeat(fmt.Sprintf("%x.", s.rng.Uint64()), s.rng.IntN(3)*s.rng.IntN(20))
 	m := NewMessage(frame.OpText, fmt.Appendf(nil, "%s %d %s", target, n, pad))
+	m.Key = simKey(n)
 	var err error
 	switch target[0] {
-	case 'c':
+	case 'c', 'h':
 		err = s.pub.Channel(target, m, nil)
 	case 'u':
 		err = s.pub.User(target, m, nil)
@@ -184,7 +194,53 @@ func (s *sim) publish(target string) {
 	}
 }
 
-var simTargets = []string{"c1", "c2", "c3", "u1", "u2", "all"}
+var simTargets = []string{"c1", "c2", "c3", "u1", "u2", "all", "h:1", "h:2", "h:3"}
+
+var simChannels = []string{"c1", "c2", "c3", "h:1", "h:2", "h:3"}
+
+// simKey is the key of message n.
+func simKey(n int) string { return "key" + string(rune('0'+n%3)) }
+
+// gaps tells whether messages to a target may be left out, counted.
+func (s *sim) gaps(target string) bool {
+	if s.kept(target) {
+		return s.policy != PolicyDisconnect
+	}
+	return s.drop
+}
+
+// kept tells whether a target has history.
+func (s *sim) kept(target string) bool {
+	return target[0] == 'h' || target[0] == 'u' && s.cfg.Namespaces["user"] != nil
+}
+
+// subscribe lets a client resume a channel with history at any position, a right one
+// or a wrong one. Message n has the offset n+1.
+func (s *sim) subscribe(c *simClient, channel string) {
+	resume := &Position{s.pub.Epoch(), uint64(s.rng.IntN(s.numbers[channel] + 2))}
+	if s.rng.IntN(5) == 0 {
+		resume.Epoch = "another"
+	}
+	_ = s.shards[c.id.Loop()].Call(func(sh *Shard) {
+		at, recovered, err := sh.Subscribe(c.id, channel, resume)
+		if err != nil {
+			return
+		}
+		from := at.Offset
+		if recovered {
+			from = resume.Offset
+		}
+		should := resume.Epoch == at.Epoch && resume.Offset <= at.Offset
+		kept := at.Offset-resume.Offset <= uint64(s.cfg.Namespaces["h"].Messages)
+		if recovered != should && (recovered || kept) {
+			s.t.Errorf("client %v, %s: resume at %v, the tip is %v: recovered is %v", c.id, channel, *resume, at, recovered)
+		}
+		c.spans[channel] = append(c.spans[channel], &span{from: int(from), to: -1})
+		// A span may begin before the end of an earlier one: the client must know from
+		// where on in its stream the new one counts.
+		sh.Reply(c.id, frame.OpText, fmt.Appendf(nil, "%s %d", "span:"+channel, len(c.spans[channel])-1))
+	})
+}
 
 func (s *sim) live() {
 	steps := 300 + s.rng.IntN(500)
@@ -238,7 +294,7 @@ func (s *sim) turn() {
 
 func (s *sim) open() {
 	l := s.loops[s.rng.IntN(2)]
-	c := &simClient{loop: l, user: fmt.Sprintf("u%d", 1+s.rng.IntN(3)), spans: map[string][]*span{}, reading: true}
+	c := &simClient{loop: l, user: fmt.Sprintf("u%d", 1+s.rng.IntN(3)), spans: map[string][]*span{}, current: map[string]int{}, reading: true}
 	c.dec.Reset(&frame.DecoderConfig{MaxMessageBytes: 1 << 20})
 	c.id = l.Open(0)
 	s.clients = append(s.clients, c)
@@ -257,12 +313,14 @@ func (s *sim) open() {
 // act makes a client do something.
 func (s *sim) act(c *simClient) {
 	shard := s.shards[c.id.Loop()]
-	channel := fmt.Sprintf("c%d", 1+s.rng.IntN(3))
+	channel := simChannels[s.rng.IntN(len(simChannels))]
 	spans := c.spans[channel]
 	inside := len(spans) > 0 && spans[len(spans)-1].to < 0
 	switch p := s.rng.IntN(100); {
 	case p < 20 && s.opens[c.id] && !inside:
-		if shard.Join(c.id, channel) == nil {
+		if s.kept(channel) && s.rng.IntN(2) == 0 {
+			s.subscribe(c, channel)
+		} else if shard.Join(c.id, channel) == nil {
 			c.spans[channel] = append(spans, &span{from: s.numbers[channel], to: -1})
 		}
 	case p < 26 && inside:
@@ -402,7 +460,9 @@ func (s *sim) got(c *simClient, m frame.Message) {
 				s.t.Fatalf("client %v: echo %d came, want %d", c.id, n, c.echoed)
 			}
 			c.echoed++
-		case target[0] == 'c':
+		case strings.HasPrefix(target, "span:"):
+			c.current[target[len("span:"):]] = n
+		case target[0] == 'c' || target[0] == 'h':
 			s.gotChannel(c, target, n)
 		default:
 			if target[0] == 'u' && target != c.user {
@@ -415,7 +475,7 @@ func (s *sim) got(c *simClient, m frame.Message) {
 
 // gotChannel files n under the first span that it can belong to.
 func (s *sim) gotChannel(c *simClient, channel string, n int) {
-	for _, sp := range c.spans[channel] {
+	for _, sp := range c.spans[channel][c.current[channel]:] {
 		if n < sp.from || (sp.to >= 0 && n >= sp.to) {
 			continue
 		}
@@ -424,10 +484,10 @@ func (s *sim) gotChannel(c *simClient, channel string, n int) {
 			if n <= last {
 				s.t.Fatalf("client %v, %s: %d came after %d: repeated or out of order", c.id, channel, n, last)
 			}
-			if n != last+1 && !s.drop {
+			if n != last+1 && !s.gaps(channel) {
 				s.t.Fatalf("client %v, %s: %d came after %d: a gap without a word", c.id, channel, n, last)
 			}
-		} else if n != sp.from && !s.drop {
+		} else if n != sp.from && !s.gaps(channel) {
 			s.t.Fatalf("client %v, %s: the first was %d, joined before %d", c.id, channel, n, sp.from)
 		}
 		sp.got = append(sp.got, n)
@@ -445,7 +505,7 @@ func (s *sim) gotSequence(c *simClient, target string, n int) {
 	}
 	sp := list[0]
 	last := sp.got[len(sp.got)-1]
-	if n <= last || (n != last+1 && !s.drop) {
+	if n <= last || (n != last+1 && !s.gaps(target)) {
 		s.t.Fatalf("client %v, %s: %d came after %d", c.id, target, n, last)
 	}
 	sp.got = append(sp.got, n)
@@ -510,10 +570,13 @@ func (s *sim) check() {
 				continue // left: the tail may have been cut off
 			}
 			if want := s.numbers[target] - sp.from; len(sp.got) != want {
-				if !s.drop {
+				if !s.gaps(target) {
 					s.t.Fatalf("client %v, %s: got %d messages, want %d", c.id, target, len(sp.got), want)
 				}
 				lost += uint64(want - len(sp.got))
+			}
+			if s.kept(target) {
+				s.checkNewest(c, target, sp)
 			}
 		}
 		if c.echoed != c.sent {
@@ -530,6 +593,26 @@ func (s *sim) check() {
 	for i, l := range s.loops {
 		if v := l.Violations(kinds...); len(v) > 0 {
 			s.t.Fatalf("loop %d: the shard broke the contract: %v", i, v)
+		}
+	}
+}
+
+// checkNewest: whatever was left out, the newest message is there, and with
+// PolicyLatest that of each key, if it is among those that are kept.
+func (s *sim) checkNewest(c *simClient, target string, sp *span) {
+	missing := map[string]int{}
+	for n := sp.from; n < s.numbers[target]; n++ {
+		missing[simKey(n)] = n
+	}
+	for _, n := range sp.got {
+		if missing[simKey(n)] == n {
+			delete(missing, simKey(n))
+		}
+	}
+	for key, n := range missing {
+		latest := s.policy == PolicyLatest && n >= s.numbers[target]-s.cfg.Namespaces["h"].Messages
+		if latest || n == s.numbers[target]-1 {
+			s.t.Fatalf("client %v, %s: %d never came, the newest of %s; policy %d, from %d got %v", c.id, target, n, key, s.policy, sp.from, sp.got)
 		}
 	}
 }
@@ -552,7 +635,7 @@ func (s *sim) leave() {
 	for i, sh := range s.shards {
 		c := sh.Counters()
 		for name, v := range map[string]int64{
-			"Lagging": c.Lagging.Load(), "JournalBytes": c.JournalBytes.Load(), "laggers": int64(sh.laggers), "Open": c.Open.Load(), "Stalled": c.Stalled.Load(), "Paused": c.Paused.Load(), "PendingBytes": c.PendingBytes.Load(),
+			"Reading": c.Reading.Load(), "Lagging": c.Lagging.Load(), "JournalBytes": c.JournalBytes.Load(), "laggers": int64(sh.laggers), "Open": c.Open.Load(), "Stalled": c.Stalled.Load(), "Paused": c.Paused.Load(), "PendingBytes": c.PendingBytes.Load(),
 			"Subscriptions": c.Subscriptions.Load(), "Channels": c.Channels.Load(), "inbox entries": sh.inbox.entries.Load(),
 			"inbox bytes": sh.inbox.bytes.Load(), "job bytes": sh.jobBytes.Load(), "connections": int64(sh.conns),
 			"users": int64(sh.users.used), "exts": int64(len(sh.exts) - 1 - len(sh.extFree)), "Panics": int64(c.Panics.Load()),
@@ -561,6 +644,24 @@ func (s *sim) leave() {
 				s.t.Errorf("shard %d: %s = %d at the end", i, name, v)
 			}
 		}
+	}
+	for range s.pub.stripes {
+		s.pub.sweep() // what was in flight when the next message came
+	}
+	for i := range s.pub.stripes {
+		for name, l := range s.pub.stripes[i].logs {
+			if l.readers != 0 || l.len() > l.ns.Messages {
+				s.t.Errorf("%s: %d readers, %d messages at the end", name, l.readers, l.len())
+			}
+			for _, m := range l.ring[l.taken:] {
+				if n := m.inFlight.Load(); n != 0 {
+					s.t.Errorf("%s: message %d is in flight %d times at the end", name, m.Offset, n)
+				}
+			}
+		}
+	}
+	if n := s.pub.history.extra.Load(); n != 0 {
+		s.t.Errorf("history counts %d extra bytes at the end", n)
 	}
 	if n := s.group.connections.Load(); n != 0 {
 		s.t.Errorf("the group counts %d connections at the end", n)
