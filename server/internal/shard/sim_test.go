@@ -57,7 +57,7 @@ type simClient struct {
 	head    bool // the 101 was seen
 	spans   map[string][]*span
 	current map[string]int // the first span that still counts, by channel
-	sent    int // messages sent, to be echoed
+	sent    int            // messages sent, to be echoed
 	echoed  int
 	closed  bool // the client sent Close, or vanished, or saw the end
 	code    frame.CloseCode
