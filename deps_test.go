@@ -48,6 +48,12 @@ var layers = []struct {
 		"the library is embedded in other people's programs: no command line, no page, no plot comes with it",
 	},
 	{
+		"server/token",
+		[]string{module + "/server", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"},
+		[]string{module + "/cmd", module + "/bench", module + "/web"},
+		"whoever checks identities in another way does not carry JWT",
+	},
+	{
 		"client",
 		[]string{module + "/frame", "github.com/gobwas/ws"},
 		[]string{module + "/server", module + "/netpoll"},
