@@ -18,7 +18,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	line := []string{"bench", "slow", "ws://127.0.0.1:1/?u={{.N}}", "--pid", "12,13", "-n", "500", "--header", "A: b, c",
 		"--subscribe", `{"join":"c{{.N}}"}`, "--period", "3s", "--rate", "7.5", "--stalled-percent", "10",
-		"--publish-url", "http://127.0.0.1:2/publish", "--json", "out.json"}
+		"--insecure", "--ca-file", "ca.pem", "--compression", "--publish-url", "http://127.0.0.1:2/publish", "--json", "out.json"}
 	ctx, err := parser.Parse(line)
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,8 @@ func TestCommandLine(t *testing.T) {
 	if c.URL != line[2] || !slices.Equal(c.PIDs, []int{12, 13}) || c.Connections != 500 ||
 		!slices.Equal(c.Headers, []string{"A: b, c"}) || c.Subscribe != `{"join":"c{{.N}}"}` ||
 		c.Period != 3*time.Second || c.Rate != 7.5 || c.StalledPercent != 10 ||
-		c.PublishURL != "http://127.0.0.1:2/publish" || c.JSON != "out.json" {
+		c.PublishURL != "http://127.0.0.1:2/publish" || c.JSON != "out.json" ||
+		!c.Insecure || c.CAFile != "ca.pem" || !c.Compression {
 		t.Errorf("parsed %+v", c)
 	}
 	for _, scenario := range []string{"idle", "echo", "broadcast", "storm", "mixed", "slow", "hostile", "grow"} {

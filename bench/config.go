@@ -10,9 +10,9 @@ import (
 
 // Options are what all scenarios share.
 type Options struct {
-	// URL is the server's, ws://host:port/path. {{.N}} in the path's query
-	// stands for the connection's number.
-	URL string `arg:"" name:"url" help:"The server, ws://host:port/path. {{.N}} in the query stands for the connection's number."`
+	// URL is the server's, ws://host:port/path or wss://. {{.N}} in the path's
+	// query stands for the connection's number.
+	URL string `arg:"" name:"url" help:"The server, ws://host:port/path or wss://. {{.N}} in the query stands for the connection's number."`
 	// PIDs are the server's processes. Without any, nothing is measured of the
 	// server's CPU and memory.
 	PIDs []int `name:"pid" help:"The server's processes. Without any, its CPU and memory are not measured."`
@@ -27,6 +27,15 @@ type Options struct {
 	Subscribe string `placeholder:"MESSAGE" help:"Sent by each connection once it is open, with {{.N}}."`
 	// Binary sends Subscribe as a binary message. Payloads are always text.
 	Binary bool `help:"Send --subscribe as a binary message."`
+	// Insecure takes any certificate of a wss:// server, CAFile those that the
+	// certificates in this file (PEM) have signed. Without either, those that the
+	// system trusts.
+	Insecure bool   `help:"wss://: take any certificate."`
+	CAFile   string `name:"ca-file" placeholder:"FILE" help:"wss://: take certificates that those in this file, PEM, have signed."`
+	// Compression offers permessage-deflate on each connection and makes
+	// payloads look like JSON. A broadcast is then done twice, without and with
+	// it.
+	Compression bool `help:"Offer permessage-deflate, with payloads like JSON; broadcast is done without and with it."`
 	// PayloadBytes is the size of messages. If zero, 128.
 	PayloadBytes int `placeholder:"128" help:"The size of messages."`
 	// InFlight bounds the connections that are being opened at a time. If
@@ -70,7 +79,10 @@ func (o *Options) setDefaults(connections int, timeout time.Duration) error {
 	if o.Connections < 1 {
 		return fmt.Errorf("%d connections", o.Connections)
 	}
-	if _, _, _, err := splitURL(o.URL); err != nil {
+	if _, err := splitURL(o.URL); err != nil {
+		return err
+	}
+	if _, err := o.trust(); err != nil {
 		return err
 	}
 	return checkPayloadBytes(o.PayloadBytes)

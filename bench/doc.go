@@ -14,6 +14,7 @@
 //	generator_*.go  a generator: one process, one event loop, up to ~19,000 connections
 //	payload.go      messages that prove where they come from and that they are whole
 //	tracker.go      loss, repeats, disorder
+//	generator_tls_linux.go: wss://; inflate.go, compression.go: permessage-deflate
 //	hostile.go      bad clients, for RunHostile
 //	latency.go      HDR histograms
 //	process_*.go    CPU clocks, smaps_rollup

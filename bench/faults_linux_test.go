@@ -3,11 +3,14 @@ package bench
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +27,9 @@ type faultyServer struct {
 	relay  bool
 	accept func(key string) string // nil: right
 	answer func(n int, frame []byte) [][]byte
+	tls    *tls.Config // nil: ws://
+	// deflate takes offers of permessage-deflate and compresses what it answers.
+	deflate bool
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -34,6 +40,10 @@ func (s *faultyServer) start(t *testing.T) string {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	scheme := "ws://"
+	if s.tls != nil {
+		scheme, l = "wss://", tls.NewListener(l, s.tls)
 	}
 	var wg sync.WaitGroup
 	t.Cleanup(func() {
@@ -63,7 +73,7 @@ func (s *faultyServer) start(t *testing.T) string {
 			})
 		}
 	})
-	return "ws://" + l.Addr().String() + "/"
+	return scheme + l.Addr().String() + "/"
 }
 
 func (s *faultyServer) serve(c net.Conn) {
@@ -75,6 +85,11 @@ func (s *faultyServer) serve(c net.Conn) {
 	accept := acceptKey(req.Header.Get("Sec-WebSocket-Key"))
 	if s.accept != nil {
 		accept = s.accept(accept)
+	}
+	deflated := false
+	if _, extension, err := frame.NegotiateDeflate(req.Header.Get("Sec-WebSocket-Extensions"), frame.DeflateConfig{}); s.deflate && err == nil && extension != "" {
+		accept += "\r\nSec-WebSocket-Extensions: " + extension
+		deflated = true
 	}
 	io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+accept+"\r\n\r\n")
 	for {
@@ -90,7 +105,11 @@ func (s *faultyServer) serve(c net.Conn) {
 			to = s.conns
 		}
 		for i, receiver := range to {
-			for _, f := range s.answer(n*len(to)+i, frame.AppendFrame(nil, frame.OpText, payload)) {
+			whole := frame.AppendFrame(nil, frame.OpText, payload)
+			if deflated {
+				whole = frame.AppendDeflatedFrame(nil, frame.OpText, payload, 15, nil)
+			}
+			for _, f := range s.answer(n*len(to)+i, whole) {
 				receiver.Write(f)
 			}
 		}
@@ -295,4 +314,116 @@ func TestSubscribe(t *testing.T) {
 	if len(r.Notes) != 1 || !strings.HasPrefix(r.Notes[0], "3 messages were not the benchmark's own") {
 		t.Errorf("notes %q, want one about 3 answers", r.Notes)
 	}
+}
+
+// selfSigned is a certificate for 127.0.0.1, and the file that a client needs.
+func selfSigned(t *testing.T) (config *tls.Config, caFile string) {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	caFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: s.TLS.Certificates}, caFile
+}
+
+func TestEchoOverTLS(t *testing.T) {
+	config, caFile := selfSigned(t)
+	for _, tc := range []struct {
+		name   string
+		want   string // a part of the error; "" for held
+		change func(o *Options)
+		server func(n int, f []byte) [][]byte
+	}{
+		{"trusted", "", func(o *Options) { o.CAFile = caFile }, nil},
+		{"insecure", "", func(o *Options) { o.Insecure = true }, nil},
+		{"large messages", "", func(o *Options) { o.Insecure, o.PayloadBytes = true, 70_000 }, nil},
+		{"unknown authority", "certificate", func(*Options) {}, nil},
+		{"no TLS at the other end", "closed before the upgrade", func(o *Options) { o.URL = strings.Replace(o.URL, "wss://", "ws://", 1) }, nil},
+		{"damage", "damaged", func(o *Options) { o.Insecure = true }, func(n int, f []byte) [][]byte {
+			if n == 20 {
+				f[len(f)-30] ^= 4
+			}
+			return [][]byte{f}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			server := &faultyServer{tls: config, answer: tc.server}
+			if server.answer == nil {
+				server.answer = func(_ int, f []byte) [][]byte { return [][]byte{f} }
+			}
+			cfg := EchoConfig{Options: Options{
+				URL: server.start(t), Connections: 20, Settle: time.Millisecond, Patience: time.Second, Timeout: 30 * time.Second,
+				GeneratorCommand: []string{os.Args[0], "generator"},
+			}, Rate: 200, Period: 300 * time.Millisecond}
+			tc.change(&cfg.Options)
+			r, err := RunEcho(context.Background(), cfg)
+			if tc.want == "" {
+				wantHeld(t, r, err, "paced_rate", "echo_rate")
+				return
+			}
+			text := ""
+			if r != nil {
+				text = strings.Join(r.Faults, "; ")
+			}
+			if err != nil {
+				text += err.Error()
+			}
+			if !strings.Contains(text, tc.want) {
+				t.Errorf("%q, want %q in it", text, tc.want)
+			}
+		})
+	}
+}
+
+// All come over TLS at once, are cut off, and come back.
+func TestStormOverTLS(t *testing.T) {
+	config, caFile := selfSigned(t)
+	server := &faultyServer{tls: config, answer: func(_ int, f []byte) [][]byte { return [][]byte{f} }}
+	r, err := RunStorm(context.Background(), StormConfig{Options: Options{
+		URL: server.start(t), CAFile: caFile, Connections: 100, Settle: time.Millisecond, Timeout: 30 * time.Second,
+		GeneratorCommand: []string{os.Args[0], "generator"},
+	}})
+	wantHeld(t, r, err, "arrival_seconds", "return_seconds")
+}
+
+func TestBroadcastCompressed(t *testing.T) {
+	run := func(t *testing.T, server *faultyServer) (*Result, error) {
+		return RunBroadcast(context.Background(), BroadcastConfig{Options: Options{
+			URL: server.start(t), Connections: 20, Settle: time.Millisecond, Patience: time.Second, Timeout: 30 * time.Second,
+			Compression: true, GeneratorCommand: []string{os.Args[0], "generator"},
+		}, Singles: 3, Rate: 20, Period: 200 * time.Millisecond, Window: 4})
+	}
+	one := func(_ int, f []byte) [][]byte { return [][]byte{f} }
+	t.Run("held", func(t *testing.T) {
+		r, err := run(t, &faultyServer{relay: true, deflate: true, answer: one})
+		wantHeld(t, r, err, "plain_delivery_rate", "delivery_rate", "bytes_saved")
+		for name, want := range map[string]float64{"message_bytes": 1024, "plain_frame_bytes": 1028} {
+			if m, _ := r.Metric(name); m.Value != want {
+				t.Errorf("%s = %v, want %v", name, m.Value, want)
+			}
+		}
+		// What looks like JSON compresses, but no better than JSON does.
+		if m, _ := r.Metric("frame_bytes"); m.Value < 300 || m.Value > 700 {
+			t.Errorf("a compressed frame has %v bytes", m.Value)
+		}
+	})
+	t.Run("declined", func(t *testing.T) {
+		r, err := run(t, &faultyServer{relay: true, answer: one})
+		if err != nil || r.Held || !strings.Contains(strings.Join(r.Faults, ";"), "declined permessage-deflate on 20 of 20") {
+			t.Errorf("%+v, %v, want a fault about what was declined", r, err)
+		}
+	})
+	t.Run("damage", func(t *testing.T) {
+		r, err := run(t, &faultyServer{relay: true, deflate: true, answer: func(n int, f []byte) [][]byte {
+			if frame.IsCompressed(f) && n%20 == 7 {
+				f[len(f)/2] ^= 1
+			}
+			return one(n, f)
+		}})
+		if err != nil || r.Held {
+			t.Errorf("%+v, %v, want faults", r, err)
+		}
+	})
 }

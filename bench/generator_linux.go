@@ -62,6 +62,7 @@ type generator struct {
 
 	mu    sync.Mutex
 	inbox []request // Guarded by mu.
+	calls []func()  // Guarded by mu: what handshakes want of the loop.
 
 	conns []conn
 	first int     // number of conns[0]
@@ -71,13 +72,22 @@ type generator struct {
 	held, pending map[int32][]byte
 	frame         []byte
 	payload       []byte
-	rng           *rand.Rand
+	// secure are the connections with TLS; plain and cipher are buffers of a
+	// moment.
+	secure        map[int32]*tlsClient
+	plain, cipher []byte
+	inflater      inflater
+	// json makes payloads look like JSON.
+	json bool
+	rng  *rand.Rand
 
 	opening *opening
 	traffic *traffic
 	stream  streamState
-	queue   []*publishing
-	last    lastMessage
+	// frameBytes is the size of the frame that is being handled.
+	frameBytes int
+	queue      []*publishing
+	last       lastMessage
 
 	view generatorView
 }
@@ -99,11 +109,13 @@ type conn struct {
 	stalled bool
 	// publisher is set once it has published: it may never receive anything.
 	publisher bool
-	class     int8   // index of its traffic class, plus one
-	stream    uint32 // the publisher's stream that it receives; 0 is none
-	track     tracker
-	sendSeq   uint64
-	started   int64
+	// compressed: permessage-deflate was agreed on.
+	compressed bool
+	class      int8   // index of its traffic class, plus one
+	stream     uint32 // the publisher's stream that it receives; 0 is none
+	track      tracker
+	sendSeq    uint64
+	started    int64
 }
 
 func newGenerator(l netpoll.Loop, out io.Writer) *generator {
@@ -112,6 +124,7 @@ func newGenerator(l netpoll.Loop, out io.Writer) *generator {
 		replies: make(chan reply, 4096),
 		held:    make(map[int32][]byte),
 		pending: make(map[int32][]byte),
+		secure:  make(map[int32]*tlsClient),
 		rng:     rand.New(rand.NewPCG(uint64(os.Getpid()), 1)),
 		view:    newGeneratorView(),
 	}
@@ -121,6 +134,14 @@ func newGenerator(l netpoll.Loop, out io.Writer) *generator {
 func (g *generator) post(r request) {
 	g.mu.Lock()
 	g.inbox = append(g.inbox, r)
+	g.mu.Unlock()
+	g.loop.Wake()
+}
+
+// call runs fn on the loop, soon. Any goroutine.
+func (g *generator) call(fn func()) {
+	g.mu.Lock()
+	g.calls = append(g.calls, fn)
 	g.mu.Unlock()
 	g.loop.Wake()
 }
@@ -140,9 +161,12 @@ func (g *generator) reply(r reply) { g.replies <- r }
 // OnWake serves requests, then whatever is due.
 func (g *generator) OnWake() bool {
 	g.mu.Lock()
-	inbox := g.inbox
-	g.inbox = nil
+	inbox, calls := g.inbox, g.calls
+	g.inbox, g.calls = nil, nil
 	g.mu.Unlock()
+	for _, fn := range calls {
+		fn()
+	}
 	for i := range inbox {
 		g.serve(&inbox[i])
 	}
@@ -194,10 +218,13 @@ func (g *generator) serve(r *request) {
 // snapshot copies the counters: the reply is encoded on another goroutine.
 func (g *generator) snapshot() *generatorView {
 	v := g.view
-	v.Open = 0
+	v.Open, v.Compressed = 0, 0
 	for i := range g.conns {
 		if g.conns[i].state == connOpen {
 			v.Open++
+			if g.conns[i].compressed {
+				v.Compressed++
+			}
 		}
 	}
 	v.ClosedBy = make(map[string]int, len(g.view.ClosedBy))

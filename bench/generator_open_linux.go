@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/netip"
@@ -15,10 +16,10 @@ const openSlice = 64
 
 // opening is a request to connect that is under way.
 type opening struct {
-	request  int
-	open     openRequest
-	to       netip.AddrPort
-	host     string
+	request int
+	open    openRequest
+	endpoint
+	tls      *tls.Config // nil for ws://
 	path     perConn
 	headers  []perConn
 	message  perConn // sent after the upgrade
@@ -45,23 +46,32 @@ func (g *generator) startOpening(id int, r *openRequest) {
 		g.view = newGeneratorView()
 	}
 	g.stream = streamState{}
+	g.last = lastMessage{}
+	g.json = r.JSON
 	g.opening = o
 }
 
 func newOpening(id int, r *openRequest) (*opening, error) {
-	to, host, path, err := splitURL(r.URL)
+	e, err := splitURL(r.URL)
 	if err != nil {
 		return nil, err
 	}
-	o := &opening{request: id, open: *r, to: to, host: host}
+	o := &opening{request: id, open: *r, endpoint: e}
+	if e.secure {
+		o.tls = r.Trust.config(e.name)
+	}
 	o.reply = openReply{Failed: make(map[string]int), Latency: newHistogram()}
-	if o.path, err = newPerConn(path); err != nil {
+	if o.path, err = newPerConn(e.path); err != nil {
 		return nil, err
 	}
 	if o.message, err = newPerConn(r.Subscribe); err != nil {
 		return nil, err
 	}
-	for _, h := range r.Headers {
+	headers := r.Headers
+	if r.Compression {
+		headers = append([]string{"Sec-WebSocket-Extensions: " + compressionOffer}, headers...)
+	}
+	for _, h := range headers {
 		pc, err := newPerConn(h)
 		if err != nil {
 			return nil, err
@@ -96,8 +106,7 @@ func (g *generator) openMore() (again bool) {
 func (g *generator) connect(o *opening, i int) {
 	c := &g.conns[i]
 	*c = conn{state: connConnecting, started: nowNs()}
-	delete(g.held, int32(i))
-	delete(g.pending, int32(i))
+	g.forget(int32(i))
 	var source netip.Addr
 	if o.open.LocalSources {
 		source = localSource(g.first + i)
@@ -114,7 +123,7 @@ func (g *generator) connect(o *opening, i int) {
 	}
 }
 
-// OnOpen sends the upgrade request.
+// OnOpen sends the upgrade request, or begins the TLS handshake before it.
 func (g *generator) OnOpen(id netpoll.ID, tag uint64) {
 	i := int32(tag - netpoll.AttachTag)
 	for int(id.Slot()) >= len(g.slots) {
@@ -128,6 +137,14 @@ func (g *generator) OnOpen(id netpoll.ID, tag uint64) {
 		g.loop.Abort(id)
 		return
 	}
+	if o.tls != nil {
+		g.beginTLS(i, o.tls)
+		return
+	}
+	g.requestUpgrade(i, o)
+}
+
+func (g *generator) requestUpgrade(i int32, o *opening) {
 	n := g.first + int(i)
 	path, _ := o.path.expand(n)
 	headers := make([]string, len(o.headers))
@@ -212,8 +229,7 @@ func (g *generator) OnClose(id netpoll.ID, err error) {
 	if int(i) >= len(g.conns) || g.conns[i].id != id {
 		return // of an earlier opening
 	}
-	delete(g.held, i)
-	delete(g.pending, i)
+	g.forget(i)
 	c := &g.conns[i]
 	switch c.state {
 	case connConnecting:

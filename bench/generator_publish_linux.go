@@ -51,6 +51,7 @@ func (g *generator) arm(stream uint32, seq uint64) {
 	}
 	g.view.Arrivals = Arrivals{}
 	g.view.Backlogged = 0
+	g.view.FrameBytes, g.view.MessageBytes = 0, 0
 	g.view.Latency.reset()
 	g.view.Lateness.reset()
 }
@@ -72,6 +73,8 @@ func (g *generator) published(i int32, c *conn, m message, now int64) {
 	}
 	v := c.track.observe(m.seq)
 	g.view.Arrivals.count(v)
+	g.view.FrameBytes += uint64(g.frameBytes)
+	g.view.MessageBytes += uint64(g.last.size)
 	switch v {
 	case inOrder, late:
 		g.view.Latency.record(now - m.sentNs)
@@ -152,7 +155,7 @@ func (g *generator) publishSome(p *publishing) {
 			g.view.Lateness.record(now - due)
 		}
 		m := message{stream: p.Stream, seq: p.Seq + uint64(p.sent), sentNs: due}
-		g.payload = appendPayload(g.payload[:0], m, p.Bytes)
+		g.payload = appendPayload(g.payload[:0], m, p.Bytes, g.json)
 		if !g.send(i, frame.OpText, g.payload) {
 			g.view.Backlogged++
 		}

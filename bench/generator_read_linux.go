@@ -14,15 +14,29 @@ const pendingMaxBytes = 1 << 20
 
 // lastMessage is the last payload that was checked byte by byte: in a
 // broadcast, all connections receive the same bytes, and comparing them is as
-// good a check and cheaper.
+// good a check and cheaper. That holds for deflated bytes, too, since nothing is
+// agreed on that would let them refer to earlier ones.
 type lastMessage struct {
-	bytes []byte
-	m     message
+	bytes    []byte // as they came
+	deflated bool
+	size     int // inflated
+	m        message
 }
 
 // OnData takes the upgrade response first, frames after it.
 func (g *generator) OnData(id netpoll.ID, p []byte) {
 	i := g.slots[id.Slot()]
+	if len(g.secure) > 0 {
+		if c := g.secure[i]; c != nil {
+			g.decrypt(c, p)
+			return
+		}
+	}
+	g.plainText(i, p)
+}
+
+// plainText handles what has come on connection i, without its TLS.
+func (g *generator) plainText(i int32, p []byte) {
 	c := &g.conns[i]
 	if len(g.held) > 0 {
 		if held, ok := g.held[i]; ok {
@@ -31,15 +45,16 @@ func (g *generator) OnData(id netpoll.ID, p []byte) {
 		}
 	}
 	if c.state == connConnecting {
-		n, err := checkUpgradeResponse(p, g.first+int(i))
+		n, compressed, err := checkUpgradeResponse(p, g.first+int(i), g.opening != nil && g.opening.open.Compression)
 		if err != nil {
 			g.openFailed(c, err)
-			resetOnClose(g.loop.FD(id))
-			g.loop.Abort(id)
+			resetOnClose(g.loop.FD(c.id))
+			g.loop.Abort(c.id)
 			return
 		}
 		if n > 0 {
 			p = p[n:]
+			c.compressed = compressed
 			g.upgraded(i)
 		}
 	}
@@ -56,7 +71,8 @@ func (g *generator) frames(i int32, c *conn, p []byte) []byte {
 	now := nowNs()
 	for c.state == connOpen && len(p) > 0 {
 		h, n, err := frame.ParseHeader(p)
-		if err == nil && (h.Masked || h.Rsv != 0 || (h.Opcode.IsControl() && (!h.Fin || h.Length > 125))) {
+		deflated := c.compressed && h.Rsv == rsvDeflated && h.Opcode.IsData()
+		if err == nil && (h.Masked || (h.Rsv != 0 && !deflated) || (h.Opcode.IsControl() && (!h.Fin || h.Length > 125))) {
 			err = &frame.ProtocolError{}
 			g.fault("connection %d: frame header % x is not a server's", g.first+int(i), p[:n])
 		}
@@ -69,7 +85,8 @@ func (g *generator) frames(i int32, c *conn, p []byte) []byte {
 		if n == 0 || len(p) < n+int(h.Length) {
 			return p
 		}
-		g.received(i, c, h, p[n:n+int(h.Length)], now)
+		g.frameBytes = n + int(h.Length)
+		g.received(i, c, h, p[n:g.frameBytes], now)
 		p = p[n+int(h.Length):]
 	}
 	return nil
@@ -96,14 +113,22 @@ func (g *generator) received(i int32, c *conn, h frame.Header, payload []byte, n
 		g.view.ProtocolErrors++
 		g.fault("connection %d: fragmented message", g.first+int(i))
 	default:
-		g.data(i, c, payload, now)
+		g.data(i, c, payload, h.Rsv == rsvDeflated, now)
 	}
 }
 
-func (g *generator) data(i int32, c *conn, payload []byte, now int64) {
+func (g *generator) data(i int32, c *conn, payload []byte, deflated bool, now int64) {
 	m := g.last.m
-	if !bytes.Equal(payload, g.last.bytes) {
+	if deflated != g.last.deflated || !bytes.Equal(payload, g.last.bytes) {
+		came := payload
 		var err error
+		if deflated {
+			if payload, err = g.inflater.inflate(payload); err != nil {
+				g.view.ProtocolErrors++
+				g.fault("connection %d: deflated message: %v", g.first+int(i), err)
+				return
+			}
+		}
 		m, err = parsePayload(payload)
 		switch err {
 		case nil:
@@ -116,7 +141,7 @@ func (g *generator) data(i int32, c *conn, payload []byte, now int64) {
 			return
 		}
 		if m.stream&publishStream != 0 {
-			g.last.bytes, g.last.m = append(g.last.bytes[:0], payload...), m
+			g.last = lastMessage{append(g.last.bytes[:0], came...), deflated, len(payload), m}
 		}
 	}
 	if m.stream&publishStream != 0 {
@@ -137,18 +162,28 @@ func (g *generator) send(i int32, opcode frame.Opcode, payload []byte) bool {
 // write hands p to the kernel or keeps the rest until the socket has room. It
 // answers false when too much is waiting.
 func (g *generator) write(i int32, p []byte) bool {
-	if waiting, ok := g.pending[i]; ok {
-		if len(waiting)+len(p) > pendingMaxBytes {
-			return false
+	if waiting, ok := g.pending[i]; ok && len(waiting)+len(p) > pendingMaxBytes {
+		return false
+	}
+	if len(g.secure) > 0 {
+		if c := g.secure[i]; c != nil {
+			p = g.encrypt(c, p)
 		}
+	}
+	g.writeRaw(i, p)
+	return true
+}
+
+// writeRaw is write without TLS and without a bound.
+func (g *generator) writeRaw(i int32, p []byte) {
+	if waiting, ok := g.pending[i]; ok {
 		g.pending[i] = append(waiting, p...)
-		return true
+		return
 	}
 	n, err := g.loop.Write(g.conns[i].id, p)
 	if err == nil && n < len(p) {
 		g.pending[i] = bytes.Clone(p[n:])
-	}
-	return true // an error is followed by OnClose
+	} // an error is followed by OnClose
 }
 
 // OnWritable goes on with what a socket did not take.

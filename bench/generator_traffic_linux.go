@@ -81,7 +81,7 @@ func (g *generator) sendEcho(t *traffic, cl *classState, i int32, due int64) {
 		return // its loss is counted where it was closed
 	}
 	m := message{stream: uint32(g.first + int(i)), seq: c.sendSeq, sentNs: due}
-	g.payload = appendPayload(g.payload[:0], m, t.Bytes)
+	g.payload = appendPayload(g.payload[:0], m, t.Bytes, g.json)
 	if !g.send(i, frame.OpText, g.payload) {
 		cl.reply.Backlogged++
 		return

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/roostws/roost/frame"
 )
 
 const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -48,21 +50,22 @@ func appendUpgradeRequest(dst []byte, path, host string, n int, headers []string
 }
 
 // checkUpgradeResponse looks for a whole response in p and answers its length,
-// 0 while it is not whole. The error says why it is no upgrade.
-func checkUpgradeResponse(p []byte, n int) (int, error) {
+// 0 while it is not whole, and whether it accepts compression, which may have
+// been offered. The error says why it is no upgrade.
+func checkUpgradeResponse(p []byte, n int, offered bool) (length int, compressed bool, err error) {
 	end := bytes.Index(p, []byte("\r\n\r\n"))
 	if end < 0 {
 		if len(p) > maxResponseBytes {
-			return 0, fmt.Errorf("response longer than %d bytes", maxResponseBytes)
+			return 0, false, fmt.Errorf("response longer than %d bytes", maxResponseBytes)
 		}
-		return 0, nil
+		return 0, false, nil
 	}
 	status, header, _ := strings.Cut(string(p[:end]), "\r\n")
 	if !strings.HasPrefix(status, "HTTP/1.1 101") {
 		if len(status) > 60 {
 			status = status[:60]
 		}
-		return 0, fmt.Errorf("answer %s", strconv.QuoteToASCII(status))
+		return 0, false, fmt.Errorf("answer %s", strconv.QuoteToASCII(status))
 	}
 	var upgrade, connection, accept string
 	for line := range strings.SplitSeq(header, "\r\n") {
@@ -76,18 +79,25 @@ func checkUpgradeResponse(p []byte, n int) (int, error) {
 		case "sec-websocket-accept":
 			accept = value
 		case "sec-websocket-extensions":
-			return 0, fmt.Errorf("extension that was not offered: %s", value)
+			if !offered {
+				return 0, false, fmt.Errorf("extension that was not offered: %s", value)
+			}
+			p, err := frame.AcceptDeflate(value, frame.DeflateConfig{})
+			if err != nil {
+				return 0, false, err
+			}
+			compressed = p.Enabled
 		}
 	}
 	switch {
 	case upgrade != "websocket":
-		return 0, fmt.Errorf("header Upgrade is %q", upgrade)
+		return 0, false, fmt.Errorf("header Upgrade is %q", upgrade)
 	case !strings.Contains(connection, "upgrade"):
-		return 0, fmt.Errorf("header Connection is %q", connection)
+		return 0, false, fmt.Errorf("header Connection is %q", connection)
 	case accept != acceptKey(upgradeKey(n)):
-		return 0, fmt.Errorf("wrong Sec-WebSocket-Accept")
+		return 0, false, fmt.Errorf("wrong Sec-WebSocket-Accept")
 	}
-	return end + 4, nil
+	return end + 4, compressed, nil
 }
 
 // perConn is a text in which {{.N}} stands for the connection's number.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -21,8 +22,11 @@ type hostileKind struct {
 	name, text string
 	// upgraded: it begins with a proper upgrade.
 	upgraded bool
-	headers  []string
-	step     func(conn net.Conn, n int) error
+	// raw: it does without TLS where the server speaks it; only such servers
+	// meet it.
+	raw     bool
+	headers []string
+	step    func(conn net.Conn, n int) error
 }
 
 // hostilePace is the time between two steps: a flood fills 16 KiB in each, which
@@ -61,6 +65,14 @@ var hostileKinds = []hostileKind{
 		}
 		return nil
 	}},
+	{name: "half_tls", text: "begins a TLS handshake, and leaves", raw: true, step: func(c net.Conn, _ int) error {
+		if err := write(c, stray()); err != nil {
+			return err
+		}
+		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = c.Read(make([]byte, 1)) // the server has done its part
+		return io.EOF
+	}},
 	{name: "giant", text: "announces a message of 2^40 bytes, and comes back", upgraded: true, step: func(c net.Conn, _ int) error {
 		if err := write(c, []byte{0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4}); err != nil {
 			return err
@@ -75,6 +87,25 @@ var hostileKinds = []hostileKind{
 			return drop(c)
 		}},
 }
+
+// stray is a ClientHello.
+var stray = sync.OnceValue(func() []byte {
+	c := &recorder{}
+	_ = tls.Client(c, &tls.Config{ServerName: "localhost"}).Handshake() // ends with c's EOF
+	return c.written
+})
+
+// A recorder is a connection to nobody.
+type recorder struct {
+	net.Conn
+	written []byte
+}
+
+func (c *recorder) Write(p []byte) (int, error) {
+	c.written = append(c.written, p...)
+	return len(p), nil
+}
+func (c *recorder) Read([]byte) (int, error) { return 0, io.EOF }
 
 // flood fills a write with frames. What comes back is read and dropped.
 func flood(op frame.Opcode, fin bool, payload []byte) func(net.Conn, int) error {
@@ -117,13 +148,13 @@ var bomb = sync.OnceValue(func() []byte {
 
 // run is one hostile client's life, until ctx ends. It answers how many
 // connections it made.
-func (k *hostileKind) run(ctx context.Context, rawURL string) (conns int, err error) {
-	to, host, path, err := splitURL(rawURL)
+func (k *hostileKind) run(ctx context.Context, rawURL string, trusted trust) (conns int, err error) {
+	e, err := splitURL(rawURL)
 	if err != nil {
 		return 0, err
 	}
 	for ctx.Err() == nil {
-		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", to.String())
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", e.to.String())
 		if err != nil {
 			if ctx.Err() != nil {
 				break
@@ -132,7 +163,10 @@ func (k *hostileKind) run(ctx context.Context, rawURL string) (conns int, err er
 		}
 		conns++
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		k.live(ctx, conn, path, host)
+		if e.secure && !k.raw {
+			conn = tls.Client(conn, trusted.config(e.name))
+		}
+		k.live(ctx, conn, e.path, e.host)
 		stop()
 		_ = conn.Close()
 		pace(ctx)

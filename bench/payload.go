@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
+	"strings"
 )
 
 // A payload is plain ASCII, so that it survives text frames and JSON strings
@@ -47,14 +49,19 @@ var (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// appendPayload appends the payload of m, size bytes long.
-func appendPayload(dst []byte, m message, size int) []byte {
+// appendPayload appends the payload of m, size bytes long; like JSON, if asked
+// for.
+func appendPayload(dst []byte, m message, size int, json bool) []byte {
 	start := len(dst)
 	dst = append(dst, payloadMarker...)
 	dst = appendHex(dst, uint64(size), 6)
 	dst = appendHex(dst, uint64(m.stream), 8)
 	dst = appendHex(dst, m.seq, 12)
 	dst = appendHex(dst, uint64(m.sentNs), 16)
+	if json {
+		dst = appendRecords(dst, m, size-MinPayloadBytes)
+		return appendHex(dst, uint64(crc32.Checksum(dst[start:], castagnoli)), payloadChecksum)
+	}
 	// A different start for each message: bytes of a neighbour are noticed.
 	at := int(m.seq % uint64(len(payloadFillerText)))
 	for left := size - MinPayloadBytes; left > 0; {
@@ -63,6 +70,27 @@ func appendPayload(dst []byte, m message, size int) []byte {
 		left, at = left-n, 0
 	}
 	return appendHex(dst, uint64(crc32.Checksum(dst[start:], castagnoli)), payloadChecksum)
+}
+
+// recordWords are the words of records: a message's text compresses, but not to
+// nothing.
+var recordWords = strings.Fields("the order has been shipped and will arrive on monday please confirm your address " +
+	"new reply from support in thread about invoice payment received thanks meeting moved to room price changed")
+
+// appendRecords appends n bytes that compress like the JSON of notifications.
+// The quotes are single ones, which need no escaping within JSON strings.
+func appendRecords(dst []byte, m message, n int) []byte {
+	end := len(dst) + n
+	rng := rand.New(rand.NewPCG(uint64(m.stream), m.seq))
+	for len(dst) < end {
+		dst = fmt.Appendf(dst, "{'id':%d,'user':'u%d','room':'room-%d','at':%d,'price':%d.%02d,'read':%t,'text':'",
+			rng.Uint32(), rng.IntN(10_000), rng.IntN(100), 1_700_000_000+rng.IntN(100_000_000), rng.IntN(1000), rng.IntN(100), rng.IntN(2) == 0)
+		for range 3 + rng.IntN(6) {
+			dst = append(append(dst, recordWords[rng.IntN(len(recordWords))]...), ' ')
+		}
+		dst = append(dst, "'},"...)
+	}
+	return dst[:end]
 }
 
 // parsePayload finds the payload in p, checks each byte of it, and answers what

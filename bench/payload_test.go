@@ -2,13 +2,15 @@ package bench
 
 import (
 	"bytes"
+	"net/netip"
+	"strings"
 	"testing"
 )
 
 func TestPayloadRoundTrip(t *testing.T) {
 	for _, size := range []int{MinPayloadBytes, MinPayloadBytes + 1, 128, 4096, 70000, MaxPayloadBytes} {
 		m := message{stream: publishStream | 7, seq: 1<<47 + 12345, sentNs: 1<<60 + 99}
-		p := appendPayload([]byte("kept "), m, size)
+		p := appendPayload([]byte("kept "), m, size, size%2 == 0)
 		if len(p) != size+5 || string(p[:5]) != "kept " {
 			t.Fatalf("payload of %d bytes has %d", size, len(p)-5)
 		}
@@ -23,7 +25,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 
 // Whatever byte changes, it is noticed.
 func TestPayloadDamage(t *testing.T) {
-	p := appendPayload(nil, message{stream: 3, seq: 4, sentNs: 5}, 96)
+	p := appendPayload(nil, message{stream: 3, seq: 4, sentNs: 5}, 96, false)
 	for i := range p {
 		damaged := bytes.Clone(p)
 		damaged[i] ^= 1
@@ -39,21 +41,33 @@ func TestPayloadDamage(t *testing.T) {
 	if _, err := parsePayload([]byte(`{"type":"welcome"}`)); err != errNoPayload {
 		t.Errorf("parsePayload of a greeting: %v, want %v", err, errNoPayload)
 	}
-	a := appendPayload(nil, message{seq: 1}, 128)
-	b := appendPayload(nil, message{seq: 2}, 128)
-	if bytes.Equal(a[payloadHead:120], b[payloadHead:120]) {
-		t.Error("two messages have the same filler: a mixed-up buffer would not show")
+	for _, json := range []bool{false, true} {
+		a := appendPayload(nil, message{seq: 1}, 128, json)
+		b := appendPayload(nil, message{seq: 2}, 128, json)
+		if bytes.Equal(a[payloadHead:120], b[payloadHead:120]) {
+			t.Errorf("two messages have the same filler (like JSON: %v): a mixed-up buffer would not show", json)
+		}
 	}
 }
 
 func TestUpgradeCheck(t *testing.T) {
 	good := "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: " +
 		acceptKey(upgradeKey(7)) + "\r\n\r\n"
-	if n, err := checkUpgradeResponse([]byte(good+"rest"), 7); n != len(good) || err != nil {
-		t.Errorf("good response: %d, %v, want %d", n, err, len(good))
+	for _, offered := range []bool{false, true} {
+		if n, compressed, err := checkUpgradeResponse([]byte(good+"rest"), 7, offered); n != len(good) || compressed || err != nil {
+			t.Errorf("good response: %d, %v, %v, want %d", n, compressed, err, len(good))
+		}
+	}
+	deflate := good[:len(good)-2] + "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n"
+	if n, compressed, err := checkUpgradeResponse([]byte(deflate), 7, true); n != len(deflate) || !compressed || err != nil {
+		t.Errorf("compression accepted: %d, %v, %v, want %d", n, compressed, err, len(deflate))
+	}
+	takeover := strings.Replace(deflate, "; server_no_context_takeover", "", 1)
+	if _, _, err := checkUpgradeResponse([]byte(takeover), 7, true); err == nil {
+		t.Error("compression with context takeover was not offered, and taken")
 	}
 	for n := range len(good) {
-		if got, err := checkUpgradeResponse([]byte(good[:n]), 7); got != 0 || err != nil {
+		if got, _, err := checkUpgradeResponse([]byte(good[:n]), 7, false); got != 0 || err != nil {
 			t.Fatalf("%d bytes of a response: %d, %v, want 0, nil", n, got, err)
 		}
 	}
@@ -63,7 +77,7 @@ func TestUpgradeCheck(t *testing.T) {
 		"no upgrade":    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n",
 		"extension":     good[:len(good)-2] + "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
 	} {
-		if _, err := checkUpgradeResponse([]byte(response), 7); err == nil {
+		if _, _, err := checkUpgradeResponse([]byte(response), 7, false); err == nil {
 			t.Errorf("%s: taken for an upgrade", name)
 		}
 	}
@@ -89,16 +103,32 @@ func TestPerConn(t *testing.T) {
 }
 
 func TestSplitURL(t *testing.T) {
-	to, host, path, err := splitURL("ws://127.0.0.1:8080/ws?user=u{{.N}}")
-	if err != nil || to.String() != "127.0.0.1:8080" || host != "127.0.0.1:8080" || path != "/ws?user=u{{.N}}" {
-		t.Errorf("splitURL = %v, %q, %q, %v", to, host, path, err)
+	for _, tc := range []struct {
+		url, to, host, name, path string
+		secure                    bool
+	}{
+		{"ws://127.0.0.1:8080/ws?user=u{{.N}}", "127.0.0.1:8080", "127.0.0.1:8080", "127.0.0.1", "/ws?user=u{{.N}}", false},
+		{"ws://[::1]", "[::1]:80", "[::1]", "::1", "/", false},
+		{"wss://[::1]", "[::1]:443", "[::1]", "::1", "/", true},
+		{"wss://127.0.0.1:8443/a", "127.0.0.1:8443", "127.0.0.1:8443", "127.0.0.1", "/a", true},
+	} {
+		e, err := splitURL(tc.url)
+		want := endpoint{netip.MustParseAddrPort(tc.to), tc.host, tc.name, tc.path, tc.secure}
+		if err != nil || e != want {
+			t.Errorf("splitURL(%q) = %+v, %v, want %+v", tc.url, e, err, want)
+		}
 	}
-	if to, _, path, _ := splitURL("ws://[::1]"); to.String() != "[::1]:80" || path != "/" {
-		t.Errorf("splitURL without port and path = %v, %q", to, path)
-	}
-	for _, bad := range []string{"wss://127.0.0.1/", "http://127.0.0.1/", "ws://127.0.0.1:99999/", "::"} {
-		if _, _, _, err := splitURL(bad); err == nil {
+	for _, bad := range []string{"http://127.0.0.1/", "ws://127.0.0.1:99999/", "::"} {
+		if _, err := splitURL(bad); err == nil {
 			t.Errorf("splitURL(%q) was accepted", bad)
+		}
+	}
+}
+
+func TestTrust(t *testing.T) {
+	for _, file := range []string{"/nonexistent", "payload_test.go"} {
+		if _, err := (&Options{CAFile: file}).trust(); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("CA file %s: %v, want an error that names it", file, err)
 		}
 	}
 }

@@ -47,7 +47,12 @@ type openRequest struct {
 	TimeoutNs int64 `json:"timeout_ns"`
 	// LocalSources spreads connections over 127.0.0.x.
 	LocalSources bool `json:"local_sources"`
-	Binary       bool `json:"binary"`
+	// Trust is for wss:// URLs.
+	Trust trust `json:"trust,omitzero"`
+	// Compression offers permessage-deflate; JSON makes payloads look like it.
+	Compression bool `json:"compression,omitempty"`
+	JSON        bool `json:"json,omitempty"`
+	Binary      bool `json:"binary"`
 }
 
 // publishRequest sends Count messages from connection Conn, the k-th with
@@ -134,6 +139,11 @@ type classReply struct {
 // generatorView is what a generator knows at one moment.
 type generatorView struct {
 	Open, Closed int
+	// Compressed are those of the open ones that may get compressed messages.
+	Compressed int `json:",omitempty"`
+	// FrameBytes are those of the frames that Arrivals counts, MessageBytes those
+	// of the messages in them.
+	FrameBytes, MessageBytes uint64
 	// ClosedBy counts closes that we did not ask for, by reason.
 	ClosedBy map[string]int `json:",omitempty"`
 	// Arrivals are those of the armed stream's members that were not stalled.

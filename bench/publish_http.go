@@ -50,7 +50,7 @@ func (p *httpPublisher) publish(t *trial, r publishRequest) error {
 			}
 		}
 		m := message{stream: r.Stream, seq: r.Seq + uint64(k), sentNs: sent}
-		if err := p.post(t, appendPayload(nil, m, r.Bytes)); err != nil {
+		if err := p.post(t, appendPayload(nil, m, r.Bytes, false)); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
 	}

@@ -13,20 +13,30 @@ func RunBroadcast(ctx context.Context, cfg BroadcastConfig) (*Result, error) {
 	if err := cfg.setBroadcastDefaults(); err != nil {
 		return nil, err
 	}
-	return runTrial(ctx, "broadcast", &cfg.Options, func(t *trial) error { return t.broadcast(&cfg) })
+	return runTrial(ctx, "broadcast", &cfg.Options, func(t *trial) error {
+		if cfg.Compression {
+			return t.broadcastBoth(&cfg)
+		}
+		_, err := t.broadcast(&cfg)
+		return err
+	})
 }
 
 func (cfg *BroadcastConfig) setBroadcastDefaults() error {
+	if cfg.Compression {
+		setDefault(&cfg.PayloadBytes, 1024) // what is worth compressing
+	}
 	setDefault(&cfg.Singles, 20)
 	setDefault(&cfg.Period, 5*time.Second)
 	setDefault(&cfg.Window, 64)
-	return cfg.setDefaults(10_000, 3*time.Minute+4*cfg.Period)
+	return cfg.setDefaults(10_000, 5*time.Minute+8*cfg.Period)
 }
 
-func (t *trial) broadcast(cfg *BroadcastConfig) error {
+// broadcast answers its parts by name.
+func (t *trial) broadcast(cfg *BroadcastConfig) (map[string]*part, error) {
 	audiences, err := t.openAudiences(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	parts := []struct {
 		name string
@@ -36,11 +46,13 @@ func (t *trial) broadcast(cfg *BroadcastConfig) error {
 		{"paced", (*trial).publishPaced},
 		{"saturated", (*trial).publishWithoutPause},
 	}
+	done := make(map[string]*part)
 	for _, do := range parts {
 		p := newPart(do.name)
+		done[do.name] = p
 		for _, a := range audiences {
 			if err := do.run(t, cfg, a, p); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		t.reportPart(p)
@@ -51,7 +63,7 @@ func (t *trial) broadcast(cfg *BroadcastConfig) error {
 			}
 		}
 	}
-	return nil
+	return done, nil
 }
 
 // openAudiences opens the connections and finds out who receives what.
@@ -84,6 +96,8 @@ type part struct {
 	toLast, toEach    *histogram
 	lateness          *histogram
 	publisherTooEager uint64
+	// frameBytes and messageBytes are those of all deliveries.
+	frameBytes, messageBytes uint64
 }
 
 func newPart(name string) *part {
@@ -118,6 +132,8 @@ func (t *trial) publishing(a *audience, p *part, body func(d *deliveries) (int, 
 	p.delivered += v.Arrivals.Unique
 	p.server += use.server
 	p.arrivals.add(v.Arrivals)
+	p.frameBytes += v.FrameBytes
+	p.messageBytes += v.MessageBytes
 	p.toEach.merge(v.Latency)
 	p.lateness.merge(v.Lateness)
 	p.publisherTooEager += v.Backlogged
@@ -194,16 +210,16 @@ func (t *trial) publishWithoutPause(cfg *BroadcastConfig, a *audience, p *part) 
 var partTexts = map[string]string{"single": "one at a time", "paced": "at a rate", "saturated": "without pause", "stalled": "with stalled receivers"}
 
 func (t *trial) reportPart(p *part) {
-	text := partTexts[p.name]
+	text, name := partTexts[p.name]+t.remark, t.prefix+p.name
 	if t.measured() {
-		t.result.add(p.name+"_cpu", per(p.server, p.delivered), "us", "server CPU per delivery, "+text)
+		t.result.add(name+"_cpu", per(p.server, p.delivered), "us", "server CPU per delivery, "+text)
 	}
 	if p.name == "saturated" && p.elapsed > 0 {
-		t.result.add("delivery_rate", float64(p.delivered)/p.elapsed.Seconds(), "1/s", "deliveries a second, "+text)
+		t.result.add(t.prefix+"delivery_rate", float64(p.delivered)/p.elapsed.Seconds(), "1/s", "deliveries a second, "+text)
 	}
-	t.result.addLatency(p.name+"_last", "to the last receiver, "+text, p.toLast)
+	t.result.addLatency(name+"_last", "to the last receiver, "+text, p.toLast)
 	if p.name != "saturated" {
-		t.result.addLatency(p.name+"_each", "to each receiver, "+text, p.toEach)
+		t.result.addLatency(name+"_each", "to each receiver, "+text, p.toEach)
 		t.checkLateness(text, p.lateness)
 	}
 	t.checkPart(p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,9 +20,22 @@ func RunHostile(ctx context.Context, cfg HostileConfig) (*Result, error) {
 	if err := cfg.setDefaults(10_000, 2*time.Minute+runs*(cfg.Period+6*time.Second)); err != nil {
 		return nil, err
 	}
+	e, err := splitURL(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	var meets []string // those that such a server meets
+	for _, k := range hostileKinds {
+		if e.secure || !k.raw {
+			meets = append(meets, k.name)
+		}
+	}
+	if len(cfg.Kinds) == 0 {
+		cfg.Kinds = meets
+	}
 	for _, name := range cfg.Kinds {
-		if !slices.ContainsFunc(hostileKinds, func(k hostileKind) bool { return k.name == name }) {
-			return nil, fmt.Errorf("no hostile client %q", name)
+		if !slices.Contains(meets, name) {
+			return nil, fmt.Errorf("no hostile client %q for %s: there are %s", name, cfg.URL, strings.Join(meets, ", "))
 		}
 	}
 	return runTrial(ctx, "hostile", &cfg.Options, func(t *trial) error { return t.hostile(&cfg) })
@@ -44,7 +58,7 @@ func (t *trial) hostile(cfg *HostileConfig) error {
 		quiet.merge(before)
 		for i := range hostileKinds {
 			k := &hostileKinds[i]
-			if len(cfg.Kinds) > 0 && !slices.Contains(cfg.Kinds, k.name) {
+			if !slices.Contains(cfg.Kinds, k.name) {
 				continue
 			}
 			during, err := t.echoesBeside(cfg, k)
@@ -89,7 +103,7 @@ func (t *trial) echoesBeside(cfg *HostileConfig, k *hostileKind) (*histogram, er
 		ctx, cancel := context.WithCancel(t.ctx)
 		donec := make(chan error, 1)
 		go func() {
-			conns, err := k.run(ctx, cfg.URL)
+			conns, err := k.run(ctx, cfg.URL, t.trust)
 			if err == nil && conns == 0 {
 				err = fmt.Errorf("it never connected")
 			}

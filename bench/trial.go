@@ -18,6 +18,11 @@ type trial struct {
 	progress *progress
 	// forgiven is the number of closed connections that are no fault.
 	forgiven int
+	trust    trust
+	// offer tells whether connections that are opened offer compression.
+	offer bool
+	// prefix and remark mark the figures of a part that is done more than once.
+	prefix, remark string
 }
 
 // runTrial prepares what all scenarios need, runs body, and sums up. Running
@@ -26,6 +31,10 @@ func runTrial(ctx context.Context, scenario string, opt *Options, body func(t *t
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	defer cancel()
 	started := time.Now()
+	trusted, err := opt.trust()
+	if err != nil {
+		return nil, err
+	}
 	if _, err := cpuTime(opt.PIDs); err != nil {
 		return nil, err
 	}
@@ -34,7 +43,7 @@ func runTrial(ctx context.Context, scenario string, opt *Options, body func(t *t
 		return nil, err
 	}
 	defer f.stop()
-	t := &trial{ctx: ctx, opt: opt, fleet: f, progress: newProgress(opt.Progress, scenario+" "+opt.Label)}
+	t := &trial{ctx: ctx, opt: opt, fleet: f, trust: trusted, offer: opt.Compression, progress: newProgress(opt.Progress, scenario+" "+opt.Label)}
 	defer t.progress.end()
 	t.result = &Result{
 		Schema: SchemaVersion, Scenario: scenario, Label: opt.Label, Started: started.UTC().Truncate(time.Second),
@@ -147,13 +156,14 @@ func (t *trial) warmUp() error {
 }
 
 func (t *trial) openRequest(m *member) *openRequest {
-	to, _, _, _ := splitURL(t.opt.URL)
+	e, _ := splitURL(t.opt.URL) // setDefaults has looked at it
 	return &openRequest{
 		URL: t.opt.URL, Headers: t.opt.Headers, Subscribe: t.opt.Subscribe, Binary: t.opt.Binary,
 		First: m.first, Count: m.count,
 		InFlight:     max(1, t.opt.InFlight/len(t.fleet.members)),
 		TimeoutNs:    int64(max(openTimeout, t.opt.Patience)),
-		LocalSources: to.Addr().Is4() && to.Addr().IsLoopback(),
+		LocalSources: e.to.Addr().Is4() && e.to.Addr().IsLoopback(),
+		Trust:        t.trust, Compression: t.offer, JSON: t.opt.Compression,
 	}
 }
 
@@ -203,7 +213,7 @@ func (t *trial) openUpTo(step string, total int, grow bool) (opened, error) {
 	if o.count == 0 {
 		return o, fmt.Errorf("%s: no connection could be opened: %v", step, t.result.Faults)
 	}
-	return o, nil
+	return o, t.checkCompressed(step, o.count)
 }
 
 // pause waits.
@@ -262,6 +272,9 @@ func (t *trial) views() (generatorView, error) {
 	for _, r := range replies {
 		v := r.Counts
 		sum.Open += v.Open
+		sum.Compressed += v.Compressed
+		sum.FrameBytes += v.FrameBytes
+		sum.MessageBytes += v.MessageBytes
 		sum.Closed += v.Closed
 		sum.Arrivals.add(v.Arrivals)
 		sum.Others += v.Others

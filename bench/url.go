@@ -2,44 +2,61 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 )
 
-// splitURL takes a ws:// URL apart: the address to connect to, the Host header,
-// the request's target.
-func splitURL(raw string) (to netip.AddrPort, host, path string, err error) {
+// An endpoint is a server's URL taken apart.
+type endpoint struct {
+	to netip.AddrPort
+	// host is the Host header, name the one that a certificate must be for, path
+	// the request's target.
+	host, name, path string
+	// secure tells that the URL is wss://.
+	secure bool
+}
+
+// splitURL takes a ws:// or wss:// URL apart.
+func splitURL(raw string) (endpoint, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return to, "", "", fmt.Errorf("URL: %w", err)
+		return endpoint{}, fmt.Errorf("URL: %w", err)
 	}
-	if u.Scheme != "ws" {
-		return to, "", "", fmt.Errorf("URL %q: the scheme must be ws (wss is not supported yet)", raw)
+	if u.Scheme != "ws" && u.Scheme != "wss" {
+		return endpoint{}, fmt.Errorf("URL %q: the scheme must be ws or wss", raw)
 	}
+	e := endpoint{host: u.Host, name: u.Hostname(), path: u.EscapedPath(), secure: u.Scheme == "wss"}
 	port := u.Port()
-	if port == "" {
+	switch {
+	case port != "":
+	case e.secure:
+		port = "443"
+	default:
 		port = "80"
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return to, "", "", fmt.Errorf("URL %q: port: %w", raw, err)
+		return endpoint{}, fmt.Errorf("URL %q: port: %w", raw, err)
 	}
-	addr, err := resolve(u.Hostname())
+	addr, err := resolve(e.name)
 	if err != nil {
-		return to, "", "", err
+		return endpoint{}, err
 	}
-	path = u.EscapedPath()
-	if path == "" {
-		path = "/"
+	e.to = netip.AddrPortFrom(addr, uint16(number))
+	if e.path == "" {
+		e.path = "/"
 	}
 	if u.RawQuery != "" {
-		path += "?" + u.RawQuery
+		e.path += "?" + u.RawQuery
 	}
-	return netip.AddrPortFrom(addr, uint16(number)), u.Host, path, nil
+	return e, nil
 }
 
 // resolve prefers IPv4: only there does loopback have more than one address.
@@ -59,4 +76,39 @@ func resolve(host string) (netip.Addr, error) {
 		}
 	}
 	return addrs[0], nil
+}
+
+// trust is whom a client of wss:// believes.
+type trust struct {
+	// Insecure believes everybody.
+	Insecure bool `json:"insecure,omitempty"`
+	// Authorities are certificates, PEM, to believe instead of the system's.
+	Authorities string `json:"authorities,omitempty"`
+}
+
+// trust reads what the options name.
+func (o *Options) trust() (trust, error) {
+	t := trust{Insecure: o.Insecure}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return t, fmt.Errorf("CA file: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return t, fmt.Errorf("CA file %s: no certificate in it (want PEM)", o.CAFile)
+		}
+		t.Authorities = string(pem)
+	}
+	return t, nil
+}
+
+// config is that of clients of the server called name. Sessions are not
+// resumed: each handshake is a whole one.
+func (t trust) config(name string) *tls.Config {
+	c := &tls.Config{ServerName: name, InsecureSkipVerify: t.Insecure, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	if t.Authorities != "" {
+		c.RootCAs = x509.NewCertPool()
+		c.RootCAs.AppendCertsFromPEM([]byte(t.Authorities))
+	}
+	return c
 }
