@@ -125,7 +125,20 @@ func (id ID) Generation() uint32 { return uint32(id) }
 
 // String is loop/slot.generation, for logs.
 func (id ID) String() string {
-	return fmt.Sprintf("%d/%d.%d", id.Loop(), id.Slot(), id.Generation())
+	return fmt.Sprintf("%d-%d-%d", id.Loop(), id.Slot(), id.Generation())
+}
+
+// ParseID is the ID that String wrote. It need not name a connection.
+func ParseID(text string) (ID, error) {
+	var loop, slot, generation uint32
+	if n, err := fmt.Sscanf(text, "%d-%d-%d", &loop, &slot, &generation); n != 3 || err != nil || loop >= MaxLoops || slot >= MaxSlots {
+		return 0, fmt.Errorf("netpoll: %.40q is no connection ID: want LOOP-SLOT-GENERATION", text)
+	}
+	id := MakeID(int(loop), slot, generation)
+	if id.String() != text || generation == 0 {
+		return 0, fmt.Errorf("netpoll: %.40q is no connection ID: want LOOP-SLOT-GENERATION", text)
+	}
+	return id, nil
 }
 
 // AttachTag is the smallest tag that Attach takes; smaller numbers name

@@ -266,23 +266,6 @@ func (s *Server) checkMessage(t MessageType, payload []byte) error {
 	return nil
 }
 
-// DisconnectUser closes all connections of a user with a Close frame.
-func (s *Server) DisconnectUser(user string, code CloseCode, reason string) error {
-	if !code.Valid() {
-		return fmt.Errorf("server: close code %d must not be sent", code)
-	}
-	members := s.members()
-	if members == nil {
-		return ErrServerClosed
-	}
-	for _, sh := range members {
-		if err := sh.CloseUser(user, code, reason); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Shutdown ends the server gracefully: it takes no new connections, closes each
 // with 1001 behind what was sent before, and waits for the clients' part until
 // ctx is done; what is left then is cut, and ctx's error returned. Not from

@@ -16,6 +16,9 @@ type Stats struct {
 	// Lagging clients have not read all that was published for them; JournalBytes
 	// are kept for them, in all loops.
 	Lagging, JournalBytes int64
+	// Reading clients go on with channels' histories, resuming or lagging.
+	// HistoryChannels, HistoryMessages and HistoryBytes are kept.
+	Reading, HistoryChannels, HistoryMessages, HistoryBytes int64
 	// Channels are counted once on each loop that has subscribers;
 	// Subscriptions are exact.
 	Channels, Subscriptions int64
@@ -57,6 +60,9 @@ type Stats struct {
 	// SlowDisconnects counts slow consumers closed, SlowDrops messages left
 	// out for them.
 	SlowDisconnects, SlowDrops uint64
+	// HistoryEvicted counts messages that histories dropped early because of
+	// HistoryMaxBytes.
+	HistoryEvicted uint64
 	// RateLimited counts pauses because of MessageRate, PublishersHeld those
 	// because the fan-out was behind.
 	RateLimited, PublishersHeld uint64
@@ -86,6 +92,9 @@ func (s *Server) Stats() Stats {
 		return t
 	}
 	t.Engine = engine.Stats()
+	if p := s.parts.Load(); p != nil {
+		t.HistoryChannels, t.HistoryMessages, t.HistoryBytes, t.HistoryEvicted = p.publisher.HistoryStats()
+	}
 	for _, sh := range s.members() {
 		c := sh.Counters()
 		t.Connections += c.Open.Load()
@@ -94,6 +103,7 @@ func (s *Server) Stats() Stats {
 		t.Paused += c.Paused.Load()
 		t.Lagging += c.Lagging.Load()
 		t.JournalBytes += c.JournalBytes.Load()
+		t.Reading += c.Reading.Load()
 		t.Channels += c.Channels.Load()
 		t.Subscriptions += c.Subscriptions.Load()
 		t.InboxEntries += int64(sh.Waiting())

@@ -157,7 +157,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 func (s *Shard) joinAll(id netpoll.ID, channels []string) {
 	for _, name := range channels {
 		if err := s.join(id, name, s.group.publisher.Position(name).Offset); err != nil {
-			s.failOp(id, name, err)
+			s.Refuse(id, name, err)
 			return
 		}
 	}

@@ -104,7 +104,7 @@ func (s *Shard) do(o *op) {
 		s.enqueue(nil, 0, o)
 	case opJoin:
 		if err := s.join(o.id, o.name, o.from); err != nil {
-			s.failOp(o.id, o.name, err)
+			s.Refuse(o.id, o.name, err)
 		}
 	case opLeave:
 		s.Unsubscribe(o.id, o.name)
@@ -184,8 +184,9 @@ func (s *Shard) closeUser(user string, code frame.CloseCode, reason string) {
 	}
 }
 
-// failOp tells the application that something it asked for did not happen.
-func (s *Shard) failOp(id netpoll.ID, channel string, err error) {
+// Refuse counts a join that the application asked for and that did not happen,
+// and tells it. Loop only.
+func (s *Shard) Refuse(id netpoll.ID, channel string, err error) {
 	s.count.JoinsRefused.Add(1)
 	s.hooks.OpFailed(s, id, channel, err)
 }

@@ -1,0 +1,260 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// notifier is a server with history in "news:" whose clients are named by their path and
+// join what their query says.
+func notifier(t *testing.T, engine netpoll.Kind, adjust func(c *server.Config)) *server.Server {
+	cfg := server.Config{
+		Engine: engine, Loops: 2,
+		Namespaces: []server.Namespace{{Name: "news", HistoryMessages: 10}, {Name: "user", HistoryMessages: 5}},
+		Handler: server.Handler{Upgrade: func(r *server.UpgradeRequest) error {
+			r.User = strings.TrimPrefix(r.Path(), "/")
+			if r.RawQuery() != "" {
+				r.Channels = strings.Split(r.RawQuery(), ",")
+			}
+			return nil
+		}},
+	}
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	return start(t, cfg)
+}
+
+// as connects a client of a user, in channels.
+func as(t *testing.T, s *server.Server, user string, channels ...string) *client {
+	c := connect(t, s)
+	c.put(strings.Replace(upgrade(), "/ws?a=b", "/"+user+"?"+strings.Join(channels, ","), 1))
+	c.wantStatus(101)
+	return c
+}
+
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestReceipts(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := notifier(t, engine, nil)
+		var clients []*client
+		for i := range 6 {
+			clients = append(clients, as(t, s, fmt.Sprintf("u%d", i%3), "news:1", "room"))
+		}
+		for i, c := range []struct {
+			p       server.Publication
+			matched int
+			offset  uint64
+			each    []*client
+		}{
+			{server.Publication{Channel: "news:1"}, 6, 1, clients},
+			{server.Publication{Channel: "news:1"}, 6, 2, clients},
+			{server.Publication{Channel: "room"}, 6, 0, clients},
+			{server.Publication{All: true}, 6, 0, clients},
+			{server.Publication{User: "u1"}, 2, 1, []*client{clients[1], clients[4]}},
+			{server.Publication{Channel: "user:u1"}, 2, 2, []*client{clients[1], clients[4]}},
+			{server.Publication{User: "nobody"}, 0, 1, nil},
+			{server.Publication{Channel: "empty"}, 0, 0, nil},
+			{server.Publication{Channel: "room", Spread: time.Millisecond}, 6, 0, clients},
+		} {
+			text := fmt.Sprintf("message %d", i)
+			c.p.Payload = []byte(text)
+			r, err := s.PublishMessage(within(t), c.p)
+			if err != nil || !r.Complete || r.Matched != c.matched || r.Written != c.matched || r.Offset != c.offset || (r.Epoch != "") != (c.offset > 0) {
+				t.Errorf("publication %d: %+v, %v, want %d matched and written, offset %d", i, r, err, c.matched, c.offset)
+			}
+			for _, c := range c.each {
+				c.want(text)
+			}
+		}
+	})
+}
+
+func TestIdempotency(t *testing.T) {
+	s := notifier(t, "", func(c *server.Config) { c.IdempotencyAge = time.Second })
+	c := as(t, s, "ann", "news:1")
+	p := server.Publication{Channel: "news:1", Payload: []byte("once"), IdempotencyKey: "k1"}
+	first, err := s.PublishMessage(within(t), p)
+	if err != nil || first.Duplicate {
+		t.Fatal(first, err)
+	}
+	again, err := s.PublishMessage(within(t), p)
+	if err != nil || !again.Duplicate || again.Position != first.Position || again.Matched != 1 {
+		t.Errorf("the repetition answered %+v, %v", again, err)
+	}
+	p.Channel = "news:2" // the same key elsewhere is another message
+	if r, err := s.PublishMessage(within(t), p); err != nil || r.Duplicate {
+		t.Errorf("in another channel: %+v, %v", r, err)
+	}
+	p.Channel = "news:1"
+	eventually(t, "the key is forgotten", func() bool {
+		r, err := s.PublishMessage(within(t), p)
+		return err == nil && !r.Duplicate && r.Offset == 2
+	})
+	c.want("once")
+	c.want("once")
+}
+
+func TestPublicationsThatAreRefused(t *testing.T) {
+	s := notifier(t, "", nil)
+	for name, p := range map[string]server.Publication{
+		"no target":       {},
+		"two targets":     {Channel: "a", All: true},
+		"long channel":    {Channel: strings.Repeat("x", 256)},
+		"not UTF-8":       {Channel: "\xff"},
+		"nameless user":   {Channel: "user:"},
+		"long key":        {Channel: "a", Key: strings.Repeat("x", 256)},
+		"long idem key":   {Channel: "a", IdempotencyKey: strings.Repeat("x", 256)},
+		"negative spread": {Channel: "a", Spread: -1},
+		"long spread":     {Channel: "a", Spread: 24 * time.Hour},
+	} {
+		if r, err := s.PublishMessage(within(t), p); !errors.Is(err, server.ErrBadName) {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+	if _, err := s.PublishMessage(within(t), server.Publication{Channel: "a", Payload: make([]byte, 65<<20)}); !errors.Is(err, server.ErrMessageTooBig) {
+		t.Errorf("65 MiB: %v", err)
+	}
+}
+
+func TestHistory(t *testing.T) {
+	s := notifier(t, "", nil)
+	for i := 1; i <= 15; i++ {
+		if _, err := s.PublishMessage(within(t), server.Publication{Channel: "news:1", Payload: fmt.Appendf(nil, "%d", i), Key: "k", From: "ann"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := s.History("news:1", server.HistoryQuery{Limit: 3})
+	if err != nil || len(page.Messages) != 3 || page.Offset != 15 || !page.More || page.Gap {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	if m := page.Messages[0]; m.Offset != 6 || string(m.Payload) != "6" || m.Key != "k" || m.From != "ann" || m.Type != server.Text || time.Since(m.Time) > time.Hour {
+		t.Errorf("%+v", m)
+	}
+	if page, err := s.History("room", server.HistoryQuery{Limit: 3}); err != nil || page.Epoch != "" || page.Messages != nil {
+		t.Errorf("without history: %+v, %v", page, err)
+	}
+	if _, err := s.History("", server.HistoryQuery{}); !errors.Is(err, server.ErrBadName) {
+		t.Errorf("without a name: %v", err)
+	}
+}
+
+func TestQueries(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := notifier(t, engine, nil)
+		ann, bob := as(t, s, "ann", "news:1", "room"), as(t, s, "bob", "room")
+		second := as(t, s, "ann")
+		infos, more, err := s.Channels(within(t), "", 10)
+		if fmt.Sprint(infos, more, err) != "[{news:1 1} {room 2}] false <nil>" {
+			t.Error(infos, more, err)
+		}
+		infos, more, err = s.Channels(within(t), "", 1)
+		if fmt.Sprint(infos, more, err) != "[{news:1 1}] true <nil>" {
+			t.Error(infos, more, err)
+		}
+		infos, more, err = s.Channels(within(t), "ro", 10)
+		if fmt.Sprint(infos, more, err) != "[{room 2}] false <nil>" {
+			t.Error(infos, more, err)
+		}
+		p, err := s.Presence(within(t), "room", 10)
+		if err != nil || p.Clients != 2 || len(p.Members) != 2 || p.Truncated || p.Members[0].User == p.Members[1].User {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if p, err = s.Presence(within(t), "room", 1); err != nil || p.Clients != 2 || len(p.Members) != 1 || !p.Truncated {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if p, err = s.Presence(within(t), "user:ann", 1); err != nil || p.Clients != 2 || len(p.Members) != 1 || !p.Truncated {
+			t.Errorf("%+v, %v", p, err)
+		}
+		conns, more, err := s.Connections(within(t), "ann", 10)
+		if err != nil || more || len(conns) != 2 {
+			t.Fatalf("%+v, %v, %v", conns, more, err)
+		}
+		if len(conns[0].Channels) == 0 {
+			conns[0], conns[1] = conns[1], conns[0]
+		}
+		if c := conns[0]; fmt.Sprint(c.Channels) != "[news:1 room]" || c.User != "ann" || !c.RemoteAddr.IsValid() || c.LagMessages != 0 || c.PendingBytes != 0 {
+			t.Errorf("%+v", c)
+		}
+		if _, more, err = s.Connections(within(t), "ann", 1); err != nil || !more {
+			t.Error(more, err)
+		}
+		// Subscriptions from the server's side.
+		if err := errors.Join(s.SubscribeUser("ann", "late"), s.UnsubscribeUser("ann", "room")); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := s.PublishMessage(within(t), server.Publication{Channel: "late", Payload: []byte("late")}); err != nil || r.Matched != 2 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		ann.want("late")
+		second.want("late")
+		if r, err := s.PublishMessage(within(t), server.Publication{Channel: "room", Payload: []byte("room")}); err != nil || r.Matched != 1 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		bob.want("room")
+		// Goodbye.
+		if err := s.Disconnect(conns[0].Client, 4403, "one"); err != nil {
+			t.Error(err)
+		}
+		ann.wantClose(4403, "one")
+		if err := s.DisconnectChannel("room", 4403, "channel"); err != nil {
+			t.Error(err)
+		}
+		bob.wantClose(4403, "channel")
+		if err := s.DisconnectChannel("user:ann", 4403, "user"); err != nil {
+			t.Error(err)
+		}
+		second.wantClose(4403, "user")
+		for _, err := range []error{s.Disconnect("nonsense", 4403, ""), s.DisconnectUser("", 4403, ""), s.SubscribeUser("ann", "user:bob"), s.Disconnect("0-1-0", 4403, "")} {
+			if !errors.Is(err, server.ErrBadName) {
+				t.Error(err)
+			}
+		}
+		if err := s.DisconnectUser("ann", 1005, ""); err == nil {
+			t.Error("1005 was taken")
+		}
+	})
+}
+
+func TestNobodyJoinsTheChannelOfAUser(t *testing.T) {
+	s := notifier(t, "", func(c *server.Config) {
+		c.Handler.Message = func(m *server.Message) {
+			if err := m.Conn().Join("user:ann"); !errors.Is(err, server.ErrBadName) {
+				m.Reply(server.Text, fmt.Appendf(nil, "joined: %v", err))
+				return
+			}
+			m.Reply(server.Text, []byte("refused"))
+		}
+	})
+	c := as(t, s, "bob")
+	c.send("join")
+	c.want("refused")
+}
+
+func TestNamespacesThatAreRefused(t *testing.T) {
+	for want, list := range map[string][]server.Namespace{
+		`Config.Namespaces["a:b"].Name`:          {{Name: "a:b"}},
+		`Config.Namespaces["a"].HistoryMessages`: {{Name: "a", HistoryMessages: -1}},
+		`Config.Namespaces["a"].HistoryAge`:      {{Name: "a", HistoryAge: time.Millisecond}},
+		`"latest": want HistoryMessages`:         {{Name: "a", SlowConsumer: server.ChannelLatest}},
+		`Config.Namespaces["a"].Subscribe`:       {{Name: "a", Subscribe: "friends"}},
+		`Config.Namespaces["a"].Publish`:         {{Name: "a", Publish: "friends"}},
+		`"a" twice`:                              {{Name: "a"}, {Name: "a"}},
+	} {
+		if _, err := server.New(server.Config{Namespaces: list}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", list, err, want)
+		}
+	}
+}
