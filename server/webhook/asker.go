@@ -1,0 +1,376 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/roostws/roost/server"
+)
+
+// An Asker asks the application what a client may do. Its methods fit the hooks
+// of server.Native and may be called from any number of goroutines. A refusal is a
+// *server.ProtocolError, with what the application said; so is a question that could not be
+// answered, whose reason is only in the log.
+type Asker struct {
+	// Immutable after NewAsker.
+	cfg      AskerConfig
+	endpoint *endpoint
+	places   chan struct{} // holds one for each question under way
+
+	asked, allowed, refused, busy, timedOut, failed atomic.Uint64
+	pending                                         atomic.Int64
+
+	failures throttle
+}
+
+// AskerStats are an Asker's figures. Asked is the sum of the others.
+type AskerStats struct {
+	Asked uint64
+	// Pending questions are under way or wait for their turn.
+	Pending int64
+	// Allowed and Refused were answered so.
+	Allowed, Refused uint64
+	// Busy questions did not get their turn, or the application was away (HTTP 429,
+	// 502, 503, 504, or no connection).
+	Busy uint64
+	// TimedOut questions were not answered within Timeout.
+	TimedOut uint64
+	// Failed ones got an answer that is none (another status, bad JSON), or the
+	// client went away.
+	Failed uint64
+}
+
+// NewAsker makes an Asker. The error names every field that is wrong.
+func NewAsker(c AskerConfig) (*Asker, error) {
+	c = c.withDefaults()
+	// The client has no timeout of its own: each question has one.
+	endpoint, err := newEndpoint("AskerConfig", c.URL, c.Secrets, c.TLS, 0, c.MaxPending)
+	if err := errors.Join(err, c.validate()); err != nil {
+		return nil, err
+	}
+	return &Asker{cfg: c, endpoint: endpoint, places: make(chan struct{}, c.MaxPending)}, nil
+}
+
+// Close closes the connections that nobody uses. The Asker works on.
+func (a *Asker) Close() { a.endpoint.close() }
+
+// Stats may be called from any goroutine.
+func (a *Asker) Stats() AskerStats {
+	return AskerStats{
+		Asked: a.asked.Load(), Pending: a.pending.Load(),
+		Allowed: a.allowed.Load(), Refused: a.refused.Load(),
+		Busy: a.busy.Load(), TimedOut: a.timedOut.Load(), Failed: a.failed.Load(),
+	}
+}
+
+// A Question is the body of an Asker's request. Fields that say nothing are left out.
+type Question struct {
+	// Type is "connect", "refresh", "subscribe", "publish" or "call".
+	Type string `json:"type"`
+	// Client is the connection's name, User its identity if it has one.
+	Client string `json:"client"`
+	User   string `json:"user,omitempty"`
+	// Token is what the client shows: connect, refresh, subscribe.
+	Token string `json:"token,omitempty"`
+	// Name is what the client says that it is, Address where it comes from
+	// (host:port): connect, refresh.
+	Name    string `json:"name,omitempty"`
+	Address string `json:"address,omitempty"`
+	// Channel is where: subscribe, publish.
+	Channel string `json:"channel,omitempty"`
+	// Method is what: call.
+	Method string `json:"method,omitempty"`
+	// Data is what the client adds: connect, refresh, publish, call.
+	Data json.RawMessage `json:"data,omitempty"`
+}
+
+// expiry is how an answer tells when what it allows ends.
+type expiry struct {
+	Expires   *float64 `json:"expires"`    // Unix seconds
+	ExpiresIn *float64 `json:"expires_in"` // seconds
+}
+
+// connectAnswer answers connect and refresh.
+type connectAnswer struct {
+	expiry
+	User     string   `json:"user"`
+	Channels []string `json:"channels"`
+	Allow    struct {
+		Subscribe []string `json:"subscribe"`
+		Publish   []string `json:"publish"`
+	} `json:"allow"`
+	Rate int             `json:"rate"`
+	Info json.RawMessage `json:"info"`
+	Data json.RawMessage `json:"data"`
+}
+
+// dataAnswer answers publish and call.
+type dataAnswer struct {
+	Data json.RawMessage `json:"data"`
+}
+
+// Connect asks who a client is. It is for server.Native.Connect.
+func (a *Asker) Connect(ctx context.Context, r *server.ConnectRequest) error {
+	return a.connect(ctx, "connect", r)
+}
+
+// Refresh asks the same about a new token on an open connection. It is for
+// server.Native.Refresh.
+func (a *Asker) Refresh(ctx context.Context, r *server.ConnectRequest) error {
+	return a.connect(ctx, "refresh", r)
+}
+
+func (a *Asker) connect(ctx context.Context, kind string, r *server.ConnectRequest) error {
+	q := Question{Type: kind, Client: r.Client, User: r.User, Token: r.Token, Name: r.Name, Data: r.Data}
+	if r.RemoteAddr.IsValid() {
+		q.Address = r.RemoteAddr.String()
+	}
+	var got connectAnswer
+	return a.ask(ctx, q, &got, func() error {
+		expires, err := got.time()
+		if err != nil {
+			return err
+		}
+		if got.Rate < 0 {
+			return fmt.Errorf(`the answer's "rate" is %d: want 0 or more`, got.Rate)
+		}
+		if got.User != "" {
+			r.User = got.User
+		}
+		r.Expires, r.Channels, r.MessageRate = expires, got.Channels, got.Rate
+		r.Allow = server.Permissions{Subscribe: got.Allow.Subscribe, Publish: got.Allow.Publish}
+		r.Info, r.Reply = orNothing(got.Info), orNothing(got.Data)
+		return nil
+	})
+}
+
+// Subscribe asks whether a client may subscribe to a channel. It is for
+// server.Native.Subscribe.
+func (a *Asker) Subscribe(ctx context.Context, r *server.SubscribeRequest) error {
+	var got expiry
+	q := Question{Type: "subscribe", Client: r.Client, User: r.User, Token: r.Token, Channel: r.Channel}
+	return a.ask(ctx, q, &got, func() (err error) {
+		r.Expires, err = got.time()
+		return err
+	})
+}
+
+// Publish asks whether a client may publish; the answer's data, if any, is
+// published instead. It is for server.Native.Publish.
+func (a *Asker) Publish(ctx context.Context, r *server.PublishRequest) error {
+	var got dataAnswer
+	q := Question{Type: "publish", Client: r.Client, User: r.User, Channel: r.Channel, Data: r.Data}
+	return a.ask(ctx, q, &got, func() error {
+		if data := orNothing(got.Data); data != nil {
+			r.Data = data
+		}
+		return nil
+	})
+}
+
+// Call hands a client's request over. It is for server.Native.Call.
+func (a *Asker) Call(ctx context.Context, r *server.CallRequest) error {
+	var got dataAnswer
+	q := Question{Type: "call", Client: r.Client, User: r.User, Method: r.Method, Data: r.Data}
+	return a.ask(ctx, q, &got, func() error {
+		r.Reply = orNothing(got.Data)
+		return nil
+	})
+}
+
+// ask posts a question, decodes the answer into got and has it taken over by accept.
+func (a *Asker) ask(ctx context.Context, q Question, got any, accept func() error) error {
+	a.asked.Add(1)
+	a.pending.Add(1)
+	defer a.pending.Add(-1)
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	select {
+	case a.places <- struct{}{}:
+		defer func() { <-a.places }()
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return a.abandoned(ctx)
+		}
+		return a.unanswered(q, &a.busy, server.ErrorBusy, 0, errors.New("it did not get its turn: AskerConfig.MaxPending are under way"))
+	}
+	body, err := json.Marshal(q)
+	if err != nil { // data that is no JSON
+		return a.unanswered(q, &a.failed, server.ErrorBadRequest, 0, err)
+	}
+	// What only asks may be asked twice.
+	repeatable := q.Type != "publish" && q.Type != "call"
+	reply, err := a.endpoint.post(ctx, newID(), body, a.cfg.AnswerMaxBytes, repeatable)
+	if err == nil && reply.status == http.StatusOK {
+		err = reply.err // of another status the number says enough
+	}
+	switch {
+	case errors.Is(err, errAnswerTooBig):
+		return a.unanswered(q, &a.failed, server.ErrorInternal, 0, fmt.Errorf("%w: AskerConfig.AnswerMaxBytes is %d", err, a.cfg.AnswerMaxBytes))
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
+		return a.abandoned(ctx)
+	case err != nil && ctx.Err() != nil:
+		return a.unanswered(q, &a.timedOut, server.ErrorTimeout, 0, fmt.Errorf("no answer in time: AskerConfig.Timeout is %v", a.cfg.Timeout))
+	case err != nil:
+		return a.unanswered(q, &a.busy, server.ErrorBusy, 0, err)
+	case refusal(reply.status):
+		a.refused.Add(1)
+		return reply.refusal()
+	}
+	switch reply.status {
+	case http.StatusOK:
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return a.unanswered(q, &a.busy, server.ErrorBusy, reply.retryAfter, errors.New(reply.text()))
+	default:
+		return a.unanswered(q, &a.failed, server.ErrorInternal, 0, errors.New(reply.text()+": want 200, 401 or 403"))
+	}
+	err = decode(reply.body, got)
+	if err == nil {
+		err = accept()
+	}
+	var expired *server.ProtocolError
+	switch {
+	case errors.As(err, &expired):
+		a.refused.Add(1)
+		return expired
+	case err != nil:
+		return a.unanswered(q, &a.failed, server.ErrorInternal, 0, err)
+	}
+	a.allowed.Add(1)
+	return nil
+}
+
+// abandoned counts a question for which nobody waits any more.
+func (a *Asker) abandoned(ctx context.Context) error {
+	a.failed.Add(1)
+	return ctx.Err()
+}
+
+// unanswered counts and logs why a question has no answer, and is the error for
+// the client, which is not told.
+func (a *Asker) unanswered(q Question, count *atomic.Uint64, code server.ErrorCode, retry time.Duration, reason error) error {
+	count.Add(1)
+	if held, ok := a.failures.pass(); ok {
+		a.cfg.Logger.Error("a question to the application was not answered",
+			"url", a.endpoint.shown, "question", q.Type, "client", q.Client, "err", reason, "lines_held", held)
+	}
+	e := &server.ProtocolError{Code: code, RetryAfter: retry}
+	switch code {
+	case server.ErrorBusy:
+		e.Message = "the application is busy"
+	case server.ErrorTimeout:
+		e.Message = "the application did not answer in time"
+	case server.ErrorBadRequest:
+		e.Message = "data is not JSON"
+	default:
+		e.Message = "the application could not answer"
+	}
+	return e
+}
+
+func refusal(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden
+}
+
+// messageMaxBytes bounds the text of a refusal: errors are short.
+const messageMaxBytes = 1024
+
+// refusal is the error for the client. An application that says no more than the
+// status, or in a page instead of JSON, has refused as well.
+func (a *answer) refusal() error {
+	e := &server.ProtocolError{Code: server.ErrorPermissionDenied, Message: "refused by the application", RetryAfter: a.retryAfter}
+	if a.status == http.StatusUnauthorized {
+		e.Code = server.ErrorUnauthorized
+	}
+	var said struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(a.body, &said) != nil {
+		return e
+	}
+	if said.Code > 0 {
+		e.Code = server.ErrorCode(said.Code)
+	}
+	if said.Message != "" {
+		e.Message = cut(said.Message, messageMaxBytes)
+	}
+	return e
+}
+
+// cut is the beginning of text, at most n bytes of whole characters.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+// decode takes exactly one JSON object, with known fields only: an "expire" that
+// is ignored would be access that never ends.
+func decode(body []byte, into any) error {
+	if body = bytes.TrimSpace(body); len(body) == 0 {
+		return errors.New("the answer is empty: want a JSON object, {} at least")
+	}
+	if body[0] != '{' {
+		return errors.New("the answer is not a JSON object")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("the answer: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return errors.New("the answer is more than one JSON object")
+	}
+	return nil
+}
+
+// orNothing is data, with null for nothing: many frameworks write it for what is not set.
+func orNothing(data json.RawMessage) json.RawMessage {
+	if string(data) == "null" {
+		return nil
+	}
+	return data
+}
+
+// Bounds that tell milliseconds from seconds, and keep within time.Duration: the
+// year 5138, and 31 years.
+const (
+	expiresMax   = 1e11
+	expiresInMax = 1e9
+)
+
+// time is when it ends, zero for never. What is over already is refused.
+func (e expiry) time() (time.Time, error) {
+	var at time.Time
+	switch {
+	case e.Expires != nil && e.ExpiresIn != nil:
+		return at, errors.New(`the answer has "expires" and "expires_in": want one of them`)
+	case e.Expires != nil && *e.Expires > expiresMax:
+		return at, fmt.Errorf(`the answer's "expires" is %.0f: want Unix time in seconds`, *e.Expires)
+	case e.ExpiresIn != nil && *e.ExpiresIn > expiresInMax:
+		return at, fmt.Errorf(`the answer's "expires_in" is %.0f: want seconds, at most 1000000000`, *e.ExpiresIn)
+	case e.Expires != nil:
+		at = time.UnixMilli(int64(max(*e.Expires, 0) * 1000))
+	case e.ExpiresIn != nil:
+		at = time.Now().Add(time.Duration(max(*e.ExpiresIn, 0)*1000) * time.Millisecond)
+	default:
+		return at, nil
+	}
+	if !at.After(time.Now()) {
+		return at, &server.ProtocolError{Code: server.ErrorTokenExpired, Message: "expired"}
+	}
+	return at, nil
+}

@@ -1,0 +1,87 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"strconv"
+
+	"github.com/roostws/roost/server"
+)
+
+// A Batch is the body of a Sender's request.
+type Batch struct {
+	// Events are in order for each client and each channel.
+	Events []Event `json:"events"`
+	// Dropped is how many events were lost before these, since the last batch that
+	// got through.
+	Dropped uint64 `json:"dropped,omitempty"`
+}
+
+// An Event is a server.Event in a Batch. Fields that say nothing are left out.
+type Event struct {
+	Type server.EventType `json:"type"`
+	// Time is in Unix milliseconds.
+	Time    int64  `json:"time"`
+	Client  string `json:"client,omitempty"`
+	User    string `json:"user,omitempty"`
+	Channel string `json:"channel,omitempty"`
+	// Epoch and Offset are the position, in channels with history.
+	Epoch  string  `json:"epoch,omitempty"`
+	Offset *uint64 `json:"offset,omitempty"`
+	// Code, Reason and Age (in seconds) tell how a connection ended.
+	Code   *int     `json:"code,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+	Age    *float64 `json:"age,omitempty"`
+	// Data is the message, as the client sent it.
+	Data json.RawMessage `json:"data,omitempty"`
+	// Encoding is "base64" where the message is no JSON: Data is then a string.
+	Encoding string `json:"encoding,omitempty"`
+}
+
+// defaultEvents are those that are sent if Events does not say. The others come
+// many times for each connection.
+var defaultEvents = []server.EventType{
+	server.EventConnected, server.EventDisconnected, server.EventOccupied, server.EventVacated, server.EventMessage,
+}
+
+// allEvents are those that can be asked for.
+var allEvents = append([]server.EventType{
+	server.EventSubscribed, server.EventUnsubscribed, server.EventAcknowledged,
+}, defaultEvents...)
+
+// encode is e as JSON.
+func encode(e *server.Event) []byte {
+	w := Event{
+		Type: e.Type, Time: e.Time.UnixMilli(),
+		Client: e.Client, User: e.User, Channel: e.Channel, Reason: e.Reason,
+	}
+	if e.Position.Epoch != "" {
+		w.Epoch, w.Offset = e.Position.Epoch, &e.Position.Offset
+	}
+	if e.Type == server.EventDisconnected {
+		code, age := int(e.Code), math.Round(e.Age.Seconds()*1000)/1000
+		w.Code, w.Age = &code, &age
+	}
+	switch {
+	case len(e.Data) == 0:
+	case json.Valid(e.Data):
+		w.Data = e.Data
+	default:
+		w.Data, w.Encoding = strconv.AppendQuote(nil, base64.StdEncoding.EncodeToString(e.Data)), "base64"
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // it is no page
+	if err := encoder.Encode(w); err != nil {
+		panic("webhook: an event is not JSON: " + err.Error()) // strings, numbers and valid JSON are
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// cost is about what a waiting event takes of memory: itself, and what it points to.
+func cost(e *server.Event) int {
+	const itself = 192 // the size class of server.Event, and its place in the queue
+	return itself + len(e.Client) + len(e.User) + len(e.Channel) + len(e.Position.Epoch) + len(e.Reason) + len(e.Data)
+}

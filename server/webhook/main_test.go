@@ -1,0 +1,133 @@
+package webhook
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestMain fails the package when its tests leave goroutines behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		if left := waitForGoroutines(); len(left) > 0 {
+			fmt.Fprintf(os.Stderr, "leak: %d goroutines are left:\n\n%s\n", len(left), strings.Join(left, "\n\n"))
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// waitForGoroutines gives those of this package, and connections, a moment to
+// end, and answers the stacks of what is left.
+func waitForGoroutines() (left []string) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		left = nil
+		buf := make([]byte, 4<<20)
+		stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
+		for _, stack := range stacks[1:] {
+			if strings.Contains(stack, "server/webhook.(*") || strings.Contains(stack, "net/http.(*persistConn)") {
+				left = append(left, stack)
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+	}
+	return left
+}
+
+// The secrets of these tests.
+var (
+	testSecret = "whsec_" + strings.Repeat("QUJD", 8)
+	oldSecret  = "whsec_" + strings.Repeat("eHl6", 8)
+)
+
+// received is one request.
+type received struct {
+	header http.Header
+	body   []byte
+	batch  Batch
+}
+
+// receiver is an application that keeps what it is sent. answer writes its
+// response to the n-th request, counted from 0; if nil, a plain 200.
+type receiver struct {
+	*httptest.Server
+	answer func(n int, w http.ResponseWriter, r *http.Request)
+
+	mu       sync.Mutex
+	requests []received // guarded by mu
+}
+
+func newReceiver(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Request)) *receiver {
+	t.Helper()
+	rec := &receiver{answer: answer}
+	rec.Server = httptest.NewServer(rec)
+	t.Cleanup(rec.Close)
+	return rec
+}
+
+func (rec *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	one := received{header: r.Header.Clone(), body: body}
+	_ = json.Unmarshal(body, &one.batch) // questions are none
+	rec.mu.Lock()
+	n := len(rec.requests)
+	rec.requests = append(rec.requests, one)
+	rec.mu.Unlock()
+	if rec.answer != nil {
+		rec.answer(n, w, r)
+	}
+}
+
+// all are the requests so far.
+func (rec *receiver) all() []received {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return append([]received(nil), rec.requests...)
+}
+
+// waitFor polls until done, for a time that a loaded machine does not need.
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// logBuffer is a log to look at.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func (b *logBuffer) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

@@ -1,0 +1,787 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/server"
+)
+
+// newSender starts a Sender that is quick to send and to try again, and closes
+// it when the test ends.
+func newSender(t *testing.T, url string, change func(*SenderConfig)) *Sender {
+	t.Helper()
+	c := SenderConfig{
+		URL: url, Secrets: []string{testSecret}, BatchMaxDelay: time.Millisecond,
+		RetryMinDelay: time.Millisecond, RetryMaxDelay: 5 * time.Millisecond, Timeout: 20 * time.Second,
+	}
+	if change != nil {
+		change(&c)
+	}
+	s, err := NewSender(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.Close(ctx) // what is left is of no interest
+	})
+	return s
+}
+
+func connected(n int) *server.Event {
+	return &server.Event{Type: server.EventConnected, Time: time.Now(), Client: strconv.Itoa(n)}
+}
+
+func closeIn(t *testing.T, s *Sender, d time.Duration) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return s.Close(ctx)
+}
+
+// clients are the names in all batches, in order of arrival.
+func clients(requests []received) (names []string) {
+	for _, r := range requests {
+		for _, e := range r.batch.Events {
+			names = append(names, e.Client)
+		}
+	}
+	return names
+}
+
+func numbers(from, to int) (names []string) {
+	for n := from; n < to; n++ {
+		names = append(names, strconv.Itoa(n))
+	}
+	return names
+}
+
+// Each type of event, as docs/webhooks.md shows it.
+func TestEventsAsJSON(t *testing.T) {
+	at := time.UnixMilli(1764000000123)
+	position := server.Position{Epoch: "k3v9", Offset: 16}
+	for _, tc := range []struct {
+		event server.Event
+		want  string
+	}{
+		{server.Event{Type: server.EventConnected, Time: at, Client: "c1", User: "42"},
+			`{"type":"connected","time":1764000000123,"client":"c1","user":"42"}`},
+		{server.Event{Type: server.EventConnected, Time: at, Client: "c1"},
+			`{"type":"connected","time":1764000000123,"client":"c1"}`},
+		{server.Event{Type: server.EventDisconnected, Time: at, Client: "c1", User: "42", Code: 1001, Reason: "bye", Age: 12345678 * time.Microsecond},
+			`{"type":"disconnected","time":1764000000123,"client":"c1","user":"42","code":1001,"reason":"bye","age":12.346}`},
+		{server.Event{Type: server.EventDisconnected, Time: at, Client: "c1"},
+			`{"type":"disconnected","time":1764000000123,"client":"c1","code":0,"age":0}`},
+		{server.Event{Type: server.EventSubscribed, Time: at, Client: "c1", User: "42", Channel: "news"},
+			`{"type":"subscribed","time":1764000000123,"client":"c1","user":"42","channel":"news"}`},
+		{server.Event{Type: server.EventOccupied, Time: at, Channel: "news"},
+			`{"type":"occupied","time":1764000000123,"channel":"news"}`},
+		{server.Event{Type: server.EventMessage, Time: at, Client: "c1", User: "42", Channel: "room:1", Position: position, Data: []byte(`{"text":"a < b & c"}`)},
+			`{"type":"message","time":1764000000123,"client":"c1","user":"42","channel":"room:1","epoch":"k3v9","offset":16,"data":{"text":"a < b & c"}}`},
+		{server.Event{Type: server.EventMessage, Time: at, Client: "c1", Channel: "room:1", Data: []byte("\xff{")},
+			`{"type":"message","time":1764000000123,"client":"c1","channel":"room:1","data":"/3s=","encoding":"base64"}`},
+		{server.Event{Type: server.EventAcknowledged, Time: at, Client: "c1", User: "42", Channel: "room:1", Position: server.Position{Epoch: "k3v9"}},
+			`{"type":"acknowledged","time":1764000000123,"client":"c1","user":"42","channel":"room:1","epoch":"k3v9","offset":0}`},
+	} {
+		if got := string(encode(&tc.event)); got != tc.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", tc.event.Type, got, tc.want)
+		}
+	}
+}
+
+// Whoever adds a type of event to the server makes it one that can be sent.
+func TestEveryEventTypeCanBeSent(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../event.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && fmt.Sprint(spec.Type) == "EventType" {
+			text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			declared = append(declared, text)
+		}
+		return true
+	})
+	if len(declared) < 8 {
+		t.Fatalf("only %q were found: the test looks at the wrong place", declared)
+	}
+	for _, kind := range declared {
+		if !slices.Contains(allEvents, server.EventType(kind)) {
+			t.Errorf("allEvents lacks %q", kind)
+		}
+	}
+}
+
+func TestEventsArriveInOrderAndSigned(t *testing.T) {
+	rec := newReceiver(t, nil)
+	s := newSender(t, rec.URL+"/hook?x=1", func(c *SenderConfig) {
+		c.BatchMaxEvents = 7
+		c.Secrets = []string{testSecret, oldSecret}
+	})
+	for n := range 100 {
+		s.Event(connected(n))
+	}
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	requests := rec.all()
+	if got := clients(requests); !slices.Equal(got, numbers(0, 100)) {
+		t.Errorf("got %q", got)
+	}
+	ids := map[string]bool{}
+	for _, r := range requests {
+		if n := len(r.batch.Events); n < 1 || n > 7 {
+			t.Errorf("a batch of %d events, want 1 to 7", n)
+		}
+		id, timestamp := r.header.Get("webhook-id"), r.header.Get("webhook-timestamp")
+		if ids[id] || !strings.HasPrefix(id, "msg_") || strings.Contains(id, ".") {
+			t.Errorf("webhook-id %q", id)
+		}
+		ids[id] = true
+		if seconds, err := strconv.ParseInt(timestamp, 10, 64); err != nil || time.Since(time.Unix(seconds, 0)).Abs() > time.Minute {
+			t.Errorf("webhook-timestamp %q is not now", timestamp)
+		}
+		// Computed here once more, with nothing of what is tested.
+		var want []string
+		for _, key := range []string{"ABCABCABCABCABCABCABCABC", "xyzxyzxyzxyzxyzxyzxyzxyz"} {
+			mac := hmac.New(sha256.New, []byte(key))
+			fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, r.body)
+			want = append(want, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+		}
+		if got := r.header.Get("webhook-signature"); got != strings.Join(want, " ") {
+			t.Errorf("webhook-signature %q, want %q", got, want)
+		}
+		for _, secret := range []string{testSecret, oldSecret} {
+			if err := Verify(secret, r.header, r.body, 0); err != nil {
+				t.Errorf("Verify: %v", err)
+			}
+		}
+		if got := r.header.Get("content-type"); got != "application/json" {
+			t.Errorf("content-type %q", got)
+		}
+	}
+	stats := s.Stats()
+	if stats.Sent != 100 || stats.Batches != uint64(len(requests)) || stats.Dropped != 0 || stats.FailedTries != 0 ||
+		stats.QueuedEvents != 0 || stats.QueuedBytes != 0 || stats.SentByType[server.EventConnected] != 100 {
+		t.Errorf("%+v after 100 events in %d batches", stats, len(requests))
+	}
+}
+
+// Several loops give events at the same time; those of each stay in order.
+func TestOrderOfManyLoops(t *testing.T) {
+	rec := newReceiver(t, nil)
+	s := newSender(t, rec.URL, nil)
+	const loops, each = 8, 200
+	var wg sync.WaitGroup
+	for loop := range loops {
+		wg.Go(func() {
+			for n := range each {
+				s.Event(&server.Event{Type: server.EventMessage, Client: strconv.Itoa(loop), Data: []byte(strconv.Itoa(n))})
+			}
+		})
+	}
+	wg.Wait()
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	next := map[string]int{}
+	for _, r := range rec.all() {
+		for _, e := range r.batch.Events {
+			if got := string(e.Data); got != strconv.Itoa(next[e.Client]) {
+				t.Fatalf("loop %s: got message %s, want %d", e.Client, got, next[e.Client])
+			}
+			next[e.Client]++
+		}
+	}
+	for loop := range loops {
+		if got := next[strconv.Itoa(loop)]; got != each {
+			t.Errorf("loop %d: %d messages, want %d", loop, got, each)
+		}
+	}
+}
+
+func TestOnlyWantedEventsAreSent(t *testing.T) {
+	all := func(s *Sender) {
+		for _, kind := range allEvents {
+			s.Event(&server.Event{Type: kind})
+		}
+		s.Event(&server.Event{Type: "of a later version"})
+	}
+	for _, tc := range []struct {
+		events []server.EventType
+		want   []string
+	}{
+		{nil, []string{"connected", "disconnected", "message", "occupied", "vacated"}},
+		{[]server.EventType{"subscribed", "acknowledged"}, []string{"acknowledged", "subscribed"}},
+	} {
+		rec := newReceiver(t, nil)
+		s := newSender(t, rec.URL, func(c *SenderConfig) { c.Events = tc.events })
+		all(s)
+		if err := closeIn(t, s, 30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range rec.all() {
+			for _, e := range r.batch.Events {
+				got = append(got, string(e.Type))
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("Events %q: got %q, want %q", tc.events, got, tc.want)
+		}
+	}
+}
+
+// A batch ends before it is larger than it may be; an event that is larger
+// alone travels alone.
+func TestBatchMaxBytes(t *testing.T) {
+	rec := newReceiver(t, nil)
+	s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxBytes = 2000; c.BatchMaxDelay = time.Second })
+	for n := range 40 {
+		size := 300
+		if n == 20 {
+			size = 5000
+		}
+		e := connected(n)
+		e.User = strings.Repeat("u", size)
+		s.Event(e)
+	}
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	requests := rec.all()
+	if got := clients(requests); !slices.Equal(got, numbers(0, 40)) {
+		t.Errorf("got %q", got)
+	}
+	for _, r := range requests {
+		if len(r.body) > 2000 && len(r.batch.Events) != 1 {
+			t.Errorf("%d bytes in a batch of %d events, want at most 2000", len(r.body), len(r.batch.Events))
+		}
+	}
+	if len(requests) < 9 || len(requests) > 20 {
+		t.Errorf("%d batches, want about 10", len(requests))
+	}
+}
+
+// Whatever goes wrong, the same batch comes again, in its place, with the same
+// id and body.
+func TestFailuresAreTriedAgain(t *testing.T) {
+	status := func(code int) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	}
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	cut := func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
+	for _, tc := range []struct {
+		name string
+		fail func(http.ResponseWriter, *http.Request)
+		log  string
+	}{
+		{"500", status(500), "HTTP 500 Internal Server Error"},
+		{"503", status(503), "HTTP 503"},
+		{"429", status(429), "HTTP 429"},
+		{"408", status(408), "HTTP 408"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, "redirects are not followed"},
+		{"hangs", hang, "Client.Timeout exceeded"},
+		{"ends without an answer", cut, "EOF"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			const failures = 3
+			rec := newReceiver(t, func(n int, w http.ResponseWriter, r *http.Request) {
+				if n >= 1 && n <= failures {
+					tc.fail(w, r)
+				}
+			})
+			var log logBuffer
+			s := newSender(t, rec.URL, func(c *SenderConfig) {
+				c.BatchMaxEvents, c.Timeout, c.Logger = 1, 20*time.Second, log.logger()
+				if tc.name == "hangs" {
+					c.Timeout = 200 * time.Millisecond
+				}
+			})
+			for n := range 3 {
+				s.Event(connected(n))
+			}
+			if err := closeIn(t, s, 60*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			requests := rec.all()
+			got := slices.Compact(clients(requests))
+			if !slices.Equal(got, numbers(0, 3)) {
+				t.Errorf("got %q, want 0, 1, 2", got)
+			}
+			tries := 0
+			for i, r := range requests[1:] {
+				if err := Verify(testSecret, r.header, r.body, 0); err != nil {
+					t.Errorf("request %d: %v", i+1, err)
+				}
+				if slices.Equal(clients([]received{r}), []string{"1"}) {
+					tries++
+					if id := r.header.Get(HeaderID); id != requests[1].header.Get(HeaderID) || !bytes.Equal(r.body, requests[1].body) {
+						t.Errorf("try %d of the same batch has the id %s and the body %s; the first had %s and %s",
+							tries, id, r.body, requests[1].header.Get(HeaderID), requests[1].body)
+					}
+				}
+			}
+			// One that ends without an answer on a connection that was used before
+			// is repeated by net/http itself.
+			if stats := s.Stats(); tries < failures+1 || stats.FailedTries < failures-1 || stats.Sent != 3 || stats.Dropped != 0 {
+				t.Errorf("%d tries, %+v", tries, stats)
+			}
+			if text := log.String(); !strings.Contains(text, tc.log) || !strings.Contains(text, "works again") {
+				t.Errorf("the log lacks %q or that it works again:\n%s", tc.log, text)
+			}
+		})
+	}
+}
+
+// A refusal would come again: the batch is dropped, and the next one tells it.
+func TestRefusedBatchesAreDroppedAndTold(t *testing.T) {
+	rec := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n < 2 {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	})
+	var log logBuffer
+	s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxEvents, c.Logger = 1, log.logger() })
+	for n := range 4 {
+		s.Event(connected(n))
+	}
+	err := closeIn(t, s, 30*time.Second)
+	if got := clients(rec.all()); !slices.Equal(got, numbers(0, 4)) {
+		t.Errorf("got %q, want each event once", got)
+	}
+	var told []uint64
+	for _, r := range rec.all() {
+		told = append(told, r.batch.Dropped)
+	}
+	if want := []uint64{0, 1, 2, 0}; !slices.Equal(told, want) {
+		t.Errorf("the batches tell %d dropped, want %d", told, want)
+	}
+	stats := s.Stats()
+	if stats.Dropped != 2 || stats.DroppedByType[server.EventConnected] != 2 || stats.Sent != 2 || stats.FailedTries != 2 || stats.QueuedEvents != 0 {
+		t.Errorf("%+v (Close: %v)", stats, err)
+	}
+	if text := log.String(); !strings.Contains(text, "events are lost") || !strings.Contains(text, "HTTP 400") {
+		t.Errorf("the log says nothing of it:\n%s", text)
+	}
+}
+
+// While the application is away the queue fills up; what does not fit is
+// counted by type, and told when it is back.
+func TestFullQueue(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*SenderConfig)
+	}{
+		{"events", func(c *SenderConfig) { c.QueueMaxEvents = 10 }},
+		{"bytes", func(c *SenderConfig) { c.QueueMaxBytes = 10 * cost(connected(100)) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			release := make(chan struct{})
+			rec := newReceiver(t, func(n int, _ http.ResponseWriter, r *http.Request) {
+				if n == 0 {
+					select {
+					case <-release:
+					case <-r.Context().Done():
+					}
+				}
+			})
+			s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxEvents = 1; tc.change(c) })
+			s.Event(connected(100))
+			waitFor(t, "the first batch is under way", func() bool { return len(rec.all()) == 1 })
+			for n := range 30 {
+				s.Event(connected(101 + n))
+			}
+			s.Event(&server.Event{Type: server.EventMessage, Client: "101"})
+			stats := s.Stats()
+			if stats.QueuedEvents != 11 || stats.Dropped != 21 || stats.DroppedByType[server.EventConnected] != 20 || stats.DroppedByType[server.EventMessage] != 1 {
+				t.Errorf("%+v, want 11 that wait and 21 dropped", stats)
+			}
+			close(release)
+			waitFor(t, "the rest has come", func() bool { return len(rec.all()) == 11 })
+			requests := rec.all()
+			if got := clients(requests); !slices.Equal(got, numbers(100, 111)) {
+				t.Errorf("got %q, want the eleven oldest", got)
+			}
+			for i, want := range []uint64{0, 21, 0, 0} {
+				if got := requests[i].batch.Dropped; got != want {
+					t.Errorf("batch %d tells %d dropped, want %d", i, got, want)
+				}
+			}
+			waitFor(t, "nothing waits", func() bool { return s.Stats().QueuedEvents == 0 })
+			if got := s.Stats().QueuedBytes; got != 0 {
+				t.Errorf("%d bytes are said to wait, want 0", got)
+			}
+		})
+	}
+}
+
+// An application that hangs blocks nobody who gives events.
+func TestEventNeverBlocks(t *testing.T) {
+	rec := newReceiver(t, func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	s := newSender(t, rec.URL, func(c *SenderConfig) { c.QueueMaxEvents = 100 })
+	donec := make(chan struct{})
+	go func() {
+		defer close(donec)
+		for n := range 100_000 {
+			s.Event(connected(n))
+		}
+	}()
+	select {
+	case <-donec:
+	case <-time.After(30 * time.Second):
+		t.Fatal("Event blocks")
+	}
+	if stats := s.Stats(); stats.QueuedEvents > 100+DefaultBatchMaxEvents || uint64(stats.QueuedEvents)+stats.Dropped != 100_000 {
+		t.Errorf("%+v: want all of 100,000 queued or dropped", stats)
+	}
+}
+
+// What the caller does with its Event afterwards changes nothing.
+func TestEventIsCopied(t *testing.T) {
+	rec := newReceiver(t, nil)
+	s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxDelay = 50 * time.Millisecond })
+	e := connected(1)
+	s.Event(e)
+	e.Client, e.Type = "changed", server.EventVacated
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if got := clients(rec.all()); !slices.Equal(got, []string{"1"}) {
+		t.Errorf("got %q, want 1", got)
+	}
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	var mu sync.Mutex
+	var times []time.Time
+	rec := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		times = append(times, time.Now())
+		mu.Unlock()
+		if n == 0 {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+	})
+	s := newSender(t, rec.URL, nil)
+	s.Event(connected(1))
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if len(times) != 2 {
+		t.Fatalf("%d tries, want 2", len(times))
+	}
+	// The pause without it is 5 ms at most.
+	if waited := times[1].Sub(times[0]); waited < 900*time.Millisecond {
+		t.Errorf("tried again after %v, want 1s", waited)
+	}
+}
+
+func TestRetryAfterForms(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"": 0, "0": 0, "-5": 0, "3": 3 * time.Second, "soon": 0, "1.5": 0,
+		"99999999999": 0, "999999": 24 * time.Hour,
+		"Wed, 21 Oct 2015 07:28:00 GMT":   0,
+		"Thu, 01 Jan 2125 00:00:00 GMT":   24 * time.Hour,
+		"Thursday, not a date, 2125 at 1": 0,
+	} {
+		header := http.Header{"Retry-After": {value}}
+		if got := retryAfter(header); got != want && value != "99999999999" {
+			t.Errorf("Retry-After: %s is %v, want %v", value, got, want)
+		} else if got > 24*time.Hour {
+			t.Errorf("Retry-After: %s is %v, more than a day", value, got)
+		}
+	}
+	date := time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)
+	if got := retryAfter(http.Header{"Retry-After": {date}}); got < 59*time.Minute || got > time.Hour {
+		t.Errorf("Retry-After: %s is %v, want an hour", date, got)
+	}
+}
+
+// An application that is away for RetryMaxAge loses events, and is told.
+func TestRetryMaxAge(t *testing.T) {
+	var mu sync.Mutex
+	away := true
+	rec := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if away {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	var log logBuffer
+	s := newSender(t, rec.URL, func(c *SenderConfig) {
+		c.BatchMaxEvents, c.RetryMaxAge, c.Logger = 2, 50*time.Millisecond, log.logger()
+	})
+	s.Event(connected(1))
+	s.Event(connected(2))
+	waitFor(t, "the events are given up", func() bool { return s.Stats().Dropped == 2 })
+	mu.Lock()
+	away = false
+	mu.Unlock()
+	s.Event(connected(3))
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	requests := rec.all()
+	last := requests[len(requests)-1]
+	if last.batch.Dropped != 2 || !slices.Equal(clients([]received{last}), []string{"3"}) {
+		t.Errorf("the last batch is %s, want event 3 and 2 dropped", last.body)
+	}
+	if stats := s.Stats(); stats.FailedTries < 2 || stats.Sent != 1 {
+		t.Errorf("%+v", stats)
+	}
+	if text := log.String(); !strings.Contains(text, "it failed for 50ms, last with: HTTP 500") {
+		t.Errorf("the log does not say why:\n%s", text)
+	}
+}
+
+// The pause is random, below a bound that doubles up to the largest.
+func TestPauseHasFullJitter(t *testing.T) {
+	s := &Sender{ctx: context.Background(), cfg: SenderConfig{RetryMinDelay: time.Millisecond, RetryMaxDelay: 4 * time.Millisecond, RetryMaxAge: time.Hour}}
+	for failures, most := range map[int]time.Duration{1: time.Millisecond, 2: 2 * time.Millisecond, 3: 4 * time.Millisecond, 4: 4 * time.Millisecond, 1000: 4 * time.Millisecond} {
+		s.failures = failures
+		different := map[time.Duration]bool{}
+		for range 200 {
+			wait := s.delay(0)
+			if wait <= 0 || wait > most+1 {
+				t.Errorf("after %d failures the pause is %v, want at most %v", failures, wait, most)
+			}
+			different[wait] = true
+		}
+		if len(different) < 100 {
+			t.Errorf("after %d failures there are only %d different pauses in 200", failures, len(different))
+		}
+	}
+	s.failures, s.after = 1, 3*time.Hour
+	if got := s.delay(0); got != time.Hour {
+		t.Errorf("Retry-After of 3h: %v, want RetryMaxAge", got)
+	}
+}
+
+// A body without end, and one that never ends, hold nobody up for longer than
+// the timeout, and are not kept. The status has said it.
+func TestAnswersAreBounded(t *testing.T) {
+	endless := func(w http.ResponseWriter, r *http.Request) {
+		block := bytes.Repeat([]byte("x"), 32<<10)
+		for {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	}
+	drip := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(200)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}
+	short := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte("x"))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	for name, answer := range map[string]http.HandlerFunc{"endless": endless, "drip": drip, "cut short": short} {
+		t.Run(name, func(t *testing.T) {
+			rec := newReceiver(t, func(_ int, w http.ResponseWriter, r *http.Request) { answer(w, r) })
+			s := newSender(t, rec.URL, func(c *SenderConfig) {
+				c.BatchMaxEvents = 1
+				if name == "drip" {
+					c.Timeout = 300 * time.Millisecond
+				}
+			})
+			s.Event(connected(1))
+			s.Event(connected(2))
+			if err := closeIn(t, s, 30*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if got := clients(rec.all()); !slices.Equal(got, numbers(1, 3)) {
+				t.Errorf("got %q, want each event once", got)
+			}
+			if stats := s.Stats(); stats.Sent != 2 {
+				t.Errorf("%+v, want 2 sent", stats)
+			}
+		})
+	}
+}
+
+// Close delivers what waits, also when that takes several tries.
+func TestCloseFlushes(t *testing.T) {
+	rec := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n%2 == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxEvents, c.BatchMaxDelay = 4, time.Minute })
+	for n := range 18 {
+		s.Event(connected(n))
+	}
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	s.Event(connected(18)) // too late: counted
+	if stats := s.Stats(); stats.Sent != 18 || stats.Dropped != 1 || stats.QueuedEvents != 0 {
+		t.Errorf("%+v, want 18 sent and the late one dropped", stats)
+	}
+	if err := closeIn(t, s, time.Second); err != nil {
+		t.Errorf("closed again: %v", err)
+	}
+}
+
+// Close does not wait longer than it was told to, and says what is lost.
+func TestCloseWithoutTime(t *testing.T) {
+	rec := newReceiver(t, func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxEvents = 2 })
+	for n := range 9 {
+		s.Event(connected(n))
+	}
+	waitFor(t, "the first batch is under way", func() bool { return len(rec.all()) == 1 })
+	begin := time.Now()
+	err := closeIn(t, s, 50*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "9 events were not delivered to "+rec.URL) {
+		t.Errorf("Close: %v, want it to name 9 events", err)
+	}
+	if took := time.Since(begin); took > 15*time.Second {
+		t.Errorf("Close took %v", took)
+	}
+	if stats := s.Stats(); stats.Dropped != 9 || stats.QueuedEvents != 0 || stats.QueuedBytes != 0 {
+		t.Errorf("%+v, want 9 dropped", stats)
+	}
+}
+
+func TestTLSIsVerified(t *testing.T) {
+	rec := &receiver{}
+	rec.Server = httptest.NewUnstartedServer(rec)
+	rec.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo) // it tells of the refused certificate
+	rec.StartTLS()
+	defer rec.Close()
+	var log logBuffer
+	s := newSender(t, rec.URL, func(c *SenderConfig) { c.RetryMaxAge, c.Logger = time.Millisecond, log.logger() })
+	s.Event(connected(1))
+	waitFor(t, "the event is given up", func() bool { return s.Stats().Dropped == 1 })
+	if len(rec.all()) != 0 || !strings.Contains(log.String(), "certificate") {
+		t.Errorf("an authority that nobody knows: %d requests, log:\n%s", len(rec.all()), log.String())
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(rec.Certificate())
+	s = newSender(t, rec.URL, func(c *SenderConfig) { c.TLS = &tls.Config{RootCAs: roots} })
+	s.Event(connected(2))
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if got := clients(rec.all()); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("got %q, want 2", got)
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6 loopback: ", err)
+	}
+	rec := &receiver{}
+	rec.Server = httptest.NewUnstartedServer(rec)
+	_ = rec.Listener.Close() // that of IPv4
+	rec.Listener = l
+	rec.Start()
+	defer rec.Close()
+	s := newSender(t, "http://"+l.Addr().String()+"/", nil)
+	s.Event(connected(1))
+	if err := closeIn(t, s, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if len(rec.all()) != 1 {
+		t.Errorf("%d requests, want 1", len(rec.all()))
+	}
+}
+
+// A password in the URL is for the application alone.
+func TestURLPasswordIsNotShown(t *testing.T) {
+	rec := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n == 0 {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(http.StatusNotFound)
+	})
+	var log logBuffer
+	s := newSender(t, strings.Replace(rec.URL, "://", "://roost:verysecret@", 1)+"/hook?token=verysecret", func(c *SenderConfig) { c.Logger = log.logger() })
+	s.Event(connected(1))
+	err := closeIn(t, s, 30*time.Second)
+	if err == nil || strings.Contains(err.Error(), "verysecret") || strings.Contains(log.String(), "verysecret") {
+		t.Errorf("Close: %v, log:\n%s", err, log.String())
+	}
+	if got := rec.all()[0].header.Get("Authorization"); got != "Basic "+base64.StdEncoding.EncodeToString([]byte("roost:verysecret")) {
+		t.Errorf("Authorization %q", got)
+	}
+	for _, address := range []string{"https://roost:verysecret@host:bad port/", "ftp://roost:verysecret@host/"} {
+		if _, err := NewSender(SenderConfig{URL: address, Secrets: []string{testSecret}}); err == nil || strings.Contains(err.Error(), "verysecret") {
+			t.Errorf("NewSender(%s): %v", address, err)
+		}
+	}
+}
+
+func TestSenderConfigErrors(t *testing.T) {
+	bad := SenderConfig{
+		URL: "example.com/hook", Secrets: []string{"guess"}, Events: []server.EventType{"conected"},
+		BatchMaxEvents: -1, BatchMaxBytes: 10, BatchMaxDelay: time.Hour, QueueMaxEvents: -1, QueueMaxBytes: 1,
+		Timeout: -1, RetryMinDelay: time.Hour, RetryMaxDelay: 2 * time.Hour, RetryMaxAge: 48 * time.Hour,
+	}
+	_, err := NewSender(bad)
+	if err == nil {
+		t.Fatal("NewSender took everything")
+	}
+	for _, field := range []string{"URL", "Secrets[0]", "Events", "BatchMaxEvents", "BatchMaxBytes", "BatchMaxDelay", "QueueMaxEvents", "QueueMaxBytes", "Timeout", "RetryMaxDelay", "RetryMaxAge"} {
+		if !strings.Contains(err.Error(), "webhook: SenderConfig."+field) {
+			t.Errorf("the error does not name %s: %v", field, err)
+		}
+	}
+	if _, err := NewSender(SenderConfig{URL: "http://localhost/"}); err == nil || !strings.Contains(err.Error(), "SenderConfig.Secrets are 0") {
+		t.Errorf("without secrets: %v", err)
+	}
+	if _, err := NewSender(SenderConfig{URL: "http://localhost/", Secrets: []string{testSecret}, RetryMinDelay: time.Minute}); err == nil || !strings.Contains(err.Error(), "RetryMinDelay") {
+		t.Errorf("RetryMinDelay above RetryMaxDelay: %v", err)
+	}
+}
+
+// A batch is JSON whatever is in the strings.
+func TestStrangeStringsAreJSON(t *testing.T) {
+	b := new(batch)
+	for _, text := range []string{"\"", "\\", "\x00", "\xff", "é", "\u2028", "</script>"} {
+		e := encoded{server.EventConnected, encode(&server.Event{Type: server.EventConnected, User: text, Channel: text, Reason: text})}
+		b.add(&e)
+	}
+	b.end(1<<64 - 1)
+	var got Batch
+	if err := json.Unmarshal(b.body, &got); err != nil || len(got.Events) != 7 || got.Dropped != 1<<64-1 || got.Events[4].User != "é" {
+		t.Errorf("%v: %s", err, b.body)
+	}
+}
