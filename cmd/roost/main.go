@@ -3,6 +3,7 @@
 //	roost serve    run the server
 //	roost bench    measure a WebSocket server
 //	roost doctor   tell how many connections this machine can hold
+//	roost token    make a token for a client
 //	roost version  tell what this binary is
 //
 // It turns flags, environment and a configuration file into server.Config,
@@ -47,6 +48,7 @@ type CLI struct {
 	Serve   ServeCmd      `cmd:"" help:"Run the server."`
 	Bench   bench.Command `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
 	Doctor  DoctorCmd     `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
+	Token   TokenCmd      `cmd:"" help:"Make a token for a client, or tell what is wrong with one."`
 	Version VersionCmd    `cmd:"" help:"Tell what this binary is."`
 }
 
@@ -122,7 +124,7 @@ func report(stderr io.Writer, command string, err error) int {
 		return int(code)
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "roost: %v\n", err)
-		if command != "serve" && command != "bench" && command != "doctor" {
+		if command != "serve" && command != "bench" && command != "doctor" && command != "token" {
 			command = ""
 		}
 		fmt.Fprintf(stderr, "All flags, with their defaults: %s\n", strings.Join(strings.Fields("roost "+command+" --help"), " "))

@@ -62,6 +62,11 @@ func (s *ServeCmd) Run(out streams) error {
 	}
 	chosen := s.behaviour()
 	chosen.configure(&config)
+	endNative, err := s.NativeFlags.configure(&config, logger)
+	if err != nil {
+		return err
+	}
+	defer endNative()
 
 	// Signals are caught before the first client can come: one that follows
 	// the start-up line always finds the graceful way.

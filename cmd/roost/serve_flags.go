@@ -37,6 +37,8 @@ type ServeCmd struct {
 	Relay bool `group:"behaviour" help:"Send every message, as it came, to all, its sender included."`
 	Demo  bool `group:"behaviour" help:"Answer GET / with a chat page, and speak the textbook chat with it and any other page, on / and /ws."`
 
+	NativeFlags
+
 	Engine          netpoll.Kind       `group:"engine" help:"Event loops: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
 	Loops           int                `group:"engine" help:"Number of event loops. 0: one for each processor that Go may use." placeholder:"N" default:"0"`
 	Compression     server.Compression `group:"engine" help:"Answer to offers of permessage-deflate: ${enum} (${default}). context compresses better, and takes up to 64 KiB for a connection." enum:"${compressions}" default:"${compression}"`
@@ -78,6 +80,7 @@ type ServeCmd struct {
 var serveGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "listen", Title: "Where clients come in:"},
 	{Key: "behaviour", Title: "What messages do (at most one; without any, messages are ignored):"},
+	{Key: "native", Title: "Channels, users and tokens:"},
 	{Key: "engine", Title: "How it runs:"},
 	{Key: "limits", Title: "Limits (each is counted when it is reached):"},
 	{Key: "deadlines", Title: "Deadlines (30s, 2m, 1h30m):"},
@@ -128,7 +131,7 @@ func (s *ServeCmd) Validate() error {
 	if s.TLSClientAll && s.TLSClientCA == "" {
 		return errors.New("--tls-client-required needs --tls-client-ca")
 	}
-	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr))
+	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check())
 }
 
 func checkAddrs(flag string, addrs []string) error {
@@ -197,7 +200,7 @@ var configField = regexp.MustCompile(`server: Config\.(\w+)`)
 
 // flagError says of a field of Config what it says of its flag.
 func flagError(err error) error {
-	text := configField.ReplaceAllStringFunc(err.Error(), func(m string) string {
+	text := configField.ReplaceAllStringFunc(namespaceErrors(err.Error()), func(m string) string {
 		return flagName(configField.FindStringSubmatch(m)[1])
 	})
 	if text == err.Error() {
