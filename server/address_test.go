@@ -268,8 +268,11 @@ func TestConnectionsPerAddress(t *testing.T) {
 		}
 		// Silence counts too: it is the socket that costs.
 		_ = first.Close()
-		eventually(t, "the first one left", func() bool { return s.Stats().Connections == 1 })
-		_ = upgraded(t, s)
+		eventually(t, "the first one's place is free", func() bool {
+			again := connect(t, s)
+			again.put(upgrade())
+			return again.status() == 101
+		})
 		second.put(masked(ws.OpText, "still here"))
 		second.wantFrame(ws.OpText, "still here")
 	})

@@ -102,9 +102,9 @@ func (c *client) want101(text string) {
 }
 
 func TestAuthorizeTimeout(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
 		var cancelled atomic.Int64
-		s := start(t, server.Config{Engine: engine, HandshakeTimeout: 100 * time.Millisecond, Handler: server.Handler{
+		s := start(t, server.Config{Engine: engine, HandshakeTimeout: 2 * time.Second, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
 				<-ctx.Done()
 				cancelled.Add(1)

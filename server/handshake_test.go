@@ -210,8 +210,8 @@ func TestHandshakeInPieces(t *testing.T) {
 }
 
 func TestHandshakeTimeout(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, DeferAccept: -1, HandshakeTimeout: 100 * time.Millisecond})
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, DeferAccept: -1, HandshakeTimeout: 2 * time.Second})
 		half, silent := connect(t, s), connect(t, s)
 		half.put(upgrade()[:60])
 		half.wantStatus(408)

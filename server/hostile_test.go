@@ -14,8 +14,8 @@ import (
 // A message that drips in is closed with 1008, though each byte keeps the
 // connection alive; one that takes its time within the limit is not.
 func TestSlowMessage(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, MessageTimeout: 1500 * time.Millisecond, Handler: server.Handler{Message: echo}})
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, MessageTimeout: 4 * time.Second, Handler: server.Handler{Message: echo}})
 		slow := upgraded(t, s)
 		donec := make(chan struct{})
 		go func() {
@@ -24,7 +24,7 @@ func TestSlowMessage(t *testing.T) {
 				if _, err := slow.Write([]byte{b}); err != nil {
 					return // thrown out
 				}
-				time.Sleep(20 * time.Millisecond) // what it is to be slow
+				time.Sleep(50 * time.Millisecond) // what it is to be slow
 			}
 		}()
 		slow.wantClose(1008, "message took too long to arrive")
@@ -38,7 +38,7 @@ func TestSlowMessage(t *testing.T) {
 		for range 6 {
 			text := masked(ws.OpText, "whole")
 			good.put(text[:4])
-			time.Sleep(300 * time.Millisecond) // together more than the limit
+			time.Sleep(800 * time.Millisecond) // together more than the limit
 			good.put(text[4:])
 			good.want("whole")
 		}

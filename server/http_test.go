@@ -156,9 +156,9 @@ func TestHTTP(t *testing.T) {
 // TestHTTPSlowReader: as long as the reader makes progress, a response may take
 // longer than CloseTimeout.
 func TestHTTPSlowReader(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
 		s := start(t, server.Config{Engine: engine, HTTP: http.HandlerFunc(testHTTP), SendBufferBytes: 64 << 10,
-			CloseTimeout: 500 * time.Millisecond, WriteStallTimeout: patience})
+			CloseTimeout: 3 * time.Second, WriteStallTimeout: patience})
 		c := connect(t, s)
 		if err := c.Conn.(*bufConn).Conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
 			t.Fatal(err)
@@ -180,7 +180,7 @@ func TestHTTPSlowReader(t *testing.T) {
 			} else if err != nil {
 				t.Fatalf("%v behind %d bytes", err, got)
 			}
-			time.Sleep(50 * time.Millisecond) // the pace of the reader: 0.8 s for all of it
+			time.Sleep(250 * time.Millisecond) // the pace of the reader: 4 s for all of it
 		}
 		if got != 2<<20 {
 			t.Fatalf("%d of %d bytes arrived", got, 2<<20)

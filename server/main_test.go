@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 
 // waitForNothing gives what is ending a moment to end.
 func waitForNothing(before map[string]int) (err error) {
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		switch left, after := leftGoroutines(), descriptors(); {
 		case len(left) > 0:
 			err = fmt.Errorf("leak: %d goroutines are left:\n\n%s", len(left), strings.Join(left, "\n\n"))

@@ -17,13 +17,22 @@ import (
 )
 
 // patience bounds every wait of these tests; none is expected to take it.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eachEngine runs f with every engine that this system has.
 func eachEngine(t *testing.T, f func(t *testing.T, engine netpoll.Kind)) {
 	for _, kind := range netpoll.Kinds() {
 		t.Run(string(kind), func(t *testing.T) { f(t, kind) })
 	}
+}
+
+// eachEngineAtOnce is eachEngine for tests that mostly wait: for all engines at
+// the same time.
+func eachEngineAtOnce(t *testing.T, f func(t *testing.T, engine netpoll.Kind)) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		t.Parallel()
+		f(t, engine)
+	})
 }
 
 // start runs a server on a free port until the test ends.

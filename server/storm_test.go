@@ -55,8 +55,14 @@ func TestStorm(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "descriptors and goroutines are back", func() bool {
-			// gnet's pool of goroutines shrinks when it likes.
-			return fmt.Sprint(descriptors()) == fmt.Sprint(files) && (engine == netpoll.Gnet || runtime.NumGoroutine() <= goroutines)
+			// What an earlier test had left may have gone meanwhile, and gnet's pool
+			// of goroutines shrinks when it likes.
+			for kind, n := range descriptors() {
+				if n > files[kind] {
+					return false
+				}
+			}
+			return engine == netpoll.Gnet || runtime.NumGoroutine() <= goroutines
 		})
 	})
 }
