@@ -1,0 +1,328 @@
+package shard
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/netpolltest"
+)
+
+// The promise of resume, on a large scale: clients are cut, stalled and come
+// back at random while messages are published, and each of them ends with exactly
+// the right sequence in each of its channels, or was told of the gap.
+//
+//	go test -run TestExactness -v ./server/internal/shard -clients 10000 -messages 100000 -channels 1000 -seed 17
+//
+// Without these flags it is a tenth of that.
+var (
+	exactClients  = flag.Int("clients", 1000, "clients of TestExactness")
+	exactMessages = flag.Int("messages", 10_000, "messages of TestExactness")
+	exactChannels = flag.Int("channels", 100, "channels of TestExactness")
+)
+
+// An exactClient has one connection after the other.
+type exactClient struct {
+	name     int
+	channels []string
+	// position is the offset of the last message it has, by channel.
+	position map[string]uint64
+	// known: it has a position there, because it was subscribed once.
+	known map[string]bool
+
+	id      netpoll.ID
+	loop    *netpolltest.FakeLoop
+	online  bool
+	head    bool
+	dec     frame.Decoder
+	inbuf   []byte
+	stalled bool
+}
+
+type exactness struct {
+	t         *testing.T
+	rng       *rand.Rand
+	now       time.Duration
+	epoch     string
+	pub       *Publisher
+	loops     [2]*netpolltest.FakeLoop
+	shards    [2]*Shard
+	clients   []*exactClient
+	published map[string]uint64
+
+	got, cuts, stalls, resumed, told, kicked int
+}
+
+// exactHooks let everybody in.
+type exactHooks struct{ rigHooks }
+
+func (h *exactHooks) Upgrade(*Shard, *Upgrade)                             {}
+func (h *exactHooks) Message(*Shard, netpoll.ID, frame.Opcode, []byte)     {}
+func (h *exactHooks) Closed(*Shard, netpoll.ID, Closed)                    {}
+func (h *exactHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error) { panic(err) }
+func (h *exactHooks) Gap(_ *Shard, _ netpoll.ID, _ string, _, _ uint64)    {}
+func (h *exactHooks) Open(_ *Shard, _ netpoll.ID, _ *Grant)                {}
+
+func TestExactness(t *testing.T) {
+	seed := *simSeed
+	if seed == 0 {
+		seed = rand.Uint64() >> 1
+	}
+	t.Logf("seed %d", seed)
+	defer func() {
+		if t.Failed() {
+			t.Logf("rerun with: -run TestExactness -seed %d -clients %d -messages %d -channels %d", seed, *exactClients, *exactMessages, *exactChannels)
+		}
+	}()
+	e := &exactness{t: t, rng: rand.New(rand.NewPCG(seed, 2)), published: map[string]uint64{}}
+	cfg := testConfig()
+	cfg.Clock = func() time.Duration { return e.now }
+	cfg.Seed, cfg.MaxConnections = seed, 2**exactClients+100
+	cfg.InboxMaxEntries, cfg.LagMaxBytes, cfg.HistoryMaxBytes = 1<<20, 1<<16, 1<<30
+	cfg.Namespaces = map[string]*Namespace{"": {Messages: 30, Age: time.Hour}}
+	group := NewGroup(cfg.MaxConnections)
+	e.pub = NewPublisher(cfg, group)
+	e.epoch = e.pub.Epoch()
+	for i := range e.loops {
+		e.loops[i] = netpolltest.NewLoop(netpolltest.Options{Seed: seed + uint64(i), Index: i, MaxConns: cfg.MaxConnections})
+		e.loops[i].Start(func(l netpoll.Loop) netpoll.Handler {
+			sh, err := New(cfg, group, l, &exactHooks{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.shards[i] = sh
+			t.Cleanup(sh.Free)
+			return sh
+		})
+	}
+	group.SetShards(e.shards[:])
+	for i := range *exactClients {
+		c := &exactClient{name: i, position: map[string]uint64{}, known: map[string]bool{}}
+		for len(c.channels) < 3 {
+			if name := fmt.Sprintf("c%d", e.rng.IntN(*exactChannels)); !strings.Contains(fmt.Sprint(c.channels, " "), name+" ") {
+				c.channels = append(c.channels, name)
+			}
+		}
+		e.clients = append(e.clients, c)
+	}
+	const rounds = 200
+	for range rounds {
+		e.round(*exactMessages / rounds)
+	}
+	e.calm()
+	t.Logf("%d clients got %d messages; %d cuts, %d stalls, %d disconnected as slow; of the subscriptions %d were resumed exactly and %d told of a gap",
+		len(e.clients), e.got, e.cuts, e.stalls, e.kicked, e.resumed, e.told)
+	if e.resumed == 0 || e.told == 0 || e.kicked == 0 {
+		t.Error("not everything that can happen has happened: choose other numbers")
+	}
+}
+
+// round lets things happen, and the loops act on them in between.
+func (e *exactness) round(messages int) {
+	for part := range 4 {
+		for range messages / 4 {
+			e.publish(fmt.Sprintf("c%d", e.rng.IntN(*exactChannels)))
+		}
+		if e.rng.IntN(10) == 0 { // a burst that is longer than the history
+			busy := fmt.Sprintf("c%d", e.rng.IntN(*exactChannels))
+			for range e.rng.IntN(100) {
+				e.publish(busy)
+			}
+		}
+		for range len(e.clients) / 20 {
+			e.disturb(e.clients[e.rng.IntN(len(e.clients))])
+		}
+		e.loops[part%2].Turn()
+		if e.rng.IntN(2) == 0 {
+			e.loops[(part+1)%2].Turn()
+		}
+		e.readAll()
+	}
+	e.now += 100 * time.Millisecond
+	for _, l := range e.loops {
+		l.Tick()
+	}
+}
+
+func (e *exactness) publish(channel string) {
+	pad := strings.Repeat("x", e.rng.IntN(300))
+	m := NewMessage(frame.OpText, fmt.Appendf(nil, "m %s %d %s", channel, e.published[channel]+1, pad))
+	if err := e.pub.Channel(channel, m, nil); err != nil {
+		e.t.Fatal(err)
+	}
+	e.published[channel]++
+}
+
+// disturb makes something happen to a client.
+func (e *exactness) disturb(c *exactClient) {
+	switch p := e.rng.IntN(10); {
+	case !c.online:
+		e.connect(c)
+	case p < 3:
+		e.cuts++
+		c.loop.PeerReset(c.id, syscall.ECONNRESET)
+		e.gone(c)
+	case p < 6:
+		e.stalls++
+		c.stalled = true
+		c.loop.SetRoom(c.id, e.rng.IntN(500))
+	default:
+		c.stalled = false
+		c.loop.SetRoom(c.id, -1)
+	}
+}
+
+// gone forgets a connection, with what is on its way: that is what resume is for.
+func (e *exactness) gone(c *exactClient) {
+	c.online, c.stalled, c.inbuf = false, false, nil
+}
+
+func (e *exactness) connect(c *exactClient) {
+	i := e.rng.IntN(2)
+	c.loop, c.online, c.head = e.loops[i], true, false
+	c.dec.Reset(&frame.DecoderConfig{MaxMessageBytes: 1 << 20})
+	c.id = c.loop.Open(0)
+	c.loop.Deliver(c.id, []byte("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+	c.loop.Turn()
+	id := c.id
+	for _, channel := range c.channels {
+		var resume *Position
+		if c.known[channel] {
+			resume = &Position{e.epoch, c.position[channel]}
+		}
+		if err := e.shards[i].Call(func(s *Shard) {
+			at, recovered, err := s.Subscribe(id, channel, resume)
+			if err != nil {
+				return // it was cut already
+			}
+			s.Reply(id, frame.OpText, fmt.Appendf(nil, "subscribed %s %d %v", channel, at.Offset, recovered))
+		}); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+}
+
+func (e *exactness) readAll() {
+	for _, c := range e.clients {
+		if !c.online {
+			continue
+		}
+		if p := c.loop.TakeReceived(c.id); len(p) > 0 {
+			c.inbuf = append(c.inbuf, p...)
+			e.read(c)
+		}
+		if c.online && c.loop.Closed(c.id) {
+			e.gone(c)
+		}
+	}
+}
+
+func (e *exactness) read(c *exactClient) {
+	if !c.head {
+		_, rest, ok := bytes.Cut(c.inbuf, []byte("\r\n\r\n"))
+		if !ok {
+			return
+		}
+		c.head, c.inbuf = true, rest
+	}
+	for p := c.inbuf; c.online; {
+		m, n, err := c.dec.Next(p)
+		p = p[n:]
+		switch {
+		case err != nil:
+			e.t.Fatalf("client %d: %v", c.name, err)
+		case m.Opcode == 0:
+			c.inbuf = c.inbuf[:0]
+			return
+		case m.Opcode == frame.OpText:
+			e.take(c, string(m.Payload))
+		case m.Opcode == frame.OpClose:
+			e.kicked++
+			c.loop.PeerClose(c.id)
+			e.gone(c)
+		case m.Opcode == frame.OpPing:
+			c.loop.Deliver(c.id, frame.AppendMaskedFrame(nil, frame.OpPong, [4]byte{}, nil))
+		}
+	}
+}
+
+// take is what every client of Roost has to do.
+func (e *exactness) take(c *exactClient, text string) {
+	fields := strings.Fields(text)
+	channel := fields[1]
+	var n uint64
+	if _, err := fmt.Sscan(fields[2], &n); err != nil {
+		e.t.Fatal(err)
+	}
+	if fields[0] == "subscribed" {
+		switch known := c.known[channel]; {
+		case fields[3] == "true" && !known:
+			e.t.Fatalf("client %d, %s: recovered without a position", c.name, channel)
+		case fields[3] == "true":
+			e.resumed++
+		default:
+			if known {
+				e.told++
+			}
+			c.position[channel], c.known[channel] = n, true
+		}
+		return
+	}
+	if want := c.position[channel] + 1; !c.known[channel] || n != want {
+		e.t.Fatalf("client %d, %s: message %d came, want %d", c.name, channel, n, want)
+	}
+	c.position[channel] = n
+	e.got++
+}
+
+// calm lets everybody come back and read, and compares.
+func (e *exactness) calm() {
+	for range 1000 {
+		for _, c := range e.clients {
+			switch {
+			case !c.online:
+				e.connect(c)
+			case c.stalled:
+				c.stalled = false
+				c.loop.SetRoom(c.id, -1)
+			}
+		}
+		busy := true
+		for busy {
+			busy = false
+			for _, l := range e.loops {
+				busy = l.Turn() || busy
+			}
+		}
+		e.readAll()
+		done := true
+		for _, c := range e.clients {
+			done = done && c.online && !c.stalled
+		}
+		if !done {
+			continue
+		}
+		for _, l := range e.loops {
+			for l.Turn() {
+			}
+		}
+		e.readAll()
+		for _, c := range e.clients {
+			for _, channel := range c.channels {
+				if c.online && c.position[channel] != e.published[channel] {
+					e.t.Fatalf("client %d, %s: ends at %d, published were %d", c.name, channel, c.position[channel], e.published[channel])
+				}
+			}
+		}
+		return
+	}
+	e.t.Fatal("not everybody came to rest")
+}
