@@ -166,6 +166,10 @@ step_fuzz() { # each Fuzz target for FUZZ_TIME (20,000 inputs)
   return $status
 }
 
+step_exactness() { # 10,000 clients, cut and stalled: every one ends with the right sequence
+  go test -count=1 -timeout 10m -run '^TestExactness$' -v ./server/internal/shard -clients 10000 -messages 100000 -channels 1000
+}
+
 step_cross() { # build and vet for other systems
   local target status=0
   for target in linux/arm64 darwin/arm64 darwin/amd64 freebsd/amd64; do
@@ -210,7 +214,7 @@ step_c10k() { # scripts/c10k.sh --quick: thousands of real sockets
 
 # ---------------------------------------------------------------- the runner
 
-steps=(tools format vet staticcheck unit fuzz cross clients proxies browser c10k)
+steps=(tools format vet staticcheck unit fuzz exactness cross clients proxies browser c10k)
 about() { sed -nE "s/^step_$1\(\) \{ # (.*)/\1/p" scripts/test.sh; }
 
 case ${1:-} in
