@@ -272,6 +272,10 @@ type Stats struct {
 	HandlerPanics uint64
 }
 
+// MaxKeepAlive is the longest Config.KeepAlive: Linux takes no longer
+// TCP_KEEPIDLE.
+const MaxKeepAlive = 32767 * time.Second
+
 // Config is what an engine needs to know. It is copied by Start.
 type Config struct {
 	// Loops is the number of event loops. If zero, GOMAXPROCS (not NumCPU,
@@ -307,7 +311,8 @@ type Config struct {
 	// UserTimeout sets TCP_USER_TIMEOUT where the system has it: how
 	// long sent data may stay unacknowledged. If zero, the system's default.
 	UserTimeout time.Duration
-	// KeepAlive sets the idle time of TCP keep-alive. If zero, off.
+	// KeepAlive sets the idle time of TCP keep-alive, at most MaxKeepAlive. If
+	// zero, off.
 	KeepAlive time.Duration
 	// NoIOURing turns batches through io_uring off (Linux, epoll and easygo
 	// engines). Where the system forbids io_uring, it is off by itself.

@@ -52,7 +52,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		{"PausedReadMaxBytes", int64(cfg.PausedReadMaxBytes), 1, 1 << 30},
 		{"DeferAccept", int64(cfg.DeferAccept), 0, int64(time.Hour)},
 		{"UserTimeout", int64(cfg.UserTimeout), 0, int64(24 * time.Hour)},
-		{"KeepAlive", int64(cfg.KeepAlive), 0, int64(24 * time.Hour)},
+		{"KeepAlive", int64(cfg.KeepAlive), 0, int64(MaxKeepAlive)},
 		{"TickInterval", int64(cfg.TickInterval), int64(time.Millisecond), int64(time.Hour)},
 		{"LingerTimeout", int64(cfg.LingerTimeout), 1, int64(time.Hour)},
 	} {

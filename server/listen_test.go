@@ -5,12 +5,24 @@ import (
 	"net/netip"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
+
+// Pings may be as rare as one likes: that moves TCP's own probes no further than
+// the system allows.
+func TestRarePings(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, PingInterval: 48 * time.Hour, Handler: server.Handler{Message: echo}})
+		c := upgraded(t, s)
+		c.send("hello")
+		c.want("hello")
+	})
+}
 
 // Clients of every listener meet on the same channels, and each is known by its
 // own address.

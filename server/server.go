@@ -172,7 +172,7 @@ func (s *Server) Start() error {
 		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.ReusePort,
 		DeferAccept: max(s.cfg.DeferAccept, 0), MaxConns: s.cfg.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
-		NoIOURing: s.cfg.NoIOURing, KeepAlive: max(keepAlive, 2*s.cfg.PingInterval), OnPanic: s.enginePanicked,
+		NoIOURing: s.cfg.NoIOURing, KeepAlive: s.cfg.keepAlive(), OnPanic: s.enginePanicked,
 	}, func(l netpoll.Loop) netpoll.Handler {
 		sh, err := shard.New(&s.shards, group, l, &hooks{server: s})
 		mu.Lock()
@@ -209,9 +209,12 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// keepAlive of TCP is a backstop: it ends connections whose pings are off.
-// Where pings are rare, it is no more frequent than they are.
-const keepAlive = 2 * time.Minute
+// keepAlive of TCP is a backstop: it ends connections whose pings are off. Where
+// pings are rare, it is no more frequent than they are, as far as the system
+// lets it wait.
+func (c *Config) keepAlive() time.Duration {
+	return max(2*time.Minute, 2*min(c.PingInterval, netpoll.MaxKeepAlive/2))
+}
 
 // watch reports an engine that ends by itself.
 func (s *Server) watch(engine netpoll.Engine) {
