@@ -26,6 +26,7 @@ func TestDocumentedCommands(t *testing.T) {
 				continue
 			}
 			line, _, _ = strings.Cut(line, "#")
+			line, _, _ = strings.Cut(line, " > ") // into a file
 			words := strings.Fields(strings.TrimPrefix(line, "sudo "))
 			if !inCode || len(words) == 0 || words[0] != "roost" {
 				continue
