@@ -307,7 +307,9 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 		{"503", status(503), "HTTP 503"},
 		{"429", status(429), "HTTP 429"},
 		{"408", status(408), "HTTP 408"},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, "redirects are not followed"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "redirects are not followed"},
 		{"hangs", hang, "Client.Timeout exceeded"},
 		{"ends without an answer", cut, "EOF"},
 	} {
