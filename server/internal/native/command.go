@@ -1,0 +1,321 @@
+package native
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// A Kind tells commands apart.
+type Kind uint8
+
+// The commands, by their names in the protocol.
+const (
+	Connect Kind = iota + 1
+	Subscribe
+	Unsubscribe
+	Publish
+	Presence
+	History
+	Call
+	Refresh
+	Ack
+)
+
+// String is the command's name on the wire.
+func (k Kind) String() string {
+	if k == 0 || int(k) > len(commands) {
+		return "unknown"
+	}
+	return commands[k-1].name
+}
+
+// A Command is what a client wants. Which fields have a meaning depends on Kind.
+type Command struct {
+	// ID is to be repeated in the reply; 0: no reply is wanted.
+	ID   uint64
+	Kind Kind
+	// Channel: all but Connect and Call; in Refresh it may be empty.
+	Channel string
+	// Token: Connect, Subscribe, Refresh.
+	Token string
+	// Name: Connect.
+	Name string
+	// Method: Call.
+	Method string
+	// Key: Publish.
+	Key string
+	// Data is JSON or nothing: Connect, Publish, Call. It is a part of the message.
+	Data []byte
+	// Position is Subscribe's resume, History's since, and Ack's, if HasPosition.
+	Position    Position
+	HasPosition bool
+	// Resume are Connect's positions by channel.
+	Resume map[string]Position
+	// Limit: Presence, History; -1 if it is not there.
+	Limit int
+	// Reverse: History.
+	Reverse bool
+}
+
+// ErrNotObject: a message is no JSON object, so there is nobody to whom an error
+// could be explained.
+var ErrNotObject = errors.New("not one JSON object")
+
+// An Error tells what is wrong with a command, as the client is told it.
+type Error struct {
+	// Member names what is wrong, "subscribe.channel" for instance; empty: the
+	// message as a whole.
+	Member string
+	// Reason says what is wrong with it.
+	Reason string
+}
+
+// Error is both.
+func (e *Error) Error() string {
+	if e.Member == "" {
+		return e.Reason
+	}
+	return e.Member + " " + e.Reason
+}
+
+// A member is one that a command may have.
+type member struct {
+	name     string
+	required bool
+	set      func(c *Command, value []byte) error
+}
+
+// command is the form of one.
+type command struct {
+	name    string
+	members []member
+}
+
+// commands by Kind, from 1.
+var commands = [...]command{
+	Connect - 1: {"connect", []member{
+		{"token", false, setText(func(c *Command) *string { return &c.Token })},
+		{"name", false, setText(func(c *Command) *string { return &c.Name })},
+		{"data", false, setData},
+		{"resume", false, setResume},
+	}},
+	Subscribe - 1: {"subscribe", []member{
+		channel,
+		{"token", false, setText(func(c *Command) *string { return &c.Token })},
+		{"resume", false, setPosition},
+	}},
+	Unsubscribe - 1: {"unsubscribe", []member{channel}},
+	Publish - 1: {"publish", []member{
+		channel,
+		{"data", true, setData},
+		{"key", false, setText(func(c *Command) *string { return &c.Key })},
+	}},
+	Presence - 1: {"presence", []member{channel, limit}},
+	History - 1: {"history", []member{
+		channel, limit,
+		{"since", false, setPosition},
+		{"reverse", false, setReverse},
+	}},
+	Call - 1: {"call", []member{
+		{"method", true, setText(func(c *Command) *string { return &c.Method })},
+		{"data", false, setData},
+	}},
+	Refresh - 1: {"refresh", []member{
+		{"token", true, setText(func(c *Command) *string { return &c.Token })},
+		{"channel", false, setText(func(c *Command) *string { return &c.Channel })},
+	}},
+	Ack - 1: {"ack", []member{
+		channel,
+		{"epoch", true, setText(func(c *Command) *string { return &c.Position.Epoch })},
+		{"offset", true, setOffset},
+	}},
+}
+
+var (
+	channel = member{"channel", true, setText(func(c *Command) *string { return &c.Channel })}
+	limit   = member{"limit", false, setLimit}
+)
+
+// Decode reads one message of a client, valid UTF-8. The error is ErrNotObject,
+// or an *Error; with the latter c.ID is set if the message had a valid one.
+// Members that are not known are left alone, and null is the same as no member,
+// but for data.
+func Decode(p []byte, c *Command) error {
+	*c = Command{Limit: -1}
+	o := object{p}
+	o.skip()
+	if len(o.rest) == 0 || o.rest[0] != '{' || !json.Valid(p) {
+		return ErrNotObject
+	}
+	o = newObject(o.rest)
+	var failed error
+	fail := func(member, reason string) {
+		if failed == nil {
+			failed = &Error{member, reason}
+		}
+	}
+	var body []byte
+	for name, value := o.next(); name != nil; name, value = o.next() {
+		label := label(name)
+		if string(label) == "id" {
+			if c.ID != 0 {
+				fail("id", "is there twice")
+			} else if id, err := integer(value, 1); err != nil {
+				fail("id", err.Error())
+			} else {
+				c.ID = id
+			}
+			continue
+		}
+		kind := kindNamed(label)
+		switch {
+		case kind == 0:
+		case c.Kind != 0:
+			fail("", fmt.Sprintf("one message holds two commands, %s and %s: want one", c.Kind, kind))
+		default:
+			c.Kind, body = kind, value
+		}
+	}
+	switch {
+	case failed != nil:
+	case c.Kind == 0:
+		fail("", "unknown command: want one of connect, subscribe, unsubscribe, publish, presence, history, call, refresh, ack")
+	case body[0] != '{':
+		fail(c.Kind.String(), fmt.Sprintf("is %s: want an object", kindOf(body)))
+	default:
+		return decodeBody(&commands[c.Kind-1], body, c)
+	}
+	return failed
+}
+
+func kindNamed(name []byte) Kind {
+	for i := range commands {
+		if commands[i].name == string(name) {
+			return Kind(i + 1)
+		}
+	}
+	return 0
+}
+
+// decodeBody reads the members of one command.
+func decodeBody(form *command, body []byte, c *Command) error {
+	seen, null := 0, 0
+	o := newObject(body)
+	for name, value := o.next(); name != nil; name, value = o.next() {
+		label := label(name)
+		for i := range form.members {
+			m := &form.members[i]
+			if m.name != string(label) {
+				continue
+			}
+			if seen&(1<<i) != 0 {
+				return &Error{form.name + "." + m.name, "is there twice"}
+			}
+			seen |= 1 << i
+			if isNull(value) && m.name != "data" {
+				null |= 1 << i
+				break
+			}
+			if err := m.set(c, value); err != nil {
+				var inner *Error
+				if errors.As(err, &inner) {
+					return &Error{form.name + "." + m.name + "." + inner.Member, inner.Reason}
+				}
+				return &Error{form.name + "." + m.name, err.Error()}
+			}
+			break
+		}
+	}
+	for i := range form.members {
+		if m := &form.members[i]; m.required && (seen&^null)&(1<<i) == 0 {
+			return &Error{form.name + "." + m.name, "is missing"}
+		}
+	}
+	return nil
+}
+
+func setText(field func(*Command) *string) func(*Command, []byte) error {
+	return func(c *Command, value []byte) (err error) {
+		*field(c), err = text(value)
+		return err
+	}
+}
+
+func setData(c *Command, value []byte) error {
+	c.Data = value
+	return nil
+}
+
+func setOffset(c *Command, value []byte) (err error) {
+	c.HasPosition = true
+	c.Position.Offset, err = integer(value, 0)
+	return err
+}
+
+func setLimit(c *Command, value []byte) error {
+	n, err := integer(value, 0)
+	c.Limit = int(min(n, 1<<31-1)) // what is answered is bounded anyway
+	return err
+}
+
+func setReverse(c *Command, value []byte) error {
+	if kindOf(value) != "a boolean" {
+		return fmt.Errorf("is %s: want true or false", kindOf(value))
+	}
+	c.Reverse = value[0] == 't'
+	return nil
+}
+
+func setPosition(c *Command, value []byte) (err error) {
+	c.HasPosition = true
+	c.Position, err = position(value)
+	return err
+}
+
+// position reads {"epoch":…,"offset":…}.
+func position(value []byte) (Position, error) {
+	var at Command
+	if value[0] != '{' {
+		return Position{}, fmt.Errorf("is %s: want an object with epoch and offset", kindOf(value))
+	}
+	err := decodeBody(&positionForm, value, &at)
+	var inner *Error
+	if errors.As(err, &inner) {
+		inner.Member = inner.Member[1:] // the form has no name
+	}
+	return at.Position, err
+}
+
+var positionForm = command{"", []member{
+	{"epoch", true, setText(func(c *Command) *string { return &c.Position.Epoch })},
+	{"offset", true, setOffset},
+}}
+
+// setResume reads positions by channel.
+func setResume(c *Command, value []byte) error {
+	if value[0] != '{' {
+		return fmt.Errorf("is %s: want an object with a position for each channel", kindOf(value))
+	}
+	c.Resume = map[string]Position{}
+	o := newObject(value)
+	for name, value := o.next(); name != nil; name, value = o.next() {
+		label, err := text(name)
+		if err != nil {
+			return fmt.Errorf("has a channel whose name %w", err)
+		}
+		if _, twice := c.Resume[label]; twice {
+			return fmt.Errorf("has the channel %.64q twice", label)
+		}
+		at, err := position(value)
+		if err != nil {
+			var inner *Error
+			if errors.As(err, &inner) {
+				return &Error{fmt.Sprintf("%.64q.%s", label, inner.Member), inner.Reason}
+			}
+			return &Error{fmt.Sprintf("%.64q", label), err.Error()}
+		}
+		c.Resume[label] = at
+	}
+	return nil
+}
