@@ -56,13 +56,17 @@ func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, er
 	sent, first := s.repetitions.begin(p.Channel + "\x00" + p.User + "\x00" + p.IdempotencyKey)
 	if !first {
 		select {
-		case <-sent.done:
-			r := sent.receipt
-			r.Duplicate = true
-			return r, sent.err
-		case <-ctx.Done():
-			return Receipt{}, fmt.Errorf("server: the same idempotency key is being published: %w", ctx.Err())
+		case <-sent.done: // even if ctx is done: who does not wait learns what is known
+		default:
+			select {
+			case <-sent.done:
+			case <-ctx.Done():
+				return Receipt{}, fmt.Errorf("server: the same idempotency key is being published: %w", ctx.Err())
+			}
 		}
+		r := sent.receipt
+		r.Duplicate = true
+		return r, sent.err
 	}
 	r, err := s.publishCounted(ctx, &p)
 	s.repetitions.end(sent, r, err)
