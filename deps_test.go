@@ -54,6 +54,12 @@ var layers = []struct {
 		"whoever checks identities in another way does not carry JWT",
 	},
 	{
+		"server/api",
+		[]string{module + "/server", "golang.org/x/time/rate"},
+		[]string{module + "/cmd", module + "/bench", module + "/web"},
+		"whoever publishes from Go does not carry the HTTP API",
+	},
+	{
 		"client",
 		[]string{module + "/frame", "github.com/gobwas/ws"},
 		[]string{module + "/server", module + "/netpoll"},

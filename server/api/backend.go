@@ -1,0 +1,25 @@
+package api
+
+import (
+	"context"
+
+	"github.com/roostws/roost/server"
+)
+
+// Backend is what the API asks: a *server.Server, which documents the methods.
+// They are called from many goroutines at a time.
+type Backend interface {
+	// PublishMessage publishes even if ctx is done: ctx only ends the wait for
+	// the receipt. It copies the payload.
+	PublishMessage(ctx context.Context, p server.Publication) (server.Receipt, error)
+	History(channel string, q server.HistoryQuery) (server.HistoryPage, error)
+	Presence(ctx context.Context, channel string, limit int) (server.Presence, error)
+	Channels(ctx context.Context, prefix string, limit int) (infos []server.ChannelInfo, more bool, err error)
+	Connections(ctx context.Context, user string, limit int) (infos []server.ConnectionInfo, more bool, err error)
+	Disconnect(client string, code server.CloseCode, reason string) error
+	DisconnectUser(user string, code server.CloseCode, reason string) error
+	DisconnectChannel(channel string, code server.CloseCode, reason string) error
+	SubscribeUser(user, channel string) error
+	UnsubscribeUser(user, channel string) error
+	Stats() server.Stats
+}

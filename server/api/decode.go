@@ -1,0 +1,381 @@
+package api
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/roostws/roost/server"
+)
+
+// object tells whether b is one JSON object in UTF-8. encoding/json checks the
+// syntax; what walks the members below may rely on it.
+func object(b []byte) error {
+	trimmed := bytes.TrimLeft(b, " \t\r\n")
+	switch {
+	case len(trimmed) == 0:
+		return problem(http.StatusBadRequest, CodeBadJSON, "The body is empty. Send a JSON object.")
+	case !utf8.Valid(b):
+		return problem(http.StatusBadRequest, CodeBadJSON, "The body is not valid UTF-8. Encode it as UTF-8, and bytes that are no text in base64.")
+	case !json.Valid(b):
+		var any json.RawMessage
+		err := json.Unmarshal(b, &any) // only to learn where it is wrong
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			return problem(http.StatusBadRequest, CodeBadJSON, "The body is not JSON: %s, at byte %d. Send one JSON object.", syntax.Error(), syntax.Offset)
+		}
+		return problem(http.StatusBadRequest, CodeBadJSON, "The body is not JSON: %v. Send one JSON object.", err)
+	case trimmed[0] != '{':
+		return problem(http.StatusBadRequest, CodeBadJSON, "The body is JSON, but no object. Send one JSON object.")
+	}
+	return nil
+}
+
+// A walker goes through the members of an object, or the elements of an array,
+// that is known to be valid JSON. What it answers are parts of it.
+type walker struct {
+	b []byte
+	i int
+}
+
+// walk begins with the first member or element of value.
+func walk(value []byte) walker {
+	w := walker{b: value}
+	w.space()
+	w.i++ // the bracket
+	return w
+}
+
+func (w *walker) space() {
+	for w.i < len(w.b) {
+		switch w.b[w.i] {
+		case ' ', '\t', '\r', '\n':
+			w.i++
+		default:
+			return
+		}
+	}
+}
+
+// more steps over a comma and tells whether there is another one.
+func (w *walker) more() bool {
+	w.space()
+	if w.b[w.i] == ',' {
+		w.i++
+		w.space()
+	}
+	return w.b[w.i] != '}' && w.b[w.i] != ']'
+}
+
+// member is the next name, in its quotation marks, and value.
+func (w *walker) member() (name, value []byte) {
+	name = w.element()
+	w.space()
+	w.i++ // the colon
+	w.space()
+	return name, w.element()
+}
+
+// element is the value that begins here.
+func (w *walker) element() []byte {
+	begin, depth := w.i, 0
+	for w.i < len(w.b) {
+		switch w.b[w.i] {
+		case '"':
+			w.text()
+		case '{', '[':
+			depth++
+			w.i++
+		case '}', ']':
+			if depth == 0 {
+				return w.b[begin:w.i] // a number, true, false or null was the last
+			}
+			depth--
+			w.i++
+		case ',', ' ', '\t', '\r', '\n', ':':
+			if depth == 0 {
+				return w.b[begin:w.i]
+			}
+			w.i++
+			continue
+		default:
+			w.i++
+			continue
+		}
+		if depth == 0 {
+			return w.b[begin:w.i]
+		}
+	}
+	return w.b[begin:]
+}
+
+// text steps over the string that begins here.
+func (w *walker) text() {
+	for w.i++; w.b[w.i] != '"'; w.i++ {
+		if w.b[w.i] == '\\' {
+			w.i++
+		}
+	}
+	w.i++
+}
+
+// unquote is the text of a JSON string; plain ones are not copied.
+func unquote(quoted []byte) ([]byte, bool) {
+	if len(quoted) < 2 || quoted[0] != '"' {
+		return nil, false
+	}
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1], true
+	}
+	var s string
+	if json.Unmarshal(quoted, &s) != nil {
+		return nil, false
+	}
+	return []byte(s), true
+}
+
+func isNull(value []byte) bool { return string(value) == "null" }
+
+// member names, as bits of what was seen.
+const (
+	memberChannel = 1 << iota
+	memberUser
+	memberAll
+	memberChannels
+	memberUsers
+	memberData
+	memberText
+	memberBase64
+	memberKey
+	memberFrom
+	memberIdempotencyKey
+	memberSpread
+	memberWait
+
+	membersOfAny    = memberData | memberText | memberBase64 | memberKey | memberFrom | memberIdempotencyKey | memberSpread | memberWait
+	membersOfOne    = membersOfAny | memberChannel | memberUser | memberAll
+	membersOfMany   = membersOfAny | memberChannels | memberUsers
+	membersOfTarget = memberChannel | memberUser | memberAll | memberChannels | memberUsers
+	membersOfBody   = memberData | memberText | memberBase64
+)
+
+// memberBit is 0 for names that there are not.
+func memberBit(name []byte) int {
+	switch string(name) {
+	case "channel":
+		return memberChannel
+	case "user":
+		return memberUser
+	case "all":
+		return memberAll
+	case "channels":
+		return memberChannels
+	case "users":
+		return memberUsers
+	case "data":
+		return memberData
+	case "text":
+		return memberText
+	case "base64":
+		return memberBase64
+	case "key":
+		return memberKey
+	case "from":
+		return memberFrom
+	case "idempotency_key":
+		return memberIdempotencyKey
+	case "spread":
+		return memberSpread
+	case "wait":
+		return memberWait
+	}
+	return 0
+}
+
+// publication is what a request to publish says.
+type publication struct {
+	server.Publication
+	wait     time.Duration
+	channels []string // of a publication to many
+	users    []string
+}
+
+// parse reads a publication out of an object, with the members that are allowed.
+// Its payload is a part of body where that is possible.
+func (p *publication) parse(body []byte, allowed int, wait time.Duration) error {
+	*p = publication{wait: wait}
+	seen := 0
+	var unknown []string
+	for w := walk(body); w.more(); {
+		quoted, value := w.member()
+		name, _ := unquote(quoted)
+		bit := memberBit(name) & allowed
+		if bit == 0 {
+			unknown = append(unknown, string(name))
+			continue
+		}
+		if seen&bit != 0 {
+			return problem(http.StatusBadRequest, CodeBadValue, "The member %q stands there twice. Send it once.", name).about(string(name))
+		}
+		if isNull(value) && bit != memberData {
+			continue // as good as absent
+		}
+		if err := p.set(bit, string(name), value); err != nil {
+			return err
+		}
+		if bit != memberAll || p.All {
+			seen |= bit
+		}
+	}
+	if len(unknown) > 0 {
+		return unknownMembers(unknown, "this takes "+memberNames(allowed))
+	}
+	return p.check(seen, allowed)
+}
+
+func unknownMembers(unknown []string, takes string) error {
+	return problem(http.StatusBadRequest, CodeUnknownMember, "There is no member %s here: %s. Check the spelling.", quoteAll(unknown), takes).about(unknown...)
+}
+
+func quoteAll(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = fmt.Sprintf("%q", n)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+func memberNames(allowed int) string {
+	var names []string
+	for _, name := range []string{"channel", "user", "all", "channels", "users", "data", "text", "base64", "key", "from", "idempotency_key", "spread", "wait"} {
+		if allowed&memberBit([]byte(name)) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// set takes over one member.
+func (p *publication) set(bit int, name string, value []byte) error {
+	switch bit {
+	case memberData:
+		p.Type, p.Payload = server.Text, value
+		return nil
+	case memberAll:
+		p.All = string(value) == "true"
+		if !p.All && string(value) != "false" {
+			return badValue(name, "true, or leave it out")
+		}
+		return nil
+	case memberChannels, memberUsers:
+		names, err := textList(name, value)
+		if bit == memberChannels {
+			p.channels = names
+		} else {
+			p.users = names
+		}
+		return err
+	}
+	text, ok := unquote(value)
+	if !ok {
+		return badValue(name, "a string")
+	}
+	switch bit {
+	case memberText:
+		p.Type, p.Payload = server.Text, text
+	case memberBase64:
+		p.Type, p.Payload = server.Binary, make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+		n, err := base64.StdEncoding.Decode(p.Payload, text)
+		if err != nil {
+			return badValue(name, "base64 of the standard alphabet, with padding (RFC 4648, section 4)")
+		}
+		p.Payload = p.Payload[:n]
+	case memberSpread, memberWait:
+		return p.setDuration(bit, name, string(text))
+	case memberChannel:
+		p.Channel = string(text)
+	case memberUser:
+		p.User = string(text)
+	case memberKey:
+		p.Key = string(text)
+	case memberFrom:
+		p.From = string(text)
+	case memberIdempotencyKey:
+		p.IdempotencyKey = string(text)
+		return checkIdempotencyKey(name, p.IdempotencyKey)
+	}
+	return nil
+}
+
+func (p *publication) setDuration(bit int, name, text string) error {
+	longest, into := WaitMax, &p.wait
+	if bit == memberSpread {
+		longest, into = SpreadMax, &p.Spread
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > longest {
+		return badValue(name, fmt.Sprintf(`a duration with its unit, "0s" to %q`, longest))
+	}
+	*into = d
+	return nil
+}
+
+// check looks at the whole.
+func (p *publication) check(seen, allowed int) error {
+	targets, bodies := seen&membersOfTarget, seen&membersOfBody
+	many := allowed&memberChannels != 0
+	switch {
+	case targets == 0 && many:
+		return problem(http.StatusBadRequest, CodeMissingMember, "It is not said who gets the message. Send channels, users, or both.").about("channels", "users")
+	case targets == 0:
+		return problem(http.StatusBadRequest, CodeMissingMember, `It is not said who gets the message. Send one of channel, user, and "all": true.`).about("channel", "user", "all")
+	case !many && targets&(targets-1) != 0:
+		return problem(http.StatusBadRequest, CodeBadValue, "Of %s only one may be there: one publication has one audience. Publish twice, or use /v1/publish/many.", memberNames(targets)).about(strings.Split(memberNames(targets), ", ")...)
+	case bodies == 0:
+		return problem(http.StatusBadRequest, CodeMissingMember, "There is no message. Send one of data (any JSON), text and base64.").about("data", "text", "base64")
+	case bodies&(bodies-1) != 0:
+		return problem(http.StatusBadRequest, CodeBadValue, "Of %s only one may be there: it is the message.", memberNames(bodies)).about(strings.Split(memberNames(bodies), ", ")...)
+	case seen&memberChannel != 0 && p.Channel == "":
+		return badValue("channel", "a name that is not empty")
+	case seen&memberUser != 0 && p.User == "":
+		return badValue("user", "an ID that is not empty")
+	}
+	return nil
+}
+
+func badValue(name, want string) error {
+	return problem(http.StatusBadRequest, CodeBadValue, "%s must be %s.", name, want).about(name)
+}
+
+// checkIdempotencyKey bounds what is kept for each of them.
+func checkIdempotencyKey(name, key string) error {
+	if key == "" || len(key) > IdempotencyKeyMaxBytes {
+		return badValue(name, fmt.Sprintf("a text of 1 to %d bytes that no other publication has", IdempotencyKeyMaxBytes))
+	}
+	return nil
+}
+
+// textList reads an array of strings.
+func textList(name string, value []byte) ([]string, error) {
+	if value[0] != '[' {
+		return nil, badValue(name, "an array of strings")
+	}
+	var list []string
+	for w := walk(value); w.more(); {
+		text, ok := unquote(w.element())
+		if !ok {
+			return nil, badValue(name, "an array of strings")
+		}
+		if len(text) == 0 {
+			return nil, badValue(name, "an array of strings that are not empty")
+		}
+		list = append(list, string(text))
+	}
+	return list, nil
+}

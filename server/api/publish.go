@@ -1,0 +1,133 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/roostws/roost/server"
+)
+
+// publish answers POST /v1/publish. This is the request that has to be cheap: one
+// pooled buffer for body and answer, no reflection, a payload that is not copied here.
+func (h *Handler) publish(c *client, w http.ResponseWriter, r *http.Request) error {
+	buf := h.buffer()
+	defer h.release(buf)
+	if err := h.read(w, r, buf); err != nil {
+		return err
+	}
+	var p publication
+	if err := h.parseOne(&p, buf.Bytes(), h.cfg.Wait); err != nil {
+		return err
+	}
+	header, err := idempotencyHeader(r)
+	if err != nil {
+		return err
+	}
+	if header != "" && p.IdempotencyKey != "" && header != p.IdempotencyKey {
+		return problem(http.StatusBadRequest, CodeBadValue, "The header Idempotency-Key is not the member idempotency_key. Send one of them.").about("idempotency_key")
+	}
+	if header != "" {
+		p.IdempotencyKey = header
+	}
+	receipt, err := h.send(r.Context(), c, &p)
+	if err != nil {
+		return err
+	}
+	// The backend has copied the payload: the body's bytes are free.
+	buf.Reset()
+	out := append(buf.AvailableBuffer(), '{')
+	out = appendReceipt(out, &receipt)
+	answer(w, append(out, '}', '\n'))
+	return nil
+}
+
+// parseOne reads a publication to one channel, user, or to all.
+func (h *Handler) parseOne(p *publication, body []byte, wait time.Duration) error {
+	if err := object(body); err != nil {
+		return err
+	}
+	return p.parse(body, membersOfOne, wait)
+}
+
+// send publishes what c may publish, and waits for the receipt.
+func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.Receipt, error) {
+	if err := c.mayPublish(&p.Publication); err != nil {
+		return server.Receipt{}, err
+	}
+	if p.IdempotencyKey != "" && c.Name != "" {
+		// A key's repetitions are its own.
+		p.IdempotencyKey = c.Name + "/" + p.IdempotencyKey
+	}
+	if p.wait <= 0 {
+		return h.backend.PublishMessage(done, p.Publication)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.wait)
+	defer cancel()
+	return h.backend.PublishMessage(ctx, p.Publication)
+}
+
+// mayPublish refuses what the client's patterns do not cover.
+func (c *client) mayPublish(p *server.Publication) error {
+	switch {
+	case len(c.Channels) == 0:
+		return nil
+	case p.All:
+		return c.mayAll("a message to all connections")
+	case p.User != "":
+		return c.mayNameUser(p.User)
+	}
+	return c.mayName(p.Channel)
+}
+
+// idempotencyHeader is the header Idempotency-Key, in the quotation marks of its
+// draft standard or without.
+func idempotencyHeader(r *http.Request) (string, error) {
+	values, there := r.Header["Idempotency-Key"]
+	if !there {
+		return "", nil
+	}
+	key := strings.Join(values, ", ")
+	if len(key) >= 2 && key[0] == '"' && key[len(key)-1] == '"' {
+		key = key[1 : len(key)-1]
+	}
+	return key, checkIdempotencyKey("Idempotency-Key", key)
+}
+
+// appendReceipt appends the members of a receipt.
+func appendReceipt(b []byte, r *server.Receipt) []byte {
+	if r.Epoch != "" {
+		b = append(b, `"epoch":`...)
+		b = appendString(b, r.Epoch)
+		b = append(b, `,"offset":`...)
+		b = strconv.AppendUint(b, r.Offset, 10)
+		b = append(b, ',')
+	}
+	b = append(b, `"matched":`...)
+	b = strconv.AppendInt(b, int64(r.Matched), 10)
+	b = append(b, `,"written":`...)
+	b = strconv.AppendInt(b, int64(r.Written), 10)
+	b = append(b, `,"complete":`...)
+	b = strconv.AppendBool(b, r.Complete)
+	b = append(b, `,"duplicate":`...)
+	return strconv.AppendBool(b, r.Duplicate)
+}
+
+// appendString appends a JSON string.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic("a string is not JSON: " + err.Error()) // every string is
+			}
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}

@@ -1,0 +1,219 @@
+package api
+
+import (
+	"bytes"
+	_ "embed" // openapi.json
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/roostws/roost/server"
+)
+
+// answerJSON sends v.
+func (h *Handler) answerJSON(w http.ResponseWriter, v any) error {
+	buf := h.buffer()
+	defer h.release(buf)
+	encoder := json.NewEncoder(buf)
+	encoder.SetEscapeHTML(false) // what was published is answered as it is
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	answer(w, buf.Bytes())
+	return nil
+}
+
+// list is l with an empty one instead of none: [] and not null.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}
+
+// channels answers GET /v1/channels.
+func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) error {
+	q := params(r, "prefix", "limit")
+	limit := q.limit(1)
+	if q.err != nil {
+		return q.err
+	}
+	if err := c.mayList(q.text("prefix")); err != nil {
+		return err
+	}
+	infos, more, err := h.backend.Channels(r.Context(), q.text("prefix"), limit)
+	if err != nil {
+		return err
+	}
+	type info struct {
+		Name    string `json:"name"`
+		Clients int    `json:"clients"`
+	}
+	result := struct {
+		Channels []info `json:"channels"`
+		More     bool   `json:"more"`
+	}{make([]info, 0, len(infos)), more}
+	for _, i := range infos {
+		result.Channels = append(result.Channels, info{i.Name, i.Clients})
+	}
+	return h.answerJSON(w, result)
+}
+
+// history answers GET /v1/channels/{channel}/history.
+func (h *Handler) history(c *client, w http.ResponseWriter, r *http.Request) error {
+	channel := r.PathValue("channel")
+	q := params(r, "since_epoch", "since_offset", "limit", "reverse")
+	ask := server.HistoryQuery{Limit: q.limit(0), Reverse: q.flag("reverse")}
+	if q.has("since_epoch") != q.has("since_offset") {
+		q.fail(problem(http.StatusBadRequest, CodeMissingMember, "since_epoch and since_offset need each other: together they are a position.").about("since_epoch", "since_offset"))
+	}
+	if q.has("since_epoch") {
+		ask.Since = &server.Position{Epoch: q.text("since_epoch"), Offset: q.number("since_offset", 0, math.MaxUint64, 0)}
+	}
+	if q.err != nil {
+		return q.err
+	}
+	if err := c.mayName(channel); err != nil {
+		return err
+	}
+	page, err := h.backend.History(channel, ask)
+	if err != nil {
+		return err
+	}
+	type message struct {
+		Offset   uint64          `json:"offset"`
+		Time     int64           `json:"time"`
+		Data     json.RawMessage `json:"data"`
+		Encoding string          `json:"encoding,omitempty"`
+		Key      string          `json:"key,omitempty"`
+		From     string          `json:"from,omitempty"`
+	}
+	result := struct {
+		Epoch    string    `json:"epoch"`
+		Offset   uint64    `json:"offset"`
+		Messages []message `json:"messages"`
+		More     bool      `json:"more"`
+		Gap      bool      `json:"gap"`
+	}{page.Epoch, page.Offset, make([]message, 0, len(page.Messages)), page.More, page.Gap}
+	for _, m := range page.Messages {
+		out := message{Offset: m.Offset, Time: m.Time.UnixMilli(), Key: m.Key, From: m.From}
+		out.Data, out.Encoding = dataOf(m.Type, m.Payload)
+		result.Messages = append(result.Messages, out)
+	}
+	return h.answerJSON(w, result)
+}
+
+// dataOf is a message as the native protocol shows it: a text that is JSON as it
+// is, another as a string, and bytes in base64.
+func dataOf(t server.MessageType, payload []byte) (data json.RawMessage, encoding string) {
+	switch {
+	case t == server.Binary:
+		data := append([]byte{'"'}, base64.StdEncoding.EncodeToString(payload)...)
+		return append(data, '"'), "base64"
+	case json.Valid(payload):
+		return payload, ""
+	}
+	var quoted bytes.Buffer
+	encoder := json.NewEncoder(&quoted)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(string(payload)); err != nil {
+		panic("a string is not JSON: " + err.Error()) // every string is
+	}
+	return bytes.TrimSpace(quoted.Bytes()), ""
+}
+
+// presence answers GET /v1/channels/{channel}/presence.
+func (h *Handler) presence(c *client, w http.ResponseWriter, r *http.Request) error {
+	channel := r.PathValue("channel")
+	q := params(r, "limit")
+	limit := q.limit(0)
+	if q.err != nil {
+		return q.err
+	}
+	if err := c.mayName(channel); err != nil {
+		return err
+	}
+	p, err := h.backend.Presence(r.Context(), channel, limit)
+	if err != nil {
+		return err
+	}
+	type member struct {
+		Client string          `json:"client"`
+		User   string          `json:"user,omitempty"`
+		Info   json.RawMessage `json:"info,omitempty"`
+	}
+	result := struct {
+		Clients   int      `json:"clients"`
+		Members   []member `json:"members"`
+		Truncated bool     `json:"truncated"`
+	}{p.Clients, make([]member, 0, len(p.Members)), p.Truncated}
+	for _, m := range p.Members {
+		result.Members = append(result.Members, member(m))
+	}
+	return h.answerJSON(w, result)
+}
+
+// connections answers GET /v1/users/{user}/connections.
+func (h *Handler) connections(c *client, w http.ResponseWriter, r *http.Request) error {
+	user := r.PathValue("user")
+	q := params(r, "limit")
+	limit := q.limit(1)
+	if q.err != nil {
+		return q.err
+	}
+	if err := c.mayNameUser(user); err != nil {
+		return err
+	}
+	infos, more, err := h.backend.Connections(r.Context(), user, limit)
+	if err != nil {
+		return err
+	}
+	type info struct {
+		Client       string   `json:"client"`
+		User         string   `json:"user"`
+		RemoteAddr   string   `json:"remote_addr,omitempty"`
+		Subprotocol  string   `json:"subprotocol,omitempty"`
+		AgeMS        int64    `json:"age_ms"`
+		Channels     []string `json:"channels"`
+		LagMessages  uint64   `json:"lag_messages"`
+		PendingBytes int      `json:"pending_bytes"`
+	}
+	result := struct {
+		Connections []info `json:"connections"`
+		More        bool   `json:"more"`
+	}{make([]info, 0, len(infos)), more}
+	for _, i := range infos {
+		out := info{Client: i.Client, User: i.User, Subprotocol: i.Subprotocol, AgeMS: i.Age.Milliseconds(),
+			Channels: list(i.Channels), LagMessages: i.LagMessages, PendingBytes: i.PendingBytes}
+		if i.RemoteAddr.IsValid() {
+			out.RemoteAddr = i.RemoteAddr.String()
+		}
+		result.Connections = append(result.Connections, out)
+	}
+	return h.answerJSON(w, result)
+}
+
+// openAPI describes the API to programs.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+// openapi answers GET /v1/openapi.json.
+func (h *Handler) openapi(_ *client, w http.ResponseWriter, _ *http.Request) error {
+	answer(w, openAPI)
+	return nil
+}
+
+// healthz answers GET /healthz.
+func (h *Handler) healthz(_ *client, w http.ResponseWriter, _ *http.Request) error {
+	if h.cfg.Healthy != nil {
+		if err := h.cfg.Healthy(); err != nil {
+			return problem(http.StatusServiceUnavailable, CodeUnhealthy, "%s.", strings.TrimSuffix(sentence(err), ".")).retry(5 * time.Second)
+		}
+	}
+	answer(w, []byte(`{"status":"ok"}`+"\n"))
+	return nil
+}

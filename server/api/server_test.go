@@ -1,0 +1,226 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/api"
+)
+
+// Nothing here takes nearly that long.
+const testTimeout = 20 * time.Second
+
+var _ api.Backend = (*server.Server)(nil)
+
+// site is a server with its publish API.
+type site struct {
+	t    *testing.T
+	ws   string // address of the clients' port
+	http *httptest.Server
+}
+
+// newSite starts a server whose clients say who they are, and what they
+// subscribe to, in their request's query.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	srv, err := server.New(server.Config{
+		Listen: []string{"127.0.0.1:0"}, Loops: 2, Namespaces: []server.Namespace{{Name: "news", HistoryMessages: 10}},
+		Handler: server.Handler{Upgrade: func(r *server.UpgradeRequest) error {
+			user, channel, _ := strings.Cut(strings.TrimPrefix(r.Path(), "/"), "/")
+			r.User = user
+			if channel != "" {
+				r.Channels = []string{channel}
+			}
+			return nil
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	h, err := api.New(srv, api.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, ws: srv.Addrs()[0].String(), http: httptest.NewServer(h)}
+	t.Cleanup(s.http.Close)
+	return s
+}
+
+// dial connects a user, subscribed to a channel.
+func (s *site) dial(user, channel string) net.Conn {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	conn, early, _, err := ws.Dial(ctx, fmt.Sprintf("ws://%s/%s/%s", s.ws, user, channel))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if early != nil {
+		s.t.Fatal("something came with the upgrade")
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(testTimeout)); err != nil {
+		s.t.Fatal(err)
+	}
+	return conn
+}
+
+// ask sends a request and reads the answer.
+func (s *site) ask(method, path, body string, into any) int {
+	s.t.Helper()
+	r, err := http.NewRequest(method, s.http.URL+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	client := &http.Client{Timeout: testTimeout}
+	response, err := client.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if into != nil {
+		if err := json.Unmarshal(answer, into); err != nil {
+			s.t.Fatalf("%s %s: %d %s: %v", method, path, response.StatusCode, answer, err)
+		}
+	}
+	return response.StatusCode
+}
+
+func wantMessage(t *testing.T, conn net.Conn, op ws.OpCode, payload string) {
+	t.Helper()
+	got, gotOp, err := wsutil.ReadServerData(conn)
+	if err != nil || gotOp != op || string(got) != payload {
+		t.Fatalf("received %v %q, %v; want %v %q", gotOp, got, err, op, payload)
+	}
+}
+
+type receipt struct {
+	Epoch               string
+	Offset              uint64
+	Matched, Written    int
+	Complete, Duplicate bool
+	Code, Detail        string
+}
+
+// One application's day, over real sockets.
+func TestOverTheServer(t *testing.T) {
+	s := newSite(t)
+	ann, bob := s.dial("ann", "news:1"), s.dial("bob", "news:1")
+
+	var r receipt
+	for i := 1; i <= 3; i++ {
+		body := fmt.Sprintf(`{"channel":"news:1","data":{"n":%d}}`, i)
+		if status := s.ask("POST", "/v1/publish", body, &r); status != 200 || r.Offset != uint64(i) || r.Epoch == "" || r.Matched != 2 || r.Written != 2 || !r.Complete {
+			t.Fatalf("publication %d: %d %+v", i, status, r)
+		}
+		for _, conn := range []net.Conn{ann, bob} {
+			wantMessage(t, conn, ws.OpText, fmt.Sprintf(`{"n":%d}`, i))
+		}
+	}
+	if status := s.ask("POST", "/v1/publish", `{"user":"bob","base64":"AP8="}`, &r); status != 200 || r.Matched != 1 {
+		t.Errorf("to bob: %d %+v", status, r)
+	}
+	wantMessage(t, bob, ws.OpBinary, "\x00\xff")
+
+	var history struct {
+		Offset   uint64
+		Messages []struct {
+			Offset uint64
+			Data   json.RawMessage
+		}
+		More bool
+	}
+	s.ask("GET", "/v1/channels/news:1/history?limit=2&reverse=true", "", &history)
+	if history.Offset != 3 || !history.More || len(history.Messages) != 2 || history.Messages[0].Offset != 3 || !bytes.Equal(history.Messages[0].Data, []byte(`{"n":3}`)) {
+		t.Errorf("history %+v", history)
+	}
+	var presence struct {
+		Clients int
+		Members []struct{ Client, User string }
+	}
+	if s.ask("GET", "/v1/channels/news:1/presence", "", &presence); presence.Clients != 2 || len(presence.Members) != 2 {
+		t.Errorf("presence %+v", presence)
+	}
+	var channels struct{ Channels []struct{ Name string } }
+	if s.ask("GET", "/v1/channels?prefix=news", "", &channels); len(channels.Channels) != 1 || channels.Channels[0].Name != "news:1" {
+		t.Errorf("channels %+v", channels)
+	}
+	if status := s.ask("POST", "/v1/users/ann/subscriptions/extra", "", nil); status != 204 {
+		t.Errorf("subscribing ann: %d", status)
+	}
+	s.ask("POST", "/v1/publish", `{"channel":"extra","text":"only ann"}`, &r)
+	wantMessage(t, ann, ws.OpText, "only ann")
+	var connections struct {
+		Connections []struct {
+			Client   string
+			Channels []string
+		}
+	}
+	if s.ask("GET", "/v1/users/ann/connections", "", &connections); len(connections.Connections) != 1 || len(connections.Connections[0].Channels) != 2 {
+		t.Fatalf("ann's connections %+v", connections)
+	}
+	if status := s.ask("DELETE", "/v1/connections/"+connections.Connections[0].Client+"?code=4000&reason=enough", "", nil); status != 204 {
+		t.Errorf("disconnecting ann: %d", status)
+	}
+	_, _, err := wsutil.ReadServerData(ann)
+	if closed, ok := err.(wsutil.ClosedError); !ok || closed.Code != 4000 || closed.Reason != "enough" {
+		t.Errorf("ann was told %v", err)
+	}
+	if status := s.ask("DELETE", "/v1/channels/news:1/connections", "", nil); status != 204 {
+		t.Errorf("disconnecting all: %d", status)
+	}
+	_, _, err = wsutil.ReadServerData(bob)
+	if closed, ok := err.(wsutil.ClosedError); !ok || closed.Code != ws.StatusCode(api.DisconnectCode) {
+		t.Errorf("bob was told %v", err)
+	}
+	var stats struct{ Opened uint64 }
+	if s.ask("GET", "/v1/stats", "", &stats); stats.Opened != 2 {
+		t.Errorf("stats %+v", stats)
+	}
+}
+
+// A repetition is told what it repeats, however short it waits.
+func TestRepetitions(t *testing.T) {
+	s := newSite(t)
+	body := `{"channel":"news:2","data":1,"wait":"0s","idempotency_key":"once"}`
+	var first, again receipt
+	s.ask("POST", "/v1/publish", body, &first)
+	for range 20 {
+		if status := s.ask("POST", "/v1/publish", body, &again); status != 200 || !again.Duplicate || again.Offset != 1 || again.Epoch != first.Epoch {
+			t.Fatalf("a repetition of %+v: %d %+v", first, status, again)
+		}
+	}
+}
+
+func TestServersRefusals(t *testing.T) {
+	s := newSite(t)
+	var p receipt
+	if status := s.ask("POST", "/v1/publish", `{"channel":"`+strings.Repeat("x", 300)+`","data":1}`, &p); status != 400 || p.Code != string(api.CodeBadName) || !strings.Contains(p.Detail, "300 bytes") {
+		t.Errorf("a long name: %d %+v", status, p)
+	}
+	if status := s.ask("DELETE", "/v1/connections/nobody", "", &p); status != 400 || p.Code != string(api.CodeBadName) || !strings.Contains(p.Detail, "nobody") {
+		t.Errorf("no connection's name: %d %+v", status, p)
+	}
+}
