@@ -9,14 +9,18 @@ import (
 // A Budget is a row of what Roost promises.
 type Budget struct {
 	// Metric names the figure, Head is its column's head, Text a whole phrase.
-	Metric, Head, Text string
+	Metric string `json:"metric"`
+	Head   string `json:"head"`
+	Text   string `json:"text"`
 	// Must and Aim are values in the figure's unit, or ratios to the reference
-	// where Ratio is set.
-	Must, Aim float64
-	Ratio     bool
+	// where Ratio is set, or differences to it where Difference is.
+	Must       float64 `json:"must,omitempty"`
+	Aim        float64 `json:"aim,omitempty"`
+	Ratio      bool    `json:"ratio,omitempty"`
+	Difference bool    `json:"difference,omitempty"`
 	// More tells that more is better.
-	More bool
-	Unit string
+	More bool   `json:"more,omitempty"`
+	Unit string `json:"unit,omitempty"`
 }
 
 // Budgets are the rows of the design that a comparison measures. Memory is
@@ -38,8 +42,11 @@ var extraColumns = []Budget{
 // reached tells whether s is within limit.
 func (b Budget) reached(s Summary, limit float64) bool {
 	v := s.Median
-	if b.Ratio {
+	switch {
+	case b.Ratio:
 		v = s.Ratio
+	case b.Difference:
+		v = s.Difference
 	}
 	if b.More {
 		return v >= limit
@@ -48,18 +55,35 @@ func (b Budget) reached(s Summary, limit float64) bool {
 }
 
 func (b Budget) show(limit float64) string {
-	if b.Ratio {
+	switch {
+	case b.Ratio:
 		return fmt.Sprintf("%.2fx", limit)
+	case b.Difference:
+		return fmt.Sprintf("%+.0f", limit)
 	}
 	return FormatValue(limit, b.Unit)
 }
 
 func (b Budget) cell(s Summary) string {
 	text := FormatValue(s.Median, b.Unit)
-	if b.Ratio && s.Ratio > 0 {
+	switch {
+	case b.Ratio && s.Ratio > 0:
 		text += fmt.Sprintf(" %.2fx", s.Ratio)
+	case b.Difference:
+		text += fmt.Sprintf(" (%+.1f)", s.Difference)
 	}
 	return text
+}
+
+// figure is what the limits are for.
+func (b Budget) figure(s Summary) string {
+	switch {
+	case b.Ratio:
+		return b.show(s.Ratio)
+	case b.Difference:
+		return fmt.Sprintf("%+.1f %s", s.Difference, b.Unit)
+	}
+	return b.show(s.Median) + " " + b.Unit
 }
 
 // table is the comparison as cells: a head, a row for each server, then the
@@ -108,6 +132,11 @@ func milliseconds(h *histogram, percentile float64) string {
 func (c *Comparison) WriteTable(w io.Writer) {
 	rows := c.table()
 	writeColumns(w, rows, "l"+strings.Repeat("r", len(rows[0])-1))
+	for _, s := range c.Sections {
+		fmt.Fprintf(w, "\n%s: %s\n", s.Title, s.Text)
+		rows := c.sectionTable(s)
+		writeColumns(w, rows, "l"+strings.Repeat("r", len(rows[0])-1))
+	}
 }
 
 // Verdict is the comparison in one sentence: held or not, at what cost, against
@@ -126,6 +155,11 @@ func (c *Comparison) Verdict() string {
 	for _, s := range c.Servers {
 		if s.Budget {
 			fmt.Fprintf(&b, "; %s", c.cost(s))
+		}
+	}
+	for _, s := range c.Sections {
+		if text := c.sectionVerdict(s); text != "" {
+			fmt.Fprintf(&b, "; %s", text)
 		}
 	}
 	return b.String() + "."

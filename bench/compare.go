@@ -14,14 +14,16 @@ import (
 // on one machine, medians, and ratios to a reference that ran in the same
 // rounds.
 type Comparison struct {
-	Schema      int         `json:"schema"`
-	Title       string      `json:"title"`
-	Started     time.Time   `json:"started"`
-	Command     string      `json:"command"`
-	Connections int         `json:"connections"`
-	Rounds      int         `json:"rounds"`
-	Found       []string    `json:"found"` // what the machine allows, in sentences
-	Servers     []Server    `json:"servers"`
+	Schema      int       `json:"schema"`
+	Title       string    `json:"title"`
+	Started     time.Time `json:"started"`
+	Command     string    `json:"command"`
+	Connections int       `json:"connections"`
+	Rounds      int       `json:"rounds"`
+	Found       []string  `json:"found"` // what the machine allows, in sentences
+	Servers     []Server  `json:"servers"`
+	// Sections are further tables.
+	Sections    []Section   `json:"sections,omitempty"`
 	Environment Environment `json:"environment"`
 	// Results are all single results, raw.
 	Results []*Result `json:"results"`
@@ -43,19 +45,21 @@ type Summary struct {
 	Median, Min, Max float64
 	// Ratio is the median of the rounds' ratios, server to reference; 0 where
 	// there is none. Noise comes in waves that are longer than a server's turn,
-	// so neighbours are compared, not medians.
-	Ratio  float64
-	Rounds int
+	// so neighbours are compared, not medians. Difference is the same of
+	// differences.
+	Ratio, Difference float64
+	Rounds            int
 }
 
 // Summary answers false where there is no such figure.
 func (c *Comparison) Summary(s Server, metric string) (Summary, bool) {
-	var values, ratios []float64
+	var values, ratios, differences []float64
 	reference := c.byRound(s.Reference, metric)
 	for round, v := range c.byRound(s.Label, metric) {
 		values = append(values, v)
 		if base := reference[round]; base > 0 {
 			ratios = append(ratios, v/base)
+			differences = append(differences, v-base)
 		}
 	}
 	if len(values) == 0 {
@@ -63,7 +67,7 @@ func (c *Comparison) Summary(s Server, metric string) (Summary, bool) {
 	}
 	sum := Summary{Median: median(values), Min: slices.Min(values), Max: slices.Max(values), Rounds: len(values)}
 	if len(ratios) > 0 {
-		sum.Ratio = median(ratios)
+		sum.Ratio, sum.Difference = median(ratios), median(differences)
 	}
 	return sum, true
 }

@@ -81,7 +81,7 @@ func testOptions(t *testing.T, conns int, args ...string) Options {
 	return Options{
 		URL: url, PIDs: []int{pid}, Connections: conns, Settle: 100 * time.Millisecond,
 		GeneratorCommand: []string{os.Args[0], "generator"}, Label: "limit",
-		Timeout: time.Minute,
+		Patience: patience(""), Timeout: 2 * time.Minute,
 	}
 }
 
@@ -130,7 +130,8 @@ func TestEchoAgainstLimit(t *testing.T) {
 	r, err := RunEcho(context.Background(), cfg)
 	wantHeld(t, r, err, "paced_rate", "echo_rate", "echo_cpu")
 	wantLatencies(t, r, "echo")
-	if m, _ := r.Metric("paced_rate"); m.Value < 450 || m.Value > 550 {
+	// A busy machine may miss the end of the period, but sends nothing too early.
+	if m, _ := r.Metric("paced_rate"); m.Value < 250 || m.Value > 510 {
 		t.Errorf("paced at %v messages a second, want 500", m.Value)
 	}
 }

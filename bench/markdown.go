@@ -12,14 +12,12 @@ import (
 // name beside it.
 func (c *Comparison) WriteMarkdown(w io.Writer, plot string) {
 	fmt.Fprintf(w, "# %s\n\n%s\n\n", c.Title, c.Verdict())
-	rows := c.table()
-	for i, row := range rows {
-		fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
-		if i == 0 {
-			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(row)))
-		}
-	}
+	writeTable(w, c.table())
 	fmt.Fprintf(w, "\nMedians of %d rounds; ratios are to the bare server with as many loops, taken within each round. us: server CPU, user and kernel.\n", c.Rounds)
+	for _, s := range c.Sections {
+		fmt.Fprintf(w, "\n## %s\n\n%s\n\n", s.Title, s.Text)
+		writeTable(w, c.sectionTable(s))
+	}
 	if plot != "" {
 		fmt.Fprintf(w, "\n![plot](%s)\n", plot)
 	}
@@ -41,6 +39,15 @@ func (c *Comparison) WriteMarkdown(w io.Writer, plot string) {
 	writeList(w, "Faults", c.Faults())
 	writeList(w, "Warnings", c.Warnings())
 	c.writeRounds(w)
+}
+
+func writeTable(w io.Writer, rows [][]string) {
+	for i, row := range rows {
+		fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
+		if i == 0 {
+			fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(row)))
+		}
+	}
 }
 
 func writeList(w io.Writer, head string, lines []string) {

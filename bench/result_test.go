@@ -191,6 +191,32 @@ func TestComparison(t *testing.T) {
 	}
 }
 
+func TestSection(t *testing.T) {
+	c := exampleComparison()
+	c.Sections = []Section{{Title: "wss://", Text: "Beside a peer.", Servers: c.Servers, Columns: []Budget{
+		{Metric: "echo_cpu", Head: "us/echo", Text: "CPU", Ratio: true, Must: 1.4, Aim: 1, Unit: "us"},
+		{Metric: "echo_cpu", Head: "more", Text: "more CPU", Difference: true, Must: 7, Aim: 1, Unit: "us"},
+		{Metric: "none", Head: "none"},
+	}}}
+	var table, md strings.Builder
+	c.WriteTable(&table)
+	c.WriteMarkdown(&md, "")
+	for _, want := range []string{"| epoll | 19.2 1.50x | 19.2 (+6.4) | - |", "| must | 1.40x | +7 |  |", "## wss://\n\nBeside a peer."} {
+		if !strings.Contains(md.String(), want) {
+			t.Errorf("page has no %q:\n%s", want, md.String())
+		}
+	}
+	if !strings.Contains(table.String(), "wss://: Beside a peer.") {
+		t.Errorf("table:\n%s", table.String())
+	}
+	if want := "; wss://: 1.50x of CPU (must 1.40x: missed), +6.4 us of more CPU (must +7: reached)."; !strings.HasSuffix(c.Verdict(), want) {
+		t.Errorf("Verdict = %s, want %q at its end", c.Verdict(), want)
+	}
+	if must := (Budget{Difference: true, Must: 64}); must.reached(Summary{Difference: 65}, 64) || !must.reached(Summary{Median: 100, Difference: -3}, 64) {
+		t.Error("a difference is judged wrongly")
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	c := exampleComparison()
 	if v := c.Verdict(); !strings.HasPrefix(v, "Held: 2,000 connections") || !strings.Contains(v, "1.50x in CPU per echoed message") ||

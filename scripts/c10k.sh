@@ -8,12 +8,14 @@
 #                   [--loops 1,2] [--quick] [--out FOLDER]
 #
 # By default 10,000 connections and three rounds, in which the servers take turns;
-# medians and ratios are shown. It looks at the limits first and says what it found;
+# medians and ratios are shown. Two further tables set the first engine over wss://
+# beside a server of net/http, gorilla/websocket and crypto/tls (2,000 connections),
+# and show what compression costs and saves. It looks at the limits first and says what it found;
 # where one server process may not hold N, several share one port. The results go to
 # bench/results/<date>-c10k-<host>.{md,json,png}.
 #
 # --quick is for the gate: 2,000 connections, one round, one loop, under a minute;
-# its results go to a temporary folder.
+# its results go to a temporary folder; no other library's server is built or run.
 #
 # Needs Linux and Go. Everything runs on this machine, over the loopback, and every
 # process that is started here ends here.
@@ -27,10 +29,11 @@ die() { printf 'c10k.sh: %s\n' "$*" >&2; exit 2; }
 command="scripts/c10k.sh${*:+ $*}"
 out=bench/results
 args=()
+quick=no
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    --quick) args+=(-quick); [ "$out" != bench/results ] || out= ;;
+    --quick) args+=(-quick); quick=yes; [ "$out" != bench/results ] || out= ;;
     --connections=* | --rounds=* | --engines=* | --loops=*) args+=("-${1#--}") ;;
     --connections | --rounds | --engines | --loops)
       [ $# -ge 2 ] || die "$1 needs a value"
@@ -59,6 +62,10 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+if [ "$quick" = no ]; then
+  go -C bench/peers build -buildvcs=false -o "$bin/" ./gorilla || die "bench/peers does not build"
+  args+=(-gorilla "$bin/gorilla")
+fi
 go build -o "$bin/" ./cmd/roost ./bench/limit ./bench/c10k || die "the build failed"
 # As much as the hard limit allows; c10k tells what that means.
 ulimit -n "$(ulimit -Hn)" || true

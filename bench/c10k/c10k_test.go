@@ -4,13 +4,18 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roostws/roost/bench"
 )
 
 func TestCapacity(t *testing.T) {
@@ -64,6 +69,66 @@ func TestTargets(t *testing.T) {
 	}
 	if _, err := makeTargets(options{loops: "1,x", engines: "epoll"}); err == nil {
 		t.Error("loops x was accepted")
+	}
+}
+
+// The further tables: the first engine over TLS beside the peer, if there is one,
+// and with compression; neither peer nor compression in the gate.
+func TestSections(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		o      options
+		labels [][]string
+		verse  string // of the roost that speaks TLS
+	}{
+		{"all", options{gorilla: "gorilla"}, [][]string{{"net/http + gorilla/websocket, wss", "epoll, 1 loop, wss"}, {"epoll, 1 loop, compression"}}, "net/http + gorilla/websocket, wss"},
+		{"no peer", options{}, [][]string{{"epoll, 1 loop, wss"}, {"epoll, 1 loop, compression"}}, ""},
+		{"quick", options{quick: true}, [][]string{{"epoll, 1 loop, wss"}}, ""},
+	} {
+		tc.o.roost, tc.o.limit, tc.o.engines, tc.o.loops, tc.o.connections = "roost", "limit", "epoll,gnet", "1,2", 10_000
+		before, err := makeTargets(tc.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &bench.Comparison{}
+		targets := addSections(tc.o, before, certificate{"cert.pem", "key.pem"}, c)
+		var labels [][]string
+		for _, s := range c.Sections {
+			var row []string
+			for _, server := range s.Servers {
+				row = append(row, server.Label)
+			}
+			labels = append(labels, row)
+		}
+		if !reflect.DeepEqual(labels, tc.labels) {
+			t.Errorf("%s: rows %q, want %q", tc.name, labels, tc.labels)
+		}
+		for _, target := range targets[len(before):] {
+			args := strings.Join(target.args(echo, "127.0.0.1:9", false), " ")
+			if target.section == overTLS && !strings.Contains(args, "cert.pem") {
+				t.Errorf("%s: %s is called with %q", tc.name, target.server.Label, args)
+			}
+			if target.server.Label == "epoll, 1 loop, wss" && target.server.Reference != tc.verse {
+				t.Errorf("%s: reference %q, want %q", tc.name, target.server.Reference, tc.verse)
+			}
+		}
+	}
+}
+
+// A server and its clients must be able to use it.
+func TestCertificate(t *testing.T) {
+	c, err := newCertificate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(pair.Leaf)
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{DNSName: "127.0.0.1", Roots: pool}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -4,7 +4,7 @@
 // in several rounds, and writes a result file, a page and a picture.
 // scripts/c10k.sh builds what it needs and calls it.
 //
-//	c10k -roost PATH -limit PATH [-connections N] [-rounds N] [-quick] [-out DIR]
+//	c10k -roost PATH -limit PATH [-connections N] [-gorilla PATH] [-rounds N] [-quick] [-out DIR]
 //
 // It ends with status 0 when everything that was verified held, with 1 when
 // not, and with 2 when it could not run.
@@ -27,13 +27,16 @@ import (
 // options are the command line.
 type options struct {
 	roost, limit string
-	connections  int
-	rounds       int
-	engines      string
-	loops        string
-	quick        bool
-	out          string
-	command      string
+	// gorilla is a peer for wss://, empty for none.
+	gorilla     string
+	connections int
+	rounds      int
+	engines     string
+	loops       string
+	quick       bool
+	out         string
+	command     string
+	certificate certificate
 }
 
 func main() {
@@ -47,6 +50,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.roost, "roost", "", "the roost binary")
 	flag.StringVar(&o.limit, "limit", "", "the binary of bench/limit")
+	flag.StringVar(&o.gorilla, "gorilla", "", "the binary of bench/peers/gorilla, to measure beside wss://")
 	flag.IntVar(&o.connections, "connections", 10_000, "connections to hold")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; medians are shown")
 	flag.StringVar(&o.engines, "engines", "epoll,gnet,easygo", "roost's engines, the first is the one that the budgets are meant for")
@@ -100,6 +104,15 @@ func run(ctx context.Context, o options) (bool, error) {
 	for _, t := range targets {
 		c.Servers = append(c.Servers, t.server)
 	}
+	dir, err := os.MkdirTemp("", "c10k-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	if o.certificate, err = newCertificate(dir); err != nil {
+		return false, fmt.Errorf("certificate: %w", err)
+	}
+	targets = addSections(o, targets, o.certificate, c)
 	if err := measure(ctx, o, cap, targets, c); err != nil {
 		return false, err
 	}

@@ -18,13 +18,18 @@ type periods struct {
 	idle, echo, broadcast, settle time.Duration
 	singles                       int
 	echoConns                     int
+	// tlsConns are fewer: a client's part of TLS is the generator's to pay.
+	tlsConns, deflateConns int
+	// tlsSettle is longer: handshakes leave garbage, and a server may clean up
+	// when it has some quiet.
+	tlsSettle time.Duration
 }
 
 func (o options) periods() periods {
 	if o.quick {
-		return periods{idle: time.Second, echo: time.Second, broadcast: time.Second, settle: 200 * time.Millisecond, singles: 10, echoConns: 500}
+		return periods{idle: time.Second, echo: time.Second, broadcast: time.Second, settle: 200 * time.Millisecond, singles: 10, echoConns: 500, tlsConns: 300, tlsSettle: 200 * time.Millisecond}
 	}
-	return periods{idle: 3 * time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: time.Second, singles: 20, echoConns: 1000}
+	return periods{idle: 3 * time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: time.Second, singles: 20, echoConns: 1000, tlsConns: 2000, deflateConns: 2000, tlsSettle: 6 * time.Second}
 }
 
 // measure runs all rounds. The order of the servers turns from round to round,
@@ -37,7 +42,7 @@ func measure(ctx context.Context, o options, cap capacity, targets []target, c *
 			t := targets[(k+round)%len(targets)]
 			done := round*len(targets) + k
 			fmt.Fprintf(os.Stderr, "[%d/%d, %v] round %d: %s\n", done+1, o.rounds*len(targets), time.Since(started).Round(time.Second), round+1, t.server.Label)
-			for _, j := range []job{echo, broadcast} {
+			for _, j := range t.jobs {
 				results, err := measureJob(ctx, o, cap, t, j)
 				for _, r := range results {
 					r.Round, r.Environment = round+1, bench.Environment{} // the comparison has it
@@ -58,6 +63,10 @@ func measure(ctx context.Context, o options, cap capacity, targets []target, c *
 
 // measureJob starts a fresh server, runs the job's scenarios, and stops it.
 func measureJob(ctx context.Context, o options, cap capacity, t target, j job) (results []*bench.Result, err error) {
+	p := o.periods()
+	if t.section == overTLS {
+		o.connections = min(o.connections, p.tlsConns)
+	}
 	s, err := t.start(ctx, j, cap.processes(o.connections))
 	if err != nil {
 		return nil, err
@@ -76,10 +85,13 @@ func measureJob(ctx context.Context, o options, cap capacity, t target, j job) (
 	if err != nil {
 		return nil, err
 	}
-	p := o.periods()
 	opt := bench.Options{
 		URL: s.url, PIDs: s.pids(), Connections: o.connections, Label: t.server.Label, Settle: p.settle,
 		Progress: os.Stderr, GeneratorCommand: []string{exe, "generator"},
+		Compression: t.section == compressed,
+	}
+	if t.section == overTLS {
+		opt.CAFile, opt.Settle = o.certificate.cert, p.tlsSettle
 	}
 	add := func(r *bench.Result, err error) error {
 		if r != nil {
@@ -91,11 +103,17 @@ func measureJob(ctx context.Context, o options, cap capacity, t target, j job) (
 		return err
 	}
 	if j == broadcast {
+		if t.section == compressed {
+			opt.Connections = min(o.connections, p.deflateConns)
+		}
 		err = add(bench.RunBroadcast(ctx, bench.BroadcastConfig{Options: opt, Singles: p.singles, Period: p.broadcast}))
 		return results, err
 	}
 	if err = add(bench.RunIdle(ctx, bench.IdleConfig{Options: opt, Period: p.idle})); err != nil {
 		return results, err
+	}
+	if j == idle {
+		return results, nil
 	}
 	opt.Connections = min(o.connections, p.echoConns)
 	err = add(bench.RunEcho(ctx, bench.EchoConfig{Options: opt, Period: p.echo}))

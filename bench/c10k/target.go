@@ -25,11 +25,15 @@ type job string
 const (
 	echo      job = "echo"
 	broadcast job = "broadcast"
+	idle      job = "idle"
 )
 
 // A target is one way to run a server.
 type target struct {
 	server bench.Server
+	// section is where it is shown; jobs is what is measured of it.
+	section section
+	jobs    []job
 	// args make the command line for a port; reusePort lets several processes
 	// have it.
 	args func(j job, addr string, reusePort bool) []string
@@ -66,6 +70,7 @@ func plural(n int, unit string) string {
 func limitTarget(binary, name string, loops int) target {
 	return target{
 		server: bench.Server{Label: name, Reference: name},
+		jobs:   []job{echo, broadcast},
 		args: func(j job, addr string, reusePort bool) []string {
 			return []string{binary, "-addr", addr, "-mode", string(j), "-loops", strconv.Itoa(loops), "-reuse-port=" + strconv.FormatBool(reusePort)}
 		},
@@ -75,6 +80,7 @@ func limitTarget(binary, name string, loops int) target {
 func roostTarget(binary, engine string, loops int) target {
 	return target{
 		server: bench.Server{Label: engine + ", " + plural(loops, "loop")},
+		jobs:   []job{echo, broadcast},
 		args: func(j job, addr string, reusePort bool) []string {
 			behaviour := "--echo"
 			if j == broadcast {
@@ -110,6 +116,9 @@ func (t target) start(ctx context.Context, j job, count int) (*servers, error) {
 		return nil, err
 	}
 	s := &servers{url: "ws://" + addr + "/"}
+	if t.section == overTLS {
+		s.url = "wss://" + addr + "/"
+	}
 	for range count {
 		args := t.args(j, addr, count > 1)
 		p := &process{cmd: exec.Command(args[0], args[1:]...), log: &tail{}, exited: make(chan struct{})}

@@ -12,10 +12,14 @@
 // The chat example also starts a goroutine with a queue of 256 messages for each
 // connection, to write. The documentation allows one writer from any goroutine,
 // and that costs a connection nothing while it is idle, so it is what is done here.
+//
+// With -tls-cert and -tls-key, PEM files, it speaks wss://, by net/http and
+// crypto/tls as http.ServeTLS puts them together.
 package main
 
 import (
 	"bytes"
+	"flag"
 	"log"
 	"net/http"
 	"sync"
@@ -36,20 +40,26 @@ var (
 )
 
 func main() {
+	cert := flag.String("tls-cert", "", "certificate, PEM: speak TLS")
+	key := flag.String("tls-key", "", "its private key, PEM")
 	config := peer.Flags()
 	handle := echo
 	if config.Relay {
 		handle = relay
 	}
 	ln := config.Listen()
+	upgrade := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return // Upgrade has answered.
+		}
+		go handle(c)
+	})
 	go func() {
-		log.Fatal(http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			c, err := upgrader.Upgrade(w, r, nil)
-			if err != nil {
-				return // Upgrade has answered.
-			}
-			go handle(c)
-		})))
+		if *cert != "" {
+			log.Fatal(http.ServeTLS(ln, upgrade, *cert, *key))
+		}
+		log.Fatal(http.Serve(ln, upgrade))
 	}()
 	peer.Announce(ln.Addr())
 	peer.WaitForSignal()
