@@ -48,12 +48,12 @@ func startEcho(t testing.TB, kind Kind, cfg Config) Engine {
 func dial(t testing.TB, e Engine) net.Conn {
 	t.Helper()
 	addr := e.Addrs()[0]
-	c, err := net.DialTimeout(addr.Network(), addr.String(), 5*time.Second)
+	c, err := net.DialTimeout(addr.Network(), addr.String(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 

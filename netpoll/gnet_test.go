@@ -113,7 +113,7 @@ func TestGnetLoopEnds(t *testing.T) {
 	}
 	select {
 	case <-e.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("a loop has ended, and the engine goes on")
 	}
 	if err := e.Err(); !errors.Is(err, errGnetLoopEnded) {
@@ -182,7 +182,7 @@ func TestGnetPausedPeerCloses(t *testing.T) {
 		if err != io.EOF {
 			t.Errorf("OnClose says %v, want EOF", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no OnClose")
 	}
 	_ = e.Close() // the loop's state is ours now
@@ -226,7 +226,7 @@ func TestGnetAttachFails(t *testing.T) {
 		if err == nil || opened != 1 {
 			t.Errorf("OnOpen came %d times, OnClose says %v, want once, an error", opened, err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no OnClose for a socket that gnet did not take")
 	}
 	_ = e.Close()
@@ -279,7 +279,7 @@ func TestGnetSpare(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		conns = append(conns, conn)
 	}
 	e.refuse(ln)

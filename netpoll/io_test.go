@@ -65,14 +65,17 @@ func startOne(t testing.TB, kind Kind, cfg Config, newHandler func(l Loop) *test
 	return e
 }
 
+// patience bounds every wait of these tests; none is expected to take it.
+const patience = time.Minute
+
 // receive waits for a value, but not for ever.
 func receive[T any](t testing.TB, what string, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(10 * time.Second):
-		t.Fatalf("%s: nothing within 10 s", what)
+	case <-time.After(patience):
+		t.Fatalf("%s: nothing within %v", what, patience)
 		panic("unreachable")
 	}
 }
@@ -191,7 +194,7 @@ func TestWritevForgets(t *testing.T) {
 		})
 		_, _ = io.WriteString(dial(t, e), "x")
 		p := receive(t, "OnData", written)
-		for limit := time.Now().Add(10 * time.Second); p.Value() != nil; runtime.GC() {
+		for limit := time.Now().Add(patience); p.Value() != nil; runtime.GC() {
 			if time.Now().After(limit) {
 				t.Fatalf("%s: what was written is still referred to", kind)
 			}
@@ -235,11 +238,16 @@ func TestPausedUnixPeerLeaves(t *testing.T) {
 			receive(t, "OnOpen", opened)
 			_, _ = io.WriteString(c, "farewell")
 			c.Close()
-			before := processTime(t)
 			loop.Wake() // a turn that sees the hang-up
-			time.Sleep(100 * time.Millisecond)
-			if spent := processTime(t) - before; spent > 60*time.Millisecond {
-				t.Errorf("%v of CPU in 100 ms of pause: the loop spins", spent)
+			// The runtime may have something to do, too, but not all the time.
+			least := time.Hour
+			for range 10 {
+				before := processTime(t)
+				time.Sleep(50 * time.Millisecond)
+				least = min(least, processTime(t)-before)
+			}
+			if least > 10*time.Millisecond {
+				t.Errorf("%v of CPU and more in every 50 ms of pause: the loop spins", least)
 			}
 			if len(data)+len(closed) != 0 {
 				t.Error("a callback came during the pause")
@@ -285,14 +293,13 @@ func TestWakePingPong(t *testing.T) {
 				}}
 			})
 			loop := e.Loops()[0]
-			limit := time.Now().Add(30 * time.Second)
 			var game sync.WaitGroup
 			for i := range players {
 				game.Go(func() {
 					for round := int64(1); round <= rounds; round++ {
 						ball[i].Store(round)
 						loop.Wake()
-						for ball[i].Load() != -round {
+						for limit := time.Now().Add(patience); ball[i].Load() != -round; {
 							if time.Now().After(limit) {
 								t.Errorf("player %d: round %d is lost", i, round)
 								return

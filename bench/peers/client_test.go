@@ -23,7 +23,7 @@ const (
 	pong         = 0xA
 )
 
-const ioTimeout = 20 * time.Second
+const ioTimeout = time.Minute
 
 // client is a WebSocket client that shares no code with any peer.
 type client struct {

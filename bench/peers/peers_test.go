@@ -69,7 +69,7 @@ func start(t *testing.T, peer, mode string) (addr string) {
 	killer := time.AfterFunc(2*time.Minute, func() { command.Process.Kill() })
 	t.Cleanup(func() {
 		command.Process.Signal(syscall.SIGTERM)
-		stopping := time.AfterFunc(10*time.Second, func() { command.Process.Kill() })
+		stopping := time.AfterFunc(30*time.Second, func() { command.Process.Kill() })
 		err := command.Wait()
 		killer.Stop()
 		stopping.Stop()
@@ -115,7 +115,7 @@ func nodeCommand(t *testing.T) *exec.Cmd {
 		npm := exec.Command("npm", "ci", "--ignore-scripts")
 		npm.Dir = "node-ws"
 		if out, err := npm.CombinedOutput(); err != nil {
-			t.Fatalf("npm ci: %v\n%s\ninstall nodejs and npm, or leave Node out with -short", err, out)
+			t.Fatalf("npm ci: %v\n%s\ninstall nodejs and npm", err, out)
 		}
 	}
 	return exec.Command("node", "node-ws/server.js")
@@ -168,12 +168,7 @@ func eachPeer(t *testing.T, test func(t *testing.T, peer string)) {
 	for _, peer := range peers {
 		t.Run(peer, func(t *testing.T) { test(t, peer) })
 	}
-	t.Run("node-ws", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("-short leaves Node out")
-		}
-		test(t, "node-ws")
-	})
+	t.Run("node-ws", func(t *testing.T) { test(t, "node-ws") })
 }
 
 func TestEcho(t *testing.T) {

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // Nothing here takes nearly that long; it bounds what has gone wrong.
-const testTimeout = 20 * time.Second
+const testTimeout = time.Minute
 
 // process is a running roost serve.
 type process struct {

@@ -33,10 +33,10 @@ func needEnv(t *testing.T, name, what string) string {
 // with "ok".
 func script(t *testing.T, interpreter, name string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, interpreter, append([]string{filepath.Join("testdata", "clients", name)}, args...)...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), "ok") {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
@@ -81,7 +81,7 @@ func TestBrowser(t *testing.T) {
 	p := startRoost(t, loopback("--demo")...)
 	addr := p.addr
 
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", filepath.Join("testdata", "clients", "browser.js"),
 		"http://"+addr+"/", "http://"+startProxy(t, addr), textbook)

@@ -19,7 +19,7 @@ import (
 
 // patience bounds every wait of the contract test: long, for it is only ever
 // reached by a failure.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // hooks are what a test wants its handler to do. They run on the loop; nil does
 // nothing, except data, which echoes.

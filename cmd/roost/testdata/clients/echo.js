@@ -7,7 +7,7 @@ const { WebSocket } = require('ws');
 
 const [url, compression, certificate] = process.argv.slice(2);
 const ca = certificate && readFileSync(certificate);
-const timer = setTimeout(() => { throw new Error('no end after 20 s'); }, 20_000);
+const timer = setTimeout(() => { throw new Error('no end after 100 s'); }, 100_000);
 
 async function open(options) {
   const ws = new WebSocket(url, { ...options, ca });
