@@ -22,11 +22,19 @@ type hooks struct {
 	open    OpenEvent
 	message Message
 	close   CloseEvent
+
+	// Of the native protocol, owned by the loop, too.
+	sessions map[netpoll.ID]*session // those that need one
+	nextDue  time.Time               // when one of them has to be looked at; zero: none
+	lastLook time.Time
+	task     task
+	buffer   []byte
 }
 
 // Upgrade asks Handler.Upgrade, and has Handler.Authorize asked.
 func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	app := &h.server.cfg.Handler
+	u.Grant.Native = h.native(u.Grant.Agreed())
 	if app.Upgrade == nil && app.Authorize == nil {
 		return
 	}
@@ -95,10 +103,25 @@ func (h *hooks) grant(g *shard.Grant, r *UpgradeRequest) {
 		h.server.cfg.Logger.Error("the application's answer to an upgrade is invalid", "err", g.Err)
 	}
 	g.User, g.Subprotocol, g.Header, g.Channels = r.User, r.Subprotocol, r.Header, r.Channels
+	g.Native = h.native(r.Subprotocol)
 }
+
+// native tells whether a connection with this subprotocol speaks the native
+// protocol.
+func (h *hooks) native(subprotocol string) bool {
+	return subprotocol == NativeSubprotocol && h.server.cfg.Native != nil
+}
+
+// hooksOf are those of a shard.
+func (s *Server) hooksOf(sh *shard.Shard) *hooks { return s.parts.Load().hooks[sh.Loop().Index()] }
 
 // Open passes on.
 func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
+	if g.Native {
+		h.nativeOpen(id, g)
+	} else {
+		h.event(s, id, Event{Type: EventConnected})
+	}
 	if f := h.server.cfg.Handler.Open; f != nil {
 		h.open = OpenEvent{hooks: h, shard: s, id: id, grant: g}
 		f(&h.open)
@@ -107,6 +130,10 @@ func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 
 // Message passes on.
 func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload []byte) {
+	if s.Native(id) {
+		h.nativeMessage(s, id, op, payload)
+		return
+	}
 	if f := h.server.cfg.Handler.Message; f != nil {
 		h.message = Message{Type: op, Payload: payload, hooks: h, shard: s, id: id}
 		f(&h.message)
@@ -119,6 +146,12 @@ func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 		log.LogAttrs(context.Background(), slog.LevelDebug, "connection closed",
 			slog.String("conn_id", id.String()), slog.String("remote_addr", addrText(s.RemoteAddr(id))), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
 			slog.Bool("by_peer", c.ByPeer), slog.Duration("age", c.Age), slog.Any("err", c.Err))
+	}
+	if s.Native(id) {
+		h.nativeClosed(s, id)
+	}
+	if s.LetIn(id) {
+		h.event(s, id, Event{Type: EventDisconnected, Code: c.Code, Reason: c.Reason, Age: c.Age})
 	}
 	if f := h.server.cfg.Handler.Close; f != nil {
 		h.close = CloseEvent{Code: c.Code, Reason: c.Reason, ByPeer: c.ByPeer, Err: c.Err, Age: c.Age, Missed: c.Missed,
@@ -134,12 +167,6 @@ func addrText(a netip.AddrPort) string {
 	}
 	return a.String()
 }
-
-// Gap is told to native clients.
-func (h *hooks) Gap(*shard.Shard, netpoll.ID, string, uint64, uint64) {}
-
-// Tick looks after deadlines of the native protocol.
-func (h *hooks) Tick(*shard.Shard) {}
 
 // Occupied passes on.
 func (h *hooks) Occupied(_ *shard.Shard, channel string, occupied bool) {

@@ -103,7 +103,11 @@ func (s *Server) Presence(ctx context.Context, channel string, limit int) (Prese
 
 // member is what presence tells of a connection.
 func (s *Server) member(sh *shard.Shard, id netpoll.ID) Member {
-	return Member{Client: id.String(), User: sh.User(id)}
+	m := Member{Client: id.String(), User: sh.User(id)}
+	if n := s.hooksOf(sh).sessions[id]; n != nil {
+		m.Info = n.info
+	}
+	return m
 }
 
 // Connections answers up to limit connections of a user, and whether there are
@@ -253,16 +257,4 @@ func (s *Server) subscriptionOf(user, channel string, change func(*Server, *shar
 		}
 	}
 	return nil
-}
-
-// subscribeByServer runs on the loop.
-func (s *Server) subscribeByServer(sh *shard.Shard, id netpoll.ID, channel string) {
-	if _, _, err := sh.Subscribe(id, channel, nil); err == ErrTooManySubscriptions {
-		sh.Refuse(id, channel, err)
-	}
-}
-
-// unsubscribeByServer runs on the loop.
-func (s *Server) unsubscribeByServer(sh *shard.Shard, id netpoll.ID, channel string) {
-	sh.Unsubscribe(id, channel)
 }

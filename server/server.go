@@ -57,6 +57,7 @@ type parts struct {
 	group     *shard.Group
 	shards    []*shard.Shard
 	publisher *shard.Publisher
+	hooks     []*hooks
 }
 
 // members are the shards by index of their loops, none before Start.
@@ -121,6 +122,12 @@ func New(cfg Config) (*Server, error) {
 			s.shards.Namespaces[ns.Name] = &shard.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
 		}
 	}
+	if cfg.Native != nil {
+		s.shards.EncodeNative = encodeNative
+		if !slices.Contains(cfg.Subprotocols, NativeSubprotocol) {
+			s.shards.Policy.Subprotocols = append(slices.Clone(cfg.Subprotocols), NativeSubprotocol)
+		}
+	}
 	if cfg.Compression != CompressionOff {
 		takeover := cfg.Compression == CompressionContext
 		s.shards.Deflate = &frame.DeflateConfig{ServerContextTakeover: takeover, ClientContextTakeover: takeover}
@@ -167,29 +174,31 @@ func (s *Server) Start() error {
 	group := shard.NewGroup(s.cfg.MaxConnections)
 	var mu sync.Mutex
 	var failed error
-	made := map[int]*shard.Shard{}
+	made, callbacks := map[int]*shard.Shard{}, map[int]*hooks{}
 	engine, err := netpoll.Start(s.cfg.Engine, netpoll.Config{
 		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.ReusePort,
 		DeferAccept: max(s.cfg.DeferAccept, 0), MaxConns: s.cfg.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
 		NoIOURing: s.cfg.NoIOURing, KeepAlive: s.cfg.keepAlive(), OnPanic: s.enginePanicked,
 	}, func(l netpoll.Loop) netpoll.Handler {
-		sh, err := shard.New(&s.shards, group, l, &hooks{server: s})
+		h := &hooks{server: s}
+		sh, err := shard.New(&s.shards, group, l, h)
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
 			failed = err
 			return refuser{l}
 		}
-		made[l.Index()] = sh
-		members := make([]*shard.Shard, len(made))
+		made[l.Index()], callbacks[l.Index()] = sh, h
+		members, listeners := make([]*shard.Shard, len(made)), make([]*hooks, len(made))
 		for i := range members {
+			listeners[i] = callbacks[i]
 			if members[i] = made[i]; made[i] == nil {
 				return sh // others are still to come
 			}
 		}
 		group.SetShards(members)
-		s.parts.Store(&parts{group, members, shard.NewPublisher(&s.shards, group)})
+		s.parts.Store(&parts{group, members, shard.NewPublisher(&s.shards, group), listeners})
 		return sh
 	})
 	if err == nil && failed != nil {

@@ -76,6 +76,10 @@ type Stats struct {
 	// Adopted counts connections taken from net/http (ServeHTTP), Bridged those
 	// of them that need goroutines.
 	Adopted, Bridged uint64
+	// CommandErrors counts errors that native clients were told, ConnectsRefused
+	// among them those of connect. TokensExpired counts connections and
+	// subscriptions that ended because no new token came.
+	CommandErrors, ConnectsRefused, TokensExpired uint64
 	// Panics counts panics in callbacks.
 	Panics uint64
 
@@ -147,6 +151,9 @@ func (s *Server) Stats() Stats {
 		t.TLSHandshakesQueued += c.TLSHandshakesQueued.Load()
 		t.TLSErrors += c.TLSErrors.Load()
 		t.Deflated += c.Deflated.Load()
+		t.CommandErrors += c.CommandErrors.Load()
+		t.ConnectsRefused += c.ConnectsRefused.Load()
+		t.TokensExpired += c.TokensExpired.Load()
 		t.Adopted += c.Adopted.Load()
 		t.Bridged += c.Bridged.Load()
 		t.Panics += c.Panics.Load()

@@ -188,14 +188,22 @@ func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
 		s.putInput(s.exts[sl.ext])
 		s.dropExt(sl)
 	}
+	s.setDeflate(sl, &g.deflate)
+	sl.state = stateOpen
+	sl.openedTick, sl.messageTick = s.tick, s.tick
+	// Whoever has seen the 101 is where the application has put it: what is
+	// published then must not miss it.
+	s.setUser(id, sl, g.User)
+	if g.Native {
+		sl.flags |= flagNative | flagUnready // Ready and Subscribe follow
+	} else {
+		s.joinAll(id, g.Channels)
+	}
 	n, err := s.write(id, sl, answer)
 	if err != nil {
 		return // OnClose follows
 	}
-	s.setDeflate(sl, &g.deflate)
-	sl.state = stateOpen
 	sl.flags |= flagOpened
-	sl.openedTick, sl.messageTick = s.tick, s.tick
 	s.deadlines.rows[id.Slot()] = 0
 	if s.ticks.ping > 0 {
 		first := s.firstPing()
@@ -210,12 +218,6 @@ func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
 	}
 	s.count.Open.Add(1)
 	s.count.Opened.Add(1)
-	s.setUser(id, sl, g.User)
-	if g.Native {
-		sl.flags |= flagNative | flagUnready // Ready and Subscribe follow
-	} else {
-		s.joinAll(id, g.Channels)
-	}
 	s.replyTo = id
 	s.callOpen(id, g)
 	if sl.generation == id.Generation() && sl.state != stateGone {

@@ -37,6 +37,9 @@ func NewMessage(op frame.Opcode, payload []byte) *Message {
 	return &Message{raw: frame.Prepare(op, payload)}
 }
 
+// NewWord makes a message for native clients only, of their protocol.
+func NewWord(f *frame.Prepared) *Message { return &Message{Native: f} }
+
 // Opcode is what was given to NewMessage.
 func (m *Message) Opcode() frame.Opcode { return m.raw.Opcode() }
 

@@ -30,6 +30,18 @@ func (s *Shard) IsReady(id netpoll.ID) bool {
 	return sl != nil && sl.state == stateOpen && sl.flags&flagUnready == 0
 }
 
+// LetIn tells whether a connection was ever let in, also while it ends.
+func (s *Shard) LetIn(id netpoll.ID) bool {
+	sl := s.slotOf(id)
+	return sl != nil && sl.flags&flagOpened != 0 && sl.flags&flagUnready == 0
+}
+
+// IsOpen tells whether a connection is open, let in or not.
+func (s *Shard) IsOpen(id netpoll.ID) bool {
+	sl := s.slotOf(id)
+	return sl != nil && sl.state == stateOpen
+}
+
 // Shut closes a connection with a Close frame, ahead of what waits for it in
 // jobs: Close goes behind that.
 func (s *Shard) Shut(id netpoll.ID, code frame.CloseCode, reason string) {

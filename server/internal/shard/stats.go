@@ -30,6 +30,7 @@ type Counters struct {
 	RefusedAddress, ProxyErrors                                       atomic.Uint64
 	Adopted, Bridged                                                  atomic.Uint64
 	Deflated                                                          atomic.Uint64
+	CommandErrors, ConnectsRefused, TokensExpired                     atomic.Uint64
 	Panics                                                            atomic.Uint64
 }
 

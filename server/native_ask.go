@@ -1,0 +1,69 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// ask has work done that may block, on a goroutine of its own, and then tells
+// the loop. Meanwhile the client is not read, so its commands keep their order. work must not
+// touch t; then is called with the same command, if the connection still lives.
+// The client is told if work takes longer than HandshakeTimeout, and what becomes of
+// it then is of no interest any more.
+func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
+	server := t.h.server
+	if !server.work.TryAcquire(1) {
+		t.fail(ErrBusy)
+		return
+	}
+	own := *t // the loop uses t again
+	own.cmd.Data = nil
+	t.s.Pause(t.id)
+	ctx, cancel := context.WithTimeout(server.ctx, server.cfg.HandshakeTimeout)
+	var once sync.Once
+	finish := func(err error) {
+		once.Do(func() {
+			_ = own.s.Call(func(sh *shard.Shard) {
+				if sh != nil && sh.IsOpen(own.id) {
+					then(&own, err)
+					sh.Unpause(own.id)
+				}
+			})
+		})
+	}
+	stop := context.AfterFunc(ctx, func() {
+		finish(&ProtocolError{Code: ErrorTimeout, Message: "it took too long"})
+	})
+	go func() {
+		defer server.work.Release(1)
+		defer cancel()
+		err := errGone // what a goroutine that just ends (runtime.Goexit) leaves behind
+		defer func() {
+			if value := recover(); value != nil {
+				server.panicked(what, own.id, value)
+			}
+			stop()
+			finish(err)
+		}()
+		err = work(ctx)
+	}()
+}
+
+var errGone = errors.New("server: a hook ended without an answer")
+
+// refusal is a hook's error as the client is told it.
+func (t *task) refusal(what string, err error) error {
+	var known *ProtocolError
+	if errors.As(err, &known) || errors.Is(err, errGone) {
+		return err
+	}
+	t.h.server.cfg.Logger.Info("the application refused a native client", "what", what, "conn_id", t.id.String(), "err", err)
+	return &ProtocolError{Code: ErrorPermissionDenied, Message: "permission denied"}
+}
+
+// addr is the client's address, looked up on the loop.
+func (t *task) addr() netip.AddrPort { return t.s.RemoteAddr(t.id) }

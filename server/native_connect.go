@@ -1,0 +1,169 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/roostws/roost/server/internal/native"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// connect lets a client in, or not.
+func (t *task) connect() {
+	cfg := t.h.server.cfg.Native
+	if t.s.IsReady(t.id) {
+		t.fail(&ProtocolError{Code: ErrorBadRequest, Message: "connected already"})
+		return
+	}
+	r := &ConnectRequest{
+		Client: t.id.String(), Token: t.cmd.Token, Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(),
+		User: t.s.User(t.id),
+	}
+	known := r.User != "" || cfg.Anonymous
+	switch {
+	case r.Token == "" && known:
+		t.letIn(r)
+	case cfg.Connect == nil && r.Token != "":
+		t.turnAway(&ProtocolError{Code: ErrorUnauthorized, Message: "this server takes no tokens: connect without one"})
+	case cfg.Connect == nil:
+		t.turnAway(&ProtocolError{Code: ErrorUnauthorized, Message: "who is this? This server lets nobody in without an identity"})
+	default:
+		t.ask("Native.Connect", func(ctx context.Context) error { return cfg.Connect(ctx, r) }, func(t *task, err error) {
+			if err != nil {
+				t.turnAway(t.refusal("connect", err))
+				return
+			}
+			t.letIn(r)
+		})
+	}
+}
+
+// turnAway refuses a connect. The client may try again, with another token, but
+// not for ever.
+func (t *task) turnAway(err error) {
+	t.fail(err)
+	t.s.Counters().ConnectsRefused.Add(1)
+	n := t.h.sessionOf(t.id)
+	if n.failures++; n.failures >= connectTries {
+		t.s.Shut(t.id, closeUnauthorized, "unauthorized")
+	}
+}
+
+// letIn makes a client one of those to whom things are published.
+func (t *task) letIn(r *ConnectRequest) {
+	h, server := t.h, t.h.server
+	n := h.sessionOf(t.id)
+	channels := append(n.channels, r.Channels...)
+	if err := t.checkAnswer(r, channels); err != nil {
+		t.turnAway(err)
+		return
+	}
+	now := time.Now()
+	if !r.Expires.IsZero() && !now.Before(r.Expires) {
+		t.turnAway(&ProtocolError{Code: ErrorTokenExpired, Message: "the token has expired"})
+		return
+	}
+	t.s.Ready(t.id)
+	answer := native.Connected{Client: r.Client, User: r.User, Data: r.Reply, Ping: max(server.cfg.PingInterval, 0)}
+	if r.User != "" {
+		answer.Channels = append(answer.Channels, t.enterUser(r.User))
+	}
+	h.event(t.s, t.id, Event{Type: EventConnected})
+	for _, name := range channels {
+		state, err := t.enter(name, t.resume(name))
+		switch {
+		case err == nil:
+			answer.Channels = append(answer.Channels, state)
+		case err != shard.ErrSubscribed: // named twice is once
+			t.s.Refuse(t.id, name, err)
+		}
+	}
+	*n = session{expires: r.Expires, allow: r.Allow, rate: r.MessageRate, info: r.Info}
+	if !r.Expires.IsZero() {
+		answer.Expires, answer.HasExpires = r.Expires.Sub(now), true
+		h.due(r.Expires)
+	}
+	h.settle(t.id)
+	t.reply(native.AppendConnected(t.buffer(), t.cmd.ID, &answer))
+}
+
+// checkAnswer refuses an answer of the application's that can't be kept.
+func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
+	server := t.h.server
+	var err error
+	if before := t.s.User(t.id); before != "" && r.User != before {
+		err = fmt.Errorf("the upgrade gave the identity %q, connect %q", before, r.User)
+	} else if r.User != "" {
+		err = server.checkName("user", r.User)
+	} else if !server.cfg.Native.Anonymous {
+		return &ProtocolError{Code: ErrorUnauthorized, Message: "the token names no user"}
+	}
+	for _, name := range channels {
+		if err == nil {
+			err = server.checkChannel(name)
+		}
+	}
+	if err != nil {
+		server.cfg.Logger.Error("the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)
+		return &ProtocolError{Code: ErrorInternal, Message: "something went wrong in the server"}
+	}
+	return nil
+}
+
+// resume is the position that the client has told for a channel at connect.
+func (t *task) resume(channel string) *shard.Position {
+	if at, ok := t.cmd.Resume[channel]; ok {
+		return &shard.Position{Epoch: at.Epoch, Offset: at.Offset}
+	}
+	return nil
+}
+
+// enterUser gives the connection its identity, and with it the channel "user:ID".
+func (t *task) enterUser(user string) native.ChannelState {
+	channel := userPrefix + user
+	resume := t.resume(channel)
+	at, recovered := t.s.SetUser(t.id, user, resume)
+	return native.ChannelState{
+		Channel: channel, Position: native.Position(at), Resumed: resume != nil, Recovered: recovered,
+	}
+}
+
+// refresh takes a new token for the connection, or for one of its channels.
+func (t *task) refresh() {
+	if t.cmd.Channel != "" {
+		t.refreshChannel()
+		return
+	}
+	cfg := t.h.server.cfg.Native
+	check := cfg.Refresh
+	if check == nil {
+		check = cfg.Connect
+	}
+	if check == nil {
+		t.fail(&ProtocolError{Code: ErrorNotAvailable, Message: "this server takes no tokens"})
+		return
+	}
+	user := t.s.User(t.id)
+	r := &ConnectRequest{Client: t.id.String(), Token: t.cmd.Token, User: user, RemoteAddr: t.addr()}
+	t.ask("Native.Refresh", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
+		now := time.Now()
+		switch {
+		case err != nil:
+			t.fail(t.refusal("refresh", err))
+			return
+		case r.User != user:
+			t.fail(&ProtocolError{Code: ErrorUnauthorized, Message: "the new token is another user's"})
+			return
+		case !r.Expires.IsZero() && !now.Before(r.Expires):
+			t.fail(&ProtocolError{Code: ErrorTokenExpired, Message: "the token has expired"})
+			return
+		}
+		n := t.h.sessionOf(t.id)
+		n.expires, n.allow, n.rate = r.Expires, r.Allow, r.MessageRate
+		t.h.due(r.Expires)
+		t.h.settle(t.id)
+		t.reply(native.AppendRefresh(t.buffer(), t.cmd.ID, r.Expires.Sub(now), !r.Expires.IsZero()))
+	})
+}

@@ -1,0 +1,86 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// speaking connects a client of the native protocol.
+func speaking(t *testing.T, s *server.Server) *client {
+	t.Helper()
+	c := connect(t, s)
+	c.put(upgrade("Sec-WebSocket-Protocol: " + server.NativeSubprotocol))
+	wantHeader(t, c.wantStatus(101), "Sec-WebSocket-Protocol", server.NativeSubprotocol)
+	return c
+}
+
+// text reads the next message.
+func (c *client) text() string {
+	c.t.Helper()
+	got, _, err := wsutil.ReadServerData(c)
+	if err != nil {
+		c.t.Fatalf("read: %v", err)
+	}
+	return string(got)
+}
+
+// A connection's life in the native protocol, from nothing to a resume.
+func TestNativeLife(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := notifier(t, engine, func(c *server.Config) {
+			c.Native = &server.Native{Anonymous: true}
+			c.Namespaces[0].Publish = server.AccessAnyone
+			c.Namespaces[0].Presence = true
+			c.Handler = server.Handler{}
+		})
+		epoch := ""
+		first := speaking(t, s)
+		first.send(`{"id":1,"subscribe":{"channel":"news:1"}}`)
+		first.want(`{"id":1,"error":{"code":101,"message":"connect first"}}`)
+		first.send(`{"id":2,"connect":{}}`)
+		if text := first.text(); !strings.HasPrefix(text, `{"id":2,"connect":{"client":"`) || !strings.HasSuffix(text, `","ping":45}}`) {
+			t.Fatalf("connect was answered %s", text)
+		}
+		first.send(`{"id":3,"subscribe":{"channel":"news:1"}}`)
+		text := first.text()
+		epoch, _, _ = strings.Cut(strings.TrimPrefix(text, `{"id":3,"subscribe":{"epoch":"`), `"`)
+		if text != `{"id":3,"subscribe":{"epoch":"`+epoch+`","offset":0}}` || epoch == "" {
+			t.Fatalf("subscribe was answered %s", text)
+		}
+		first.send(`{"id":4,"publish":{"channel":"news:1","data":{"a":1},"key":"k"}}`)
+		got := map[string]bool{first.text(): true, first.text(): true} // the reply may come before or behind
+		if !got[`{"id":4,"publish":{"epoch":"`+epoch+`","offset":1}}`] || !got[`{"pub":{"channel":"news:1","offset":1,"data":{"a":1},"key":"k"}}`] {
+			t.Fatalf("publish was answered %v", got)
+		}
+		first.send(`{"id":5,"presence":{"channel":"news:1"}}`)
+		if text := first.text(); !strings.HasPrefix(text, `{"id":5,"presence":{"clients":1,"members":[{"client":"`) {
+			t.Fatalf("presence was answered %s", text)
+		}
+		first.send(`{}`)
+		first.want(`{}`)
+		for _, text := range []string{"two", "three"} {
+			if err := s.Publish("news:1", server.Text, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		first.want(`{"pub":{"channel":"news:1","offset":2,"data":"two"}}`)
+		first.want(`{"pub":{"channel":"news:1","offset":3,"data":"three"}}`)
+
+		second := speaking(t, s)
+		second.send(`{"id":1,"connect":{}}`)
+		_ = second.text()
+		second.send(`{"id":2,"subscribe":{"channel":"news:1","resume":{"epoch":"` + epoch + `","offset":1}}}`)
+		second.want(`{"id":2,"subscribe":{"epoch":"` + epoch + `","offset":3,"recovered":true}}`)
+		second.want(`{"pub":{"channel":"news:1","offset":2,"data":"two"}}`)
+		second.want(`{"pub":{"channel":"news:1","offset":3,"data":"three"}}`)
+		second.send(`{"id":3,"unsubscribe":{"channel":"news:1"}}`)
+		second.want(`{"id":3,"unsubscribe":{}}`)
+		second.send(`[]`)
+		second.wantClose(4400, "bad request: want one JSON object a message")
+	})
+}
