@@ -117,7 +117,11 @@ step_tools() { # install what the tests need
     retry 3 npm install --prefix "$cache" --no-audit --no-fund --no-package-lock --ignore-scripts \
       --loglevel=error "$NPM_WS" "$NPM_PLAYWRIGHT" || { fail "npm install"; return 1; }
   fi
+  [ -e bench/peers/node-ws/node_modules/ws/package.json ] ||
+    retry 3 npm ci --prefix bench/peers/node-ws --no-audit --no-fund --ignore-scripts --loglevel=error ||
+    { fail "npm ci in bench/peers/node-ws"; return 1; }
   retry 3 go mod download || { fail "go mod download"; return 1; }
+  retry 3 go -C bench/peers mod download || { fail "go mod download in bench/peers"; return 1; }
   retry 3 go run "$STATICCHECK" -version || { fail "staticcheck does not build"; return 1; }
   say "node $(node --version), $(/usr/bin/python3 --version), $("$(chromium_path)" --version 2>/dev/null)"
 }
@@ -144,10 +148,18 @@ step_staticcheck() { # staticcheck, pinned
   go run "$STATICCHECK" ./... && go run "$STATICCHECK" -tags realclients ./cmd/roost
 }
 
-step_unit() { # go test -race ./...
-  # Some tests build and run programs, which the test cache does not see.
-  go test -race -count=1 -timeout 10m ./...
+step_unit() { # go test -race ./..., and the tests of bench/peers
+  local status=0
+  # One package at a time: many of them start processes and measure. Some build
+  # and run programs, which the test cache does not see.
+  go test -race -count=1 -p 1 -timeout 15m ./... 2>&1 | tee "$work/unit.log" || status=1
+  go -C bench/peers test -count=1 -p 1 -timeout 5m ./... 2>&1 | tee -a "$work/unit.log" || status=1
+  [ $status = 0 ] || name_failed "$work/unit.log"
+  return $status
 }
+
+# name_failed LOG: the tests that go test says have failed, for the end of the run.
+name_failed() { grep -hE '^ *--- FAIL|^FAIL|^panic:|^WARNING: DATA RACE' "$1" | sort | uniq -c >>"$work/failed"; }
 
 step_fuzz() { # each Fuzz target for FUZZ_TIME (20,000 inputs)
   local file target found=0 status=0
@@ -187,9 +199,9 @@ step_cross() { # build and vet for other systems
 
 real_clients() {
   ROOST_NODE_MODULES="$cache/node_modules" ROOST_PYTHON=/usr/bin/python3 ROOST_CHROMIUM=$(chromium_path) \
-    go test -tags realclients -count=1 -timeout 5m -v -run "$1" ./cmd/roost >"$work/clients.log" 2>&1
+    go test -tags realclients -count=1 -timeout 10m -v -run "$1" ./cmd/roost >"$work/clients.log" 2>&1
   local status=$?
-  if [ $status = 0 ]; then grep -E '^ *--- ' "$work/clients.log"; else cat "$work/clients.log"; fi
+  if [ $status = 0 ]; then grep -E '^ *--- ' "$work/clients.log"; else cat "$work/clients.log"; name_failed "$work/clients.log"; fi
   # A run that matches no test is a gap, not a success.
   grep -qE '^--- (PASS|FAIL)' "$work/clients.log" || { fail "no test ran"; return 1; }
   return $status
@@ -255,6 +267,7 @@ done
 
 say ""
 [ $failed = 0 ] || say "failed: ${failures[*]}"
+[ ! -s "$work/failed" ] || cat "$work/failed"
 say "all steps took $SECONDS s"
 say "$passed passed, $failed failed"
 [ $failed = 0 ]
