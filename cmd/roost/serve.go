@@ -67,6 +67,11 @@ func (s *ServeCmd) Run(out streams) error {
 		return err
 	}
 	defer endNative()
+	hooks, err := s.WebhookFlags.configure(&config, logger)
+	if err != nil {
+		return err
+	}
+	defer hooks.end()
 
 	// Signals are caught before the first client can come: one that follows
 	// the start-up line always finds the graceful way.
@@ -107,22 +112,27 @@ func (s *ServeCmd) Run(out streams) error {
 			cert.reload()
 		case sig := <-signals:
 			_ = tellSystemd("STOPPING=1") // the end shows it as well
-			return s.shutdown(srv, logger, sig, signals)
+			return s.shutdown(srv, hooks, logger, sig, signals)
 		case <-srv.Done():
+			hooks.flush()
 			return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())
 		}
 	}
 }
 
-// shutdown says goodbye to the clients, at most for ShutdownTimeout; a second
-// signal ends it at once.
-func (s *ServeCmd) shutdown(srv *server.Server, logger *slog.Logger, sig os.Signal, again <-chan os.Signal) error {
+// shutdown says goodbye to the clients, at most for ShutdownTimeout, and tells
+// the application; a second signal ends it at once.
+func (s *ServeCmd) shutdown(srv *server.Server, hooks *webhooks, logger *slog.Logger, sig os.Signal, again <-chan os.Signal) error {
 	before := srv.Stats()
 	logger.Info("shutting down", "signal", sig.String(), "connections", before.Connections, "timeout", s.ShutdownTimeout)
 	ctx, cancel := context.WithTimeout(context.Background(), s.ShutdownTimeout)
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Shutdown(ctx) }()
+	go func() {
+		err := srv.Shutdown(ctx)
+		hooks.flush()
+		ended <- err
+	}()
 	select {
 	case err := <-ended:
 		if err != nil {

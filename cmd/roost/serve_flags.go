@@ -38,6 +38,7 @@ type ServeCmd struct {
 	Demo  bool `group:"behaviour" help:"Answer GET / with a chat page, and speak the textbook chat with it and any other page, on / and /ws."`
 
 	NativeFlags
+	WebhookFlags
 
 	Engine          netpoll.Kind       `group:"engine" help:"Event loops: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
 	Loops           int                `group:"engine" help:"Number of event loops. 0: one for each processor that Go may use." placeholder:"N" default:"0"`
@@ -81,6 +82,7 @@ var serveGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "listen", Title: "Where clients come in:"},
 	{Key: "behaviour", Title: "What messages do (at most one; without any, messages are ignored):"},
 	{Key: "native", Title: "Channels, users and tokens:"},
+	{Key: "webhooks", Title: "The application's own HTTP server:"},
 	{Key: "engine", Title: "How it runs:"},
 	{Key: "limits", Title: "Limits (each is counted when it is reached):"},
 	{Key: "deadlines", Title: "Deadlines (30s, 2m, 1h30m):"},
@@ -131,7 +133,7 @@ func (s *ServeCmd) Validate() error {
 	if s.TLSClientAll && s.TLSClientCA == "" {
 		return errors.New("--tls-client-required needs --tls-client-ca")
 	}
-	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check())
+	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.AskURL != ""), s.WebhookFlags.check(s.Native))
 }
 
 func checkAddrs(flag string, addrs []string) error {
