@@ -13,7 +13,7 @@ import (
 // DoctorCmd is roost doctor.
 type DoctorCmd struct {
 	Target    int64 `help:"How many connections should fit. Exit code 1 if they do not." placeholder:"N"`
-	UserBytes int64 `help:"Memory of the server for an idle connection, bytes (${default})." placeholder:"N" default:"460"`
+	UserBytes int64 `help:"Memory of the server for an idle connection, bytes (${default})." placeholder:"N" default:"170"`
 	JSON      bool  `name:"json" help:"Answer as JSON."`
 	Fix       bool  `help:"Show what has to be written to /etc/sysctl.d and /etc/security/limits.d, ask, and write it. As root."`
 	Yes       bool  `help:"With --fix: do not ask."`

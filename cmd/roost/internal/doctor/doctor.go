@@ -13,13 +13,19 @@ package doctor
 
 import "math"
 
-// What a connection costs, in bytes. An idle socket's kernel memory is
-// tcp 2,368 + inode 832 + file 192 + dentry 192 + epitem 128 + about 55.
+// What an idle connection costs, in bytes, as it was measured. The margin is not
+// in here: a tenth of the memory is left alone (memoryBytes).
 const (
-	KernelBytesPerConnection = 3_800
-	// UserBytesPerConnection is what the server itself may keep for a
-	// connection that is open and idle: the most that its tests allow.
-	UserBytesPerConnection = 460
+	// KernelBytesPerConnection is half of the 10,051 B that the kernel took for
+	// both ends of each of 250,000 connections
+	// (bench/results/2026-11-23-c100k-vm.md, "all kernel B"; a million took
+	// less). Its socket objects are 3.8 KB of that: tcp 2,368, inode 832,
+	// file 192, dentry 192, epitem 128, and about 55.
+	KernelBytesPerConnection = 5_030
+	// UserBytesPerConnection is what the server itself took for a plain
+	// connection with an identity of its own and one subscription
+	// (bench/results/2026-11-23-tuning-vm.md). Without them it takes 56.
+	UserBytesPerConnection = 170
 	// TCPPagesPerConnection is charged against net.ipv4.tcp_mem while a
 	// connection has anything queued, which in a broadcast all of them have.
 	TCPPagesPerConnection = 1

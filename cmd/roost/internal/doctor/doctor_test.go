@@ -102,15 +102,15 @@ func TestWhatStopsItFirst(t *testing.T) {
 		{"open files of the machine", with(map[string]string{
 			"proc/sys/fs/file-max": "50000", "proc/sys/fs/file-nr": "10000 0 50000"}),
 			0, 39_536, "fs.file-max", false},
-		{"memory", with(map[string]string{"proc/meminfo": "MemTotal: 1000000 kB\nMemAvailable: 416016 kB\n"}),
+		{"memory", with(map[string]string{"proc/meminfo": "MemTotal: 1000000 kB\nMemAvailable: 507814 kB\n"}),
 			100_000, 90_000, "memory", false},
 		{"memory of the control group, version 2", with(map[string]string{
-			"sys/fs/cgroup/user.slice/memory.max":     "526000000",
+			"sys/fs/cgroup/user.slice/memory.max":     "620000000",
 			"sys/fs/cgroup/user.slice/memory.current": "100000000"}),
 			0, 90_000, "memory", true},
 		{"memory of the control group, version 1, seen from the host's path", with(map[string]string{
 			"proc/self/cgroup":                           "5:cpu,cpuacct:/\n4:memory:/docker/abc\n0::/\n",
-			"sys/fs/cgroup/memory/memory.limit_in_bytes": "526000000",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": "620000000",
 			"sys/fs/cgroup/memory/memory.usage_in_bytes": "100000000"}),
 			90_001, 90_000, "memory", false},
 		{"a control group without a limit", with(map[string]string{
