@@ -35,7 +35,7 @@ type Command struct {
 	// ID is to be repeated in the reply; 0: no reply is wanted.
 	ID   uint64
 	Kind Kind
-	// Channel: all but Connect and Call; in Refresh it may be empty.
+	// Channel: all but Connect and Call; only in Refresh it may be empty.
 	Channel string
 	// Token: Connect, Subscribe, Refresh.
 	Token string
@@ -133,7 +133,7 @@ var commands = [...]command{
 }
 
 var (
-	channel = member{"channel", true, setText(func(c *Command) *string { return &c.Channel })}
+	channel = member{"channel", true, setChannel}
 	limit   = member{"limit", false, setLimit}
 )
 
@@ -240,6 +240,13 @@ func setText(field func(*Command) *string) func(*Command, []byte) error {
 		*field(c), err = text(value)
 		return err
 	}
+}
+
+func setChannel(c *Command, value []byte) (err error) {
+	if c.Channel, err = text(value); err == nil && c.Channel == "" {
+		return errors.New("is empty")
+	}
+	return err
 }
 
 func setData(c *Command, value []byte) error {
