@@ -26,7 +26,6 @@ type session struct {
 	// channels are those that Handler.Upgrade or Authorize gave.
 	channels []string
 
-	expires     time.Time
 	subscribed  map[string]time.Time // when single subscriptions expire
 	allow       Permissions
 	info        []byte
@@ -39,14 +38,21 @@ const connectTries = 3
 
 // bare tells that there is nothing to remember.
 func (n *session) bare() bool {
-	return n.connectBy.IsZero() && n.expires.IsZero() && len(n.subscribed) == 0 &&
+	return n.connectBy.IsZero() && len(n.subscribed) == 0 &&
 		len(n.allow.Subscribe) == 0 && len(n.allow.Publish) == 0 && n.info == nil && n.rate == 0
 }
 
 // settle forgets a session that is bare.
 func (h *hooks) settle(id netpoll.ID) {
 	if n := h.sessions[id]; n != nil && n.bare() {
-		delete(h.sessions, id)
+		h.drop(id)
+	}
+}
+
+// drop forgets a session. A map that a storm has made large goes with the last one.
+func (h *hooks) drop(id netpoll.ID) {
+	if delete(h.sessions, id); len(h.sessions) == 0 {
+		h.sessions = nil
 	}
 }
 
@@ -229,14 +235,9 @@ func (h *hooks) Tick(s *shard.Shard) {
 // expire looks at one session.
 func (h *hooks) expire(s *shard.Shard, id netpoll.ID, n *session, now time.Time) {
 	over := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	switch {
-	case over(n.connectBy):
+	if over(n.connectBy) {
 		s.Counters().HandshakeTimeouts.Add(1)
 		s.Shut(id, closeUnauthorized, "no connect command in time")
-		return
-	case over(n.expires):
-		s.Counters().TokensExpired.Add(1)
-		s.Shut(id, closeUnauthorized, "token expired: come back with a new one")
 		return
 	}
 	for channel, t := range n.subscribed {
@@ -249,14 +250,19 @@ func (h *hooks) expire(s *shard.Shard, id netpoll.ID, n *session, now time.Time)
 		h.due(t)
 	}
 	h.due(n.connectBy)
-	h.due(n.expires)
 	h.settle(id)
+}
+
+// Expired ends a connection for which no new token came.
+func (h *hooks) Expired(s *shard.Shard, id netpoll.ID) {
+	s.Counters().TokensExpired.Add(1)
+	s.Shut(id, closeUnauthorized, "token expired: come back with a new one")
 }
 
 // nativeClosed tells who is concerned that a native connection ends.
 func (h *hooks) nativeClosed(s *shard.Shard, id netpoll.ID) {
 	if !s.LetIn(id) {
-		delete(h.sessions, id)
+		h.drop(id)
 		return
 	}
 	var channels []string
@@ -267,5 +273,5 @@ func (h *hooks) nativeClosed(s *shard.Shard, id netpoll.ID) {
 	for _, name := range channels {
 		h.left(s, id, name)
 	}
-	delete(h.sessions, id)
+	h.drop(id)
 }

@@ -80,11 +80,11 @@ func (t *task) letIn(r *ConnectRequest) {
 			t.s.Refuse(t.id, name, err)
 		}
 	}
-	*n = session{expires: r.Expires, allow: r.Allow, rate: r.MessageRate, info: r.Info}
+	*n = session{allow: r.Allow, rate: r.MessageRate, info: r.Info}
 	if !r.Expires.IsZero() {
 		answer.Expires, answer.HasExpires = r.Expires.Sub(now), true
-		h.due(r.Expires)
 	}
+	t.s.SetExpiry(t.id, answer.Expires)
 	h.settle(t.id)
 	t.reply(native.AppendConnected(t.buffer(), t.cmd.ID, &answer))
 }
@@ -161,9 +161,13 @@ func (t *task) refresh() {
 			return
 		}
 		n := t.h.sessionOf(t.id)
-		n.expires, n.allow, n.rate = r.Expires, r.Allow, r.MessageRate
-		t.h.due(r.Expires)
+		n.allow, n.rate = r.Allow, r.MessageRate
 		t.h.settle(t.id)
-		t.reply(native.AppendRefresh(t.buffer(), t.cmd.ID, r.Expires.Sub(now), !r.Expires.IsZero()))
+		left := time.Duration(0)
+		if !r.Expires.IsZero() {
+			left = r.Expires.Sub(now)
+		}
+		t.s.SetExpiry(t.id, left)
+		t.reply(native.AppendRefresh(t.buffer(), t.cmd.ID, left, left > 0))
 	})
 }

@@ -94,7 +94,7 @@ func (s *Shard) expire(i uint32) {
 // expireOpen pings a silent connection, and ends one that is dead or idle.
 func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
 	i := id.Slot()
-	if s.expireMessage(id, sl) {
+	if s.expireMessage(id, sl) || s.expireToken(id, sl) {
 		return
 	}
 	if idle := s.ticks.idle; idle > 0 {
@@ -145,6 +145,20 @@ func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
 		}
 		s.send(id, sl, emptyPing)
 	}
+}
+
+// expireToken tells of a token whose time is over.
+func (s *Shard) expireToken(id netpoll.ID, sl *slot) (ended bool) {
+	if s.expiry.rows == nil || s.expiry.rows[id.Slot()] == 0 {
+		return false
+	}
+	if at := s.expiry.rows[id.Slot()]; s.tick < at {
+		s.dueBy(id.Slot(), at)
+		return false
+	}
+	s.expiry.rows[id.Slot()] = 0
+	s.hooks.Expired(s, id)
+	return sl.state != stateOpen
 }
 
 // expireMessage ends a connection whose message takes too long to arrive: each

@@ -50,6 +50,23 @@ func (s *Shard) Shut(id netpoll.ID, code frame.CloseCode, reason string) {
 	}
 }
 
+// SetExpiry has Hooks.Expired called for a native connection in d, or a moment
+// later; never, if d is 0.
+func (s *Shard) SetExpiry(id netpoll.ID, d time.Duration) {
+	if s.slotOf(id) == nil {
+		return
+	}
+	s.expiry.rows[id.Slot()] = 0
+	if d > 0 {
+		at := s.tick + s.toTicks(min(d, maxExpiry))
+		s.expiry.rows[id.Slot()] = at
+		s.dueBy(id.Slot(), at)
+	}
+}
+
+// maxExpiry is longer than any process lives, and fits into ticks.
+const maxExpiry = 365 * 24 * time.Hour
+
 // Pause stops reading a connection while somebody works for it elsewhere. What it
 // has sent already waits.
 func (s *Shard) Pause(id netpoll.ID) {

@@ -67,6 +67,8 @@ type Hooks interface {
 	Gap(s *Shard, id netpoll.ID, channel string, from, to uint64)
 	// Tick is called at each tick.
 	Tick(s *Shard)
+	// Expired tells that the time that SetExpiry gave is over.
+	Expired(s *Shard, id netpoll.ID)
 	// Occupied tells, with Config.Occupancy, that a channel has its first subscriber,
 	// or has lost its last. It is called with a lock held: nothing may be published
 	// or subscribed meanwhile.
@@ -172,6 +174,7 @@ type Shard struct {
 	// Owned by the loop.
 	slots      table[slot]
 	deadlines  table[uint32]
+	expiry     table[uint32]  // the tick in which a native connection's token expires, 0: never
 	spent      table[uint16]  // messages taken this second, if MessageRate is set
 	addresses  table[address] // without rows unless Config.Addresses is set
 	high       uint32         // slots [0, high) were used since the last trim
@@ -276,6 +279,9 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 			s.spent, err = newTable[uint16](n)
 		}
 	}
+	if err == nil && cfg.EncodeNative != nil {
+		s.expiry, err = newTable[uint32](n)
+	}
 	if err == nil && cfg.Addresses.tracked() {
 		s.addresses, err = newTable[address](n)
 	}
@@ -295,6 +301,7 @@ func (s *Shard) Free() {
 	}
 	s.slots.free()
 	s.deadlines.free()
+	s.expiry.free()
 	s.spent.free()
 	s.addresses.free()
 }
@@ -319,6 +326,9 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 		s.slots.rows[i].flags = flagTLS
 	}
 	s.count.Accepted.Add(1)
+	if s.expiry.rows != nil {
+		s.expiry.rows[i] = 0
+	}
 	if s.cfg.MessageRate > 0 {
 		s.spent.rows[i] = 0 // what the one before in this slot has spent
 	}
@@ -437,6 +447,7 @@ func (s *Shard) trim() {
 	}
 	s.slots.clear()
 	s.deadlines.clear()
+	s.expiry.clear()
 	s.spent.clear()
 	s.addresses.clear()
 	s.high = 0

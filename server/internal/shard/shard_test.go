@@ -47,6 +47,7 @@ func (h *rigHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
 func (h *rigHooks) Closed(_ *Shard, _ netpoll.ID, c Closed)        { h.closed = append(h.closed, c) }
 func (h *rigHooks) Gap(*Shard, netpoll.ID, string, uint64, uint64) {}
 func (h *rigHooks) Tick(*Shard)                                    {}
+func (h *rigHooks) Expired(*Shard, netpoll.ID)                     {}
 func (h *rigHooks) Occupied(*Shard, string, bool)                  {}
 func (h *rigHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error) {
 	h.failed = append(h.failed, err)

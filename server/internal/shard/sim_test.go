@@ -168,6 +168,7 @@ func (h *simHooks) Closed(_ *Shard, id netpoll.ID, c Closed) {
 }
 func (h *simHooks) Gap(*Shard, netpoll.ID, string, uint64, uint64) {}
 func (h *simHooks) Tick(*Shard)                                    {}
+func (h *simHooks) Expired(*Shard, netpoll.ID)                     {}
 func (h *simHooks) Occupied(*Shard, string, bool)                  {}
 func (h *simHooks) OpFailed(*Shard, netpoll.ID, string, error)     {}
 func (h *simHooks) ServesHTTP() bool                               { return false }
