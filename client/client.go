@@ -1,0 +1,339 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/roostws/roost/frame"
+)
+
+// A Client keeps one connection to a server, and its subscriptions over any
+// number of them. All methods may be called by any goroutine, callbacks included.
+type Client struct {
+	// Immutable after New.
+	cfg    Config
+	ctx    context.Context // until the client is closed
+	cancel context.CancelFunc
+	donec  chan struct{}
+	states chan StateEvent // written by run only
+	roomc  chan struct{}   // of one: the reader may look again whether it may go on
+	active sync.WaitGroup  // goroutines beside run; added to with mu held, while not closed
+
+	// Owned by run.
+	backoff backoff
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	closed   bool
+	err      error         // why it closed
+	lastErr  error         // why there is no connection
+	session  *session      // nil unless connected
+	changed  chan struct{} // closed, and made anew, when session or closed changes
+	identity StateEvent
+	subs     map[string]*Subscription
+	order    uint64 // of the next subscription
+	inbox    queue  // of what nobody has subscribed to
+	buffered int    // bytes in all queues
+	stats    Stats
+}
+
+// Stats counts since New.
+type Stats struct {
+	// Connects is how often the server has let the client in.
+	Connects uint64
+	// Messages were received, repeated ones not counted.
+	Messages uint64
+	// Duplicates were received a second time, and dropped.
+	Duplicates uint64
+	// Missed is how many messages the gaps that were told of held at most.
+	Missed uint64
+	// Unhandled messages had no Subscription and no Config.OnMessage, or came for a
+	// subscription that this end was about to end.
+	Unhandled uint64
+	// BufferedBytes is what waits for handlers now.
+	BufferedBytes int
+}
+
+// New makes a client, which begins to connect at once and goes on until Close.
+// The error is about cfg only.
+func New(cfg Config) (*Client, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg.Header = cfg.Header.Clone()
+	c := &Client{
+		cfg:     cfg,
+		donec:   make(chan struct{}),
+		states:  make(chan StateEvent, statesMax),
+		roomc:   make(chan struct{}, 1),
+		backoff: backoff{min: cfg.ReconnectMin, max: cfg.ReconnectMax},
+		changed: make(chan struct{}),
+		subs:    map[string]*Subscription{},
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.active.Add(1)
+	go func() {
+		defer c.active.Done()
+		c.tellStates()
+	}()
+	go c.run()
+	return c, nil
+}
+
+// Dial makes a client and waits until the server has let it in. When ctx is done
+// before, or the server will never do so, the client is closed, and the error
+// holds the last reason.
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	c, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.connected(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close ends the client: nothing is delivered or sent any more, the context of
+// every handler is done, and the connection is closed in the background. What
+// waited for handlers is dropped: their Subscription.Position tells from where
+// another client would go on. It does not wait; Done does.
+func (c *Client) Close() { c.shut(ErrClosed) }
+
+// Done is closed when the client is closed and its last goroutine, the last
+// handler with it, has ended. A callback must not wait for it.
+func (c *Client) Done() <-chan struct{} { return c.donec }
+
+// Err is nil until the client is closed, then ErrClosed, or what made it give up.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Identity is the connection's name at the server and the identity that the server
+// gave it, as of the last connection; empty before the first.
+func (c *Client) Identity() (client, user string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.identity.Client, c.identity.User
+}
+
+// Stats is a snapshot.
+func (c *Client) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := c.stats
+	stats.BufferedBytes = c.buffered
+	return stats
+}
+
+// shut closes the client for a reason; the first one stays.
+func (c *Client) shut(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed, c.err = true, err
+	c.cancel()
+	c.change()
+	c.discard(&c.inbox)
+	for _, sub := range c.subs {
+		c.discard(sub.queue)
+		c.end(sub, c.closedError())
+	}
+}
+
+// closedError is what calls on a closed client answer. With mu held.
+func (c *Client) closedError() error {
+	if errors.Is(c.err, ErrClosed) {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, c.err)
+}
+
+// change wakes everybody who waits for a connection. With mu held.
+func (c *Client) change() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// connected waits for a connection.
+func (c *Client) connected(ctx context.Context) (*session, error) {
+	for {
+		c.mu.Lock()
+		s, changed := c.session, c.changed
+		if c.closed {
+			err := c.closedError()
+			c.mu.Unlock()
+			return nil, err
+		}
+		c.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return nil, c.notConnected(context.Cause(ctx))
+		}
+	}
+}
+
+// notConnected is what somebody is told who has waited in vain. With mu held.
+func (c *Client) notConnected(cause error) error {
+	if c.lastErr == nil {
+		return fmt.Errorf("client: not connected: %w", cause)
+	}
+	return fmt.Errorf("client: not connected: %w (last attempt: %w)", cause, c.lastErr)
+}
+
+// run connects, and connects again, until the client is closed.
+func (c *Client) run() {
+	defer func() {
+		c.states <- StateEvent{State: StateClosed, Err: c.Err()}
+		close(c.states)
+		c.active.Wait()
+		close(c.donec)
+	}()
+	for {
+		c.states <- StateEvent{State: StateConnecting, Attempt: c.backoff.attempts + 1}
+		lasted, err := c.once()
+		if c.ctx.Err() == nil && c.permanent(err) {
+			c.shut(err)
+		}
+		if c.ctx.Err() != nil {
+			return
+		}
+		// A server that lets clients in and drops them at once must not be asked again
+		// without delay.
+		if lasted >= c.cfg.ReconnectMax {
+			c.backoff.reset()
+		}
+		// What the server asks for is a client's own slot, or the same for many:
+		// the jitter on top serves both.
+		delay := serverDelay(err) + c.backoff.next()
+		c.mu.Lock()
+		c.lastErr = err
+		c.mu.Unlock()
+		c.states <- StateEvent{State: StateDisconnected, Err: err, RetryIn: delay}
+		if !c.sleep(delay) || !c.drained() {
+			return
+		}
+	}
+}
+
+// sleep waits; it answers false if the client is closed before.
+func (c *Client) sleep(delay time.Duration) bool {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+// permanent tells whether another attempt is of no use.
+func (c *Client) permanent(err error) bool {
+	if errors.Is(err, ErrUnauthorized) {
+		return true
+	}
+	if closed, ok := errors.AsType[*frame.CloseError](err); ok {
+		return closed.Code == CloseForbidden
+	}
+	refused, ok := errors.AsType[*ServerError](err)
+	return ok && c.cfg.Token == nil && (refused.Code == CodeUnauthorized || refused.Code == CodeTokenExpired)
+}
+
+// once is one connection, from the token to its end. lasted is how long the client
+// was let in.
+func (c *Client) once() (lasted time.Duration, err error) {
+	var token string
+	if c.cfg.Token != nil {
+		if token, err = c.token(c.cfg.Token); err != nil {
+			return 0, err
+		}
+	}
+	sock, err := dial(c.ctx, &c.cfg)
+	if err != nil {
+		return 0, err
+	}
+	s := newSession(&c.cfg, sock, c.take, c.room)
+	err = c.introduce(s, token)
+	if err == nil {
+		since := time.Now()
+		c.states <- c.introduced()
+		select {
+		case <-s.done:
+		case <-c.ctx.Done():
+		}
+		lasted = time.Since(since)
+	}
+	s.finish(err)
+	c.detach(s)
+	if refused, ok := errors.AsType[*ServerError](err); ok {
+		return 0, refused
+	}
+	return lasted, s.failure()
+}
+
+// introduce sends connect and waits for the reply. An error other than a
+// *ServerError is that of the session.
+func (c *Client) introduce(s *session, token string) error {
+	resume := c.resumable()
+	command := connectCommand{Token: token, Name: c.cfg.Name, Data: c.cfg.Data, Resume: resume}
+	replied := make(chan error, 1)
+	// The reply is taken on the reader: what the server sends behind it needs what
+	// it says.
+	if _, err := s.send("connect", command, true, func(body json.RawMessage, err error) {
+		if err == nil {
+			err = c.welcome(s, body, resume)
+		}
+		replied <- err
+	}); err != nil {
+		return err
+	}
+	select {
+	case err := <-replied:
+		return err
+	case <-c.ctx.Done():
+		return ErrClosed
+	case <-s.done:
+		<-s.readc
+		select {
+		case err := <-replied: // the connection was lost behind the reply
+			return err
+		default:
+			return s.failure()
+		}
+	}
+}
+
+// introduced is the event of a welcome.
+func (c *Client) introduced() StateEvent {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.identity
+}
+
+// token asks a token source, within CommandTimeout.
+func (c *Client) token(source func(context.Context) (string, error)) (string, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.CommandTimeout)
+	defer cancel()
+	token, err := source(ctx)
+	if err != nil {
+		return "", fmt.Errorf("client: token: %w", err)
+	}
+	return token, nil
+}

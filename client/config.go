@@ -1,0 +1,183 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"time"
+)
+
+// Subprotocol is the WebSocket subprotocol that this package speaks.
+const Subprotocol = "roost.v1.json"
+
+// Config says where to connect, as whom, and within which bounds. Only URL is
+// needed. It is copied by New; the callbacks may be called from then on.
+type Config struct {
+	// URL is the server's address: ws://host:port/path or wss://.
+	URL string
+
+	// Token answers who the client is. It is asked before each connection, again
+	// when about four fifths of the token's life are over (the connection stays
+	// open), and after the server has called a token expired. It may block until ctx is
+	// done, which is after CommandTimeout. After an error it is asked again, with the
+	// delays of a lost connection; an error that wraps ErrUnauthorized ends the client.
+	// If nil, the client is anonymous.
+	Token func(ctx context.Context) (string, error)
+	// ChannelToken does the same for each channel subscribed to. It answers "" for
+	// channels that need none. If nil, none does.
+	ChannelToken func(ctx context.Context, channel string) (string, error)
+	// Name says what the client is, for the server's logs.
+	Name string
+	// Data is given to the application with each connect: JSON, or nothing.
+	Data json.RawMessage
+
+	// OnState is told of each change of the connection, one at a time and in
+	// order. It may call any method, but must not wait for Done. While 64 changes
+	// wait for it, the client does not reconnect.
+	OnState func(StateEvent)
+	// OnMessage gets the messages of channels that the server has subscribed this
+	// client to (its user's, those of its token) and that no Subscription is for, and
+	// those sent to this connection alone; one at a time and in order. If nil,
+	// they are counted as Stats.Unhandled.
+	OnMessage func(ctx context.Context, m *Message)
+	// OnEvent is told what happens to those channels, in order with OnMessage.
+	OnEvent func(*Event)
+
+	// Header is added to the upgrade request.
+	Header http.Header
+	// TLS is for wss:// addresses. If nil, the system's certificates are trusted.
+	TLS *tls.Config
+	// Proxy answers the proxy for the upgrade request, which has an http or https
+	// address. If nil, http.ProxyFromEnvironment.
+	Proxy func(*http.Request) (*url.URL, error)
+	// NetDial opens the TCP connection. If nil, a net.Dialer does.
+	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Compression offers permessage-deflate. It costs the server far more CPU time than it
+	// costs the client, and pays for large messages on narrow lines.
+	Compression bool
+
+	// DialTimeout bounds TCP, TLS and the upgrade together. If zero, 10 s.
+	DialTimeout time.Duration
+	// WriteTimeout bounds one write: a connection that takes nothing for so long is
+	// given up. If zero, 10 s.
+	WriteTimeout time.Duration
+	// CommandTimeout bounds the wait for a connection and then for the answer to a
+	// command, beside the command's context. A connection on which a connect or
+	// subscribe stays unanswered for so long is given up. If zero, 15 s.
+	CommandTimeout time.Duration
+	// ReconnectMin and ReconnectMax bound the delay before the client connects
+	// again: at random between zero and ReconnectMin, which doubles with each
+	// attempt in vain up to ReconnectMax; what the server asks for comes on top. If
+	// zero, 500 ms and 20 s.
+	ReconnectMin, ReconnectMax time.Duration
+
+	// MaxMessageBytes bounds one message of the server, inflated too. If zero, 4 MiB.
+	MaxMessageBytes int64
+	// MaxPendingCommands and MaxPendingBytes bound the commands that wait for an answer
+	// and the bytes that wait to be written; one more is refused with
+	// ErrTooManyPending. If zero, 1,024 and 1 MiB.
+	MaxPendingCommands, MaxPendingBytes int
+	// BufferBytes is how much may wait for handlers before the client stops reading;
+	// see the package's comment. If zero, 256 KiB.
+	BufferBytes int
+}
+
+// withDefaults answers cfg with every zero field replaced.
+func (cfg Config) withDefaults() Config {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&cfg.DialTimeout, 10 * time.Second},
+		{&cfg.WriteTimeout, 10 * time.Second},
+		{&cfg.CommandTimeout, 15 * time.Second},
+		{&cfg.ReconnectMin, 500 * time.Millisecond},
+		{&cfg.ReconnectMax, 20 * time.Second},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if cfg.MaxMessageBytes == 0 {
+		cfg.MaxMessageBytes = 4 << 20
+	}
+	if cfg.MaxPendingCommands == 0 {
+		cfg.MaxPendingCommands = 1024
+	}
+	if cfg.MaxPendingBytes == 0 {
+		cfg.MaxPendingBytes = 1 << 20
+	}
+	if cfg.BufferBytes == 0 {
+		cfg.BufferBytes = 256 << 10
+	}
+	if cfg.Proxy == nil {
+		cfg.Proxy = http.ProxyFromEnvironment
+	}
+	if cfg.NetDial == nil {
+		cfg.NetDial = new(net.Dialer).DialContext
+	}
+	return cfg
+}
+
+// ownHeaders are those of the upgrade request that Config.Header must not set.
+var ownHeaders = []string{"Upgrade", "Connection", "Sec-Websocket-Key", "Sec-Websocket-Version",
+	"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"}
+
+// validate reports every mistake in a Config with defaults.
+func (cfg Config) validate() error {
+	var errs []error
+	if _, err := httpURL(cfg.URL); err != nil {
+		errs = append(errs, err)
+	}
+	if len(cfg.Data) > 0 && !json.Valid(cfg.Data) {
+		errs = append(errs, errors.New("Data is not JSON"))
+	}
+	for name := range cfg.Header {
+		for _, own := range ownHeaders {
+			if textproto.CanonicalMIMEHeaderKey(name) == own {
+				errs = append(errs, fmt.Errorf("Header has %s, which the client sets itself", own))
+			}
+		}
+	}
+	for _, bound := range []struct {
+		name  string
+		value int64
+	}{
+		{"DialTimeout", int64(cfg.DialTimeout)}, {"WriteTimeout", int64(cfg.WriteTimeout)},
+		{"CommandTimeout", int64(cfg.CommandTimeout)}, {"ReconnectMin", int64(cfg.ReconnectMin)},
+		{"MaxMessageBytes", cfg.MaxMessageBytes}, {"MaxPendingCommands", int64(cfg.MaxPendingCommands)},
+		{"MaxPendingBytes", int64(cfg.MaxPendingBytes)}, {"BufferBytes", int64(cfg.BufferBytes)},
+	} {
+		if bound.value < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative", bound.name))
+		}
+	}
+	if cfg.ReconnectMax < cfg.ReconnectMin {
+		errs = append(errs, fmt.Errorf("ReconnectMax, %s, is less than ReconnectMin, %s", cfg.ReconnectMax, cfg.ReconnectMin))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
+	return nil
+}
+
+// httpURL is a WebSocket address as net/http knows it.
+func httpURL(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("URL: %w", err)
+	case u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss":
+		return nil, fmt.Errorf("URL is %q: it has to be ws://host:port/path, or wss://", address)
+	case u.Fragment != "":
+		return nil, fmt.Errorf("URL is %q: it must not have a fragment (RFC 6455, section 3)", address)
+	}
+	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
+	return u, nil
+}

@@ -1,0 +1,193 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/roostws/roost/frame"
+)
+
+func TestConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeNet(t), new(log)
+		cfg := n.config(l)
+		cfg.Name, cfg.Data = "tests", []byte(`{"a":"<b>"}`)
+		cfg.Header = http.Header{"X-Mine": {"1"}, "Host": {"other.test"}}
+		cfg.Token = func(context.Context) (string, error) { return "t0k", nil }
+		c := n.start(cfg)
+		defer n.end(c)
+
+		p := n.accept()
+		r := p.request
+		if r.URL.String() != "/socket?a=b" || r.Host != "other.test" || r.Header.Get("X-Mine") != "1" ||
+			r.Header.Get("Sec-WebSocket-Protocol") != Subprotocol || r.Header.Get("Sec-WebSocket-Version") != "13" ||
+			r.Header.Get("Sec-WebSocket-Extensions") != "" {
+			t.Errorf("the request is %s of %s with %v", r.URL, r.Host, r.Header)
+		}
+		p.upgrade("")
+		id := p.wantBody("connect", `{"token":"t0k","name":"tests","data":{"a":"<b>"}}`)
+		l.want(t)
+		p.send(`{"id":%d,"connect":{"client":"c-1","user":"42","ping":25,"data":[7],"of":"the future"}}`, id)
+		l.want(t, "connected as c-1 42 [7]")
+		if name, user := c.Identity(); name != "c-1" || user != "42" {
+			t.Errorf("Identity() = %q, %q", name, user)
+		}
+		c.Close()
+		p.wantText("close 1000 ")
+		p.close(frame.CloseNormal, "")
+		<-c.Done()
+		l.want(t, "closed: client: closed")
+		if _, err := c.Publish(t.Context(), "a", 1); !errors.Is(err, ErrClosed) {
+			t.Errorf("Publish after Close: %v", err)
+		}
+		if _, err := c.Subscribe(t.Context(), "a", l.message, nil); !errors.Is(err, ErrClosed) {
+			t.Errorf("Subscribe after Close: %v", err)
+		}
+	})
+}
+
+// A server that does not answer a Close frame does not keep the client.
+func TestCloseTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeNet(t), new(log)
+		c := n.start(n.config(l))
+		p := n.welcome("")
+		synctest.Wait()
+		begin := time.Now()
+		c.Close()
+		p.wantText("close 1000 ")
+		<-c.Done()
+		if took := time.Since(begin); took != closeTimeout {
+			t.Errorf("closing took %s, want %s", took, closeTimeout)
+		}
+	})
+}
+
+func TestUpgradeRefused(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		answer func(*peer)
+		want   string
+	}{
+		{"status", func(p *peer) { p.refuse(404, "") }, "client: upgrade refused with status 404: not now"},
+		{"subprotocol", func(p *peer) {
+			p.write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"))
+		}, "client: the answer to the upgrade has a wrong Sec-WebSocket-Accept"},
+		{"extension", func(p *peer) { p.upgrade("Sec-WebSocket-Extensions: permessage-deflate\r\n") },
+			"client: frame: server's Sec-WebSocket-Extensions does not answer the offer"},
+		{"no HTTP", func(p *peer) { p.write([]byte("SSH-2.0-x\r\n\r\n")) },
+			`client: connect: net/http: HTTP/1.x transport connection broken: malformed HTTP response "SSH-2.0-x"`},
+		{"silence", func(*peer) {}, "client: connect: context deadline exceeded"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, l := newFakeNet(t), new(log)
+				c := n.start(n.config(l))
+				defer n.end(c)
+				test.answer(n.accept())
+				n.welcome("")
+				l.want(t, "disconnected: "+test.want, "connected as c-1 42 ")
+			})
+		})
+	}
+}
+
+// Dial answers the last reason when its time is over, and a lasting one at once.
+func TestDialErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeNet(t), new(log)
+		cfg := n.config(l)
+		cfg.NetDial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route") }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c, err := Dial(ctx, cfg)
+		if c != nil || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no route") {
+			t.Errorf("Dial = %v, %v", c, err)
+		}
+		if _, err := Dial(t.Context(), Config{URL: "http://server.test", CommandTimeout: -1, Header: http.Header{"upgrade": nil}}); err == nil ||
+			!strings.Contains(err.Error(), "it has to be ws://") || !strings.Contains(err.Error(), "CommandTimeout is negative") ||
+			!strings.Contains(err.Error(), "Header has Upgrade") {
+			t.Errorf("Dial of http:// = %v", err)
+		}
+
+		go func() {
+			p := n.accept()
+			p.upgrade("")
+			id, _ := p.want("connect")
+			p.send(`{"id":%d,"error":{"code":101,"message":"who are you"}}`, id)
+			p.wantText("close 1000 ")
+			p.close(frame.CloseNormal, "")
+		}()
+		_, err = Dial(t.Context(), n.config(l))
+		var refused *ServerError
+		if !errors.Is(err, ErrClosed) || !errors.As(err, &refused) || refused.Code != CodeUnauthorized {
+			t.Errorf("Dial without a token = %v", err)
+		}
+		synctest.Wait()
+		time.Sleep(closeTimeout) // the last attempt of the first one ends
+	})
+}
+
+// What no server of the protocol sends ends the connection, with a Close frame
+// that says so, and another one begins.
+func TestBrokenServer(t *testing.T) {
+	for _, test := range []struct{ name, message, want string }{
+		{"no object", frameOf(frame.OpText, `[1]`), "close 1007 not roost.v1.json: json: cannot unmarshal array into Go value of type client.incoming"},
+		{"no JSON", frameOf(frame.OpText, `hello`), "close 1007 not roost.v1.json: invalid character 'h' looking for beginning of value"},
+		{"binary", frameOf(frame.OpBinary, `{}`), "close 1003 binary message in roost.v1.json"},
+		{"reserved opcode", "\x83\x00", "close 1002 reserved opcode"},
+		{"masked", "\x81\x81\x00\x00\x00\x00x", "close 1002 frame from a server is masked"},
+		{"too big", "\x81\x7f\x00\x00\x00\x00\x01\x00\x00\x00", "close 1009 message is longer than 4194304 bytes"},
+		{"encoding", frameOf(frame.OpText, `{"pub":{"channel":"a","data":"x","encoding":"rot13"}}`), `close 1007 not roost.v1.json: data has the unknown encoding "rot13"`},
+		{"base64", frameOf(frame.OpText, `{"pub":{"channel":"a","data":"?","encoding":"base64"}}`), "close 1007 not roost.v1.json: base64 data: illegal base64 data at input byte 0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, l := newFakeNet(t), new(log)
+				c := n.start(n.config(l))
+				defer n.end(c)
+				p := n.welcome("")
+				p.write([]byte(test.message))
+				p.wantText(test.want)
+				p.wantText("end")
+				n.welcome("")
+			})
+		})
+	}
+}
+
+func frameOf(op frame.Opcode, payload string) string {
+	return string(frame.AppendFrame(nil, op, []byte(payload)))
+}
+
+func TestCompression(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeNet(t), new(log)
+		cfg := n.config(l)
+		cfg.Compression = true
+		cfg.OnMessage = l.message
+		c := n.start(cfg)
+		defer n.end(c)
+		p := n.accept()
+		params, response, err := frame.NegotiateDeflate(p.request.Header.Get("Sec-WebSocket-Extensions"), frame.DeflateConfig{})
+		if err != nil || !params.Enabled {
+			t.Fatalf("the offer is %q: %v", p.request.Header.Get("Sec-WebSocket-Extensions"), err)
+		}
+		p.deflate = params
+		p.upgrade("Sec-WebSocket-Extensions: " + response + "\r\n")
+		id, _ := p.want("connect")
+		p.send(`{"id":%d,"connect":{"client":"c-1"}}`, id)
+		long := strings.Repeat("abc", 1000)
+		p.write(frame.AppendDeflatedFrame(nil, frame.OpText, []byte(`{"message":{"data":"`+long+`"}}`), params.ServerMaxWindowBits, nil))
+		l.want(t, "connected as c-1  ", ` 0 "`+long+`"`)
+		go func() { _, _ = c.Publish(t.Context(), "a", long) }()
+		id = p.wantBody("publish", `{"channel":"a","data":"`+long+`"}`)
+		p.send(`{"id":%d,"publish":{}}`, id)
+	})
+}

@@ -1,0 +1,312 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+)
+
+// A Handler gets the messages of one subscription, one at a time and in order. When it
+// returns, the message has been processed: the subscription's position moves on. ctx
+// ends with the subscription.
+type Handler func(ctx context.Context, m *Message)
+
+// SubscribeOptions are what a subscription may have beside its channel.
+type SubscribeOptions struct {
+	// Resume asks for what came behind a position, which an earlier
+	// Subscription.Position told: nothing is missed or repeated over a restart of the
+	// program.
+	Resume *Position
+	// OnEvent is told what happens to the subscription, in order with the messages and by the same
+	// goroutine.
+	OnEvent func(*Event)
+}
+
+// A Subscription is a channel that this client wants to hear, over any number of
+// connections, until Unsubscribe or until the server refuses it for good.
+type Subscription struct {
+	// Immutable.
+	client   *Client
+	channel  string
+	handler  Handler
+	options  SubscribeOptions
+	implicit bool // made by the server, nobody has asked for it
+	ctx      context.Context
+	cancel   context.CancelFunc
+	order    uint64        // the lower the earlier made
+	settled  chan struct{} // closed by the server's first answer, or with endedc
+	endedc   chan struct{} // closed at the end
+
+	// Guarded by Client.mu.
+	queue      *queue // its own, or Client.inbox
+	phase      phase
+	serverSide bool // the server subscribes it by itself
+	lease      int  // of the channel's token: counts how often it was placed
+	tries      backoff
+	received   Position // of the last message that was put in the queue
+	gapTo      uint64   // up to here the server has told of gaps
+	handled    Position // of the last message that was processed
+	err        error
+}
+
+// A phase is how far a subscription is on the current connection.
+type phase int
+
+const (
+	// phaseWaiting: nothing was sent on this connection yet, or an attempt is
+	// going to be repeated.
+	phaseWaiting phase = iota
+	// phaseAsked: the reply to subscribe is awaited.
+	phaseAsked
+	// phaseActive: messages come.
+	phaseActive
+	// phaseLeaving: the reply to unsubscribe is awaited; what still comes is dropped.
+	phaseLeaving
+	// phaseEnded: it is no longer in Client.subs.
+	phaseEnded
+)
+
+// Subscribe wants a channel's messages given to handler from now on, or from
+// options.Resume, and waits until the server agrees. A *ServerError says that it does not. When
+// ctx is done before, or the client closed, there is no subscription. ctx has no
+// meaning for the subscription later.
+//
+// If handler is nil, the messages are to be taken with Messages. options may be nil.
+// One client has one subscription for a channel. For a channel that the server has
+// subscribed this client to, it takes the place of Config.OnMessage.
+func (c *Client) Subscribe(ctx context.Context, channel string, handler Handler, options *SubscribeOptions) (*Subscription, error) {
+	sub, err := c.subscription(ctx, channel, handler, options)
+	if err != nil {
+		return nil, fmt.Errorf("client: subscribe to %q: %w", channel, err)
+	}
+	select {
+	case <-sub.settled:
+		err = sub.Err()
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		c.mu.Lock()
+		if sub.phase == phaseEnded {
+			err = sub.err
+		} else if c.session == nil {
+			err = c.notConnected(err)
+		}
+		c.abandon(sub, func(error) {})
+		c.mu.Unlock()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("client: subscribe to %q: %w", channel, err)
+	}
+	return sub, nil
+}
+
+// subscription makes one, and begins to establish it.
+func (c *Client) subscription(ctx context.Context, channel string, handler Handler, options *SubscribeOptions) (*Subscription, error) {
+	for {
+		c.mu.Lock()
+		old := c.subs[channel]
+		switch {
+		case c.closed:
+			err := c.closedError()
+			c.mu.Unlock()
+			return nil, err
+		case old == nil || old.implicit && old.phase != phaseLeaving:
+			defer c.mu.Unlock()
+			sub := c.add(channel, &queue{pulled: handler == nil, wakec: make(chan struct{}, 1)})
+			sub.handler = handler
+			if options != nil {
+				sub.options = *options
+			}
+			if resume := sub.options.Resume; resume != nil {
+				sub.received, sub.handled = *resume, *resume
+			}
+			if old != nil {
+				c.takeOver(sub, old)
+			} else if c.session != nil {
+				c.establish(c.session, sub)
+			}
+			return sub, nil
+		case old.phase != phaseLeaving:
+			c.mu.Unlock()
+			return nil, ErrAlreadySubscribed
+		}
+		c.mu.Unlock()
+		select {
+		case <-old.endedc:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// add makes a subscription. With mu held.
+func (c *Client) add(channel string, q *queue) *Subscription {
+	sub := &Subscription{
+		client: c, channel: channel, queue: q, implicit: q == &c.inbox, order: c.order,
+		settled: make(chan struct{}), endedc: make(chan struct{}),
+		tries: backoff{min: c.cfg.ReconnectMin, max: c.cfg.ReconnectMax},
+	}
+	sub.ctx, sub.cancel = c.ctx, func() {}
+	if !sub.implicit {
+		sub.ctx, sub.cancel = context.WithCancel(c.ctx)
+	}
+	c.order++
+	c.subs[channel] = sub
+	return sub
+}
+
+// takeOver gives a channel that the server has subscribed to somebody who asks for
+// it. With mu held.
+func (c *Client) takeOver(sub, old *Subscription) {
+	recovered := sub.received == old.received && sub.received.Epoch != ""
+	sub.received, sub.gapTo, sub.serverSide = old.received, old.gapTo, true
+	active := old.phase == phaseActive
+	old.phase = phaseEnded
+	close(old.endedc)
+	if active {
+		c.begin(sub, recovered)
+	} // else the next connection does
+}
+
+// Channel is its name.
+func (s *Subscription) Channel() string { return s.channel }
+
+// Position is that of the last message whose handler has returned; zero for channels without
+// history and before the first EventSubscribed. Kept, it is what
+// SubscribeOptions.Resume wants.
+func (s *Subscription) Position() Position {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.handled
+}
+
+// Err is nil as long as the subscription lives; then ErrUnsubscribed, the server's
+// *ServerError, or ErrClosed.
+func (s *Subscription) Err() error {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.err
+}
+
+// Messages are the messages of a subscription without a handler, for one loop at a
+// time. The loop's body stands for the handler: when it comes round, or is left, the message has
+// been processed. It ends when ctx is done, and with the subscription: Err tells why. As long as
+// nobody loops, everything else that this client receives waits sooner or later.
+func (s *Subscription) Messages(ctx context.Context) iter.Seq[*Message] {
+	return func(yield func(*Message) bool) {
+		if s.handler != nil {
+			panic("client: Messages of a Subscription with a Handler")
+		}
+		c, q := s.client, s.queue
+		for more := true; more && ctx.Err() == nil; {
+			if it, ok := c.next(q); !ok {
+				c.mu.Lock()
+				over := q.ended
+				c.mu.Unlock()
+				if over {
+					return
+				}
+				select {
+				case <-q.wakec:
+				case <-ctx.Done():
+				}
+			} else if it.event != nil {
+				it.deliver()
+				c.delivered(it)
+			} else {
+				func() {
+					defer c.delivered(it)
+					more = yield(it.message)
+				}()
+			}
+		}
+	}
+}
+
+// Unsubscribe ends the subscription: no call of the handler begins after it has
+// returned, and what waited for it is dropped. It waits for the server's answer; an error means that
+// none came, and changes nothing about the end.
+func (s *Subscription) Unsubscribe(ctx context.Context) error {
+	c := s.client
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CommandTimeout)
+	defer cancel()
+	answer := make(chan error, 1)
+	c.mu.Lock()
+	c.abandon(s, func(err error) { answer <- err })
+	c.mu.Unlock()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("client: unsubscribe from %q: %w", s.channel, context.Cause(ctx))
+	}
+}
+
+// abandon ends a subscription from this side; told is called with what the server
+// says to it, which may be at once. With mu held.
+func (c *Client) abandon(sub *Subscription, told func(error)) {
+	was := sub.phase
+	if was == phaseEnded || was == phaseLeaving {
+		told(nil)
+		return
+	}
+	c.discard(sub.queue)
+	sub.cancel()
+	sub.err = ErrUnsubscribed
+	sub.phase = phaseLeaving
+	sub.settle()
+	if c.session == nil || was == phaseWaiting {
+		c.end(sub, ErrUnsubscribed)
+		told(nil)
+		return
+	}
+	if _, err := c.session.send("unsubscribe", channelCommand{sub.channel}, true, func(_ json.RawMessage, err error) {
+		c.mu.Lock()
+		c.end(sub, ErrUnsubscribed)
+		c.mu.Unlock()
+		var refused *ServerError
+		if errors.Is(err, ErrDisconnected) || errors.As(err, &refused) && refused.Code == CodeNotSubscribed {
+			err = nil // it is over all the same
+		}
+		told(err)
+	}); err != nil {
+		c.end(sub, ErrUnsubscribed)
+		told(nil)
+	}
+	c.nudge()
+}
+
+// end takes a subscription out. What waits for its handler still gets there. With mu held.
+func (c *Client) end(sub *Subscription, err error) {
+	if sub.phase == phaseEnded {
+		return
+	}
+	sub.phase = phaseEnded
+	if sub.err == nil {
+		sub.err = err
+	}
+	if c.subs[sub.channel] == sub {
+		delete(c.subs, sub.channel)
+	}
+	sub.settle()
+	close(sub.endedc)
+	if sub.implicit {
+		return
+	}
+	if sub.queue.ended = true; len(sub.queue.items) == 0 && !sub.queue.running {
+		sub.cancel()
+	}
+	if sub.queue.pulled {
+		c.start(sub.queue)
+	}
+}
+
+// settle tells who waits in Subscribe that there is an answer. With mu held.
+func (s *Subscription) settle() {
+	select {
+	case <-s.settled:
+	default:
+		close(s.settled)
+	}
+}
