@@ -4,6 +4,7 @@
 //	roost bench    measure a WebSocket server
 //	roost doctor   tell how many connections this machine can hold
 //	roost token    make a token for a client
+//	roost publish  publish to a running server
 //	roost version  tell what this binary is
 //
 // It turns flags, environment and a configuration file into server.Config,
@@ -23,6 +24,7 @@ import (
 	"github.com/roostws/roost/bench"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/api"
 )
 
 // Exit codes. 128 + the signal's number follows a second signal.
@@ -49,6 +51,7 @@ type CLI struct {
 	Bench   bench.Command `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
 	Doctor  DoctorCmd     `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
 	Token   TokenCmd      `cmd:"" help:"Make a token for a client, or tell what is wrong with one."`
+	Publish PublishCmd    `cmd:"" help:"Publish to a channel, a user or everybody, through a running server's admin port."`
 	Version VersionCmd    `cmd:"" help:"Tell what this binary is."`
 }
 
@@ -124,7 +127,7 @@ func report(stderr io.Writer, command string, err error) int {
 		return int(code)
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "roost: %v\n", err)
-		if command != "serve" && command != "bench" && command != "doctor" && command != "token" {
+		if command != "serve" && command != "bench" && command != "doctor" && command != "token" && command != "publish" {
 			command = ""
 		}
 		fmt.Fprintf(stderr, "All flags, with their defaults: %s\n", strings.Join(strings.Fields("roost "+command+" --help"), " "))
@@ -174,6 +177,8 @@ func helpVars() kong.Vars {
 		"inbox_max_entries":          server.DefaultInboxMaxEntries,
 		"inbox_max_bytes":            server.DefaultInboxMaxBytes,
 		"message_timeout":            server.DefaultMessageTimeout,
+		"publish_body_max_bytes":     api.DefaultPublishBodyMaxBytes,
+		"batch_max_items":            api.DefaultBatchMaxItems,
 		"ping_interval":              server.DefaultPingInterval,
 		"pong_timeout":               server.DefaultPongTimeout,
 		"write_stall_timeout":        server.DefaultWriteStallTimeout,

@@ -83,6 +83,11 @@ func (s *ServeCmd) Run(out streams) error {
 	if err != nil {
 		return flagError(err)
 	}
+	admin, err := s.AdminFlags.open(srv, logger)
+	if err != nil {
+		return err
+	}
+	defer admin.close()
 	chosen.begin(srv)
 	if err := srv.Start(); err != nil {
 		return explainStart(err)
@@ -93,6 +98,7 @@ func (s *ServeCmd) Run(out streams) error {
 	go keepMemory(running, func() uint64 { return srv.Stats().Accepted })
 	logger.Info("roost serves",
 		"addr", strings.Join(addrs(srv), ","),
+		"admin_addr", admin.addr(),
 		"behaviour", chosen.name(),
 		"engine", string(config.Engine),
 		"loops", config.Loops,
@@ -112,6 +118,7 @@ func (s *ServeCmd) Run(out streams) error {
 			cert.reload()
 		case sig := <-signals:
 			_ = tellSystemd("STOPPING=1") // the end shows it as well
+			admin.end()
 			return s.shutdown(srv, hooks, logger, sig, signals)
 		case <-srv.Done():
 			hooks.flush()

@@ -38,6 +38,7 @@ type ServeCmd struct {
 	Demo  bool `group:"behaviour" help:"Answer GET / with a chat page, and speak the textbook chat with it and any other page, on / and /ws."`
 
 	NativeFlags
+	AdminFlags
 	WebhookFlags
 
 	Engine          netpoll.Kind       `group:"engine" help:"Event loops: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
@@ -82,6 +83,7 @@ var serveGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "listen", Title: "Where clients come in:"},
 	{Key: "behaviour", Title: "What messages do (at most one; without any, messages are ignored):"},
 	{Key: "native", Title: "Channels, users and tokens:"},
+	{Key: "admin", Title: "Admin port:"},
 	{Key: "webhooks", Title: "The application's own HTTP server:"},
 	{Key: "engine", Title: "How it runs:"},
 	{Key: "limits", Title: "Limits (each is counted when it is reached):"},
@@ -133,7 +135,7 @@ func (s *ServeCmd) Validate() error {
 	if s.TLSClientAll && s.TLSClientCA == "" {
 		return errors.New("--tls-client-required needs --tls-client-ca")
 	}
-	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.AskURL != ""), s.WebhookFlags.check(s.Native))
+	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.AskURL != ""), s.AdminFlags.check(), s.WebhookFlags.check(s.Native))
 }
 
 func checkAddrs(flag string, addrs []string) error {

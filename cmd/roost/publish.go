@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/roostws/roost/server/api"
+)
+
+// PublishCmd is roost publish.
+type PublishCmd struct {
+	Channel string `arg:"" optional:"" help:"The channel. Not with --user, --all and --ndjson."`
+	Data    string `arg:"" optional:"" help:"The message, JSON. Without it, or with -, it is read from standard input."`
+
+	URL            string        `name:"url" help:"Where the server's admin port is (${default})." default:"http://127.0.0.1:8081" env:"ROOST_API_URL" placeholder:"URL"`
+	KeyFile        string        `help:"File with the API key; the variable ROOST_API_KEY may hold it instead." placeholder:"FILE"`
+	User           string        `help:"Publish to all connections of this user." placeholder:"ID"`
+	All            bool          `help:"Publish to every connection."`
+	Text           bool          `help:"The message is plain text."`
+	Key            string        `help:"For channels whose slow clients get only the newest message of each key." placeholder:"KEY"`
+	Spread         time.Duration `help:"Deliver over this time, so that the audience does not come all at once." placeholder:"TIME"`
+	IdempotencyKey string        `help:"A repetition with the same key publishes nothing." placeholder:"KEY"`
+	Wait           time.Duration `help:"How long to wait for the receipt (${default}). 0s: not at all." default:"5s"`
+	Count          int           `help:"Publish so many times, to try something out." placeholder:"N" default:"1"`
+	Rate           float64       `help:"With --count: so many a second. 0: as fast as the answers come." placeholder:"N" default:"0"`
+	NDJSON         bool          `name:"ndjson" help:"Read publications from standard input, one in each line: {\"channel\":\"news\",\"data\":1}. Exit code 1 if one was refused."`
+	JSON           bool          `name:"json" help:"Print the server's answers as they are."`
+}
+
+// Help is the text between the usage and the flags.
+func (PublishCmd) Help() string {
+	return `Examples:
+  roost publish news '{"title":"hello"}'
+  roost publish --text news 'plain words'
+  date | roost publish --text news -
+  roost publish --user 42 '{"unread":3}'
+  roost publish --all --spread 30s '{"reload":true}'
+  roost publish --ndjson < messages.ndjson
+
+It prints how many connections the message was for, and how many took it at once; the others lag behind.`
+}
+
+// Validate is called by the command line's parser.
+func (p *PublishCmd) Validate() error {
+	if p.Count < 1 {
+		return fmt.Errorf("--count is %d: want 1 or more", p.Count)
+	}
+	if !(p.Rate >= 0) {
+		return fmt.Errorf("--rate is %v: want 0 or more", p.Rate)
+	}
+	if p.Wait < 0 || p.Wait > api.WaitMax {
+		return fmt.Errorf("--wait is %v: want 0s to %v", p.Wait, api.WaitMax)
+	}
+	if p.Spread < 0 || p.Spread > api.SpreadMax {
+		return fmt.Errorf("--spread is %v: want 0s to %v", p.Spread, api.SpreadMax)
+	}
+	if p.Count > 1 && p.IdempotencyKey != "" {
+		return errors.New("--count and --idempotency-key exclude each other: all but the first would be repetitions")
+	}
+	if base, err := url.Parse(p.URL); err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return fmt.Errorf("--url %q: want http://host:port", p.URL)
+	}
+	return p.validateAudience()
+}
+
+func (p *PublishCmd) validateAudience() error {
+	switch {
+	case p.NDJSON && (p.Channel != "" || p.User != "" || p.All || p.Text || p.Count > 1 || p.Key != "" || p.Spread > 0):
+		return errors.New("--ndjson reads all that from standard input: only --url, --key-file, --idempotency-key and --json go with it")
+	case p.NDJSON:
+		return nil
+	case p.User != "" && p.All:
+		return errors.New("--user and --all exclude each other: choose one")
+	case p.User != "" || p.All:
+		if p.Data != "" {
+			return fmt.Errorf("there are a channel, %q, and --user or --all: choose one", p.Channel)
+		}
+		p.Channel, p.Data = "", p.Channel // the only argument is the message
+	case p.Channel == "":
+		return errors.New("who gets it? Name a channel, or add --user or --all")
+	}
+	return nil
+}
+
+// Run publishes.
+func (p *PublishCmd) Run(s streams) error {
+	key, err := apiKey(p.KeyFile)
+	if err != nil {
+		return err
+	}
+	publisher := &publisher{base: strings.TrimSuffix(p.URL, "/"), key: key, idempotencyKey: p.IdempotencyKey,
+		// A stream ends when standard input does; anything else has an answer by then.
+		client: &http.Client{Timeout: p.Wait + 30*time.Second}}
+	if p.NDJSON {
+		publisher.client.Timeout = 0
+		return p.stream(s, publisher)
+	}
+	body, err := p.body(s.in)
+	if err != nil {
+		return err
+	}
+	if p.Count > 1 {
+		return p.many(s, publisher, body)
+	}
+	_, err = p.one(s, publisher, body)
+	return err
+}
+
+// body is the request's.
+func (p *PublishCmd) body(in io.Reader) ([]byte, error) {
+	data := []byte(p.Data)
+	if p.Data == "" || p.Data == "-" {
+		var err error
+		if data, err = io.ReadAll(in); err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+	}
+	request := map[string]any{"wait": p.Wait.String()}
+	if p.Text {
+		request["text"] = string(data)
+	} else {
+		if !json.Valid(data) {
+			return nil, usagef("the message is not JSON: %.60q. Write a text as '\"hello\"', or add --text", data)
+		}
+		request["data"] = json.RawMessage(data)
+	}
+	for name, value := range map[string]string{"channel": p.Channel, "user": p.User, "key": p.Key} {
+		if value != "" {
+			request[name] = value
+		}
+	}
+	if p.All {
+		request["all"] = true
+	}
+	if p.Spread > 0 {
+		request["spread"] = p.Spread.String()
+	}
+	return json.Marshal(request)
+}
+
+// receipt is what the API answers, for one publication.
+type receipt struct {
+	Epoch     string       `json:"epoch"`
+	Offset    uint64       `json:"offset"`
+	Matched   int          `json:"matched"`
+	Written   int          `json:"written"`
+	Complete  bool         `json:"complete"`
+	Duplicate bool         `json:"duplicate"`
+	Problem   *api.Problem `json:"problem"`
+}
+
+// String is the receipt as a line.
+func (r *receipt) String() string {
+	if r.Problem != nil {
+		return "refused: " + r.Problem.Error()
+	}
+	var b strings.Builder
+	if r.Epoch != "" {
+		fmt.Fprintf(&b, "offset %d of epoch %s, ", r.Offset, r.Epoch)
+	}
+	fmt.Fprintf(&b, "written to %d of %d connections", r.Written, r.Matched)
+	if !r.Complete {
+		b.WriteString(" so far")
+	}
+	if r.Duplicate {
+		b.WriteString("; published before, with this idempotency key")
+	}
+	return b.String()
+}
+
+// one publishes and prints what became of it.
+func (p *PublishCmd) one(s streams, to *publisher, body []byte) (*receipt, error) {
+	answer, err := to.post("/v1/publish", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	return p.print(s, answer.Body)
+}
+
+// print reads one answer and prints it.
+func (p *PublishCmd) print(s streams, from io.Reader) (*receipt, error) {
+	text, err := io.ReadAll(from)
+	if err != nil {
+		return nil, fmt.Errorf("the server's answer was cut: %w", err)
+	}
+	r := new(receipt)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("the server's answer is not JSON (is --url that of the admin port?): %w", err)
+	}
+	switch {
+	case p.JSON:
+		_, err = s.out.Write(append(bytes.TrimSpace(text), '\n'))
+	case p.Count == 1:
+		_, err = fmt.Fprintln(s.out, r)
+	}
+	return r, err
+}
+
+// many publishes the same again and again, and prints the sum.
+func (p *PublishCmd) many(s streams, to *publisher, body []byte) error {
+	begin := time.Now()
+	matched, written := 0, 0
+	for i := range p.Count {
+		if p.Rate > 0 {
+			time.Sleep(time.Until(begin.Add(time.Duration(float64(i) / p.Rate * float64(time.Second)))))
+		}
+		r, err := p.one(s, to, body)
+		if err != nil {
+			return fmt.Errorf("after %d of %d: %w", i, p.Count, err)
+		}
+		matched += r.Matched
+		written += r.Written
+	}
+	if p.JSON {
+		return nil
+	}
+	took := time.Since(begin)
+	_, err := fmt.Fprintf(s.out, "published %d times in %v (%.0f/s), written to %d of %d connections\n",
+		p.Count, took.Round(time.Millisecond), float64(p.Count)/took.Seconds(), written, matched)
+	return err
+}
+
+// stream publishes what comes in, and prints the answers as they come.
+func (p *PublishCmd) stream(s streams, to *publisher) error {
+	answer, err := to.post("/v1/batch", "application/x-ndjson", s.in)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	refused, lines := 0, bufio.NewReader(answer.Body)
+	for n := 1; ; n++ {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) && len(line) == 0 {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("the server's answer was cut: %w", err)
+		}
+		r, err := p.print(s, bytes.NewReader(line))
+		if err != nil {
+			return err
+		}
+		if r.Problem != nil {
+			refused++
+		}
+	}
+	if refused > 0 {
+		return fmt.Errorf("%d publications were refused", refused)
+	}
+	return nil
+}
+
+// publisher speaks with the publish API.
+type publisher struct {
+	base, key, idempotencyKey string
+	client                    *http.Client
+}
+
+// post sends a request; an answer that is an error is one.
+func (p *publisher) post(path, kind string, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequest(http.MethodPost, p.base+path, body)
+	if err != nil {
+		return nil, usagef("--url: %w", err)
+	}
+	r.Header.Set("Content-Type", kind)
+	if p.key != "" {
+		r.Header.Set("Authorization", "Bearer "+p.key)
+	}
+	if p.idempotencyKey != "" {
+		r.Header.Set("Idempotency-Key", p.idempotencyKey)
+	}
+	answer, err := p.client.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("%w\nIs there a server, started with --admin-addr? --url says where", err)
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer, nil
+	}
+	defer answer.Body.Close()
+	var problem api.Problem
+	if json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&problem) == nil && problem.Code != "" {
+		return nil, &problem
+	}
+	return nil, fmt.Errorf("%s answers %s: is --url that of the admin port?", p.base, answer.Status)
+}
+
+// apiKey reads the key from its file, or else from the environment: not from the
+// command line, which everybody on the machine sees.
+func apiKey(file string) (string, error) {
+	if file == "" {
+		return os.Getenv("ROOST_API_KEY"), nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", usagef("--key-file: %w", err)
+	}
+	key, _, _ := strings.Cut(string(text), "\n")
+	if key = strings.TrimSpace(key); key == "" {
+		return "", usagef("--key-file: the first line of %s is empty: want the API key there", file)
+	}
+	return key, nil
+}
