@@ -327,7 +327,7 @@ func (logTicks) Ticks(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// shortTicks are the default ones in short: 1.5, 20k, 1.2M.
+// shortTicks are the default ones in short: 1.5, 8k, 20k, 1.2M.
 type shortTicks struct{}
 
 func (shortTicks) Ticks(low, high float64) []plot.Tick {
@@ -337,7 +337,7 @@ func (shortTicks) Ticks(low, high float64) []plot.Tick {
 		case t.Label == "":
 		case t.Value >= 1e6:
 			ticks[i].Label = fmt.Sprintf("%.3gM", t.Value/1e6)
-		case t.Value >= 1e4:
+		case t.Value >= 1e3:
 			ticks[i].Label = fmt.Sprintf("%.3gk", t.Value/1e3)
 		default:
 			ticks[i].Label = fmt.Sprintf("%.3g", t.Value)
