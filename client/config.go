@@ -136,12 +136,12 @@ func (cfg Config) validate() error {
 		errs = append(errs, err)
 	}
 	if len(cfg.Data) > 0 && !json.Valid(cfg.Data) {
-		errs = append(errs, errors.New("Data is not JSON"))
+		errs = append(errs, errors.New("Config.Data is not JSON"))
 	}
 	for name := range cfg.Header {
 		for _, own := range ownHeaders {
 			if textproto.CanonicalMIMEHeaderKey(name) == own {
-				errs = append(errs, fmt.Errorf("Header has %s, which the client sets itself", own))
+				errs = append(errs, fmt.Errorf("Config.Header has %s, which the client sets itself", own))
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -115,7 +116,9 @@ func (e *UpgradeError) Error() string {
 // deployment, and a mistaken figure does not keep a client away for ever.
 const maxServerDelay = time.Hour
 
-// serverDelay is how long the server asks to stay away, zero if it does not say.
+// serverDelay is how long to stay away because the server asks for it, zero if it does
+// not. What it may have told many at once gets up to a quarter on top; the delay in a
+// close reason is spread already.
 func serverDelay(err error) (delay time.Duration) {
 	if upgrade, ok := errors.AsType[*UpgradeError](err); ok {
 		delay = upgrade.RetryAfter
@@ -124,7 +127,11 @@ func serverDelay(err error) (delay time.Duration) {
 	} else if closed, ok := errors.AsType[*frame.CloseError](err); ok {
 		delay = retryOf(closed.Reason)
 	}
-	return min(max(delay, 0), maxServerDelay)
+	delay = min(max(delay, 0), maxServerDelay)
+	if _, ok := errors.AsType[*frame.CloseError](err); ok {
+		return delay
+	}
+	return delay + rand.N(delay/4+1)
 }
 
 // retryOf reads the "; retry=MS" at the end of a close reason.

@@ -160,7 +160,7 @@ func TestSubscribeRefused(t *testing.T) {
 		begin := time.Now()
 		p.send(`{"id":%d,"error":{"code":108,"message":"too fast","retry":2.5}}`, id)
 		id, _ = p.want("subscribe")
-		if waited := time.Since(begin); waited < 2500*time.Millisecond || waited > 3*time.Second {
+		if waited := time.Since(begin); waited < 2500*time.Millisecond || waited > 2500*time.Millisecond*5/4+500*time.Millisecond {
 			t.Errorf("tried again after %s", waited)
 		}
 		p.send(`{"id":%d,"subscribe":{}}`, id)
