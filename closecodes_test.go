@@ -24,6 +24,7 @@ var sentCodes = map[string]frame.CloseCode{
 	"CloseInternalError": frame.CloseInternalError, "CloseServiceRestart": frame.CloseServiceRestart,
 	"CloseTryAgainLater": frame.CloseTryAgainLater, "CloseUnauthorized": frame.CloseUnauthorized,
 	"CloseForbidden": frame.CloseForbidden, "CloseTimeout": frame.CloseTimeout,
+	"closeBadRequest": 4400, "closeUnauthorized": 4401, // of the native protocol
 }
 
 // Every close code with its reason that the code sends has its row in

@@ -161,7 +161,6 @@ func helpVars() kong.Vars {
 	for name, value := range map[string]any{
 		"tls_handshakes_max":         server.DefaultTLSHandshakesMax,
 		"defer_accept":               server.DefaultDeferAccept,
-		"handshakes_max":             server.DefaultHandshakesMax,
 		"handshake_max_bytes":        server.DefaultHandshakeMaxBytes,
 		"handshake_timeout":          server.DefaultHandshakeTimeout,
 		"authorize_max_pending":      server.DefaultAuthorizeMaxPending,
