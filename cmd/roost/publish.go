@@ -144,7 +144,11 @@ func (p *PublishCmd) body(in io.Reader) ([]byte, error) {
 	if p.Spread > 0 {
 		request["spread"] = p.Spread.String()
 	}
-	return json.Marshal(request)
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // the message travels as it was written
+	err := encoder.Encode(request)
+	return b.Bytes(), err
 }
 
 // receipt is what the API answers, for one publication.
