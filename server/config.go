@@ -78,6 +78,21 @@ type Config struct {
 	// If zero, only MaxConnections bounds them. A limit costs 20 bytes, and some
 	// 100 for each address.
 	ConnectionsPerAddress int
+	// ConnectRatePerAddress bounds the connections a second of one IPv4 address or
+	// one IPv6 /64 (token bucket, burst of one second), counted like those of
+	// ConnectionsPerAddress. One more is answered 429 with a Retry-After that
+	// spreads those who were refused over the time that they need, or just closed
+	// where TLS is spoken and in a flood. If zero, there is no bound. A bound costs
+	// 20 bytes, and some 100 for each address of the last second.
+	ConnectRatePerAddress int
+	// HandshakesMax bounds the connections in the middle of their request: it came
+	// in pieces and is not whole yet. Further ones wait for their turn, unread,
+	// within HandshakeTimeout, and are then answered 503 with Retry-After; a request
+	// in one piece never waits. While somebody waits, here or for a TLS handshake,
+	// or MaxConnections is reached, a connection that owes its next bytes for an
+	// eighth of HandshakeTimeout is ended to make room. If zero, 16,384. Each may
+	// hold HandshakeMaxBytes.
+	HandshakesMax int
 	// HandshakeMaxBytes bounds the HTTP request head. If zero, 8 KiB. A slow
 	// sender can make us hold that much for HandshakeTimeout.
 	HandshakeMaxBytes int
@@ -224,6 +239,7 @@ const (
 	DefaultHandshakeMaxBytes   = 8 << 10
 	DefaultHandshakeTimeout    = 10 * time.Second
 	DefaultTLSHandshakesMax    = 256
+	DefaultHandshakesMax       = 16_384
 	DefaultAuthorizeMaxPending = 1024
 	DefaultMessageMaxBytes     = 64 << 10
 	DefaultMessageMaxFragments = 1024
@@ -282,6 +298,7 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.WriteStallTimeout, DefaultWriteStallTimeout)
 	orDuration(&c.CloseTimeout, DefaultCloseTimeout)
 	orInt(&c.TLSHandshakesMax, DefaultTLSHandshakesMax)
+	orInt(&c.HandshakesMax, DefaultHandshakesMax)
 	if c.Compression == "" {
 		c.Compression = CompressionOn
 	}
@@ -332,6 +349,8 @@ func (c Config) validate() error {
 	inRange("Loops", c.Loops, 0, netpoll.MaxLoops)
 	inRange("MaxConnections", c.MaxConnections, 1, netpoll.MaxSlots-shard.SpareSlots)
 	inRange("ConnectionsPerAddress", c.ConnectionsPerAddress, 0, 1<<30)
+	inRange("ConnectRatePerAddress", c.ConnectRatePerAddress, 0, 1_000_000)
+	inRange("HandshakesMax", c.HandshakesMax, 1, 1<<30)
 	inRange("SendBufferBytes", c.SendBufferBytes, 0, 1<<30)
 	inRange("HandshakeMaxBytes", c.HandshakeMaxBytes, 256, 1<<20)
 	inRange("AuthorizeMaxPending", c.AuthorizeMaxPending, 1, 1<<20)

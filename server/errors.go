@@ -34,6 +34,8 @@ var (
 	ErrCloseTimeout     = shard.ErrCloseTimeout
 	// ErrTooManyFromAddress: Config.ConnectionsPerAddress was reached.
 	ErrTooManyFromAddress = shard.ErrTooManyFromAddress
+	// ErrTooOftenFromAddress: Config.ConnectRatePerAddress was reached.
+	ErrTooOftenFromAddress = shard.ErrTooOftenFromAddress
 )
 
 // Header is one line of an HTTP response.

@@ -96,7 +96,7 @@ func New(cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.shards = shard.Config{
 		MaxConnections: cfg.MaxConnections, HandshakeMaxBytes: cfg.HandshakeMaxBytes, HandshakeTimeout: cfg.HandshakeTimeout,
-		Addresses: shard.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.ConnectionsPerAddress,
+		Addresses: shard.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.ConnectionsPerAddress, Rate: cfg.ConnectRatePerAddress,
 			Log: cfg.Logger.Enabled(s.ctx, slog.LevelDebug)},
 		Policy: handshake.Policy{Origins: origins, Subprotocols: cfg.Subprotocols},
 		Decoder: &frame.DecoderConfig{
@@ -141,6 +141,7 @@ func New(cfg Config) (*Server, error) {
 		loops = runtime.GOMAXPROCS(0)
 	}
 	s.shards.TLSHandshakes = max(cfg.TLSHandshakesMax/loops, 1)
+	s.shards.HandshakesMax = max(cfg.HandshakesMax/loops, 1)
 	return s, nil
 }
 

@@ -33,9 +33,11 @@ type Stats struct {
 	// shutdown, HandshakesRefused those whose request was invalid or not
 	// allowed, HandshakeTimeouts those that took too long.
 	RefusedFull, HandshakesRefused, HandshakeTimeouts uint64
+	// HandshakesQueued counts connections that had to wait because of HandshakesMax, HandshakesEvicted those that had to make room for others.
+	HandshakesQueued, HandshakesEvicted uint64
 	// RefusedAddress counts connections beyond ConnectionsPerAddress,
-	// ProxyErrors those of a trusted balancer without a valid PROXY header.
-	RefusedAddress, ProxyErrors uint64
+	// RefusedAddressRate those beyond ConnectRatePerAddress, ProxyErrors those of a trusted balancer without a valid PROXY header.
+	RefusedAddress, RefusedAddressRate, ProxyErrors uint64
 	// PlainRequests counts plain HTTP requests given to Config.HTTP.
 	PlainRequests uint64
 
@@ -120,7 +122,10 @@ func (s *Server) Stats() Stats {
 		t.RefusedFull += c.RefusedFull.Load()
 		t.HandshakesRefused += c.HandshakesRefused.Load()
 		t.HandshakeTimeouts += c.HandshakeTimeouts.Load()
+		t.HandshakesQueued += c.HandshakesQueued.Load()
+		t.HandshakesEvicted += c.HandshakesEvicted.Load()
 		t.RefusedAddress += c.RefusedAddress.Load()
+		t.RefusedAddressRate += c.RefusedAddressRate.Load()
 		t.ProxyErrors += c.ProxyErrors.Load()
 		t.PlainRequests += c.PlainRequests.Load()
 		t.BytesReceived += c.BytesReceived.Load()

@@ -50,6 +50,8 @@ type ServeCmd struct {
 
 	MaxConnections        int               `group:"limits" help:"Open connections; more are answered 503. 0: as many as the descriptor limit allows." placeholder:"N" default:"0"`
 	ConnectionsPerAddress int               `group:"limits" help:"Open connections of one address, or IPv6 /64; more are answered 429. 0: only --max-connections." placeholder:"N" default:"0"`
+	ConnectRatePerAddress int               `group:"limits" help:"Connections a second of one address, or IPv6 /64; more are answered 429. 0: as many as come." placeholder:"N" default:"0"`
+	HandshakesMax         int               `group:"limits" help:"Connections in the middle of their request; more wait for their turn (${default})." placeholder:"N" default:"${handshakes_max}"`
 	HandshakeMaxBytes     int               `group:"limits" help:"Bytes of a request's head (${default})." placeholder:"N" default:"${handshake_max_bytes}"`
 	HandshakeTimeout      time.Duration     `group:"limits" help:"From accept to the answer of the upgrade (${default})." default:"${handshake_timeout}"`
 	AuthorizeMaxPending   int               `group:"limits" help:"Plain HTTP requests and authorizations under way (${default})." placeholder:"N" default:"${authorize_max_pending}"`
@@ -172,6 +174,8 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 		DeferAccept:           s.DeferAccept,
 		SendBufferBytes:       s.SendBufferBytes,
 		MaxConnections:        s.MaxConnections,
+		ConnectRatePerAddress: s.ConnectRatePerAddress,
+		HandshakesMax:         s.HandshakesMax,
 		HandshakeMaxBytes:     s.HandshakeMaxBytes,
 		HandshakeTimeout:      s.HandshakeTimeout,
 		AuthorizeMaxPending:   s.AuthorizeMaxPending,

@@ -3,6 +3,7 @@ package shard
 import (
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
@@ -24,6 +25,8 @@ type Addresses struct {
 	Forwarding handshake.Forwarding
 	// Limit is how many connections an address may have; 0 is no limit.
 	Limit int
+	// Rate is how many an address may make in a second; 0 is no limit.
+	Rate int
 	// Log: the address is wanted when a connection has ended, and the system
 	// cannot be asked any more.
 	Log bool
@@ -31,7 +34,7 @@ type Addresses struct {
 
 // tracked tells whether the shards need a table of addresses.
 func (a *Addresses) tracked() bool {
-	return a.Log || a.Limit > 0 || a.Proxy.TrustUnix || len(a.Proxy.Trusted) > 0 || a.Forwarding.TrustUnix || len(a.Forwarding.Trusted) > 0
+	return a.Log || a.Limit > 0 || a.Rate > 0 || a.Proxy.TrustUnix || len(a.Proxy.Trusted) > 0 || a.Forwarding.TrustUnix || len(a.Forwarding.Trusted) > 0
 }
 
 // An address is a row of the table.
@@ -102,6 +105,7 @@ func (s *Shard) handleProxy(id netpoll.ID, sl *slot, p []byte) {
 		if !held {
 			s.hold(sl, p)
 		}
+		s.takePlace(id, sl)
 		return
 	}
 	rest := p[n:]
@@ -144,28 +148,43 @@ func (s *Shard) forwarded(id netpoll.ID, sl *slot) bool {
 	return s.admitAddress(id, sl, client)
 }
 
-// admitAddress counts a connection against its address's limit, and refuses it
+// admitAddress counts a connection against its address's limits, and refuses it
 // beyond. Trusted proxies are not clients: theirs are counted when they have
 // told whose they are.
 func (s *Shard) admitAddress(id netpoll.ID, sl *slot, a netip.Addr) bool {
-	if s.cfg.Addresses.Limit == 0 || !a.IsValid() || s.cfg.Addresses.Forwarding.Trusts(a) {
+	limit, rate := s.cfg.Addresses.Limit, s.cfg.Addresses.Rate
+	if (limit == 0 && rate == 0) || !a.IsValid() || s.cfg.Addresses.Forwarding.Trusts(a) {
 		return true
 	}
-	if s.group.addresses.take(a, s.cfg.Addresses.Limit) {
+	if rate > 0 {
+		if retry := s.group.connectRates.take(a, rate, s.clock(), s.random); retry > 0 {
+			s.count.RefusedAddressRate.Add(1)
+			s.refuseAddress(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "one address connects too often", Err: ErrTooOftenFromAddress}, retry)
+			return false
+		}
+	}
+	if limit == 0 {
+		return true
+	}
+	if s.group.addresses.take(a, limit) {
 		s.addresses.rows[id.Slot()].counted = true
 		return true
 	}
 	s.count.RefusedAddress.Add(1)
-	why := Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}
+	s.refuseAddress(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}, retryAfter)
+	return false
+}
+
+// refuseAddress tells a connection to come back later.
+func (s *Shard) refuseAddress(id netpoll.ID, sl *slot, why Closed, retry time.Duration) {
 	// An answer has to linger until it is read, and a TLS handshake costs a
 	// millisecond: a flood gets neither.
 	if s.politeness--; sl.flags&flagTLS != 0 || s.politeness < 0 {
 		s.abort(id, sl, why)
-		return false
+		return
 	}
 	s.decide(sl, why)
-	s.respond(id, sl, handshake.AppendTooManyRequests(nil, retryAfter))
-	return false
+	s.respond(id, sl, handshake.AppendTooManyRequests(nil, retry))
 }
 
 // politeAnswers is how many connections beyond their address's limit get an

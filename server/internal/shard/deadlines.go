@@ -40,6 +40,9 @@ func (s *Shard) OnTick() {
 	if len(s.spreads) > 0 {
 		s.loop.Wake()
 	}
+	if s.loop.Index() == 0 && s.cfg.Addresses.Rate > 0 {
+		s.group.connectRates.sweep(s.clock())
+	}
 	if s.loop.Index() == 0 && len(s.cfg.Namespaces) > 0 {
 		s.group.publisher.sweep()
 	}
@@ -49,6 +52,7 @@ func (s *Shard) OnTick() {
 			s.expire(uint32(i))
 		}
 	}
+	s.makeRoom()
 	s.resumePublishers()
 	s.trim()
 }

@@ -65,6 +65,7 @@ func (s *Shard) handleHead(id netpoll.ID, sl *slot, p []byte) {
 			s.hold(sl, p)
 		}
 		s.extOf(sl).headScanned = len(p)
+		s.takePlace(id, sl)
 		return
 	}
 	if end == 0 || end > s.cfg.HandshakeMaxBytes {
@@ -127,6 +128,7 @@ func (s *Shard) park(id netpoll.ID, sl *slot, rest []byte, in state) {
 		s.extOf(sl).input = rest
 	}
 	s.dropExt(sl)
+	s.vacate(sl)
 	s.pause(id, sl, flagPausedWork)
 }
 
@@ -204,6 +206,7 @@ func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
 		return // OnClose follows
 	}
 	sl.flags |= flagOpened
+	s.vacate(sl)
 	s.deadlines.rows[id.Slot()] = 0
 	if s.ticks.ping > 0 {
 		first := s.firstPing()
@@ -250,13 +253,14 @@ func (s *Shard) refuse(id netpoll.ID, sl *slot, err error) {
 
 // respond writes a whole HTTP response and closes.
 func (s *Shard) respond(id netpoll.ID, sl *slot, response []byte) {
+	s.vacate(sl)
 	s.send(id, sl, response)
 	s.shutWhenFlushed(id, sl)
 }
 
 // respondTimeout tells a client that was too slow, or waited too long for us.
 func (s *Shard) respondTimeout(id netpoll.ID, sl *slot) {
-	if sl.state != stateHead {
+	if sl.state != stateHead || s.queued(sl) {
 		s.respond(id, sl, handshake.AppendUnavailable(nil, retryAfter))
 		return
 	}

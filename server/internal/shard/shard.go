@@ -34,6 +34,8 @@ var (
 	ErrCloseTimeout     = errors.New("server: the peer did not answer our Close frame")
 	// ErrTooManyFromAddress: ConnectionsPerAddress was reached.
 	ErrTooManyFromAddress = errors.New("server: too many connections from one address")
+	// ErrTooOftenFromAddress: ConnectRatePerAddress was reached.
+	ErrTooOftenFromAddress = errors.New("server: one address connects too often")
 )
 
 // Closed tells why a connection ended.
@@ -94,6 +96,9 @@ type Config struct {
 	TLS           *tls.Config
 	FirstTLS      int
 	TLSHandshakes int
+	// HandshakesMax is how many connections of one shard may be in the middle of
+	// their request.
+	HandshakesMax int
 	// Deflate is what we want of permessage-deflate; nil turns it off.
 	Deflate         *frame.DeflateConfig
 	DeflateDecoder  *frame.DecoderConfig
@@ -134,7 +139,8 @@ type Group struct {
 	limit  int64
 
 	// Any goroutine.
-	addresses addressCounts
+	addresses    addressCounts
+	connectRates connectRates
 
 	// Atomic: any goroutine.
 	publisher *Publisher // immutable once the loops run
@@ -183,6 +189,7 @@ type Shard struct {
 	random     *rand.Rand
 	draining   bool
 	politeness int // answers left until the next tick: see admitAddress
+	admission  admission
 
 	exts     []*ext // row 0 is not used
 	extFree  []uint32
@@ -410,6 +417,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 		s.group.connections.Add(-1)
 	}
 	s.closeAddress(id.Slot())
+	s.vacate(sl)
 	s.stopLagging(sl)
 	s.stopReadingAll(sl)
 	s.leaveAll(sl)

@@ -136,7 +136,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 // testConfig is a small configuration for tests.
 func testConfig() *Config {
 	return &Config{
-		MaxConnections: 1000, HandshakeMaxBytes: 1024, HandshakeTimeout: 10 * time.Second,
+		MaxConnections: 1000, HandshakesMax: 1000, HandshakeMaxBytes: 1024, HandshakeTimeout: 10 * time.Second,
 		Decoder:         &frame.DecoderConfig{ExpectMasked: true, MaxMessageBytes: 4096, MaxFragments: 16},
 		MessageMaxBytes: 4096, PendingMaxBytes: 4096, LagMaxBytes: 8192, SubscriptionsMax: 8, InboxMaxEntries: 1000, InboxMaxBytes: 1 << 20,
 		PublishPauseBytes: 4096, FanoutSlice: FanoutSlice, FrameSlice: FrameSlice, PingInterval: 20 * time.Second, PongTimeout: 10 * time.Second, WriteStallTimeout: 30 * time.Second,

@@ -77,6 +77,8 @@ const (
 	flagUnready
 	// flagHeartbeat: a heartbeat of ours waits for the answer.
 	flagHeartbeat
+	// flagPlaced: it counts against HandshakesMax.
+	flagPlaced
 
 	flagsPaused = flagPausedOutput | flagPausedRate | flagPausedPublish | flagPausedWork | flagPausedTurn
 )

@@ -27,7 +27,8 @@ type Counters struct {
 	ClosedByPeer, ClosedByServer, ClosedAbnormally                    atomic.Uint64
 	TLSHandshakes, TLSHandshakeErrors, TLSHandshakesQueued, TLSErrors atomic.Uint64
 	MessageTimeouts, TurnsYielded                                     atomic.Uint64
-	RefusedAddress, ProxyErrors                                       atomic.Uint64
+	RefusedAddress, RefusedAddressRate, ProxyErrors                   atomic.Uint64
+	HandshakesQueued, HandshakesEvicted                               atomic.Uint64
 	Adopted, Bridged                                                  atomic.Uint64
 	Deflated                                                          atomic.Uint64
 	CommandErrors, ConnectsRefused, TokensExpired                     atomic.Uint64

@@ -51,6 +51,15 @@ type tlsHandshake struct {
 	cond  sync.Cond
 	in    []byte // guarded by mu
 	ended bool   // guarded by mu: the connection is gone
+	// starving: the handshake waits for the client. Guarded by mu.
+	starving bool
+}
+
+// starved tells whether the next step is the client's. Any goroutine.
+func (h *tlsHandshake) starved() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.starving && len(h.in) == 0
 }
 
 // errWouldBlock is what crypto/tls takes for a passing condition: a net.Error
@@ -80,7 +89,9 @@ func (h *tlsHandshake) read(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.in) == 0 && !h.ended {
+		h.starving = true
 		h.cond.Wait()
+		h.starving = false
 	}
 	if h.ended {
 		return 0, io.ErrClosedPipe
@@ -163,6 +174,7 @@ func (s *Shard) beginTLS(id netpoll.ID, sl *slot, x *ext) {
 		return
 	}
 	s.tlsRunning++
+	sl.openedTick = s.tick // its turn begins: see makeRoom
 	h := &tlsHandshake{in: x.input}
 	h.cond.L = &h.mu
 	x.input = nil

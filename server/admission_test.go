@@ -1,0 +1,228 @@
+package server_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// silence opens n connections that say nothing, or text, until the test ends.
+func silence(t *testing.T, addr net.Addr, n int, text string) (conns []net.Conn) {
+	t.Helper()
+	for range n {
+		conn, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, _ = io.WriteString(conn, text) // one that was thrown out may fail
+		conns = append(conns, conn)
+	}
+	return conns
+}
+
+// half is the beginning of a request.
+const half = "GET / HTTP/1.1\r\n"
+
+// Beyond HandshakesMax a request in pieces waits, unread, until a place is free;
+// one in one piece does not.
+func TestHandshakesMax(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, Loops: 1, DeferAccept: -1, HandshakesMax: 3, HandshakeTimeout: 5 * time.Minute,
+			Handler: server.Handler{Message: echo}})
+		slow := silence(t, s.Addrs()[0], 3, half)
+		silence(t, s.Addrs()[0], 3, "") // they need no place
+		received := func(n int) bool { return s.Stats().BytesReceived == uint64(n*len(half)) }
+		eventually(t, "all places are taken", func() bool { return received(3) })
+		waits := connect(t, s)
+		waits.put(half)
+		eventually(t, "it waits", func() bool { return s.Stats().HandshakesQueued == 1 })
+		rest := strings.TrimPrefix(upgrade(), upgrade()[:strings.Index(upgrade(), "\r\n")+2])
+		waits.put(rest + masked(ws.OpText, "patience"))
+		good := upgraded(t, s)
+		good.send("in one piece")
+		good.want("in one piece")
+		if got := s.Stats(); got.Opened != 1 || got.HandshakesQueued != 1 {
+			t.Fatalf("%d upgraded, %d queued, want 1 and 1", got.Opened, got.HandshakesQueued)
+		}
+		_ = slow[1].Close()
+		waits.wantStatus(101)
+		waits.wantFrame(ws.OpText, "patience")
+		// Who is upgraded has given its place back.
+		before := s.Stats().BytesReceived
+		silence(t, s.Addrs()[0], 1, half)
+		eventually(t, "it is taken again", func() bool { return s.Stats().BytesReceived == before+uint64(len(half)) })
+		if got := s.Stats(); got.HandshakesQueued != 1 || got.HandshakesEvicted != 0 {
+			t.Errorf("HandshakesQueued = %d, HandshakesEvicted = %d, want 1 and 0", got.HandshakesQueued, got.HandshakesEvicted)
+		}
+	})
+}
+
+// Who keeps the others waiting has to make room, long before its time is over.
+func TestHandshakesMakeRoom(t *testing.T) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, Loops: 1, DeferAccept: -1, HandshakesMax: 1, HandshakeTimeout: 16 * time.Second,
+			Handler: server.Handler{Message: echo}})
+		slow := newClient(t, silence(t, s.Addrs()[0], 1, half)[0])
+		eventually(t, "the place is taken", func() bool { return s.Stats().BytesReceived > 0 })
+		next := connect(t, s)
+		next.put(upgrade()[:30])
+		eventually(t, "the next one waits", func() bool { return s.Stats().HandshakesQueued == 1 })
+		next.put(upgrade()[30:])
+		slow.wantStatus(408)
+		next.wantStatus(101)
+		if n := s.Stats().HandshakesEvicted; n != 1 {
+			t.Errorf("HandshakesEvicted = %d, want 1", n)
+		}
+	})
+}
+
+// Where all connections are taken, those that say nothing make room.
+func TestSilentOnesMakeRoom(t *testing.T) {
+	s := start(t, server.Config{Loops: 1, DeferAccept: -1, MaxConnections: 4, HandshakeTimeout: 16 * time.Second, Handler: server.Handler{Message: echo}})
+	good := upgraded(t, s)
+	silence(t, s.Addrs()[0], 3, "")
+	eventually(t, "all are taken", func() bool { return s.Stats().Accepted == 4 })
+	eventually(t, "and free again", func() bool { return s.Stats().HandshakesEvicted == 3 })
+	upgraded(t, s)
+	good.send("still here")
+	good.want("still here")
+}
+
+// Who waits in vain is told to come back.
+func TestHandshakesQueueTimeout(t *testing.T) {
+	s := start(t, server.Config{Loops: 1, HandshakesMax: 1, HandshakeTimeout: 2 * time.Second, DeferAccept: -1})
+	conns := silence(t, s.Addrs()[0], 30, half)
+	statuses := map[int]int{}
+	for _, conn := range conns {
+		c := newClient(t, conn)
+		_ = c.SetDeadline(time.Now().Add(patience))
+		r, err := http.ReadResponse(c.Conn.(*bufConn).r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if statuses[r.StatusCode]++; r.StatusCode == 503 {
+			wantHeader(t, r, "Retry-After", "5")
+		}
+	}
+	// Each has the place for half a second, two or three of them the whole time.
+	if statuses[503] == 0 || statuses[408] == 0 || statuses[503]+statuses[408] != len(conns) {
+		t.Errorf("answers %v, want 408 for those who had a place, 503 for the others", statuses)
+	}
+}
+
+// clientHello is what begins a TLS handshake.
+func clientHello() string {
+	ours, theirs := net.Pipe()
+	go func() {
+		_ = tls.Client(theirs, &tls.Config{InsecureSkipVerify: true}).Handshake() // ends with ours
+		_ = theirs.Close()
+	}()
+	p := make([]byte, 4096)
+	n, _ := ours.Read(p)
+	_ = ours.Close()
+	return string(p[:n])
+}
+
+// A storm of TLS handshakes and requests that stop half-way, and of connections
+// that say nothing, keeps nobody from talking, and nobody from coming in.
+func TestHandshakeStorm(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		const storm, tlsMax = 300, 8
+		s := start(t, server.Config{Engine: engine, Loops: 1, HandshakesMax: 64, TLSHandshakesMax: tlsMax, HandshakeTimeout: 16 * time.Second, DeferAccept: -1,
+			Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"},
+			TLS:     &tls.Config{Certificates: []tls.Certificate{certificate(t)}},
+			Handler: server.Handler{Message: echo}})
+		plain, secure := s.Addrs()[0], s.Addrs()[1]
+		talker := connectTo(t, plain)
+		talker.put(upgrade())
+		talker.wantStatus(101)
+		hello := clientHello()
+		for i := range storm {
+			silence(t, secure, 1, hello)
+			silence(t, plain, 1, "")
+			silence(t, plain, 1, half)
+			if i%3 == 0 {
+				talker.send(strconv.Itoa(i))
+				talker.want(strconv.Itoa(i))
+			}
+			if i%20 != 0 {
+				continue
+			}
+			stacks := make([]byte, 4<<20)
+			stacks = stacks[:runtime.Stack(stacks, true)]
+			if n := strings.Count(string(stacks), "shard.(*tlsConn).run("); n > tlsMax+1 { // one may just be ending
+				t.Fatalf("%d goroutines for TLS handshakes, want at most %d", n, tlsMax)
+			}
+		}
+		eventually(t, "the storm has come", func() bool { return s.Stats().Accepted == 3*storm+1 })
+		newcomer := connectTo(t, plain)
+		newcomer.put(upgrade())
+		newcomer.wantStatus(101)
+		talker.send("over")
+		talker.want("over")
+		if got := s.Stats(); got.HandshakesQueued == 0 || got.TLSHandshakesQueued == 0 {
+			t.Errorf("HandshakesQueued = %d, TLSHandshakesQueued = %d, want many", got.HandshakesQueued, got.TLSHandshakesQueued)
+		}
+	})
+}
+
+// A connection of the address beyond its rate is told when to come back, and may.
+func TestConnectRatePerAddress(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := start(t, server.Config{Engine: engine, ConnectRatePerAddress: 2, Handler: server.Handler{Message: echo}})
+		good := upgraded(t, s)
+		eventually(t, "too many a second", func() bool {
+			c := connect(t, s)
+			c.put(upgrade())
+			return c.status() == 429
+		})
+		eventually(t, "another second", func() bool {
+			time.Sleep(100 * time.Millisecond) // each attempt is told to wait longer, and costs nothing
+			c := connect(t, s)
+			c.put(upgrade())
+			return c.status() == 101
+		})
+		if n := s.Stats().RefusedAddressRate; n == 0 {
+			t.Error("RefusedAddressRate = 0, want more")
+		}
+		good.send("still here")
+		good.want("still here")
+	})
+}
+
+// Behind proxies it is the client's own rate.
+func TestConnectRateBehindProxies(t *testing.T) {
+	s := start(t, server.Config{ConnectRatePerAddress: 1, TrustedProxies: []string{"127.0.0.1"}})
+	eventually(t, "too many a second", func() bool {
+		c := connect(t, s)
+		c.put(upgrade("X-Forwarded-For: 203.0.113.7"))
+		r, err := http.ReadResponse(c.Conn.(*bufConn).r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.StatusCode != 429 {
+			return false
+		}
+		if seconds, err := strconv.Atoi(r.Header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 120 {
+			t.Errorf("Retry-After: %q", r.Header.Get("Retry-After"))
+		}
+		return true
+	})
+	for i := range 20 {
+		c := connect(t, s)
+		c.put(upgrade("X-Forwarded-For: 198.51.100." + strconv.Itoa(i)))
+		c.wantStatus(101)
+	}
+}

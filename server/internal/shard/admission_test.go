@@ -1,0 +1,134 @@
+package shard
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// A bucket of one second, for each address, a /64 of IPv6 being one.
+func TestConnectRates(t *testing.T) {
+	const rate = 10
+	var rates connectRates
+	random := rand.New(rand.NewPCG(1, 2))
+	a, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	now := 5 * time.Second
+	take := func(a netip.Addr) time.Duration { return rates.take(a, rate, now, random) }
+	for i := range rate {
+		if retry := take(a); retry != 0 {
+			t.Fatalf("connect %d of a burst of %d: come back after %v", i, rate, retry)
+		}
+	}
+	if retry := take(a); retry < time.Second || retry > 2*time.Second {
+		t.Errorf("one too many may come back after %v, want a second or so", retry)
+	}
+	if retry := take(other); retry != 0 {
+		t.Errorf("another address has to wait for %v", retry)
+	}
+	now += 100 * time.Millisecond
+	if first, second := take(a), take(a); first != 0 || second == 0 {
+		t.Errorf("after a tenth of a second: %v and %v, want one more", first, second)
+	}
+	// Those who are refused are spread over the time that they need.
+	var early, late int
+	for range 600 {
+		switch retry := take(a); {
+		case retry < time.Second || retry > 61500*time.Millisecond:
+			t.Fatalf("come back after %v", retry)
+		case retry < 10*time.Second:
+			early++
+		case retry > 30*time.Second:
+			late++
+		}
+	}
+	if early < 100 || late < 50 {
+		t.Errorf("of 600, %d come back early and %d late: not spread", early, late)
+	}
+	for range 5000 {
+		if retry := take(a); retry > connectRetryMax {
+			t.Fatalf("come back after %v", retry)
+		}
+	}
+	// It is forgotten when its bucket is full, and not before.
+	rates.sweep(now + 900*time.Millisecond)
+	if now += 900 * time.Millisecond; rates.stripes[stripeOf(a)].buckets == nil {
+		t.Error("a bucket that is not full is forgotten")
+	}
+	now += time.Second
+	rates.sweep(now)
+	for i := range rates.stripes {
+		if len(rates.stripes[i].buckets) > 0 {
+			t.Errorf("stripe %d still knows %v", i, rates.stripes[i].buckets)
+		}
+	}
+	six, neighbour := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+	for range rate {
+		take(six)
+	}
+	if take(neighbour) == 0 {
+		t.Error("an address of the same /64 has a bucket of its own")
+	}
+}
+
+// A connection that has negotiated permessage-deflate, with default settings,
+// costs no more when idle than one without: 64 bytes are what the measurement
+// may err by.
+func TestIdleCompressionCostsNothing(t *testing.T) {
+	const n = 1000
+	idle := func(offer string) (heap, exts int) {
+		cfg := testConfig()
+		cfg.Deflate = &frame.DeflateConfig{}
+		decoder := *cfg.Decoder
+		decoder.AllowRSV1 = true
+		cfg.DeflateDecoder = &decoder
+		group := NewGroup(cfg.MaxConnections)
+		s, err := New(cfg, group, &freeLoop{}, &echoHooks{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Free()
+		group.SetShards([]*Shard{s})
+		before := liveHeap()
+		for i := range n {
+			id := netpoll.MakeID(0, uint32(i), 1)
+			s.OnOpen(id, 0)
+			s.OnData(id, []byte("GET /user HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+offer+
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+			// Compressed messages in both directions leave nothing behind.
+			if offer != "" {
+				message := frame.AppendMaskedDeflatedFrame(nil, frame.OpText, [4]byte{1, 2, 3, 4}, make([]byte, 500), 15, nil)
+				s.OnData(id, message)
+			}
+		}
+		s.OnWake()
+		if got := s.count.Open.Load(); got != n {
+			t.Fatalf("%d of %d are open", got, n)
+		}
+		if got, want := s.count.Deflated.Load(), uint64(n); offer != "" && got != want || offer == "" && got != 0 {
+			t.Fatalf("%d have negotiated compression with %q", got, offer)
+		}
+		heap = liveHeap() - before
+		runtime.KeepAlive(s)
+		return heap, len(s.exts)
+	}
+	idle("") // what happens once
+	plain, plainExts := idle("")
+	deflate, deflateExts := idle("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n")
+	if more := (deflate - plain) / n; more > 64 || deflateExts > plainExts {
+		t.Errorf("a connection with compression costs %d B more than one without, %d rows of rare state against %d", more, deflateExts, plainExts)
+	}
+}
+
+// liveHeap is what the heap holds when all garbage is gone.
+func liveHeap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what finalizers and pools held on to
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}

@@ -1,0 +1,82 @@
+package shard
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// connectRates bounds how often an address may connect: a token bucket for each,
+// kept as the time at which it will be full again, with a burst of one second.
+// It holds only addresses whose bucket is not full. Any goroutine.
+type connectRates struct {
+	stripes [16]struct {
+		mu      sync.Mutex
+		buckets map[netip.Addr]bucket // guarded by mu
+		_       [48]byte              // a cache line each
+	}
+}
+
+type bucket struct {
+	// full is when the bucket will be full, on the shards' clock.
+	full time.Duration
+	// refused counts those that found it empty since it was full last.
+	refused uint32
+}
+
+// connectRateAddresses bounds the addresses of a stripe that are remembered, some
+// 100 bytes each. An attacker with a million of them is not one that a limit for
+// each address could stop.
+const connectRateAddresses = 1 << 14
+
+// connectRetryMax is the longest delay that anybody is told.
+const connectRetryMax = 2 * time.Minute
+
+// take counts a connect of a at now, and answers 0 if rate connects a second are
+// not exceeded; otherwise after how long to come back. As many as were refused
+// are spread over the time in which they could all come in: behind one address
+// may be an office whose clients all come back at once.
+func (c *connectRates) take(a netip.Addr, rate int, now time.Duration, random *rand.Rand) (retry time.Duration) {
+	a = network(a)
+	stripe := &c.stripes[stripeOf(a)]
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	b, known := stripe.buckets[a]
+	if b.full <= now {
+		b = bucket{full: now}
+	}
+	cost := time.Second / time.Duration(rate)
+	if b.full+cost > now+time.Second {
+		b.refused++
+		stripe.buckets[a] = b // known, since it is not full
+		spread := min(time.Duration(b.refused)*cost, connectRetryMax)
+		return min(time.Second+time.Duration(random.Int64N(int64(spread)+1)), connectRetryMax)
+	}
+	if !known && len(stripe.buckets) >= connectRateAddresses {
+		return 0
+	}
+	if stripe.buckets == nil {
+		stripe.buckets = map[netip.Addr]bucket{}
+	}
+	b.full += cost
+	stripe.buckets[a] = b
+	return 0
+}
+
+// sweep forgets full buckets. One loop calls it, at each tick.
+func (c *connectRates) sweep(now time.Duration) {
+	for i := range c.stripes {
+		stripe := &c.stripes[i]
+		stripe.mu.Lock()
+		for a, b := range stripe.buckets {
+			if b.full <= now {
+				delete(stripe.buckets, a)
+			}
+		}
+		if len(stripe.buckets) == 0 {
+			stripe.buckets = nil // maps do not shrink
+		}
+		stripe.mu.Unlock()
+	}
+}
