@@ -325,7 +325,7 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 			s := newSender(t, rec.URL, func(c *SenderConfig) {
 				c.BatchMaxEvents, c.Timeout, c.Logger = 1, 20*time.Second, log.logger()
 				if tc.name == "hangs" {
-					c.Timeout = 200 * time.Millisecond
+					c.Timeout = time.Second
 				}
 			})
 			for n := range 3 {
@@ -618,7 +618,7 @@ func TestAnswersAreBounded(t *testing.T) {
 			s := newSender(t, rec.URL, func(c *SenderConfig) {
 				c.BatchMaxEvents = 1
 				if name == "drip" {
-					c.Timeout = 300 * time.Millisecond
+					c.Timeout = time.Second
 				}
 			})
 			s.Event(connected(1))
