@@ -1,11 +1,12 @@
 // Command roost keeps very many WebSocket clients connected to one machine.
 //
-//	roost serve    run the server
-//	roost bench    measure a WebSocket server
-//	roost doctor   tell how many connections this machine can hold
-//	roost token    make a token for a client
-//	roost publish  publish to a running server
-//	roost version  tell what this binary is
+//	roost serve      run the server
+//	roost bench      measure a WebSocket server
+//	roost doctor     tell how many connections this machine can hold
+//	roost token      make a token for a client
+//	roost publish    publish to a running server
+//	roost subscribe  print what is published to channels
+//	roost version    tell what this binary is
 //
 // It turns flags, environment and a configuration file into server.Config,
 // signals into a graceful end, and errors into exit codes; whatever is worth
@@ -47,12 +48,13 @@ func usagef(format string, args ...any) error {
 type CLI struct {
 	Config kong.ConfigFlag `help:"Configuration file, YAML: a section for each command, in it the flags by their names. Flags win over the environment, and the environment over the file." placeholder:"FILE" env:"ROOST_CONFIG"`
 
-	Serve   ServeCmd      `cmd:"" help:"Run the server."`
-	Bench   bench.Command `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
-	Doctor  DoctorCmd     `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
-	Token   TokenCmd      `cmd:"" help:"Make a token for a client, or tell what is wrong with one."`
-	Publish PublishCmd    `cmd:"" help:"Publish to a channel, a user or everybody, through a running server's admin port."`
-	Version VersionCmd    `cmd:"" help:"Tell what this binary is."`
+	Serve     ServeCmd      `cmd:"" help:"Run the server."`
+	Bench     bench.Command `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
+	Doctor    DoctorCmd     `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
+	Token     TokenCmd      `cmd:"" help:"Make a token for a client, or tell what is wrong with one."`
+	Publish   PublishCmd    `cmd:"" help:"Publish to a channel, a user or everybody, through a running server's admin port."`
+	Subscribe SubscribeCmd  `cmd:"" help:"Print what is published to channels, as a client of a running server."`
+	Version   VersionCmd    `cmd:"" help:"Tell what this binary is."`
 }
 
 const description = `Roost keeps 100,000 and more mostly idle WebSocket clients connected to one machine, and pushes to them.
@@ -127,7 +129,7 @@ func report(stderr io.Writer, command string, err error) int {
 		return int(code)
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "roost: %v\n", err)
-		if command != "serve" && command != "bench" && command != "doctor" && command != "token" && command != "publish" {
+		if command != "serve" && command != "bench" && command != "doctor" && command != "token" && command != "publish" && command != "subscribe" {
 			command = ""
 		}
 		fmt.Fprintf(stderr, "All flags, with their defaults: %s\n", strings.Join(strings.Fields("roost "+command+" --help"), " "))
