@@ -37,6 +37,21 @@ var CompressionColumns = []Budget{
 	{Metric: "saturated_cpu", Head: "compressed", Text: "CPU per delivery without pause, compressed", Unit: "us"},
 }
 
+// IdleColumns are the figures of a server whose clients are idle and pinged.
+var IdleColumns = []Budget{
+	{Metric: "idle_cpu", Head: "% of a core", Text: "CPU of 100,000 idle, pinged connections", Must: 5, Aim: 2, Unit: "%"},
+	{Metric: "pings", Head: "pings received", Text: "pings", Unit: ""},
+}
+
+// StalledColumns are the figures of a server most of whose clients do not read.
+// Its budget is the ring that each loop keeps, 4 MiB, and for the first one a
+// MiB more.
+var StalledColumns = []Budget{
+	{Metric: "stalled_bytes", Head: "B added", Text: "memory added by clients that do not read", Must: 5 << 20, Aim: 4 << 20, Unit: "B"},
+	{Metric: "stalled", Head: "do not read", Text: "receivers that do not read", Unit: ""},
+	{Metric: "stalled_cpu", Head: "us/delivery to the others", Text: "CPU per delivery to the others", Unit: "us"},
+}
+
 // sectionTable is s as cells: a head, a row for each server, then the limits.
 func (c *Comparison) sectionTable(s Section) [][]string {
 	head, must, aim := []string{"server"}, []string{"must"}, []string{"aim"}

@@ -75,15 +75,16 @@ func TestTargets(t *testing.T) {
 // The further tables: the first engine over TLS beside the peer, if there is one,
 // and with compression; neither peer nor compression in the gate.
 func TestSections(t *testing.T) {
+	pings, stall := []string{"epoll, 1 loop, pinged"}, []string{"epoll, 1 loop, stalled"}
 	for _, tc := range []struct {
 		name   string
 		o      options
 		labels [][]string
 		verse  string // of the roost that speaks TLS
 	}{
-		{"all", options{gorilla: "gorilla"}, [][]string{{"net/http + gorilla/websocket, wss", "epoll, 1 loop, wss"}, {"epoll, 1 loop, compression"}}, "net/http + gorilla/websocket, wss"},
-		{"no peer", options{}, [][]string{{"epoll, 1 loop, wss"}, {"epoll, 1 loop, compression"}}, ""},
-		{"quick", options{quick: true}, [][]string{{"epoll, 1 loop, wss"}}, ""},
+		{"all", options{gorilla: "gorilla"}, [][]string{{"net/http + gorilla/websocket, wss", "epoll, 1 loop, wss"}, pings, {"epoll, 1 loop, compression"}, stall}, "net/http + gorilla/websocket, wss"},
+		{"no peer", options{}, [][]string{{"epoll, 1 loop, wss"}, pings, {"epoll, 1 loop, compression"}, stall}, ""},
+		{"quick", options{quick: true}, [][]string{{"epoll, 1 loop, wss"}, pings}, ""},
 	} {
 		tc.o.roost, tc.o.limit, tc.o.engines, tc.o.loops, tc.o.connections = "roost", "limit", "epoll,gnet", "1,2", 10_000
 		before, err := makeTargets(tc.o)

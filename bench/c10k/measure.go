@@ -16,8 +16,10 @@ import (
 // periods are how long each part takes.
 type periods struct {
 	idle, echo, broadcast, settle time.Duration
-	singles                       int
-	echoConns                     int
+	// pinged is several intervals of pingedTarget.
+	pinged    time.Duration
+	singles   int
+	echoConns int
 	// tlsConns are fewer: a client's part of TLS is the generator's to pay.
 	tlsConns, deflateConns int
 	// tlsSettle is longer: handshakes leave garbage, and a server may clean up
@@ -27,9 +29,9 @@ type periods struct {
 
 func (o options) periods() periods {
 	if o.quick {
-		return periods{idle: time.Second, echo: time.Second, broadcast: time.Second, settle: 200 * time.Millisecond, singles: 10, echoConns: 500, tlsConns: 300, tlsSettle: 200 * time.Millisecond}
+		return periods{pinged: 2 * time.Second, idle: time.Second, echo: time.Second, broadcast: time.Second, settle: 200 * time.Millisecond, singles: 10, echoConns: 500, tlsConns: 300, tlsSettle: 200 * time.Millisecond}
 	}
-	return periods{idle: 3 * time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: time.Second, singles: 20, echoConns: 1000, tlsConns: 2000, deflateConns: 2000, tlsSettle: 6 * time.Second}
+	return periods{pinged: 15 * time.Second, idle: 3 * time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: time.Second, singles: 20, echoConns: 1000, tlsConns: 2000, deflateConns: 2000, tlsSettle: 6 * time.Second}
 }
 
 // measure runs all rounds. The order of the servers turns from round to round,
@@ -107,6 +109,16 @@ func measureJob(ctx context.Context, o options, cap capacity, t target, j job) (
 			opt.Connections = min(o.connections, p.deflateConns)
 		}
 		err = add(bench.RunBroadcast(ctx, bench.BroadcastConfig{Options: opt, Singles: p.singles, Period: p.broadcast}))
+		return results, err
+	}
+	switch j {
+	case pinged:
+		err = add(bench.RunIdle(ctx, bench.IdleConfig{Options: opt, Period: p.pinged}))
+		return results, err
+	case stalled:
+		opt.Connections, opt.PayloadBytes = min(o.connections, stalledConns), stalledBytes
+		err = add(bench.RunSlow(ctx, bench.SlowConfig{StalledPercent: 99,
+			BroadcastConfig: bench.BroadcastConfig{Options: opt, Rate: stalledRate, Period: stalledPeriod}}))
 		return results, err
 	}
 	if err = add(bench.RunIdle(ctx, bench.IdleConfig{Options: opt, Period: p.idle})); err != nil {

@@ -26,6 +26,8 @@ const (
 	plain section = iota
 	overTLS
 	compressed
+	atRest
+	stuck
 )
 
 // certificate is that of the servers that speak TLS, and what its clients trust.
@@ -91,6 +93,8 @@ func addSections(o options, targets []target, cert certificate, c *bench.Compari
 	tls.Servers = append(tls.Servers, ours.server)
 	targets = append(targets, ours)
 	c.Sections = append(c.Sections, tls)
+
+	targets = append(targets, pingedTarget(o, first, c))
 	if o.quick {
 		c.Sections[0].Text += " They are too few to judge memory by."
 		return targets
@@ -105,5 +109,51 @@ func addSections(o options, targets []target, cert certificate, c *bench.Compari
 			min(o.connections, p.deflateConns)),
 		Servers: []bench.Server{deflate.server}, Columns: bench.CompressionColumns,
 	})
-	return append(targets, deflate)
+	targets = append(targets, deflate)
+	return append(targets, stalledTarget(o, first, c))
 }
+
+// pingedTarget adds the table on idle, pinged connections. They are pinged as
+// often, all together, as 100,000 are with the default interval of 45 s.
+func pingedTarget(o options, first target, c *bench.Comparison) target {
+	t := first
+	interval := time.Duration(o.connections) * 45 * time.Second / 100_000
+	t.section, t.jobs = atRest, []job{pinged}
+	t.server = bench.Server{Label: first.server.Label + ", pinged", Budget: !o.quick} // a quick run is too short to judge by
+	t.args = func(j job, addr string, reusePort bool) []string {
+		return append(first.args(j, addr, reusePort), "--ping-interval", interval.String())
+	}
+	c.Sections = append(c.Sections, bench.Section{
+		Title: "Idle and pinged",
+		Text: fmt.Sprintf("%d idle connections, each pinged when it was silent for %v: as many pings a second as 100,000 get every 45 s.",
+			o.connections, interval),
+		Servers: []bench.Server{t.server}, Columns: bench.IdleColumns,
+	})
+	return t
+}
+
+// stalledTarget adds the table on clients that do not read while 100 MB are
+// published to them.
+func stalledTarget(o options, first target, c *bench.Comparison) target {
+	t := first
+	t.section, t.jobs = stuck, []job{stalled}
+	t.server = bench.Server{Label: first.server.Label + ", stalled", Budget: true}
+	t.args = func(j job, addr string, reusePort bool) []string {
+		return append(first.args(broadcast, addr, reusePort), "--slow-consumer", "drop", "--send-buffer-bytes", "32768")
+	}
+	c.Sections = append(c.Sections, bench.Section{
+		Title: "Clients that do not read",
+		Text: fmt.Sprintf("%d subscribers, of whom 99 %% do not read while %d messages of %d B are published, %d a second; then they read again. The budget is one loop's ring of 4 MiB, and 1 MiB more.",
+			stalledConns, stalledRate*int(stalledPeriod.Seconds()), stalledBytes, stalledRate),
+		Servers: []bench.Server{t.server}, Columns: bench.StalledColumns,
+	})
+	return t
+}
+
+// 100 MB for a thousand who do not read.
+const (
+	stalledConns  = 1010
+	stalledBytes  = 10_000
+	stalledRate   = 400
+	stalledPeriod = 25 * time.Second
+)

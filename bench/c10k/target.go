@@ -26,6 +26,8 @@ const (
 	echo      job = "echo"
 	broadcast job = "broadcast"
 	idle      job = "idle"
+	pinged    job = "pinged"
+	stalled   job = "stalled"
 )
 
 // A target is one way to run a server.
