@@ -170,11 +170,11 @@ func addrText(a netip.AddrPort) string {
 
 // Occupied passes on.
 func (h *hooks) Occupied(_ *shard.Shard, channel string, occupied bool) {
-	e := Event{Type: EventVacated, Time: time.Now(), Channel: channel}
+	e := Event{Type: EventVacated, Channel: channel}
 	if occupied {
 		e.Type = EventOccupied
 	}
-	h.server.cfg.Events(&e)
+	h.tell(0, &e)
 }
 
 // OpFailed logs what nobody else can be told.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -22,7 +23,9 @@ const (
 type session struct {
 	// connectBy is the end of the time to connect, zero when it is let in.
 	connectBy time.Time
-	failures  int
+	// asking: Native.Connect is at work, which has a deadline of its own.
+	asking   bool
+	failures int
 	// channels are those that Handler.Upgrade or Authorize gave.
 	channels []string
 
@@ -197,6 +200,8 @@ func (t *task) fail(err error) {
 		known = &ProtocolError{Code: ErrorLimit, Message: "the connection is in as many channels as it may be"}
 	case errors.Is(err, shard.ErrSubscribed):
 		known = &ProtocolError{Code: ErrorAlreadySubscribed, Message: "subscribed already"}
+	case errors.Is(err, context.DeadlineExceeded):
+		known = &ProtocolError{Code: ErrorTimeout, Message: "it took too long"}
 	case errors.Is(err, ErrMessageTooBig):
 		known = &ProtocolError{Code: ErrorLimit, Message: "the message is too big"}
 	default:
@@ -207,12 +212,25 @@ func (t *task) fail(err error) {
 	t.push(native.AppendError(t.buffer(), t.cmd.ID, int(known.Code), known.Message, known.RetryAfter))
 }
 
-// event tells the application.
+// event tells the application of a connection.
 func (h *hooks) event(s *shard.Shard, id netpoll.ID, e Event) {
-	if f := h.server.cfg.Events; f != nil {
-		e.Time, e.Client, e.User = time.Now(), id.String(), s.User(id)
-		f(&e)
+	if h.server.cfg.Events != nil {
+		own := e // so that nothing is allocated where nobody listens
+		own.Client, own.User = id.String(), s.User(id)
+		h.tell(id, &own)
 	}
+}
+
+// tell calls Config.Events. A panic there costs nobody anything: what happened
+// has happened.
+func (h *hooks) tell(id netpoll.ID, e *Event) {
+	defer func() {
+		if value := recover(); value != nil {
+			h.server.panicked("Events", id, value)
+		}
+	}()
+	e.Time = time.Now()
+	h.server.cfg.Events(e)
 }
 
 // Gap tells a native client of messages that it will not get.
@@ -235,7 +253,8 @@ func (h *hooks) Tick(s *shard.Shard) {
 // expire looks at one session.
 func (h *hooks) expire(s *shard.Shard, id netpoll.ID, n *session, now time.Time) {
 	over := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	if over(n.connectBy) {
+	if over(n.connectBy) && !n.asking {
+		n.connectBy = time.Time{} // once
 		s.Counters().HandshakeTimeouts.Add(1)
 		s.Shut(id, closeUnauthorized, "no connect command in time")
 		return

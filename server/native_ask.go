@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/roostws/roost/server/internal/shard"
 )
@@ -13,12 +16,13 @@ import (
 // the loop. Meanwhile the client is not read, so its commands keep their order. work must not
 // touch t; then is called with the same command, if the connection still lives.
 // The client is told if work takes longer than HandshakeTimeout, and what becomes of
-// it then is of no interest any more.
-func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
+// it then is of no interest any more. ask answers false, and has told the client,
+// if too much such work is under way.
+func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) bool {
 	server := t.h.server
 	if !server.work.TryAcquire(1) {
 		t.fail(ErrBusy)
-		return
+		return false
 	}
 	own := *t // the loop uses t again
 	own.cmd.Data = nil
@@ -36,7 +40,7 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 		})
 	}
 	stop := context.AfterFunc(ctx, func() {
-		finish(&ProtocolError{Code: ErrorTimeout, Message: "it took too long"})
+		finish(context.DeadlineExceeded)
 	})
 	go func() {
 		defer server.work.Release(1)
@@ -49,16 +53,30 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 			stop()
 			finish(err)
 		}()
-		err = work(ctx)
+		if err = work(ctx); ctx.Err() != nil {
+			err = context.DeadlineExceeded // nobody is let in by a look-up that was cut short
+		}
 	}()
+	return true
 }
 
 var errGone = errors.New("server: a hook ended without an answer")
 
+// errNotJSON: a hook's answer would break the message that it is a part of.
+var errNotJSON = errors.New("not valid JSON")
+
+// checkJSON refuses an answer of a hook's that is neither JSON nor nothing.
+func checkJSON(hook, field string, value []byte) error {
+	if len(value) == 0 || json.Valid(value) && utf8.Valid(value) {
+		return nil
+	}
+	return fmt.Errorf("server: %s has set %s to %.40q: %w", hook, field, value, errNotJSON)
+}
+
 // refusal is a hook's error as the client is told it.
 func (t *task) refusal(what string, err error) error {
 	var known *ProtocolError
-	if errors.As(err, &known) || errors.Is(err, errGone) {
+	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	t.h.server.cfg.Logger.Info("the application refused a native client", "what", what, "conn_id", t.id.String(), "err", err)

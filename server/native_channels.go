@@ -87,8 +87,8 @@ func (t *task) subscribe() {
 		t.fail(err)
 		return
 	}
-	if user, ok := strings.CutPrefix(t.cmd.Channel, userPrefix); ok {
-		if user == t.s.User(t.id) {
+	if strings.HasPrefix(t.cmd.Channel, userPrefix) {
+		if t.inside() {
 			t.fail(shard.ErrSubscribed)
 		} else {
 			t.fail(errDenied)
@@ -165,7 +165,7 @@ func (t *task) enter(channel string, resume *shard.Position) (native.ChannelStat
 	}
 	t.h.joined(t.s, t.id, channel)
 	return native.ChannelState{
-		Channel: channel, Position: native.Position(at), Resumed: resume != nil && at.Epoch != "", Recovered: recovered,
+		Channel: channel, Position: native.Position(at), Resumed: resume != nil, Recovered: recovered,
 	}, nil
 }
 
@@ -272,6 +272,9 @@ func (t *task) publish() {
 	default:
 		r := &PublishRequest{Client: t.id.String(), User: t.s.User(t.id), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data)}
 		t.ask("Native.Publish", func(ctx context.Context) error { return hook(ctx, r) }, func(t *task, err error) {
+			if err == nil {
+				err = checkJSON("Native.Publish", "Data", r.Data)
+			}
 			if err != nil {
 				t.fail(t.refusal("publish", err))
 				return
@@ -301,7 +304,7 @@ func (t *task) publishNow(data []byte) {
 // inside tells whether the client is in the channel that its command is about.
 func (t *task) inside() bool {
 	if user, ok := strings.CutPrefix(t.cmd.Channel, userPrefix); ok {
-		return user == t.s.User(t.id)
+		return user != "" && user == t.s.User(t.id)
 	}
 	return t.s.Subscribed(t.id, t.cmd.Channel)
 }
@@ -394,6 +397,9 @@ func (t *task) call() {
 	}
 	r := &CallRequest{Client: t.id.String(), User: t.s.User(t.id), Method: t.cmd.Method, Data: bytes.Clone(t.cmd.Data)}
 	t.ask("Native.Call", func(ctx context.Context) error { return hook(ctx, r) }, func(t *task, err error) {
+		if err == nil {
+			err = checkJSON("Native.Call", "Reply", r.Reply)
+		}
 		if err != nil {
 			t.fail(t.refusal("call", err))
 			return

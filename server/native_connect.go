@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,7 +31,8 @@ func (t *task) connect() {
 	case cfg.Connect == nil:
 		t.turnAway(&ProtocolError{Code: ErrorUnauthorized, Message: "who is this? This server lets nobody in without an identity"})
 	default:
-		t.ask("Native.Connect", func(ctx context.Context) error { return cfg.Connect(ctx, r) }, func(t *task, err error) {
+		t.h.sessionOf(t.id).asking = t.ask("Native.Connect", func(ctx context.Context) error { return cfg.Connect(ctx, r) }, func(t *task, err error) {
+			t.h.sessionOf(t.id).asking = false
 			if err != nil {
 				t.turnAway(t.refusal("connect", err))
 				return
@@ -40,11 +42,15 @@ func (t *task) connect() {
 	}
 }
 
-// turnAway refuses a connect. The client may try again, with another token, but
-// not for ever.
+// turnAway refuses a connect. The client may try again while there is time, with
+// another token a few times only.
 func (t *task) turnAway(err error) {
 	t.fail(err)
 	t.s.Counters().ConnectsRefused.Add(1)
+	var known *ProtocolError
+	if !errors.As(err, &known) || known.Code != ErrorUnauthorized && known.Code != ErrorTokenExpired && known.Code != ErrorPermissionDenied {
+		return // not the client's fault
+	}
 	n := t.h.sessionOf(t.id)
 	if n.failures++; n.failures >= connectTries {
 		t.s.Shut(t.id, closeUnauthorized, "unauthorized")
@@ -104,6 +110,9 @@ func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
 		if err == nil {
 			err = server.checkChannel(name)
 		}
+	}
+	if err == nil {
+		err = errors.Join(checkJSON("Native.Connect", "Reply", r.Reply), checkJSON("Native.Connect", "Info", r.Info))
 	}
 	if err != nil {
 		server.cfg.Logger.Error("the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)

@@ -1,0 +1,365 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+)
+
+// nativeServer runs a server for native clients.
+func nativeServer(t *testing.T, engine netpoll.Kind, native server.Native, adjust func(c *server.Config)) *server.Server {
+	t.Helper()
+	cfg := server.Config{Engine: engine, Native: &native, Namespaces: []server.Namespace{
+		{Name: "open", HistoryMessages: 10, Publish: server.AccessAnyone, Presence: true, JoinLeave: true},
+		{Name: "granted", Subscribe: server.AccessGranted, Publish: server.AccessGranted},
+	}}
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	return start(t, cfg)
+}
+
+// connected is a native client that was let in.
+func connected(t *testing.T, s *server.Server, token string) *client {
+	t.Helper()
+	c := speaking(t, s)
+	c.send(`{"id":1,"connect":{"token":"` + token + `"}}`)
+	if got := c.text(); !strings.HasPrefix(got, `{"id":1,"connect":{"client":"`) {
+		t.Fatalf("connect was answered %s", got)
+	}
+	return c
+}
+
+// wantError reads an error with an id and a code.
+func (c *client) wantError(id int, code server.ErrorCode) string {
+	c.t.Helper()
+	got := c.text()
+	if !strings.HasPrefix(got, fmt.Sprintf(`{"id":%d,"error":{"code":%d,`, id, code)) {
+		c.t.Fatalf("got %s, want error %d to %d", got, code, id)
+	}
+	return got
+}
+
+// anybody lets everybody in as the user that the token names.
+func anybody(_ context.Context, r *server.ConnectRequest) error {
+	r.User = r.Token
+	return nil
+}
+
+// What a hook answers is checked, and what it does wrong costs nobody but the
+// client that it was for.
+func TestNativeHooksThatFail(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := nativeServer(t, engine, server.Native{
+			Connect: func(_ context.Context, r *server.ConnectRequest) error {
+				r.User = "ann"
+				switch r.Token {
+				case "panic":
+					panic("on purpose")
+				case "refuse":
+					return errors.New("a secret of the log")
+				case "json":
+					r.Reply = json.RawMessage("{")
+				case "info":
+					r.Info = json.RawMessage("no")
+				case "name":
+					r.User = strings.Repeat("x", 256)
+				case "channel":
+					r.Channels = []string{"user:bob"}
+				case "over":
+					r.Expires = time.Now().Add(-time.Second)
+				case "busy":
+					return &server.ProtocolError{Code: server.ErrorBusy, Message: "later", RetryAfter: time.Second}
+				}
+				return nil
+			},
+			Publish: func(_ context.Context, r *server.PublishRequest) error {
+				r.Data = json.RawMessage("{]")
+				return nil
+			},
+			Call: func(_ context.Context, r *server.CallRequest) error {
+				r.Reply = json.RawMessage("\"\xff\"")
+				return nil
+			},
+		}, nil)
+		for token, code := range map[string]server.ErrorCode{
+			"panic": server.ErrorInternal, "json": server.ErrorInternal, "info": server.ErrorInternal, "name": server.ErrorInternal,
+			"channel": server.ErrorInternal, "refuse": server.ErrorPermissionDenied, "over": server.ErrorTokenExpired, "busy": server.ErrorBusy,
+		} {
+			c := speaking(t, s)
+			for i := range 2 {
+				c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":"%s"}}`, i+1, token))
+				if got := c.wantError(i+1, code); strings.Contains(got, "secret") {
+					t.Errorf("a client was told %s", got)
+				}
+			}
+			c.send(`{"id":3,"connect":{"token":"good"}}`)
+			if got := c.text(); !strings.HasPrefix(got, `{"id":3,"connect":{`) {
+				t.Errorf("%s: then connect was answered %s", token, got)
+			}
+			c.send(`{"id":4,"publish":{"channel":"granted:x","data":1}}`)
+			c.wantError(4, server.ErrorInternal)
+			c.send(`{"id":5,"call":{"method":"m"}}`)
+			c.wantError(5, server.ErrorInternal)
+		}
+		wantPanics(t, s, 2)
+		// Who shows one wrong token after the other is sent away; not who meets a busy application.
+		c := speaking(t, s)
+		for i := range 5 {
+			c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":"busy"}}`, i+1))
+			c.wantError(i+1, server.ErrorBusy)
+		}
+		for i := range 3 {
+			c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":"refuse"}}`, i+1))
+			c.wantError(i+1, server.ErrorPermissionDenied)
+		}
+		c.wantClose(4401, "unauthorized")
+		if got := s.Stats(); got.ConnectsRefused < 8 || got.CommandErrors < got.ConnectsRefused {
+			t.Errorf("ConnectsRefused is %d, CommandErrors %d", got.ConnectsRefused, got.CommandErrors)
+		}
+	})
+}
+
+// A hook that takes too long is told as a timeout, and holds nobody else up.
+func TestNativeHookTimeout(t *testing.T) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+		release := make(chan struct{})
+		s := nativeServer(t, engine, server.Native{Anonymous: true, Call: func(ctx context.Context, r *server.CallRequest) error {
+			switch r.Method {
+			case "deaf":
+				<-release // it looks at no context
+			case "polite":
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}}, func(c *server.Config) { c.HandshakeTimeout = 3 * time.Second })
+		defer close(release)
+		deaf, polite, other := connected(t, s, ""), connected(t, s, ""), connected(t, s, "")
+		deaf.send(`{"id":2,"call":{"method":"deaf"}}`)
+		deaf.send(`{"id":3,"call":{"method":"quick"}}`) // waits for its turn
+		polite.send(`{"id":2,"call":{"method":"polite"}}`)
+		other.send(`{"id":2,"call":{"method":"quick"}}`)
+		other.want(`{"id":2,"call":{}}`)
+		deaf.wantError(2, server.ErrorTimeout)
+		deaf.want(`{"id":3,"call":{}}`)
+		polite.wantError(2, server.ErrorTimeout)
+	})
+}
+
+// At most AuthorizeMaxPending hooks run; who comes too many is told to come back.
+func TestNativeHooksAreBounded(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		begun, release := make(chan struct{}), make(chan struct{})
+		s := nativeServer(t, engine, server.Native{Anonymous: true, Call: func(context.Context, *server.CallRequest) error {
+			begun <- struct{}{}
+			<-release
+			return nil
+		}}, func(c *server.Config) { c.AuthorizeMaxPending = 1 })
+		first, second := connected(t, s, ""), connected(t, s, "")
+		first.send(`{"id":2,"call":{"method":"m"}}`)
+		<-begun
+		second.send(`{"id":2,"call":{"method":"m"}}`)
+		if got := second.wantError(2, server.ErrorBusy); !strings.Contains(got, `"retry":1`) {
+			t.Errorf("got %s, want retry", got)
+		}
+		close(release)
+		first.want(`{"id":2,"call":{}}`)
+	})
+}
+
+// An identity that the upgrade gave needs no token, and no token can change it.
+func TestNativeUpgradeIdentity(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := nativeServer(t, engine, server.Native{Connect: anybody}, func(c *server.Config) {
+			c.Handler.Upgrade = func(r *server.UpgradeRequest) error {
+				r.User, r.Channels = "ann", []string{"open:room", "open:room"}
+				return nil
+			}
+		})
+		c := speaking(t, s)
+		c.send(`{"id":1,"connect":{"token":"bob"}}`)
+		c.wantError(1, server.ErrorInternal)
+		early, err := s.PublishMessage(context.Background(), server.Publication{User: "ann", Payload: []byte("too early")})
+		if err != nil || early.Matched != 0 {
+			t.Fatalf("%+v, %v, want nobody matched", early, err)
+		}
+		c.send(`{"id":2,"connect":{}}`)
+		got := c.text()
+		for _, part := range []string{`"user":"ann"`, `"channels":{"user:ann":{},"open:room":{"epoch":"`} {
+			if !strings.Contains(got, part) {
+				t.Errorf("connect was answered %s, want %s in it", got, part)
+			}
+		}
+		if got := c.text(); !strings.HasPrefix(got, `{"join":{"channel":"open:room"`) {
+			t.Errorf("got %s, want a join", got)
+		}
+		if err := s.PublishUser("ann", server.Text, []byte("now")); err != nil {
+			t.Fatal(err)
+		}
+		c.want(`{"pub":{"channel":"user:ann","data":"now"}}`)
+	})
+}
+
+// Nobody gets in without an identity where that is not allowed.
+func TestNativeAnonymousIsRefused(t *testing.T) {
+	s := nativeServer(t, "", server.Native{}, nil)
+	c := speaking(t, s)
+	c.send(`{"id":1,"connect":{}}`)
+	c.wantError(1, server.ErrorUnauthorized)
+	c.send(`{"id":2,"connect":{"token":"x"}}`)
+	c.wantError(2, server.ErrorUnauthorized)
+}
+
+// A token allows what its patterns say, until another one takes its place.
+func TestNativePermissions(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := nativeServer(t, engine, server.Native{Connect: func(_ context.Context, r *server.ConnectRequest) error {
+			r.User = "ann"
+			if r.Token == "some" {
+				r.Allow = server.Permissions{Subscribe: []string{"granted:a*", "granted:exact"}, Publish: []string{"granted:b*"}}
+			}
+			return nil
+		}}, nil)
+		c := connected(t, s, "some")
+		id := 1
+		try := func(command, channel string, allowed bool) {
+			t.Helper()
+			id++
+			c.send(fmt.Sprintf(`{"id":%d,"%s":{"channel":"%s","data":1}}`, id, command, channel))
+			if !allowed {
+				c.wantError(id, server.ErrorPermissionDenied)
+				return
+			}
+			c.want(fmt.Sprintf(`{"id":%d,"%s":{}}`, id, command))
+		}
+		try("subscribe", "granted:a", true)
+		try("subscribe", "granted:abc", true)
+		try("subscribe", "granted:exact", true)
+		try("subscribe", "granted:exactly", false)
+		try("subscribe", "granted:b", false)
+		try("publish", "granted:b2", true)
+		try("publish", "granted:a", false)
+		c.send(`{"id":100,"refresh":{"token":"none"}}`)
+		c.want(`{"id":100,"refresh":{}}`)
+		try("subscribe", "granted:a3", false)
+		try("unsubscribe", "granted:abc", true) // what was subscribed goes on
+	})
+}
+
+// Connections and subscriptions end with their tokens, and go on with new ones.
+func TestNativeTokensExpire(t *testing.T) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+		soon := func(token string) time.Time {
+			if strings.HasPrefix(token, "long") {
+				return time.Now().Add(time.Hour)
+			}
+			return time.Now().Add(4 * time.Second)
+		}
+		s := nativeServer(t, engine, server.Native{
+			Connect: func(_ context.Context, r *server.ConnectRequest) error {
+				r.User, r.Expires = "ann", soon(r.Token)
+				return nil
+			},
+			Subscribe: func(_ context.Context, r *server.SubscribeRequest) error {
+				r.Expires = soon(r.Token)
+				return nil
+			},
+		}, nil)
+		refreshed, expiring := connected(t, s, "short"), connected(t, s, "short")
+		refreshed.send(`{"id":2,"refresh":{"token":"long"}}`)
+		if got := refreshed.text(); !strings.HasPrefix(got, `{"id":2,"refresh":{"expires":3`) {
+			t.Fatalf("refresh was answered %s", got)
+		}
+		refreshed.send(`{"id":3,"subscribe":{"channel":"granted:short","token":"short"}}`)
+		refreshed.want(`{"id":3,"subscribe":{}}`)
+		refreshed.send(`{"id":4,"subscribe":{"channel":"granted:long","token":"short"}}`)
+		refreshed.want(`{"id":4,"subscribe":{}}`)
+		refreshed.send(`{"id":5,"refresh":{"channel":"granted:long","token":"long"}}`)
+		if got := refreshed.text(); !strings.HasPrefix(got, `{"id":5,"refresh":{"expires":3`) {
+			t.Fatalf("refresh was answered %s", got)
+		}
+		expiring.wantClose(4401, "token expired: come back with a new one")
+		refreshed.want(`{"unsubscribed":{"channel":"granted:short","code":102,"message":"the token for this channel has expired"}}`)
+		refreshed.send(`{"id":6,"unsubscribe":{"channel":"granted:short"}}`)
+		refreshed.wantError(6, server.ErrorNotSubscribed)
+		refreshed.send(`{"id":7,"unsubscribe":{"channel":"granted:long"}}`)
+		refreshed.want(`{"id":7,"unsubscribe":{}}`)
+		if got := s.Stats().TokensExpired; got != 2 {
+			t.Errorf("TokensExpired is %d, want 2", got)
+		}
+	})
+}
+
+// The application is told what happens, and a mistake of its own there hurts nobody.
+func TestNativeEvents(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		var mu sync.Mutex
+		var told []string
+		done := make(chan struct{})
+		s := nativeServer(t, engine, server.Native{Connect: anybody}, func(c *server.Config) {
+			c.Events = func(e *server.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				line := string(e.Type)
+				for _, part := range []string{e.User, e.Channel, string(e.Data), e.Reason} {
+					if part != "" {
+						line += " " + part
+					}
+				}
+				if e.Position.Offset > 0 {
+					line += fmt.Sprint(" ", e.Position.Offset)
+				}
+				if e.Time.IsZero() || (e.Client == "") != (e.Type == server.EventOccupied || e.Type == server.EventVacated) {
+					line += fmt.Sprintf(" of %q at %v", e.Client, e.Time)
+				}
+				told = append(told, line)
+				switch e.Type {
+				case server.EventDisconnected:
+					close(done)
+				case server.EventAcknowledged:
+					panic("on purpose")
+				}
+			}
+		})
+		c := connected(t, s, "ann")
+		c.send(`{"id":2,"subscribe":{"channel":"open:x"}}`)
+		_, _ = c.text(), c.text()
+		c.send(`{"id":3,"publish":{"channel":"open:x","data":{"a":1}}}`)
+		_, pub := c.text(), c.text()
+		if !strings.Contains(pub, `"from":"ann"`) {
+			t.Errorf("got %s", pub)
+		}
+		c.send(`{"ack":{"channel":"open:x","epoch":"e","offset":1}}`)
+		c.send(`{"id":5,"unsubscribe":{"channel":"open:x"}}`)
+		c.want(`{"id":5,"unsubscribe":{}}`)
+		c.send(`{"id":6,"subscribe":{"channel":"open:y"}}`)
+		_, _ = c.text(), c.text()
+		c.put(masked(ws.OpClose, "\x03\xe8bye"))
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Error("no disconnected event")
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		want := []string{
+			"connected ann", "occupied open:x", "subscribed ann open:x", `message ann open:x {"a":1} 1`, "acknowledged ann open:x 1",
+			"vacated open:x", "unsubscribed ann open:x", "occupied open:y", "subscribed ann open:y", "unsubscribed ann open:y", "disconnected ann bye",
+		}
+		if got := strings.Join(told[:min(len(told), len(want))], "\n"); got != strings.Join(want, "\n") {
+			t.Errorf("told\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+		}
+		wantPanics(t, s, 1)
+	})
+}
