@@ -257,50 +257,6 @@ func TestNativePermissions(t *testing.T) {
 	})
 }
 
-// Connections and subscriptions end with their tokens, and go on with new ones.
-func TestNativeTokensExpire(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
-		soon := func(token string) time.Time {
-			if strings.HasPrefix(token, "long") {
-				return time.Now().Add(time.Hour)
-			}
-			return time.Now().Add(4 * time.Second)
-		}
-		s := nativeServer(t, engine, server.Native{
-			Connect: func(_ context.Context, r *server.ConnectRequest) error {
-				r.User, r.Expires = "ann", soon(r.Token)
-				return nil
-			},
-			Subscribe: func(_ context.Context, r *server.SubscribeRequest) error {
-				r.Expires = soon(r.Token)
-				return nil
-			},
-		}, nil)
-		refreshed, expiring := connected(t, s, "short"), connected(t, s, "short")
-		refreshed.send(`{"id":2,"refresh":{"token":"long"}}`)
-		if got := refreshed.text(); !strings.HasPrefix(got, `{"id":2,"refresh":{"expires":3`) {
-			t.Fatalf("refresh was answered %s", got)
-		}
-		refreshed.send(`{"id":3,"subscribe":{"channel":"granted:short","token":"short"}}`)
-		refreshed.want(`{"id":3,"subscribe":{}}`)
-		refreshed.send(`{"id":4,"subscribe":{"channel":"granted:long","token":"short"}}`)
-		refreshed.want(`{"id":4,"subscribe":{}}`)
-		refreshed.send(`{"id":5,"refresh":{"channel":"granted:long","token":"long"}}`)
-		if got := refreshed.text(); !strings.HasPrefix(got, `{"id":5,"refresh":{"expires":3`) {
-			t.Fatalf("refresh was answered %s", got)
-		}
-		expiring.wantClose(4401, "token expired: come back with a new one")
-		refreshed.want(`{"unsubscribed":{"channel":"granted:short","code":102,"message":"the token for this channel has expired"}}`)
-		refreshed.send(`{"id":6,"unsubscribe":{"channel":"granted:short"}}`)
-		refreshed.wantError(6, server.ErrorNotSubscribed)
-		refreshed.send(`{"id":7,"unsubscribe":{"channel":"granted:long"}}`)
-		refreshed.want(`{"id":7,"unsubscribe":{}}`)
-		if got := s.Stats().TokensExpired; got != 2 {
-			t.Errorf("TokensExpired is %d, want 2", got)
-		}
-	})
-}
-
 // The application is told what happens, and a mistake of its own there hurts nobody.
 func TestNativeEvents(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
@@ -362,4 +318,10 @@ func TestNativeEvents(t *testing.T) {
 		}
 		wantPanics(t, s, 1)
 	})
+}
+
+// anybodyAtRate lets everybody in, at 5 messages a second.
+func anybodyAtRate(_ context.Context, r *server.ConnectRequest) error {
+	r.User, r.MessageRate = r.Token, 5
+	return nil
 }
