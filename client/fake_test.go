@@ -102,6 +102,7 @@ func (n *fakeNet) welcome(more string) *peer {
 	p.upgrade("")
 	id, _ := p.want("connect")
 	p.send(`{"id":%d,"connect":{"client":"c-1","user":"42","ping":25%s}}`, id, more)
+	synctest.Wait() // states and events are told by different goroutines
 	return p
 }
 

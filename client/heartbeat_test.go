@@ -55,6 +55,7 @@ func TestDeadServer(t *testing.T) {
 		if waited := time.Since(last); waited != 35*time.Second {
 			t.Errorf("the client asked after %s, want 35 s", waited)
 		}
+		time.Sleep(2 * time.Second)
 		p.send("{}") // it lives
 		last = time.Now()
 		p.wantText("{}") // and is asked again; its answer was not answered

@@ -231,6 +231,43 @@ func TestUnsubscribe(t *testing.T) {
 	})
 }
 
+// What waits for the handler of an ended subscription is not given to it.
+func TestUnsubscribeDrops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeNet(t), new(log)
+		c := n.start(n.config(l))
+		defer n.end(c)
+		p := n.welcome("")
+		go func() {
+			id, _ := p.want("subscribe")
+			p.send(`{"id":%d,"subscribe":{}}`, id)
+			for offset := range 5 {
+				p.pub("news", offset)
+			}
+			id, _ = p.want("unsubscribe")
+			p.send(`{"id":%d,"unsubscribe":{}}`, id)
+		}()
+		calls, free := 0, make(chan struct{})
+		sub, err := c.Subscribe(t.Context(), "news", func(ctx context.Context, _ *Message) {
+			calls++
+			<-free
+			<-ctx.Done()
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := sub.Unsubscribe(t.Context()); err != nil {
+			t.Error(err)
+		}
+		close(free)
+		synctest.Wait()
+		if left := c.Stats().BufferedBytes; calls != 1 || left != 0 {
+			t.Errorf("the handler was called %d times, %d bytes are left", calls, left)
+		}
+	})
+}
+
 // Channels that the server subscribes by itself.
 func TestServerSide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
