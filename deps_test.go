@@ -99,7 +99,7 @@ var layers = []struct {
 	},
 	{
 		"examples",
-		[]string{module + "/server"},
+		[]string{module + "/server", module + "/client"},
 		[]string{module + "/cmd"},
 		"an example has what an embedder has",
 	},

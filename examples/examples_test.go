@@ -58,7 +58,7 @@ func build(t *testing.T, name string, replace ...string) string {
 			t.Fatal(err)
 		}
 	}
-	binary := filepath.Join(dir, name)
+	binary := filepath.Join(dir, filepath.Base(name))
 	out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, "./"+name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build ./%s: %v\n%s", name, err, out)
