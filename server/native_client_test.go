@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -192,7 +193,7 @@ func TestNativeClientOnABadNetwork(t *testing.T) {
 		at, err := c.Publish(ctx, "news:0", 1)
 		for ; err != nil && ctx.Err() == nil; at, err = c.Publish(ctx, "news:0", 1) {
 			// Clients may not publish here: whether the answer comes is what counts.
-			if refused, ok := err.(*goclient.ServerError); ok && refused.Code == goclient.CodePermissionDenied {
+			if refused, ok := errors.AsType[*goclient.ServerError](err); ok && refused.Code == goclient.CodePermissionDenied {
 				break
 			}
 		}
