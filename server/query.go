@@ -15,22 +15,26 @@ import (
 // needed. None of them may be asked from callbacks: the loop would wait for
 // itself.
 
-// onLoops runs f on each loop until it answers false, and waits.
-func (s *Server) onLoops(ctx context.Context, f func(sh *shard.Shard) (more bool)) error {
+// askLoops has each loop answer in turn, and add take the answer, until that says
+// that it is enough. What ask answers must be its own: the one who asked may have
+// given up when it comes.
+func askLoops[T any](ctx context.Context, s *Server, ask func(*shard.Shard) T, add func(T) (more bool)) error {
 	members := s.members()
 	if members == nil {
 		return ErrServerClosed
 	}
 	for _, member := range members {
-		answer := make(chan bool, 1)
+		answers := make(chan T, 1)
 		if err := member.Call(func(sh *shard.Shard) {
-			answer <- sh == nil || f(sh) // nil: the server has ended
+			if sh != nil { // else the server has ended
+				answers <- ask(sh)
+			}
 		}); err != nil {
 			return err
 		}
 		select {
-		case more := <-answer:
-			if !more {
+		case answer := <-answers:
+			if !add(answer) {
 				return nil
 			}
 		case <-ctx.Done():
@@ -47,12 +51,17 @@ func (s *Server) onLoops(ctx context.Context, f func(sh *shard.Shard) (more bool
 // channels that exist. Not from callbacks.
 func (s *Server) Channels(ctx context.Context, prefix string, limit int) (infos []ChannelInfo, more bool, err error) {
 	clients := map[string]int{}
-	err = s.onLoops(ctx, func(sh *shard.Shard) bool {
+	err = askLoops(ctx, s, func(sh *shard.Shard) (found []ChannelInfo) {
 		sh.AllChannels(func(name string, n int) {
 			if strings.HasPrefix(name, prefix) {
-				clients[name] += n
+				found = append(found, ChannelInfo{name, n})
 			}
 		})
+		return found
+	}, func(found []ChannelInfo) bool {
+		for _, c := range found {
+			clients[c.Name] += c.Clients
+		}
 		return true
 	})
 	if err != nil {
@@ -71,34 +80,42 @@ func (s *Server) Channels(ctx context.Context, prefix string, limit int) (infos 
 // Presence answers how many connections are in a channel, and up to limit of
 // them. Not from callbacks.
 func (s *Server) Presence(ctx context.Context, channel string, limit int) (Presence, error) {
-	var p Presence
 	if err := s.checkName("channel", channel); err != nil {
-		return p, err
+		return Presence{}, err
 	}
+	var all Presence
 	user, ofUser := strings.CutPrefix(channel, userPrefix)
-	err := s.onLoops(ctx, func(sh *shard.Shard) bool {
+	err := askLoops(ctx, s, func(sh *shard.Shard) (part Presence) {
+		left := limit - len(all.Members)
 		add := func(id netpoll.ID) bool {
 			if ofUser {
-				p.Clients++
+				part.Clients++
 			}
-			if len(p.Members) < limit {
-				p.Members = append(p.Members, s.member(sh, id))
+			if len(part.Members) < left {
+				part.Members = append(part.Members, s.member(sh, id))
 				return true
 			}
 			return ofUser // go on counting
 		}
 		if ofUser {
 			sh.UserMembers(user, add)
-		} else {
-			p.Clients += sh.Subscribers(channel)
-			if len(p.Members) < limit {
-				sh.Members(channel, add)
-			}
+			return part
 		}
+		part.Clients = sh.Subscribers(channel)
+		if left > 0 {
+			sh.Members(channel, add)
+		}
+		return part
+	}, func(part Presence) bool {
+		all.Clients += part.Clients
+		all.Members = append(all.Members, part.Members...)
 		return true
 	})
-	p.Truncated = len(p.Members) < p.Clients
-	return p, err
+	if err != nil {
+		return Presence{}, err
+	}
+	all.Truncated = len(all.Members) < all.Clients
+	return all, nil
 }
 
 // member is what presence tells of a connection.
@@ -112,22 +129,28 @@ func (s *Server) member(sh *shard.Shard, id netpoll.ID) Member {
 
 // Connections answers up to limit connections of a user, and whether there are
 // more. Not from callbacks.
-func (s *Server) Connections(ctx context.Context, user string, limit int) (infos []ConnectionInfo, more bool, err error) {
+func (s *Server) Connections(ctx context.Context, user string, limit int) ([]ConnectionInfo, bool, error) {
 	if err := s.checkName("user", user); err != nil {
 		return nil, false, err
 	}
-	err = s.onLoops(ctx, func(sh *shard.Shard) bool {
+	var infos []ConnectionInfo
+	err := askLoops(ctx, s, func(sh *shard.Shard) (part []ConnectionInfo) {
 		sh.UserMembers(user, func(id netpoll.ID) bool {
-			if len(infos) == limit {
-				more = true
-				return false
-			}
-			infos = append(infos, s.connection(sh, id, user))
-			return true
+			part = append(part, s.connection(sh, id, user))
+			return len(infos)+len(part) <= limit // one more shows that there are more
 		})
-		return !more
+		return part
+	}, func(part []ConnectionInfo) bool {
+		infos = append(infos, part...)
+		return len(infos) <= limit
 	})
-	return infos, more, err
+	if err != nil {
+		return nil, false, err
+	}
+	if len(infos) > limit {
+		return slices.Clip(infos[:limit]), true, nil
+	}
+	return infos, false, nil
 }
 
 func (s *Server) connection(sh *shard.Shard, id netpoll.ID, user string) ConnectionInfo {
