@@ -17,7 +17,7 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := []string{"bench", "slow", "ws://127.0.0.1:1/?u={{.N}}", "--pid", "12,13", "-n", "500", "--header", "A: b, c",
-		"--subscribe", `{"join":"c{{.N}}"}`, "--period", "3s", "--rate", "7.5", "--stalled-percent", "10",
+		"--subscribe", `{"hello":1,"b":2}`, "--subscribe", `{"join":"c{{.N}}"}`, "--period", "3s", "--rate", "7.5", "--stalled-percent", "10",
 		"--insecure", "--ca-file", "ca.pem", "--compression", "--publish-url", "http://127.0.0.1:2/publish", "--json", "out.json"}
 	ctx, err := parser.Parse(line)
 	if err != nil {
@@ -28,7 +28,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	c := cli.Bench.Slow
 	if c.URL != line[2] || !slices.Equal(c.PIDs, []int{12, 13}) || c.Connections != 500 ||
-		!slices.Equal(c.Headers, []string{"A: b, c"}) || c.Subscribe != `{"join":"c{{.N}}"}` ||
+		!slices.Equal(c.Headers, []string{"A: b, c"}) || !slices.Equal(c.Subscribe, []string{`{"hello":1,"b":2}`, `{"join":"c{{.N}}"}`}) ||
 		c.Period != 3*time.Second || c.Rate != 7.5 || c.StalledPercent != 10 ||
 		c.PublishURL != "http://127.0.0.1:2/publish" || c.JSON != "out.json" ||
 		!c.Insecure || c.CAFile != "ca.pem" || !c.Compression {

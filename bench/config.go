@@ -23,10 +23,10 @@ type Options struct {
 	Generators int `help:"The least number of generator processes (default: as many as descriptors demand)."`
 	// Headers are further request headers, "Name: value", with {{.N}}.
 	Headers []string `name:"header" sep:"none" placeholder:"'NAME: VALUE'" help:"Further request headers, with {{.N}}."`
-	// Subscribe is sent by each connection once it is open, with {{.N}}.
-	Subscribe string `placeholder:"MESSAGE" help:"Sent by each connection once it is open, with {{.N}}."`
-	// Binary sends Subscribe as a binary message. Payloads are always text.
-	Binary bool `help:"Send --subscribe as a binary message."`
+	// Subscribe are sent by each connection once it is open, with {{.N}}.
+	Subscribe []string `sep:"none" placeholder:"MESSAGE" help:"Sent by each connection once it is open, with {{.N}}. May be given several times."`
+	// Binary sends Subscribe as binary messages. Payloads are always text.
+	Binary bool `help:"Send --subscribe as binary messages."`
 	// Insecure takes any certificate of a wss:// server, CAFile those that the
 	// certificates in this file (PEM) have signed. Without either, those that the
 	// system trusts.

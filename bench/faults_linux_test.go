@@ -310,7 +310,7 @@ func TestSubscribe(t *testing.T) {
 	}}
 	cfg := EchoConfig{Options: Options{
 		URL: server.start(t), Connections: 3, Settle: time.Millisecond, Timeout: time.Minute,
-		Subscribe: `{"join":"c{{.N}}"}`, GeneratorCommand: []string{os.Args[0], "generator"},
+		Subscribe: []string{`{"join":"c{{.N}}"}`}, GeneratorCommand: []string{os.Args[0], "generator"},
 	}, Rate: 100, Period: 200 * time.Millisecond}
 	r, err := RunEcho(context.Background(), cfg)
 	wantHeld(t, r, err, "paced_rate")

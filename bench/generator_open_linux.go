@@ -22,8 +22,8 @@ type opening struct {
 	tls      *tls.Config // nil for ws://
 	path     perConn
 	headers  []perConn
-	message  perConn // sent after the upgrade
-	next     int     // the next to connect
+	messages []perConn // sent after the upgrade
+	next     int       // the next to connect
 	inFlight int
 	settled  int // no connection before this one is being opened
 	reply    openReply
@@ -64,8 +64,12 @@ func newOpening(id int, r *openRequest) (*opening, error) {
 	if o.path, err = newPerConn(e.path); err != nil {
 		return nil, err
 	}
-	if o.message, err = newPerConn(r.Subscribe); err != nil {
-		return nil, err
+	for _, text := range r.Subscribe {
+		pc, err := newPerConn(text)
+		if err != nil {
+			return nil, err
+		}
+		o.messages = append(o.messages, pc)
 	}
 	headers := r.Headers
 	if r.Compression {
@@ -165,11 +169,12 @@ func (g *generator) upgraded(i int32) {
 	o.inFlight--
 	o.reply.Opened++
 	o.reply.Latency.record(nowNs() - c.started)
-	if text, _ := o.message.expand(g.first + int(i)); text != "" {
-		opcode := frame.OpText
-		if o.open.Binary {
-			opcode = frame.OpBinary
-		}
+	opcode := frame.OpText
+	if o.open.Binary {
+		opcode = frame.OpBinary
+	}
+	for _, m := range o.messages {
+		text, _ := m.expand(g.first + int(i)) // newPerConn has tried it
 		g.send(i, opcode, []byte(text))
 	}
 	g.openMoreSoon(o)

@@ -37,7 +37,7 @@ type request struct {
 type openRequest struct {
 	URL       string   `json:"url"`
 	Headers   []string `json:"headers,omitempty"`
-	Subscribe string   `json:"subscribe,omitempty"`
+	Subscribe []string `json:"subscribe,omitempty"`
 	First     int      `json:"first"`
 	Count     int      `json:"count"`
 	// Grow keeps the connections that are open, and their counters.
