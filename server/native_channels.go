@@ -136,6 +136,9 @@ func (t *task) subscribeNow(expires time.Time) {
 		return
 	}
 	t.expireChannel(expires)
+	if !expires.IsZero() {
+		state.Expires = time.Until(expires)
+	}
 	t.reply(native.AppendSubscribe(t.buffer(), t.cmd.ID, &state))
 }
 

@@ -118,7 +118,7 @@ func TestTokensExpire(t *testing.T) {
 	c.send(`{"id":2,"subscribe":{"channel":"vip:1","token":"bad"}}`)
 	c.want(`{"id":2,"error":{"code":103,"message":"permission denied"}}`)
 	c.send(`{"id":3,"subscribe":{"channel":"vip:1","token":"good:vip:1"}}`)
-	c.want(`{"id":3,"subscribe":{}}`)
+	c.want(`{"id":3,"subscribe":{"expires":1}}`)
 	c.send(`{"id":4,"refresh":{"token":"good:bob"}}`)
 	c.want(`{"id":4,"error":{"code":101,"message":"the new token is another user's"}}`)
 	for id, more := 5, time.Now().Add(4*time.Second); time.Now().Before(more); time.Sleep(300 * time.Millisecond) {

@@ -53,12 +53,17 @@ type ChannelState struct {
 	Position Position
 	// Resumed: the client asked to resume; Recovered: and gets all that it missed.
 	Resumed, Recovered bool
+	// Expires is when the subscription ends unless a new token comes; 0: never.
+	Expires time.Duration
 }
 
 func (b builder) state(s *ChannelState) builder {
 	b = b.position(s.Position)
 	if s.Resumed {
 		b = b.boolean("recovered", s.Recovered)
+	}
+	if s.Expires > 0 {
+		b = b.number("expires", wholeSeconds(s.Expires))
 	}
 	return b
 }
