@@ -50,7 +50,9 @@ func (c Conn) Send(t MessageType, payload []byte) error {
 
 // Join subscribes the client to a channel; joining twice is joining once. It
 // gets what is published after the note was acted upon. Beyond
-// SubscriptionsMax it is refused, counted and logged. The channel of a user
+// SubscriptionsMax it is refused, counted and logged. A client that speaks the
+// native protocol is told; one that has not connected there yet joins when it has.
+// The channel of a user
 // ("user:ID") can't be joined: a connection is in that of its own identity.
 func (c Conn) Join(channel string) error {
 	s, err := c.shard()

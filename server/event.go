@@ -13,7 +13,8 @@ const (
 	EventConnected EventType = "connected"
 	// EventDisconnected: Client, User, Code, Reason, Age.
 	EventDisconnected EventType = "disconnected"
-	// EventSubscribed: Client, User, Channel.
+	// EventSubscribed: Client, User, Channel; not for a user's own channel, which comes
+	// and goes with the connection.
 	EventSubscribed EventType = "subscribed"
 	// EventUnsubscribed: Client, User, Channel; also for each channel of a connection that ends.
 	EventUnsubscribed EventType = "unsubscribed"

@@ -121,6 +121,7 @@ func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 		h.nativeOpen(id, g)
 	} else {
 		h.event(s, id, Event{Type: EventConnected})
+		h.eachChannel(s, id, h.joined)
 	}
 	if f := h.server.cfg.Handler.Open; f != nil {
 		h.open = OpenEvent{hooks: h, shard: s, id: id, grant: g}
@@ -147,12 +148,11 @@ func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 			slog.String("conn_id", id.String()), slog.String("remote_addr", addrText(s.RemoteAddr(id))), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
 			slog.Bool("by_peer", c.ByPeer), slog.Duration("age", c.Age), slog.Any("err", c.Err))
 	}
-	if s.Native(id) {
-		h.nativeClosed(s, id)
-	}
 	if s.LetIn(id) {
+		h.eachChannel(s, id, h.left)
 		h.event(s, id, Event{Type: EventDisconnected, Code: c.Code, Reason: c.Reason, Age: c.Age})
 	}
+	h.drop(id)
 	if f := h.server.cfg.Handler.Close; f != nil {
 		h.close = CloseEvent{Code: c.Code, Reason: c.Reason, ByPeer: c.ByPeer, Err: c.Err, Age: c.Age, Missed: c.Missed,
 			hooks: h, shard: s, id: id}

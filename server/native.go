@@ -54,6 +54,9 @@ func (h *hooks) settle(id netpoll.ID) {
 
 // drop forgets a session. A map that a storm has made large goes with the last one.
 func (h *hooks) drop(id netpoll.ID) {
+	if h.sessions == nil {
+		return
+	}
 	if delete(h.sessions, id); len(h.sessions) == 0 {
 		h.sessions = nil
 	}
@@ -276,21 +279,4 @@ func (h *hooks) expire(s *shard.Shard, id netpoll.ID, n *session, now time.Time)
 func (h *hooks) Expired(s *shard.Shard, id netpoll.ID) {
 	s.Counters().TokensExpired.Add(1)
 	s.Shut(id, closeUnauthorized, "token expired: come back with a new one")
-}
-
-// nativeClosed tells who is concerned that a native connection ends.
-func (h *hooks) nativeClosed(s *shard.Shard, id netpoll.ID) {
-	if !s.LetIn(id) {
-		h.drop(id)
-		return
-	}
-	var channels []string
-	s.Channels(id, func(name string) bool {
-		channels = append(channels, name)
-		return true
-	})
-	for _, name := range channels {
-		h.left(s, id, name)
-	}
-	h.drop(id)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -202,6 +203,53 @@ func (h *hooks) word(channel string, p []byte) {
 	}
 }
 
+// eachChannel calls f for each channel that a connection is in, if anybody wants to
+// know.
+func (h *hooks) eachChannel(s *shard.Shard, id netpoll.ID, f func(s *shard.Shard, id netpoll.ID, channel string)) {
+	if !h.server.tellsMembers {
+		return
+	}
+	s.Channels(id, func(channel string) bool {
+		f(s, id, channel)
+		return true
+	})
+}
+
+// Joined tells of Conn.Join. A native connection that is not let in joins when it is.
+func (h *hooks) Joined(s *shard.Shard, id netpoll.ID, channel string, at shard.Position) {
+	switch {
+	case !s.Native(id):
+		h.joined(s, id, channel)
+	case s.IsReady(id):
+		h.joined(s, id, channel)
+		s.Reply(id, frame.OpText, native.AppendSubscribed(nil, channel, native.Position(at)))
+	default:
+		n := h.sessionOf(id)
+		if len(n.channels) >= h.server.cfg.SubscriptionsMax {
+			s.Refuse(id, channel, ErrTooManySubscriptions)
+			return
+		}
+		n.channels = append(slices.Clip(n.channels), channel)
+	}
+}
+
+// Left tells of Conn.Leave.
+func (h *hooks) Left(s *shard.Shard, id netpoll.ID, channel string) {
+	if s.Native(id) && !s.IsReady(id) {
+		n := h.sessionOf(id)
+		n.channels = slices.DeleteFunc(slices.Clone(n.channels), func(name string) bool { return name == channel })
+		return
+	}
+	h.forget(id, channel)
+	h.left(s, id, channel)
+	if s.Native(id) {
+		s.Reply(id, frame.OpText, native.AppendUnsubscribed(nil, channel, int(errEnded.Code), errEnded.Message))
+	}
+}
+
+// errEnded is what a client is told of a subscription that the application has ended.
+var errEnded = &ProtocolError{Code: ErrorPermissionDenied, Message: "ended by the application"}
+
 // unsubscribe ends a subscription at the client's wish.
 func (t *task) unsubscribe() {
 	if strings.HasPrefix(t.cmd.Channel, userPrefix) {
@@ -255,7 +303,7 @@ func (s *Server) subscribeByServer(sh *shard.Shard, id netpoll.ID, channel strin
 
 // unsubscribeByServer ends a subscription at the application's wish.
 func (s *Server) unsubscribeByServer(sh *shard.Shard, id netpoll.ID, channel string) {
-	s.hooksOf(sh).unsubscribed(sh, id, channel, &ProtocolError{Code: ErrorPermissionDenied, Message: "ended by the application"})
+	s.hooksOf(sh).unsubscribed(sh, id, channel, errEnded)
 }
 
 // publish publishes on behalf of the client.

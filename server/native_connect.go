@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/roostws/roost/server/internal/native"
@@ -61,7 +62,7 @@ func (t *task) turnAway(err error) {
 func (t *task) letIn(r *ConnectRequest) {
 	h, server := t.h, t.h.server
 	n := h.sessionOf(t.id)
-	channels := append(n.channels, r.Channels...)
+	channels := slices.Concat(n.channels, r.Channels) // which are the application's
 	if err := t.checkAnswer(r, channels); err != nil {
 		t.turnAway(err)
 		return

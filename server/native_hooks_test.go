@@ -325,3 +325,95 @@ func anybodyAtRate(_ context.Context, r *server.ConnectRequest) error {
 	r.User, r.MessageRate = r.Token, 5
 	return nil
 }
+
+// What the application joins a native client to, the client is told; before it
+// has connected, with connect.
+func TestNativeJoinByApplication(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		conns := make(chan server.Conn, 1)
+		s := nativeServer(t, engine, server.Native{Anonymous: true}, func(c *server.Config) {
+			c.SubscriptionsMax = 2
+			c.Handler.Open = func(e *server.OpenEvent) {
+				for _, channel := range []string{"plain", "open:x"} {
+					if err := e.Conn().Join(channel); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := e.Conn().Leave("plain"); err != nil {
+					t.Error(err)
+				}
+				conns <- e.Conn()
+			}
+		})
+		c := speaking(t, s)
+		conn := <-conns
+		if _, err := s.PublishMessage(t.Context(), server.Publication{Channel: "open:x", Payload: []byte("1")}); err != nil {
+			t.Fatal(err)
+		}
+		c.send(`{"id":1,"connect":{}}`)
+		got := c.text()
+		if !strings.Contains(got, `"channels":{"open:x":{"epoch":"`) || !strings.Contains(got, `"offset":1}}`) {
+			t.Errorf("connect was answered %s", got)
+		}
+		if got := c.text(); !strings.HasPrefix(got, `{"join":{"channel":"open:x"`) {
+			t.Errorf("got %s, want a join", got)
+		}
+		for _, channel := range []string{"granted:x", "granted:x", "too:many"} {
+			if err := conn.Join(channel); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.want(`{"subscribed":{"channel":"granted:x"}}`)
+		if err := conn.Leave("granted:x"); err != nil {
+			t.Fatal(err)
+		}
+		c.want(`{"unsubscribed":{"channel":"granted:x","code":103,"message":"ended by the application"}}`)
+		if got := s.Stats(); got.JoinsRefused != 1 || got.Subscriptions != 1 {
+			t.Errorf("JoinsRefused is %d, Subscriptions %d, want 1 and 1", got.JoinsRefused, got.Subscriptions)
+		}
+	})
+}
+
+// Events tell of clients of raw messages, too.
+func TestEventsOfRawClients(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		told, conns := make(chan string, 100), make(chan server.Conn, 1)
+		s := start(t, server.Config{Engine: engine,
+			Events: func(e *server.Event) { told <- strings.TrimSpace(string(e.Type) + " " + e.User + " " + e.Channel) },
+			Handler: server.Handler{
+				Upgrade: func(r *server.UpgradeRequest) error {
+					r.User, r.Channels = "ann", []string{"a"}
+					return nil
+				},
+				Open: func(e *server.OpenEvent) { conns <- e.Conn() },
+			}})
+		c := upgraded(t, s)
+		conn := <-conns
+		for _, err := range []error{conn.Join("b"), conn.Join("b"), conn.Leave("b"), conn.Leave("b"), conn.Join("c")} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		wait := func(want ...string) {
+			t.Helper()
+			got := map[string]int{}
+			for range want {
+				select {
+				case e := <-told:
+					got[e]++
+				case <-time.After(patience):
+					t.Fatalf("told %v, want %v", got, want)
+				}
+			}
+			for _, e := range want {
+				if got[e]--; got[e] < 0 {
+					t.Fatalf("told %v, want %v", got, want)
+				}
+			}
+		}
+		wait("occupied  a", "connected ann", "subscribed ann a")
+		wait("occupied  b", "subscribed ann b", "vacated  b", "unsubscribed ann b", "occupied  c", "subscribed ann c")
+		_ = c.Close()
+		wait("unsubscribed ann a", "unsubscribed ann c", "disconnected ann", "vacated  a", "vacated  c")
+	})
+}

@@ -35,8 +35,10 @@ type Server struct {
 	cancel context.CancelFunc
 	work   *semaphore.Weighted // Authorize and HTTP goroutines
 	// namespaces by name.
-	namespaces  map[string]*Namespace
-	repetitions *repetitions
+	namespaces map[string]*Namespace
+	// tellsMembers: somebody wants to know who comes into channels and goes.
+	tellsMembers bool
+	repetitions  *repetitions
 
 	donec chan struct{} // closed when the loops have ended
 
@@ -114,10 +116,12 @@ func New(cfg Config) (*Server, error) {
 	s.shards.HistoryMaxBytes, s.shards.Occupancy = cfg.HistoryMaxBytes, cfg.Events != nil
 	s.repetitions = newRepetitions(cfg.IdempotencyAge)
 	s.namespaces = map[string]*Namespace{}
+	s.tellsMembers = cfg.Events != nil
 	s.shards.Namespaces = map[string]*shard.Namespace{}
 	for i := range cfg.Namespaces {
 		ns := &cfg.Namespaces[i]
 		s.namespaces[ns.Name] = ns
+		s.tellsMembers = s.tellsMembers || ns.JoinLeave
 		if ns.HistoryMessages > 0 {
 			s.shards.Namespaces[ns.Name] = &shard.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
 		}

@@ -66,16 +66,17 @@ func (s *Shard) newSub() uint32 {
 }
 
 // join makes id a subscriber of the channel, for messages behind offset from where
-// it has history; joining twice is joining once.
-func (s *Shard) join(id netpoll.ID, name string, from uint64) error {
+// it has history; joining twice is joining once. It tells whether id was not in
+// it before.
+func (s *Shard) join(id netpoll.ID, name string, from uint64) (joined bool, err error) {
 	ch, err := s.enter(id, name)
 	switch {
 	case err == ErrSubscribed || err == ErrNotOpen:
-		return nil
+		return false, nil
 	case err == nil && ch.ns != nil:
 		ch.subscribers.at(ch.subscribers.n - 1).from = uint32(from)
 	}
-	return err
+	return err == nil, err
 }
 
 // Subscribe makes id a subscriber of the channel. It answers where the channel

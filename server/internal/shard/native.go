@@ -30,6 +30,12 @@ func (s *Shard) IsReady(id netpoll.ID) bool {
 	return sl != nil && sl.state == stateOpen && sl.flags&flagUnready == 0
 }
 
+// unready tells whether a connection is open and not let in.
+func (s *Shard) unready(id netpoll.ID) bool {
+	sl := s.slotOf(id)
+	return sl != nil && sl.state == stateOpen && sl.flags&flagUnready != 0
+}
+
 // LetIn tells whether a connection was ever let in, also while it ends.
 func (s *Shard) LetIn(id netpoll.ID) bool {
 	sl := s.slotOf(id)

@@ -103,11 +103,23 @@ func (s *Shard) do(o *op) {
 	case opBroadcast:
 		s.enqueue(nil, 0, o)
 	case opJoin:
-		if err := s.join(o.id, o.name, o.from); err != nil {
+		if s.unready(o.id) {
+			s.hooks.Joined(s, o.id, o.name, Position{})
+			return
+		}
+		joined, err := s.join(o.id, o.name, o.from)
+		switch {
+		case err != nil:
 			s.Refuse(o.id, o.name, err)
+		case joined && s.cfg.namespace(o.name) != nil:
+			s.hooks.Joined(s, o.id, o.name, Position{s.group.publisher.Epoch(), o.from})
+		case joined:
+			s.hooks.Joined(s, o.id, o.name, Position{})
 		}
 	case opLeave:
-		s.Unsubscribe(o.id, o.name)
+		if s.unready(o.id) || s.Unsubscribe(o.id, o.name) {
+			s.hooks.Left(s, o.id, o.name)
+		}
 	case opClose, opCloseUser:
 		if s.active == nil && len(s.jobs) == 0 {
 			s.closeNow(o)

@@ -75,6 +75,11 @@ type Hooks interface {
 	// or has lost its last. It is called with a lock held: nothing may be published
 	// or subscribed meanwhile.
 	Occupied(s *Shard, channel string, occupied bool)
+	// Joined and Left tell of what Join and Leave have done; at is where messages
+	// begin, in channels with history. For a native connection that is not let in
+	// they have done nothing: it may be made good at Ready.
+	Joined(s *Shard, id netpoll.ID, channel string, at Position)
+	Left(s *Shard, id netpoll.ID, channel string)
 	// OpFailed reports a join that was refused.
 	OpFailed(s *Shard, id netpoll.ID, channel string, err error)
 	// ServesHTTP tells whether plain HTTP requests are answered by HTTP.

@@ -49,6 +49,8 @@ func (h *rigHooks) Gap(*Shard, netpoll.ID, string, uint64, uint64) {}
 func (h *rigHooks) Tick(*Shard)                                    {}
 func (h *rigHooks) Expired(*Shard, netpoll.ID)                     {}
 func (h *rigHooks) Occupied(*Shard, string, bool)                  {}
+func (h *rigHooks) Joined(*Shard, netpoll.ID, string, Position)    {}
+func (h *rigHooks) Left(*Shard, netpoll.ID, string)                {}
 func (h *rigHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error) {
 	h.failed = append(h.failed, err)
 }

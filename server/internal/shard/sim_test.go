@@ -170,6 +170,8 @@ func (h *simHooks) Gap(*Shard, netpoll.ID, string, uint64, uint64) {}
 func (h *simHooks) Tick(*Shard)                                    {}
 func (h *simHooks) Expired(*Shard, netpoll.ID)                     {}
 func (h *simHooks) Occupied(*Shard, string, bool)                  {}
+func (h *simHooks) Joined(*Shard, netpoll.ID, string, Position)    {}
+func (h *simHooks) Left(*Shard, netpoll.ID, string)                {}
 func (h *simHooks) OpFailed(*Shard, netpoll.ID, string, error)     {}
 func (h *simHooks) ServesHTTP() bool                               { return false }
 func (h *simHooks) HTTP(*Shard, netpoll.ID, []byte) error          { return nil }
