@@ -96,11 +96,11 @@ func next(t *testing.T, c <-chan string, want string) {
 // A plug connects to a server as long as it is in.
 type plug struct {
 	addr string
-	to   string
 
 	// Guarded by mu.
 	mu    sync.Mutex
 	out   bool
+	to    string
 	conns map[net.Conn]bool
 }
 
@@ -126,7 +126,10 @@ func newPlug(t *testing.T, to string) *plug {
 
 func (p *plug) connect(in net.Conn) {
 	defer in.Close()
-	out, err := net.Dial("tcp", p.to)
+	p.mu.Lock()
+	to := p.to
+	p.mu.Unlock()
+	out, err := net.Dial("tcp", to)
 	if err != nil {
 		return
 	}
@@ -156,10 +159,11 @@ func (p *plug) pull() {
 	clear(p.conns)
 }
 
-func (p *plug) putBack() {
+// putBack takes connections again, to a server.
+func (p *plug) putBack(to string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.out = false
+	p.out, p.to = false, to
 }
 
 func TestNetHTTP(t *testing.T) {
@@ -214,16 +218,19 @@ func TestChat(t *testing.T) {
 	defer cancel()
 
 	line := newPlug(t, addr)
-	heard, states := make(chan string, 100), make(chan string, 100)
+	heard, states, missed := make(chan string, 100), make(chan string, 100), make(chan string, 100)
 	anna, err := client.Dial(ctx, client.Config{URL: "ws://" + line.addr, ReconnectMax: time.Second,
 		OnState: func(e client.StateEvent) { states <- string(e.State) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer anna.Close()
-	if _, err := anna.Subscribe(ctx, "chat:lobby", func(_ context.Context, m *client.Message) { heard <- string(m.Data) }, nil); err != nil {
+	if _, err := anna.Subscribe(ctx, "chat:lobby", func(_ context.Context, m *client.Message) { heard <- string(m.Data) }, &client.SubscribeOptions{
+		OnEvent: func(e *client.Event) { missed <- fmt.Sprintf("%s, recovered %v", e.Type, e.Recovered) },
+	}); err != nil {
 		t.Fatal(err)
 	}
+	next(t, missed, "subscribed, recovered false") // for the first time
 	bert, err := client.Dial(ctx, client.Config{URL: "ws://" + addr})
 	if err != nil {
 		t.Fatal(err)
@@ -244,9 +251,16 @@ func TestChat(t *testing.T) {
 	next(t, states, "disconnected")
 	say("are you there?")
 	say("then later")
-	line.putBack()
+	line.putBack(addr)
 	next(t, heard, `{"name":"bert","text":"are you there?"}`)
 	next(t, heard, `{"name":"bert","text":"then later"}`)
+	next(t, missed, "subscribed, recovered true")
+
+	// Another server, as after a restart: its epoch is another one, and it says so.
+	_, lines = start(t, build(t, "chat"), "-addr", "127.0.0.1:0")
+	line.pull()
+	line.putBack(said(t, lines, `the chat is on http://(\S+)`)[0])
+	next(t, missed, "subscribed, recovered false")
 }
 
 func TestInbox(t *testing.T) {
@@ -312,7 +326,7 @@ func TestInbox(t *testing.T) {
 		post(t, admin+"/notify/anna", `{"text":"`+text+`"}`)
 	}
 	unread(2)
-	line.putBack()
+	line.putBack(addrs[0])
 	next(t, shown, `{"text":"four"}`)
 	next(t, shown, `{"text":"five"}`)
 	unread(0)

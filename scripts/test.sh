@@ -88,6 +88,7 @@ step_tools() { # install what the tests need
   apt_need gcc gcc libc6-dev # the race detector is linked with cgo
   apt_need node nodejs
   apt_need npm npm
+  apt_need curl curl # docs/getting-started.md
   apt_need shellcheck shellcheck
   apt_need ps procps
   apt_need /usr/bin/python3 python3

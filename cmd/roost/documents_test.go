@@ -31,6 +31,9 @@ func TestDocumentedCommands(t *testing.T) {
 			if !inCode || len(words) == 0 || words[0] != "roost" {
 				continue
 			}
+			for i := range words {
+				words[i] = strings.Trim(words[i], "'") // as a shell takes them
+			}
 			commands++
 			if _, err := parse(t, words[1:]...); err != nil {
 				t.Errorf("%s shows %q: %v", name, strings.TrimSpace(line), err)
