@@ -40,9 +40,9 @@ type job struct {
 	tallies          []tallied
 	matched, written []int32
 
-	// Once begun, what goes out, by the subscriber's variant, made when the
-	// first subscriber of the kind is met.
-	encodings [variants]encoding
+	// Once begun, what goes out, one for each variant of subscribers, made when the
+	// first of the kind is met.
+	encodings []encoding
 	// cursor is the next subscriber: index in channel.subscribers, slot+1 in a
 	// user's list, slot.
 	cursor uint32
@@ -68,9 +68,13 @@ type tallied struct {
 // An encoding is a job's frames as one run of bytes, shared by all subscribers
 // and never changed, and where each frame begins.
 type encoding struct {
-	chunk  []byte
-	starts []uint32
+	variant int
+	chunk   []byte
+	starts  []uint32
 }
+
+// oneStart is where the frames of a job with one message begin.
+var oneStart = []uint32{0}
 
 // enqueue adds a message to the target's waiting job, or to a new one at the end.
 func (s *Shard) enqueue(ch *channel, user uint32, o *op) {
@@ -169,25 +173,28 @@ func (s *Shard) begin() {
 	}
 }
 
-// encoding answers the job's frames for a subscriber of this variant.
+// encoding answers the job's frames for a subscriber of this variant. It is valid
+// until the next call.
 func (s *Shard) encoding(j *job, variant int) *encoding {
-	e := &j.encodings[variant]
-	if len(e.starts) > 0 {
-		return e
+	for i := range j.encodings {
+		if e := &j.encodings[i]; e.variant == variant {
+			return e
+		}
 	}
+	e := encoding{variant: variant, starts: oneStart}
 	if len(j.messages) == 1 {
 		e.chunk = s.encoded(j.messages[0], variant)
-		e.starts = append(e.starts, 0)
-		return e
+	} else {
+		// One run of bytes is cheaper to send 15,000 times than a vector of hundreds
+		// of pieces. Slow consumers keep references to it, so it is not reused.
+		e.chunk, e.starts, s.spareStarts = make([]byte, 0, j.bytes), s.spareStarts[:0], nil
+		for _, m := range j.messages {
+			e.starts = append(e.starts, uint32(len(e.chunk)))
+			e.chunk = append(e.chunk, s.encoded(m, variant)...)
+		}
 	}
-	// One run of bytes is cheaper to send 15,000 times than a vector of hundreds
-	// of pieces. Slow consumers keep references to it, so it is not reused.
-	e.chunk = make([]byte, 0, j.bytes)
-	for _, m := range j.messages {
-		e.starts = append(e.starts, uint32(len(e.chunk)))
-		e.chunk = append(e.chunk, s.encoded(m, variant)...)
-	}
-	return e
+	j.encodings = append(j.encodings, e)
+	return &j.encodings[len(j.encodings)-1]
 }
 
 // end puts the active job away.
@@ -216,10 +223,14 @@ func (s *Shard) recycle(j *job) {
 			s.users.remove(j.user)
 		}
 	}
+	for i := range j.encodings {
+		if len(j.messages) > 1 {
+			s.spareStarts = j.encodings[i].starts
+		}
+	}
 	clear(j.messages)
-	plain, native := j.encodings[0].starts[:0], j.encodings[nativeVariants].starts[:0]
-	*j = job{messages: j.messages[:0]}
-	j.encodings[0].starts, j.encodings[nativeVariants].starts = plain, native
+	clear(j.encodings)
+	*j = job{messages: j.messages[:0], encodings: j.encodings[:0]}
 	if len(s.spareJobs) < 16 && cap(j.messages) <= jobMaxMessages {
 		s.spareJobs = append(s.spareJobs, j)
 	}

@@ -72,10 +72,7 @@ func (sl *slot) variant() int {
 	return v
 }
 
-const (
-	nativeVariants = 9
-	variants       = 2 * nativeVariants
-)
+const nativeVariants = 9
 
 // prepared answers m as raw or native clients get it, nil if they do not.
 func (s *Shard) prepared(m *Message, native bool) *frame.Prepared {

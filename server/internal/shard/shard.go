@@ -212,6 +212,8 @@ type Shard struct {
 	active     *job
 	waitingAll *job
 	spareJobs  []*job
+	// spareStarts is an encoding's that is over.
+	spareStarts []uint32
 	// The journal: jobs that have begun, for those who lag. See lag.go.
 	journal      []*job
 	journalTaken int    // the first of them that is still there
