@@ -2,8 +2,8 @@ package server_test
 
 import (
 	"context"
-	"io"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
