@@ -338,6 +338,7 @@ func selfSigned(t *testing.T) (config *tls.Config, caFile string) {
 }
 
 func TestEchoOverTLS(t *testing.T) {
+	t.Parallel() // it mostly waits
 	config, caFile := selfSigned(t)
 	for _, tc := range []struct {
 		name   string
@@ -358,6 +359,7 @@ func TestEchoOverTLS(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			server := &faultyServer{tls: config, answer: tc.server}
 			if server.answer == nil {
 				server.answer = func(_ int, f []byte) [][]byte { return [][]byte{f} }
@@ -388,6 +390,7 @@ func TestEchoOverTLS(t *testing.T) {
 
 // All come over TLS at once, are cut off, and come back.
 func TestStormOverTLS(t *testing.T) {
+	t.Parallel() // it mostly waits
 	config, caFile := selfSigned(t)
 	server := &faultyServer{tls: config, answer: func(_ int, f []byte) [][]byte { return [][]byte{f} }}
 	r, err := RunStorm(context.Background(), StormConfig{Options: Options{
@@ -398,6 +401,7 @@ func TestStormOverTLS(t *testing.T) {
 }
 
 func TestBroadcastCompressed(t *testing.T) {
+	t.Parallel() // it mostly waits
 	run := func(t *testing.T, server *faultyServer, fault string) (*Result, error) {
 		return RunBroadcast(context.Background(), BroadcastConfig{Options: Options{
 			URL: server.start(t), Connections: 20, Settle: time.Millisecond, Patience: patience(fault), Timeout: time.Minute,
