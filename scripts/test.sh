@@ -218,7 +218,7 @@ step_proxies() { # deploy/: nginx, HAProxy and systemd's activation in front of 
   real_clients '^TestReal(Proxy|Systemd|Socket)'
 }
 
-step_browser() { # the demo page and the textbook page in headless Chromium
+step_browser() { # the demo page, the textbook page and the chat example in headless Chromium
   real_clients '^TestBrowser'
 }
 

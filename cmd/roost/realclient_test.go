@@ -116,6 +116,34 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
+// The page of examples/chat is a client of the native protocol without a library.
+func TestBrowserChatExample(t *testing.T) {
+	nodePath(t)
+	needEnv(t, "ROOST_CHROMIUM", "Chromium")
+	binary := filepath.Join(t.TempDir(), "chat")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../examples/chat").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	chat := exec.Command(binary, "-addr", "127.0.0.1:0")
+	stderr, err := chat.StderrPipe()
+	if err == nil {
+		err = chat.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = chat.Process.Kill()
+		_ = chat.Wait() // killed
+	})
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	_, addr, found := strings.Cut(strings.TrimSpace(line), "the chat is on http://")
+	if !found {
+		t.Fatalf("the chat said %q, %v", line, err)
+	}
+	script(t, "node", "chat_example.js", addr)
+}
+
 // startProxy is an HTTP proxy that connects everybody to addr, wherever they
 // want to go.
 func startProxy(t *testing.T, addr string) string {
