@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -173,6 +174,7 @@ func helpVars() kong.Vars {
 		"echo_message_max_fragments": echoMessageMaxFragments,
 		"pending_max_bytes":          server.DefaultPendingMaxBytes,
 		"lag_max_bytes":              server.DefaultLagMaxBytes,
+		"default_gc_percent":         strconv.Itoa(defaultGCPercent),
 		"history_max_bytes":          server.DefaultHistoryMaxBytes,
 		"idempotency_age":            server.DefaultIdempotencyAge.String(),
 		"subscriptions_max":          server.DefaultSubscriptionsMax,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -19,6 +20,19 @@ const (
 	// keeperPause bounds what a server with a lively heap spends on this.
 	keeperPause = 30 * time.Second
 )
+
+// defaultGCPercent lets the heap grow by less than Go's own 100 between collections.
+// Connections are not on the heap, so there is little to mark, and what is
+// there (messages for those who lag, histories) need not take twice the room.
+const defaultGCPercent = 25
+
+// gcPercent is what to tell the collector, 0 to leave it alone.
+func (s *ServeCmd) gcPercent() int {
+	if s.GCPercent == 0 && os.Getenv("GOGC") == "" {
+		return defaultGCPercent
+	}
+	return s.GCPercent
+}
 
 // keepMemory runs until ctx ends. accepted counts the connections ever taken.
 func keepMemory(ctx context.Context, accepted func() uint64) {

@@ -21,8 +21,8 @@ import (
 // Run serves until a signal or the server's own end.
 func (s *ServeCmd) Run(out streams) error {
 	logger := newLogger(out.err, s.LogLevel, s.LogFormat)
-	if s.GCPercent > 0 {
-		debug.SetGCPercent(s.GCPercent)
+	if percent := s.gcPercent(); percent > 0 {
+		debug.SetGCPercent(percent)
 	}
 	nofile, err := raiseNofile()
 	if err != nil {

@@ -45,7 +45,7 @@ type ServeCmd struct {
 	Loops           int                `group:"engine" help:"Number of event loops. 0: one for each processor that Go may use." placeholder:"N" default:"0"`
 	Compression     server.Compression `group:"engine" help:"Answer to offers of permessage-deflate: ${enum} (${default}). context compresses better, and takes up to 64 KiB for a connection." enum:"${compressions}" default:"${compression}"`
 	SendBufferBytes int                `group:"engine" help:"Send buffer in the kernel, per connection, bytes. 0: the kernel tunes it." placeholder:"N" default:"0"`
-	GCPercent       int                `group:"engine" name:"gc-percent" help:"Garbage collector: let the heap grow by this many percent between collections. Lower takes less memory and more CPU. 0: GOGC, or 100." placeholder:"N" default:"0"`
+	GCPercent       int                `group:"engine" name:"gc-percent" help:"Garbage collector: let the heap grow by this many percent between collections. Lower takes less memory and more CPU. 0: GOGC, or ${default_gc_percent}." placeholder:"N" default:"0"`
 	ShutdownTimeout time.Duration      `group:"engine" help:"How long a first SIGTERM or SIGINT waits for clients to say goodbye (${default}). A second one ends at once." default:"10s"`
 
 	MaxConnections        int               `group:"limits" help:"Open connections; more are answered 503. 0: as many as the descriptor limit allows." placeholder:"N" default:"0"`
