@@ -24,7 +24,8 @@ type Native struct {
 	// identity.
 	Anonymous bool
 	// Connect checks a client's token and says who it is (package token has one
-	// for JWT). If nil, a client that shows a token is refused.
+	// for JWT). It is not asked about one that shows none and needs none. If nil, a
+	// client that shows a token is refused.
 	Connect func(ctx context.Context, r *ConnectRequest) error
 	// Refresh does the same for a new token on an open connection. If nil,
 	// Connect is asked.

@@ -417,3 +417,31 @@ func TestEventsOfRawClients(t *testing.T) {
 		wait("unsubscribed ann a", "unsubscribed ann c", "disconnected ann", "vacated  a", "vacated  c")
 	})
 }
+
+// The application is asked only where the namespace leaves it to decide: what is
+// for nobody, or for users, stays so whatever a hook would say.
+func TestNativeHooksOpenNoMore(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+		s := nativeServer(t, engine, server.Native{
+			Anonymous: true,
+			Subscribe: func(context.Context, *server.SubscribeRequest) error { return nil },
+			Publish:   func(context.Context, *server.PublishRequest) error { return nil },
+		}, func(c *server.Config) {
+			c.Namespaces = append(c.Namespaces,
+				server.Namespace{Name: "closed", Subscribe: server.AccessNobody, Publish: server.AccessNobody},
+				server.Namespace{Name: "users", Subscribe: server.AccessUsers, Publish: server.AccessUsers})
+		})
+		c := connected(t, s, "")
+		for id, channel := range []string{"closed:x", "users:x"} {
+			for k, command := range []string{"subscribe", "publish"} {
+				n := 10 + 2*id + k
+				c.send(fmt.Sprintf(`{"id":%d,"%s":{"channel":"%s","token":"t","data":1}}`, n, command, channel))
+				c.wantError(n, server.ErrorPermissionDenied)
+			}
+		}
+		c.send(`{"id":20,"subscribe":{"channel":"granted:x"}}`)
+		c.want(`{"id":20,"subscribe":{}}`)
+		c.send(`{"id":21,"publish":{"channel":"granted:x","data":1}}`)
+		c.want(`{"id":21,"publish":{}}`)
+	})
+}

@@ -102,8 +102,8 @@ func TestNativeFloods(t *testing.T) {
 		for range 500 {
 			flood.WriteString(masked(ws.OpText, `{"subscribe":{"channel":"open:x"}}`) + masked(ws.OpText, `{"unsubscribe":{"channel":"open:x"}}`))
 		}
-		other.put(flood.String())
-		other.send(`{"id":9,"unsubscribe":{"channel":"open:x"}}`)
+		flood.WriteString(masked(ws.OpText, `{"id":9,"unsubscribe":{"channel":"open:x"}}`))
+		other.flood(flood.String())
 		for text := other.text(); !strings.HasPrefix(text, `{"id":9,"error":{"code":107,`); text = other.text() {
 			if !strings.HasPrefix(text, `{"join":`) && !strings.HasPrefix(text, `{"leave":`) {
 				t.Fatalf("got %s", text)
