@@ -189,7 +189,7 @@ func TestNetHTTP(t *testing.T) {
 	want(t, other, "goal")
 }
 
-// The chat is as short as it says, and the page is a page.
+// The chat is as short as README.md says.
 func TestChatIsShort(t *testing.T) {
 	program, err := os.ReadFile("chat/main.go")
 	if err != nil {
@@ -209,7 +209,8 @@ func TestChatIsShort(t *testing.T) {
 // What the page does, by the Go client: the browser step of scripts/test.sh runs
 // the page itself.
 func TestChat(t *testing.T) {
-	_, lines := start(t, build(t, "chat"), "-addr", "127.0.0.1:0")
+	chat := build(t, "chat")
+	_, lines := start(t, chat, "-addr", "127.0.0.1:0")
 	addr := said(t, lines, `the chat is on http://(\S+)`)[0]
 	if page := get(t, "http://"+addr+"/"); !strings.Contains(page, "'roost.v1.json'") {
 		t.Errorf("the page is %s", page)
@@ -257,7 +258,7 @@ func TestChat(t *testing.T) {
 	next(t, missed, "subscribed, recovered true")
 
 	// Another server, as after a restart: its epoch is another one, and it says so.
-	_, lines = start(t, build(t, "chat"), "-addr", "127.0.0.1:0")
+	_, lines = start(t, chat, "-addr", "127.0.0.1:0")
 	line.pull()
 	line.putBack(said(t, lines, `the chat is on http://(\S+)`)[0])
 	next(t, missed, "subscribed, recovered false")
