@@ -3,7 +3,8 @@
 // import here:
 //
 //	server       the library: embed a server in an application
-//	cmd/roost    the binary: serve, bench, doctor
+//	client       the Go client of the native protocol: reconnects, resumes
+//	cmd/roost    the binary: serve, publish, subscribe, token, bench, doctor
 //	frame        RFC 6455's framing as functions on byte slices
 //	netpoll      sockets and event loops, and nothing of WebSocket
 //	bench        measures any WebSocket server over the wire
