@@ -38,7 +38,7 @@ func (s *Shard) retire(j *job) {
 			j.weight += len(e.chunk) + 4*len(e.starts)
 		}
 	}
-	j.weight += j.weight / 2 // what the allocator rounds up, and the collector leaves
+	j.weight *= 2 // with what the allocator rounds up, and what the collector leaves behind meanwhile: measured
 	s.journalBytes += j.weight
 	for s.journalTaken < len(s.journal) && (s.laggers == 0 || s.journalBytes > s.cfg.LagMaxBytes) {
 		s.forget()
