@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -19,6 +20,9 @@ func (c *Client) resumable() map[string]Position {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	resume := map[string]Position{}
+	if c.stats.Connects == 0 {
+		maps.Copy(resume, c.cfg.Resume)
+	}
 	for channel, sub := range c.subs {
 		// The channel of a user is always the server's to subscribe.
 		if (sub.serverSide || strings.HasPrefix(channel, "user:")) && sub.received.Epoch != "" {
@@ -46,8 +50,8 @@ func (c *Client) welcome(s *session, body json.RawMessage, resume map[string]Pos
 	c.stats.Connects++
 	c.identity = StateEvent{State: StateConnected, Client: reply.Client, User: reply.User, Data: reply.Data}
 	for channel, placing := range reply.Channels {
-		_, resumed := resume[channel]
-		c.serverSubscribed(channel, placing.Position, resumed && placing.Recovered)
+		from, resumed := resume[channel]
+		c.serverSubscribed(channel, placing.Position, from, resumed && placing.Recovered)
 	}
 	for _, sub := range c.inOrder() {
 		if _, ours := reply.Channels[sub.channel]; ours {
@@ -112,10 +116,11 @@ func (c *Client) detach(s *session) {
 
 // serverSubscribed notes that the server has subscribed this client to a channel.
 // With mu held.
-func (c *Client) serverSubscribed(channel string, at Position, recovered bool) {
+func (c *Client) serverSubscribed(channel string, at, resumed Position, recovered bool) {
 	sub := c.subs[channel]
 	if sub == nil {
 		sub = c.add(channel, &c.inbox)
+		sub.received, sub.handled = resumed, resumed
 	}
 	if sub.phase == phaseLeaving {
 		return

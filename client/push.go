@@ -33,7 +33,7 @@ func (c *Client) take(s *session, message []byte) error {
 	case in.Gap != nil:
 		c.gap(in.Gap)
 	case in.Subscribed != nil:
-		c.serverSubscribed(in.Subscribed.Channel, in.Subscribed.Position, false)
+		c.serverSubscribed(in.Subscribed.Channel, in.Subscribed.Position, Position{}, false)
 	case in.Unsubscribed != nil:
 		c.unsubscribed(s, in.Unsubscribed)
 	}

@@ -357,3 +357,26 @@ func TestMessagesIterator(t *testing.T) {
 		}
 	})
 }
+
+// Positions that an earlier process has kept go into the first connect.
+func TestConfigResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeNet(t), new(log)
+		cfg := n.config(l)
+		cfg.OnState, cfg.OnMessage = nil, l.message
+		cfg.Resume = map[string]Position{"user:42": {Epoch: "e", Offset: 5}, "gone": {Epoch: "e", Offset: 1}}
+		c := n.start(cfg)
+		defer n.end(c)
+		p := n.accept()
+		p.upgrade("")
+		id := p.wantBody("connect", `{"resume":{"gone":{"epoch":"e","offset":1},"user:42":{"epoch":"e","offset":5}}}`)
+		p.send(`{"id":%d,"connect":{"client":"c-1","channels":{"user:42":{"epoch":"e","offset":7,"recovered":true}}}}`, id)
+		p.pub("user:42", 6)
+		p.pub("user:42", 7)
+		l.want(t, "user:42 subscribed at e/5, recovered true", "user:42 6 6", "user:42 7 7")
+		p.close(frame.CloseGoingAway, "")
+		p = n.accept()
+		p.upgrade("")
+		p.wantBody("connect", `{"resume":{"user:42":{"epoch":"e","offset":7}}}`)
+	})
+}

@@ -82,7 +82,11 @@ func (d *demo) upgrade(r *server.UpgradeRequest) error {
 	return nil
 }
 
-func (d *demo) open(e *server.OpenEvent) { e.Send(server.Text, d.greeting) }
+func (d *demo) open(e *server.OpenEvent) {
+	if e.Subprotocol() != server.NativeSubprotocol { // such a client has not said who it is yet
+		e.Send(server.Text, d.greeting)
+	}
+}
 
 func (d *demo) message(m *server.Message) {
 	if m.Type != server.Text {
