@@ -154,6 +154,8 @@ step_unit() { # go test -race ./..., and the tests of bench/peers
   # One package at a time: many of them start processes and measure. Some build
   # and run programs, which the test cache does not see.
   go test -race -count=1 -p 1 -timeout 15m ./... 2>&1 | tee "$work/unit.log" || status=1
+  # The race detector changes what is allocated: these once more without it.
+  go test -count=1 -run Alloc ./frame ./server/... 2>&1 | tee -a "$work/unit.log" || status=1
   go -C bench/peers test -count=1 -p 1 -timeout 5m ./... 2>&1 | tee -a "$work/unit.log" || status=1
   [ $status = 0 ] || name_failed "$work/unit.log"
   return $status

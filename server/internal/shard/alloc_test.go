@@ -116,17 +116,22 @@ func TestAllocations(t *testing.T) {
 		{"a tick with nothing due", 0, func() { *now += s.cfg.TickInterval / 100; s.OnTick() }},
 	} {
 		c.run() // what is kept and used again
-		before := l.writes
-		const runs = 20
-		allocs := testing.AllocsPerRun(runs, c.run)
-		if n := l.writes - before; n != c.writes*(runs+1) {
-			t.Errorf("%s: %d writes in %d runs, want %d each", c.name, n, runs+1, c.writes)
-		}
 		// A batch of several messages is one new run of bytes, which stalled
 		// subscribers may keep.
 		limit := 0.0
 		if c.name == "delivery of three messages at once" {
 			limit = 1
+		}
+		// What allocates does so every time. Under the race detector pools drop some of
+		// what they are given, so one try may see that.
+		const runs, tries = 20, 20
+		allocs := limit + 1
+		for try := 0; try < tries && allocs > limit; try++ {
+			before := l.writes
+			allocs = testing.AllocsPerRun(runs, c.run)
+			if n := l.writes - before; n != c.writes*(runs+1) {
+				t.Errorf("%s: %d writes in %d runs, want %d each", c.name, n, runs+1, c.writes)
+			}
 		}
 		if allocs > limit {
 			t.Errorf("%s: %v allocations, want %v", c.name, allocs, limit)
