@@ -55,7 +55,7 @@ type tutorial struct {
 func TestGettingStarted(t *testing.T) {
 	for _, command := range []string{"node", "curl"} {
 		if _, err := exec.LookPath(command); err != nil {
-			t.Skipf("%v (scripts/test.sh installs it)", err)
+			t.Fatalf("%v: scripts/test.sh tools installs it", err)
 		}
 	}
 	text, err := os.ReadFile("../../docs/getting-started.md")

@@ -30,7 +30,7 @@ func TestDocumentedExamples(t *testing.T) {
 				t.Fatalf("%d examples, want 1", len(blocks))
 			}
 			if _, err := exec.LookPath(tc.command); err != nil {
-				t.Skipf("%v (scripts/test.sh installs it)", err)
+				t.Fatalf("%v: scripts/test.sh tools installs it", err)
 			}
 			file := filepath.Join(t.TempDir(), tc.file)
 			if err := os.WriteFile(file, blocks[0][1], 0o644); err != nil {

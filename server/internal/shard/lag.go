@@ -38,7 +38,9 @@ func (s *Shard) retire(j *job) {
 			j.weight += len(e.chunk) + 4*len(e.starts)
 		}
 	}
-	j.weight *= 2 // with what the allocator rounds up, and what the collector leaves behind meanwhile: measured
+	// Rounded-up allocations and garbage that is not collected yet take about as
+	// much again (bench/results: clients that do not read).
+	j.weight *= 2
 	s.journalBytes += j.weight
 	for s.journalTaken < len(s.journal) && (s.laggers == 0 || s.journalBytes > s.cfg.LagMaxBytes) {
 		s.forget()

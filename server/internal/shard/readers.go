@@ -26,7 +26,7 @@ const (
 	readFrames = 64
 	// readTurns is how many connections do so in a turn of the shard.
 	readTurns = 16
-	// parked is how far ahead of what is published the from of a connection with
+	// parkedAhead is how far ahead of what is published the from of a connection with
 	// a reader is: nobody is passed by a billion messages while its socket is full.
 	parkedAhead = 1 << 30
 )
