@@ -1,0 +1,103 @@
+package hub
+
+import "time"
+
+// position is where a channel stands. With the lock held.
+func (h *Hub) position(st *stripe, floor *uint64, channel string) Position {
+	if l := st.histories[channel]; l != nil {
+		return l.position()
+	}
+	return Position{h.epochOf(*floor), *floor}
+}
+
+// Position is where a channel stands; empty without history.
+func (h *Hub) Position(channel string) (at Position) {
+	if h.Namespace(channel) != nil {
+		_ = h.AtTip(channel, func(tip Position) error {
+			at = tip
+			return nil
+		})
+	}
+	return at
+}
+
+// AtTip calls f with the position of a channel with history. No message of the
+// channel is published until f returns.
+func (h *Hub) AtTip(channel string, f func(at Position) error) error {
+	st, floor := h.stripe(channel)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return f(h.position(st, floor, channel))
+}
+
+// Resume returns where a channel with history stands. If everything after the
+// position since is kept, recovered is true, and the reader, unless it is empty,
+// begins there: the caller has to read it to its end, or to close it. since may be
+// nil. What is published from now on goes into the inboxes as always.
+func (h *Hub) Resume(channel string, since *Position) (at Position, r Reader, recovered bool) {
+	st, floor := h.stripe(channel)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	at = h.position(st, floor, channel)
+	switch l := st.histories[channel]; {
+	case since == nil || since.Epoch != at.Epoch || since.Offset > at.Offset:
+		return at, Reader{}, false
+	case since.Offset == at.Offset:
+		return at, Reader{}, true
+	case l == nil || since.Offset+1 < l.first:
+		return at, Reader{}, false
+	default:
+		return at, l.read(since.Offset + 1), true
+	}
+}
+
+// Query returns a part of a channel's history: nothing where it has none.
+func (h *Hub) Query(channel string, q Query) Page {
+	if h.Namespace(channel) == nil {
+		return Page{}
+	}
+	st, floor := h.stripe(channel)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	page := Page{Position: h.position(st, floor, channel)}
+	known := q.Since == nil || q.Since.Epoch == page.Epoch
+	l := st.histories[channel]
+	if l != nil {
+		l.evict(h.cfg.Now().UnixMilli())
+	}
+	if l == nil || l.len() == 0 {
+		page.Gap = !known || q.Since != nil && q.Since.Offset != page.Offset && !q.Reverse
+		return page
+	}
+	from, to := l.first, l.tip()+1 // [from, to) is what may be shown
+	if kept := uint64(l.ns.Messages); to-from > kept {
+		from = to - kept // what is kept for laggers only is not history
+	}
+	switch since := q.Since; {
+	case !known:
+		page.Gap = true
+	case since != nil && !q.Reverse:
+		page.Gap = since.Offset+1 < from || since.Offset >= to
+		if since.Offset < to {
+			from = max(from, since.Offset+1)
+		}
+	case since != nil:
+		page.Gap = since.Offset > to
+		to = min(to, max(since.Offset, from))
+	}
+	to = max(to, from)
+	n := min(uint64(q.Limit), to-from)
+	page.More = n < to-from
+	if n > 0 {
+		page.Messages = make([]Kept, n)
+	}
+	for i := range n {
+		offset := from + i
+		if q.Reverse {
+			offset = to - 1 - i
+		}
+		m := l.ring[l.taken+int(offset-l.first)]
+		page.Messages[i] = Kept{m.Offset, time.UnixMilli(m.Time), m.Opcode(), m.Payload(), m.Key, m.From}
+	}
+	return page
+}
