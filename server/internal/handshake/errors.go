@@ -40,6 +40,8 @@ var (
 	// ErrTimeout: no complete head in time.
 	ErrTimeout = &Error{Status: http.StatusRequestTimeout,
 		Reason: "the request head did not come in time"}
+	// ErrPlainHTTP: plain HTTP where TLS is spoken.
+	ErrPlainHTTP = bad("this is plain HTTP, and the port takes TLS", "Connect with wss:// or https://.")
 	// ErrUpgradeRequired: a plain HTTP request where only WebSockets are served.
 	ErrUpgradeRequired = &Error{Status: http.StatusUpgradeRequired,
 		Reason: "this address serves WebSockets, and the request did not ask for one",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/handshake"
 )
 
 // TLS on an event loop. crypto/tls knows only blocking connections, so a tlsConn
@@ -20,13 +21,23 @@ import (
 // the loop, Read answers errWouldBlock when it has used up what was fed, and an
 // idle connection has no goroutine.
 //
-// Write errors are sticky in crypto/tls, so the layer below takes everything:
-// out holds the ciphertext that the socket did not take, which is at most one
-// record, because nothing more is encrypted until it is gone.
+// Write errors are sticky in crypto/tls, so the layer below takes everything
+// into out. Two things come there: records that we asked for, and those that
+// crypto/tls makes by itself while it reads (answers to key updates, alerts).
+// One rule keeps them moving: out is either empty or waits for the socket, with
+// flagStalled set, so that OnWritable goes on with it. Whoever calls crypto/tls
+// passes on what it left in out (flushTLS) before anything else is written.
+// Nothing of ours is encrypted while out waits; so out holds one record of ours
+// at most, and what a client can make crypto/tls say is bounded by not reading
+// that client (tlsOutputMax).
 
 // tlsInputMax bounds what is held for a handshake: a client's part is a few KiB,
 // more with certificates.
 const tlsInputMax = 64 << 10
+
+// tlsOutputMax is how much may wait in out before the client is not read any
+// more: a client may ask for a key update in each record and read no answer.
+const tlsOutputMax = 64 << 10
 
 // tlsChunk is how much is encrypted at a time: one record (RFC 8446, 5.1).
 const tlsChunk = 16 << 10
@@ -151,6 +162,13 @@ func (noAddr) String() string  { return "loop" }
 func (s *Shard) onDataTLS(id netpoll.ID, sl *slot, p []byte) {
 	x := s.extOf(sl)
 	switch {
+	case x.tls == nil && x.input == nil && handshake.CheckStart(p) == nil:
+		// A TLS record begins with its type, which is no character of HTTP's.
+		// net/http and nginx answer in plain HTTP, too: no handshake could.
+		s.count.TLSHandshakeErrors.Add(1)
+		sl.flags &^= flagTLS
+		sl.state = stateHead
+		s.refuse(id, sl, handshake.ErrPlainHTTP)
 	case x.tls == nil:
 		s.hold(sl, p)
 		s.beginTLS(id, sl, x)
@@ -225,6 +243,20 @@ func (s *Shard) sendCipher(id netpoll.ID, sl *slot, c *tlsConn, records []byte) 
 	return err
 }
 
+// flushTLS passes on what crypto/tls has left in out by itself. Behind output
+// that waits for the socket it waits, too.
+func (s *Shard) flushTLS(id netpoll.ID, sl *slot, c *tlsConn) error {
+	switch {
+	case len(c.out) == 0:
+		return nil
+	case sl.flags&flagStalled == 0:
+		return s.sendCipher(id, sl, c, c.out)
+	case len(c.out) > tlsOutputMax:
+		s.pause(id, sl, flagPausedOutput)
+	}
+	return nil
+}
+
 // doneTLS takes the connection back from the handshake's goroutine.
 func (s *Shard) doneTLS(c *tlsConn, err error) {
 	s.tlsRunning--
@@ -267,6 +299,9 @@ func (s *Shard) readTLS(id netpoll.ID, sl *slot, c *tlsConn) {
 	}
 	for sl.generation == id.Generation() && sl.state != stateGone && sl.state != stateFlushing {
 		n, err := c.conn.Read(s.plain)
+		if s.flushTLS(id, sl, c) != nil {
+			return // OnClose follows
+		}
 		if n > 0 {
 			s.onPlain(id, sl, s.plain[:n])
 		}
@@ -285,10 +320,6 @@ func (s *Shard) readTLS(id netpoll.ID, sl *slot, c *tlsConn) {
 		c.trimmed = true
 		trimTLS(c.conn)
 	}
-	// A key update or an alert may want to be sent.
-	if len(c.out) > 0 && sl.generation == id.Generation() && sl.flags&flagStalled == 0 && sl.state != stateGone {
-		_ = s.sendCipher(id, sl, c, c.out)
-	}
 }
 
 // failTLS ends a connection whose TLS is over: by close_notify, or an error.
@@ -298,6 +329,10 @@ func (s *Shard) failTLS(id netpoll.ID, sl *slot, err error) {
 	} else {
 		s.count.TLSErrors.Add(1)
 		s.decide(sl, Closed{Code: frame.CloseAbnormal, Reason: "TLS error", Err: err})
+		// crypto/tls encrypts nothing behind its alert: only that still goes out.
+		x := s.exts[sl.ext]
+		s.count.PendingBytes.Add(-int64(x.pending.bytes))
+		x.pending.refs, x.pending.bytes = nil, 0
 	}
 	s.shutWhenFlushed(id, sl)
 }
