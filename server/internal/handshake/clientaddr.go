@@ -70,7 +70,7 @@ func ParseForwarding(header string, trusted []string) (Forwarding, error) {
 // trusted, it is the leftmost. Where the list has something that is no address
 // (unknown, _hidden, garbage), the client is the proxy that wrote so.
 func (f *Forwarding) ClientAddr(r *Request, peer netip.Addr) netip.Addr {
-	client := peer.Unmap()
+	client := peer.Unmap().WithZone("")
 	if !f.Trusts(client) {
 		return client
 	}
@@ -99,12 +99,14 @@ func (f *Forwarding) ClientAddr(r *Request, peer netip.Addr) netip.Addr {
 	return client
 }
 
-// Trusts tells whether a, the zero Addr for a unix socket's peer, is one of the
-// proxies.
+// Trusts reports whether a is one of the proxies. The zero Addr stands for a
+// unix socket's peer. The zone of a link-local address does not count: a prefix
+// has none, and netip's Contains would be false for every address with one.
 func (f *Forwarding) Trusts(a netip.Addr) bool {
 	if !a.IsValid() {
 		return f.TrustUnix
 	}
+	a = a.Unmap().WithZone("")
 	for _, p := range f.Trusted {
 		if p.Contains(a) {
 			return true

@@ -37,19 +37,13 @@ func (a *Addresses) tracked() bool {
 	return a.Log || a.Limit > 0 || a.Rate > 0 || a.Proxy.TrustUnix || len(a.Proxy.Trusted) > 0 || a.Forwarding.TrustUnix || len(a.Forwarding.Trusted) > 0
 }
 
-// An address is a row of the table.
+// An address is a row of the table. It changes by setAddress only: what is
+// counted under one address must be given back under the same one.
 type address struct {
-	ip      [16]byte // IPv4 is mapped
+	ip      [16]byte // IPv4 is mapped; IPv6 without its zone
 	port    uint16   // 0 if a request header has named the address
 	known   bool     // false on a unix socket
 	counted bool     // in Group.addresses
-}
-
-func (a *address) set(p netip.AddrPort) {
-	a.known = p.IsValid()
-	if a.known {
-		a.ip, a.port = p.Addr().As16(), p.Port()
-	}
 }
 
 func (a *address) addrPort() netip.AddrPort {
@@ -59,8 +53,9 @@ func (a *address) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(a.ip).Unmap(), a.port)
 }
 
-// RemoteAddr is the client's address, the zero AddrPort if there is none. Its
-// port is 0 if a proxy's request header has named it. Loop only.
+// RemoteAddr returns the client's address, the zero AddrPort if there is none.
+// Its port is 0 if a proxy's request header has named it. A link-local address
+// has its zone only where addresses are not kept. Loop only.
 func (s *Shard) RemoteAddr(id netpoll.ID) netip.AddrPort {
 	if s.addresses.rows == nil {
 		return s.loop.RemoteAddr(id)
@@ -77,9 +72,8 @@ func (s *Shard) openAddress(id netpoll.ID, sl *slot, tag uint64) bool {
 		return true
 	}
 	peer := s.loop.RemoteAddr(id)
-	row := &s.addresses.rows[id.Slot()]
-	*row = address{}
-	row.set(peer)
+	s.addresses.rows[id.Slot()] = address{}
+	s.setAddress(id.Slot(), peer)
 	if tag < netpoll.AttachTag && s.cfg.Addresses.Proxy.Trusts(peer.Addr()) {
 		sl.state = stateProxy
 		return true
@@ -118,7 +112,7 @@ func (s *Shard) handleProxy(id netpoll.ID, sl *slot, p []byte) {
 		sl.state = stateTLS
 	}
 	if h.Source.IsValid() {
-		s.addresses.rows[id.Slot()].set(h.Source)
+		s.setAddress(id.Slot(), h.Source)
 		if !s.admitAddress(id, sl, h.Source.Addr()) {
 			return
 		}
@@ -138,13 +132,12 @@ func (s *Shard) forwarded(id netpoll.ID, sl *slot) bool {
 	if s.addresses.rows == nil {
 		return true
 	}
-	row := &s.addresses.rows[id.Slot()]
-	peer := row.addrPort().Addr()
+	peer := s.addresses.rows[id.Slot()].addrPort().Addr()
 	client := s.cfg.Addresses.Forwarding.ClientAddr(&s.request, peer)
 	if client == peer {
 		return true
 	}
-	row.set(netip.AddrPortFrom(client, 0))
+	s.setAddress(id.Slot(), netip.AddrPortFrom(client, 0))
 	return s.admitAddress(id, sl, client)
 }
 
@@ -192,15 +185,24 @@ func (s *Shard) refuseAddress(id netpoll.ID, sl *slot, why Closed, retry time.Du
 // and 4 ticks a second some 500 answers of a loop wait at most to be read.
 const politeAnswers = 64
 
-// closeAddress gives a connection's place in its address's limit back.
-func (s *Shard) closeAddress(i uint32) {
-	if s.addresses.rows == nil {
-		return
-	}
-	if row := &s.addresses.rows[i]; row.counted {
+// setAddress notes that the connection in slot i is p's, the zero AddrPort for
+// nobody's. Its place in the limit of the address before is given back.
+func (s *Shard) setAddress(i uint32, p netip.AddrPort) {
+	row := &s.addresses.rows[i]
+	if row.counted {
 		s.group.addresses.give(row.addrPort().Addr())
 	}
-	s.addresses.rows[i] = address{}
+	*row = address{known: p.IsValid()}
+	if row.known {
+		row.ip, row.port = p.Addr().As16(), p.Port()
+	}
+}
+
+// closeAddress forgets the address of a connection that has ended.
+func (s *Shard) closeAddress(i uint32) {
+	if s.addresses.rows != nil {
+		s.setAddress(i, netip.AddrPort{})
+	}
 }
 
 // addressCounts counts connections by address. Any goroutine. It holds only

@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,16 @@ type rig struct {
 	loops  []*netpolltest.FakeLoop
 	shards []*Shard
 	hooks  *rigHooks
+	peer   netip.AddrPort // the other end of every connection
 }
+
+// peerLoop tells the rig's peer instead of the system's.
+type peerLoop struct {
+	netpoll.Loop
+	rig *rig
+}
+
+func (l peerLoop) RemoteAddr(netpoll.ID) netip.AddrPort { return l.rig.peer }
 
 // rigHooks echoes, and publishes what begins with a channel and a colon.
 type rigHooks struct {
@@ -70,7 +80,7 @@ func newRig(t *testing.T, shards int, adjust func(c *Config)) *rig {
 	for i := range shards {
 		l := netpolltest.NewLoop(netpolltest.Options{Index: i})
 		l.Start(func(l netpoll.Loop) netpoll.Handler {
-			s, err := New(cfg, r.group, l, r.hooks)
+			s, err := New(cfg, r.group, peerLoop{l, r}, r.hooks)
 			if err != nil {
 				t.Fatal(err)
 			}
