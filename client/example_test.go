@@ -7,15 +7,16 @@ import (
 
 	"github.com/roostws/roost/client"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A server with history, and a client that hears what is published, whatever
 // happens to its connection.
 func Example() {
 	s, err := server.New(server.Config{
-		Listen:     []string{"127.0.0.1:0"},
-		Native:     &server.Native{Anonymous: true},
-		Namespaces: []server.Namespace{{Name: "news", HistoryMessages: 1000, Publish: server.AccessAnyone}},
+		Listen:      []string{"127.0.0.1:0"},
+		Application: &protocol.Application{Anonymous: true},
+		Namespaces:  []server.Namespace{{Name: "news", HistoryMessages: 1000, Publish: protocol.AccessAnyone}},
 	})
 	if err != nil {
 		fmt.Println(err)

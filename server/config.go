@@ -12,6 +12,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Config is everything that a Server can be told. It is copied by New and does
@@ -158,9 +159,10 @@ type Config struct {
 	// IdempotencyAge is how long a Publication.IdempotencyKey is remembered, the last
 	// 100,000 of them. If zero, 5 minutes.
 	IdempotencyAge time.Duration
-	// Native turns the native protocol on for clients that offer
-	// NativeSubprotocol. If nil, it is off.
-	Native *Native
+	// Application lets clients speak one of Protocols: it decides who they are and
+	// what they may do, and answers their calls. If nil, all clients speak raw
+	// messages.
+	Application *protocol.Application
 	// Events is told what happens, for presence, audit, or web hooks. It is called on
 	// event loops, must not block, and must not publish or subscribe; the Event may
 	// not be kept. If nil, nothing is told, and nothing is spent on it.

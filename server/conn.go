@@ -6,6 +6,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A Conn names one connection. It is a small value, to be copied, compared and
@@ -59,7 +60,7 @@ func (c Conn) Join(channel string) error {
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(channel, userPrefix) {
+	if strings.HasPrefix(channel, protocol.UserPrefix) {
 		return fmt.Errorf("%w: %q is the channel of a user: set UpgradeRequest.User", ErrBadName, channel)
 	}
 	if err := c.server.checkName("channel", channel); err != nil {

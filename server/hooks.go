@@ -10,6 +10,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol/native"
 )
 
 // hooks stand between one shard and the application. The events that callbacks
@@ -109,7 +110,7 @@ func (h *hooks) grant(g *shard.Grant, r *UpgradeRequest) {
 // native tells whether a connection with this subprotocol speaks the native
 // protocol.
 func (h *hooks) native(subprotocol string) bool {
-	return subprotocol == NativeSubprotocol && h.server.cfg.Native != nil
+	return subprotocol == native.Subprotocol && h.server.cfg.Application != nil
 }
 
 // hooksOf are those of a shard.

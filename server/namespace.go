@@ -9,13 +9,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A Namespace holds the settings of the channels whose names begin with
 // "NAME:". A channel without a colon is in the namespace "". A name whose
 // namespace is not configured has the settings of Namespace{}: no history,
 // every client may subscribe, only the application publishes; over the native
-// protocol such a channel does not exist (ErrorUnknownNamespace), but for "".
+// protocol such a channel does not exist (protocol.CodeUnknownNamespace), but for "".
 type Namespace struct {
 	// Name is what stands before the colon.
 	Name string
@@ -29,10 +30,12 @@ type Namespace struct {
 	// history. If empty, ChannelDisconnect. Without history Config.SlowConsumer
 	// decides.
 	SlowConsumer ChannelPolicy
-	// Subscribe tells who may subscribe over the native protocol. If empty, AccessAnyone.
-	Subscribe Access
-	// Publish tells who may publish over the native protocol. If empty, AccessNobody.
-	Publish Access
+	// Subscribe is the rule for clients that want to subscribe over a protocol. If
+	// empty, protocol.AccessAnyone.
+	Subscribe protocol.Access
+	// Publish is the rule for clients that want to publish over a protocol. If
+	// empty, protocol.AccessNobody.
+	Publish protocol.Access
 	// Presence lets subscribers ask who else is there.
 	Presence bool
 	// JoinLeave tells subscribers who comes and goes, in channels of up to
@@ -41,20 +44,6 @@ type Namespace struct {
 	// JoinLeaveMax is that bound, for one loop's part of a channel. If zero, 1,000.
 	JoinLeaveMax int
 }
-
-// Access tells who may do something over the native protocol.
-type Access string
-
-const (
-	// AccessAnyone: every client that is connected.
-	AccessAnyone Access = "anyone"
-	// AccessUsers: clients with an identity.
-	AccessUsers Access = "users"
-	// AccessGranted: clients to whom a token, or the application's hook, gives it.
-	AccessGranted Access = "granted"
-	// AccessNobody: only the application, through Server and the publish API.
-	AccessNobody Access = "nobody"
-)
 
 // ChannelPolicy names what happens to a client that fell off a channel's history.
 type ChannelPolicy string
@@ -93,10 +82,10 @@ func (n Namespace) withDefaults() Namespace {
 		n.SlowConsumer = ChannelDisconnect
 	}
 	if n.Subscribe == "" {
-		n.Subscribe = AccessAnyone
+		n.Subscribe = protocol.AccessAnyone
 	}
 	if n.Publish == "" {
-		n.Publish = AccessNobody
+		n.Publish = protocol.AccessNobody
 	}
 	if n.JoinLeaveMax == 0 {
 		n.JoinLeaveMax = 1000
@@ -124,7 +113,7 @@ func (n Namespace) validate() error {
 	} else if n.SlowConsumer != ChannelDisconnect && n.HistoryMessages == 0 {
 		bad("SlowConsumer", fmt.Sprintf("%q", n.SlowConsumer), "HistoryMessages with it: without history Config.SlowConsumer decides")
 	}
-	access := []Access{AccessAnyone, AccessUsers, AccessGranted, AccessNobody}
+	access := []protocol.Access{protocol.AccessAnyone, protocol.AccessUsers, protocol.AccessGranted, protocol.AccessNobody}
 	if !slices.Contains(access, n.Subscribe) {
 		bad("Subscribe", fmt.Sprintf("%q", n.Subscribe), `"anyone", "users", "granted" or "nobody"`)
 	}

@@ -7,8 +7,9 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/server/internal/native"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native"
 )
 
 // Close codes of the native protocol (docs/close-codes.md).
@@ -30,7 +31,7 @@ type session struct {
 	channels []string
 
 	subscribed  map[string]time.Time // when single subscriptions expire
-	allow       Permissions
+	allow       protocol.Permissions
 	info        []byte
 	rate, spent int
 	second      int64
@@ -122,11 +123,11 @@ func (h *hooks) nativeMessage(s *shard.Shard, id netpoll.ID, op frame.Opcode, pa
 	case errors.Is(err, native.ErrNotObject):
 		s.Shut(id, closeBadRequest, "bad request: want one JSON object a message")
 	case errors.As(err, &bad):
-		t.fail(&ProtocolError{Code: ErrorBadRequest, Message: bad.Error()})
+		t.fail(&protocol.Error{Code: protocol.CodeBadRequest, Message: bad.Error()})
 	case t.cmd.Kind != native.Connect && !s.IsReady(id):
-		t.fail(&ProtocolError{Code: ErrorUnauthorized, Message: "connect first"})
+		t.fail(&protocol.Error{Code: protocol.CodeUnauthorized, Message: "connect first"})
 	case !t.admit():
-		t.fail(&ProtocolError{Code: ErrorLimit, Message: "more messages a second than this client may send", RetryAfter: time.Second})
+		t.fail(&protocol.Error{Code: protocol.CodeLimit, Message: "more messages a second than this client may send", RetryAfter: time.Second})
 	default:
 		t.act()
 	}
@@ -192,24 +193,24 @@ func (t *task) buffer() []byte {
 
 // fail tells the client what went wrong.
 func (t *task) fail(err error) {
-	var known *ProtocolError
+	var known *protocol.Error
 	switch {
 	case errors.As(err, &known):
 	case errors.Is(err, ErrBusy):
-		known = &ProtocolError{Code: ErrorBusy, Message: "the server is busy", RetryAfter: time.Second}
+		known = &protocol.Error{Code: protocol.CodeBusy, Message: "the server is busy", RetryAfter: time.Second}
 	case errors.Is(err, ErrBadName):
-		known = &ProtocolError{Code: ErrorBadRequest, Message: err.Error()}
+		known = &protocol.Error{Code: protocol.CodeBadRequest, Message: err.Error()}
 	case errors.Is(err, ErrTooManySubscriptions):
-		known = &ProtocolError{Code: ErrorLimit, Message: "the connection is in as many channels as it may be"}
+		known = &protocol.Error{Code: protocol.CodeLimit, Message: "the connection is in as many channels as it may be"}
 	case errors.Is(err, shard.ErrSubscribed):
-		known = &ProtocolError{Code: ErrorAlreadySubscribed, Message: "subscribed already"}
+		known = &protocol.Error{Code: protocol.CodeAlreadySubscribed, Message: "subscribed already"}
 	case errors.Is(err, context.DeadlineExceeded):
-		known = &ProtocolError{Code: ErrorTimeout, Message: "it took too long"}
+		known = &protocol.Error{Code: protocol.CodeTimeout, Message: "it took too long"}
 	case errors.Is(err, ErrMessageTooBig):
-		known = &ProtocolError{Code: ErrorLimit, Message: "the message is too big"}
+		known = &protocol.Error{Code: protocol.CodeLimit, Message: "the message is too big"}
 	default:
 		t.h.server.cfg.Logger.Error("a command of a native client failed", "conn_id", t.id.String(), "command", t.cmd.Kind.String(), "err", err)
-		known = &ProtocolError{Code: ErrorInternal, Message: "something went wrong in the server"}
+		known = &protocol.Error{Code: protocol.CodeInternal, Message: "something went wrong in the server"}
 	}
 	t.s.Counters().CommandErrors.Add(1)
 	t.push(native.AppendError(t.buffer(), t.cmd.ID, int(known.Code), known.Message, known.RetryAfter))
@@ -266,7 +267,7 @@ func (h *hooks) expire(s *shard.Shard, id netpoll.ID, n *session, now time.Time)
 		if over(t) {
 			delete(n.subscribed, channel)
 			s.Counters().TokensExpired.Add(1)
-			h.unsubscribed(s, id, channel, &ProtocolError{Code: ErrorTokenExpired, Message: "the token for this channel has expired"})
+			h.unsubscribed(s, id, channel, &protocol.Error{Code: protocol.CodeTokenExpired, Message: "the token for this channel has expired"})
 			continue
 		}
 		h.due(t)

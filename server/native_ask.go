@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // ask has work done that may block, on a goroutine of its own, and then tells
@@ -75,12 +76,12 @@ func checkJSON(hook, field string, value []byte) error {
 
 // refusal is a hook's error as the client is told it.
 func (t *task) refusal(what string, err error) error {
-	var known *ProtocolError
+	var known *protocol.Error
 	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	t.h.server.cfg.Logger.Info("the application refused a native client", "what", what, "conn_id", t.id.String(), "err", err)
-	return &ProtocolError{Code: ErrorPermissionDenied, Message: "permission denied"}
+	return &protocol.Error{Code: protocol.CodePermissionDenied, Message: "permission denied"}
 }
 
 // addr is the client's address, looked up on the loop.

@@ -10,8 +10,9 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/server/internal/native"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native"
 )
 
 // checkChannel refuses names that no connection can subscribe to.
@@ -19,7 +20,7 @@ func (s *Server) checkChannel(name string) error {
 	if err := s.checkName("channel", name); err != nil {
 		return err
 	}
-	if strings.HasPrefix(name, userPrefix) {
+	if strings.HasPrefix(name, protocol.UserPrefix) {
 		return fmt.Errorf("%w: %q is the channel of a user, who is in it without asking", ErrBadName, name)
 	}
 	return nil
@@ -41,17 +42,7 @@ func (t *task) namespace() (*Namespace, error) {
 	if name == "" || name == "user" {
 		return &plainNamespace, nil
 	}
-	return nil, &ProtocolError{Code: ErrorUnknownNamespace, Message: fmt.Sprintf("there is no namespace %q", name)}
-}
-
-// allowed tells whether one of the patterns is for the channel.
-func allowed(patterns []string, channel string) bool {
-	for _, p := range patterns {
-		if prefix, ok := strings.CutSuffix(p, "*"); p == channel || ok && strings.HasPrefix(channel, prefix) {
-			return true
-		}
-	}
-	return false
+	return nil, &protocol.Error{Code: protocol.CodeUnknownNamespace, Message: fmt.Sprintf("there is no namespace %q", name)}
 }
 
 // verdict is what access rules say.
@@ -64,22 +55,22 @@ const (
 )
 
 // may judges by the namespace's setting and the connection's permissions.
-func (t *task) may(access Access, patterns func(*Permissions) []string) verdict {
-	if n := t.h.sessions[t.id]; n != nil && allowed(patterns(&n.allow), t.cmd.Channel) {
+func (t *task) may(access protocol.Access, patterns func(*protocol.Permissions) []string) verdict {
+	if n := t.h.sessions[t.id]; n != nil && protocol.Covers(patterns(&n.allow), t.cmd.Channel) {
 		return granted
 	}
 	switch {
-	case access == AccessAnyone:
+	case access == protocol.AccessAnyone:
 		return granted
-	case access == AccessUsers && t.s.User(t.id) != "":
+	case access == protocol.AccessUsers && t.s.User(t.id) != "":
 		return granted
-	case access == AccessGranted:
+	case access == protocol.AccessGranted:
 		return askHook
 	}
 	return denied
 }
 
-var errDenied = &ProtocolError{Code: ErrorPermissionDenied, Message: "permission denied"}
+var errDenied = &protocol.Error{Code: protocol.CodePermissionDenied, Message: "permission denied"}
 
 // subscribe makes the client a subscriber.
 func (t *task) subscribe() {
@@ -88,7 +79,7 @@ func (t *task) subscribe() {
 		t.fail(err)
 		return
 	}
-	if strings.HasPrefix(t.cmd.Channel, userPrefix) {
+	if strings.HasPrefix(t.cmd.Channel, protocol.UserPrefix) {
 		if t.inside() {
 			t.fail(shard.ErrSubscribed)
 		} else {
@@ -96,8 +87,8 @@ func (t *task) subscribe() {
 		}
 		return
 	}
-	v := t.may(ns.Subscribe, func(p *Permissions) []string { return p.Subscribe })
-	hook := t.h.server.cfg.Native.Subscribe
+	v := t.may(ns.Subscribe, func(p *protocol.Permissions) []string { return p.Subscribe })
+	hook := t.h.server.cfg.Application.Subscribe
 	switch {
 	case t.s.Subscribed(t.id, t.cmd.Channel):
 		t.fail(shard.ErrSubscribed)
@@ -117,14 +108,14 @@ func (t *task) subscribe() {
 	}
 }
 
-func (t *task) subscribeRequest() *SubscribeRequest {
-	return &SubscribeRequest{Client: t.id.String(), User: t.s.User(t.id), Channel: t.cmd.Channel, Token: t.cmd.Token}
+func (t *task) subscribeRequest() *protocol.SubscribeRequest {
+	return &protocol.SubscribeRequest{Client: t.id.String(), User: t.s.User(t.id), Channel: t.cmd.Channel, Token: t.cmd.Token}
 }
 
 // subscribeNow does it, until the token expires.
 func (t *task) subscribeNow(expires time.Time) {
 	if !expires.IsZero() && !time.Now().Before(expires) {
-		t.fail(&ProtocolError{Code: ErrorTokenExpired, Message: "the token has expired"})
+		t.fail(&protocol.Error{Code: protocol.CodeTokenExpired, Message: "the token has expired"})
 		return
 	}
 	var resume *shard.Position
@@ -248,12 +239,12 @@ func (h *hooks) Left(s *shard.Shard, id netpoll.ID, channel string) {
 }
 
 // errEnded is what a client is told of a subscription that the application has ended.
-var errEnded = &ProtocolError{Code: ErrorPermissionDenied, Message: "ended by the application"}
+var errEnded = &protocol.Error{Code: protocol.CodePermissionDenied, Message: "ended by the application"}
 
 // unsubscribe ends a subscription at the client's wish.
 func (t *task) unsubscribe() {
-	if strings.HasPrefix(t.cmd.Channel, userPrefix) {
-		t.fail(&ProtocolError{Code: ErrorPermissionDenied, Message: "the channel of a user can't be left"})
+	if strings.HasPrefix(t.cmd.Channel, protocol.UserPrefix) {
+		t.fail(&protocol.Error{Code: protocol.CodePermissionDenied, Message: "the channel of a user can't be left"})
 		return
 	}
 	if !t.s.Unsubscribe(t.id, t.cmd.Channel) {
@@ -265,7 +256,7 @@ func (t *task) unsubscribe() {
 	t.reply(native.AppendDone(t.buffer(), t.cmd.ID, native.Unsubscribe))
 }
 
-var errNotSubscribed = &ProtocolError{Code: ErrorNotSubscribed, Message: "not subscribed"}
+var errNotSubscribed = &protocol.Error{Code: protocol.CodeNotSubscribed, Message: "not subscribed"}
 
 // forget drops what was remembered of a subscription.
 func (h *hooks) forget(id netpoll.ID, channel string) {
@@ -276,7 +267,7 @@ func (h *hooks) forget(id netpoll.ID, channel string) {
 }
 
 // unsubscribed ends a subscription at the server's wish, and tells why.
-func (h *hooks) unsubscribed(s *shard.Shard, id netpoll.ID, channel string, why *ProtocolError) {
+func (h *hooks) unsubscribed(s *shard.Shard, id netpoll.ID, channel string, why *protocol.Error) {
 	if !s.Unsubscribe(id, channel) {
 		return
 	}
@@ -313,15 +304,15 @@ func (t *task) publish() {
 		t.fail(err)
 		return
 	}
-	v := t.may(ns.Publish, func(p *Permissions) []string { return p.Publish })
-	hook := t.h.server.cfg.Native.Publish
+	v := t.may(ns.Publish, func(p *protocol.Permissions) []string { return p.Publish })
+	hook := t.h.server.cfg.Application.Publish
 	switch {
 	case v == granted:
 		t.publishNow(t.cmd.Data)
 	case v == denied || hook == nil:
 		t.fail(errDenied)
 	default:
-		r := &PublishRequest{Client: t.id.String(), User: t.s.User(t.id), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data)}
+		r := &protocol.PublishRequest{Client: t.id.String(), User: t.s.User(t.id), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data)}
 		t.ask("Native.Publish", func(ctx context.Context) error { return hook(ctx, r) }, func(t *task, err error) {
 			if err == nil {
 				err = checkJSON("Native.Publish", "Data", r.Data)
@@ -354,7 +345,7 @@ func (t *task) publishNow(data []byte) {
 
 // inside tells whether the client is in the channel that its command is about.
 func (t *task) inside() bool {
-	if user, ok := strings.CutPrefix(t.cmd.Channel, userPrefix); ok {
+	if user, ok := strings.CutPrefix(t.cmd.Channel, protocol.UserPrefix); ok {
 		return user != "" && user == t.s.User(t.id)
 	}
 	return t.s.Subscribed(t.id, t.cmd.Channel)
@@ -381,7 +372,7 @@ func (t *task) presence() {
 	switch {
 	case err != nil:
 	case !ns.Presence:
-		err = &ProtocolError{Code: ErrorNotAvailable, Message: "this channel has no presence"}
+		err = &protocol.Error{Code: protocol.CodeNotAvailable, Message: "this channel has no presence"}
 	case !t.inside():
 		err = errNotSubscribed
 	}
@@ -413,7 +404,7 @@ func (t *task) history() {
 	switch {
 	case err != nil:
 	case ns.HistoryMessages == 0:
-		err = &ProtocolError{Code: ErrorNotAvailable, Message: "this channel has no history"}
+		err = &protocol.Error{Code: protocol.CodeNotAvailable, Message: "this channel has no history"}
 	case !t.inside():
 		err = errNotSubscribed
 	}
@@ -441,12 +432,12 @@ func (t *task) history() {
 
 // call passes a request to the application.
 func (t *task) call() {
-	hook := t.h.server.cfg.Native.Call
+	hook := t.h.server.cfg.Application.Call
 	if hook == nil {
-		t.fail(&ProtocolError{Code: ErrorUnknownMethod, Message: fmt.Sprintf("there is no method %.100q", t.cmd.Method)})
+		t.fail(&protocol.Error{Code: protocol.CodeUnknownMethod, Message: fmt.Sprintf("there is no method %.100q", t.cmd.Method)})
 		return
 	}
-	r := &CallRequest{Client: t.id.String(), User: t.s.User(t.id), Method: t.cmd.Method, Data: bytes.Clone(t.cmd.Data)}
+	r := &protocol.CallRequest{Client: t.id.String(), User: t.s.User(t.id), Method: t.cmd.Method, Data: bytes.Clone(t.cmd.Data)}
 	t.ask("Native.Call", func(ctx context.Context) error { return hook(ctx, r) }, func(t *task, err error) {
 		if err == nil {
 			err = checkJSON("Native.Call", "Reply", r.Reply)
@@ -471,13 +462,13 @@ func (t *task) ack() {
 
 // refreshChannel takes a new token for one channel.
 func (t *task) refreshChannel() {
-	hook := t.h.server.cfg.Native.Subscribe
+	hook := t.h.server.cfg.Application.Subscribe
 	switch {
 	case !t.s.Subscribed(t.id, t.cmd.Channel):
 		t.fail(errNotSubscribed)
 		return
 	case hook == nil:
-		t.fail(&ProtocolError{Code: ErrorNotAvailable, Message: "this server takes no tokens for channels"})
+		t.fail(&protocol.Error{Code: protocol.CodeNotAvailable, Message: "this server takes no tokens for channels"})
 		return
 	}
 	r := t.subscribeRequest()
@@ -487,7 +478,7 @@ func (t *task) refreshChannel() {
 		case err != nil:
 			t.fail(t.refusal("refresh", err))
 		case !r.Expires.IsZero() && !now.Before(r.Expires):
-			t.fail(&ProtocolError{Code: ErrorTokenExpired, Message: "the token has expired"})
+			t.fail(&protocol.Error{Code: protocol.CodeTokenExpired, Message: "the token has expired"})
 		case !t.s.Subscribed(t.id, t.cmd.Channel):
 			t.fail(errNotSubscribed) // it ended meanwhile
 		default:

@@ -15,6 +15,7 @@ import (
 	goclient "github.com/roostws/roost/client"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A badNetwork is a TCP proxy that ends every connection: after a number of
@@ -129,7 +130,7 @@ func TestNativeClientOnABadNetwork(t *testing.T) {
 	const channels, messages = 4, 400
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		s := notifier(t, engine, func(c *server.Config) {
-			c.Native = &server.Native{Anonymous: true}
+			c.Application = &protocol.Application{Anonymous: true}
 			c.Namespaces = []server.Namespace{{Name: "news", HistoryMessages: 10 * messages}}
 			c.Handler = server.Handler{}
 		})

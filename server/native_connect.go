@@ -8,18 +8,19 @@ import (
 	"slices"
 	"time"
 
-	"github.com/roostws/roost/server/internal/native"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native"
 )
 
 // connect lets a client in, or not.
 func (t *task) connect() {
-	cfg := t.h.server.cfg.Native
+	cfg := t.h.server.cfg.Application
 	if t.s.IsReady(t.id) {
-		t.fail(&ProtocolError{Code: ErrorBadRequest, Message: "connected already"})
+		t.fail(&protocol.Error{Code: protocol.CodeBadRequest, Message: "connected already"})
 		return
 	}
-	r := &ConnectRequest{
+	r := &protocol.ConnectRequest{
 		Client: t.id.String(), Token: t.cmd.Token, Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(),
 		User: t.s.User(t.id),
 	}
@@ -28,9 +29,9 @@ func (t *task) connect() {
 	case r.Token == "" && known:
 		t.letIn(r)
 	case cfg.Connect == nil && r.Token != "":
-		t.turnAway(&ProtocolError{Code: ErrorUnauthorized, Message: "this server takes no tokens: connect without one"})
+		t.turnAway(&protocol.Error{Code: protocol.CodeUnauthorized, Message: "this server takes no tokens: connect without one"})
 	case cfg.Connect == nil:
-		t.turnAway(&ProtocolError{Code: ErrorUnauthorized, Message: "who is this? This server lets nobody in without an identity"})
+		t.turnAway(&protocol.Error{Code: protocol.CodeUnauthorized, Message: "who is this? This server lets nobody in without an identity"})
 	default:
 		t.h.sessionOf(t.id).asking = t.ask("Native.Connect", func(ctx context.Context) error { return cfg.Connect(ctx, r) }, func(t *task, err error) {
 			t.h.sessionOf(t.id).asking = false
@@ -48,8 +49,8 @@ func (t *task) connect() {
 func (t *task) turnAway(err error) {
 	t.fail(err)
 	t.s.Counters().ConnectsRefused.Add(1)
-	var known *ProtocolError
-	if !errors.As(err, &known) || known.Code != ErrorUnauthorized && known.Code != ErrorTokenExpired && known.Code != ErrorPermissionDenied {
+	var known *protocol.Error
+	if !errors.As(err, &known) || known.Code != protocol.CodeUnauthorized && known.Code != protocol.CodeTokenExpired && known.Code != protocol.CodePermissionDenied {
 		return // not the client's fault
 	}
 	n := t.h.sessionOf(t.id)
@@ -59,7 +60,7 @@ func (t *task) turnAway(err error) {
 }
 
 // letIn makes a client one of those to whom things are published.
-func (t *task) letIn(r *ConnectRequest) {
+func (t *task) letIn(r *protocol.ConnectRequest) {
 	h, server := t.h, t.h.server
 	n := h.sessionOf(t.id)
 	channels := slices.Concat(n.channels, r.Channels) // which are the application's
@@ -69,7 +70,7 @@ func (t *task) letIn(r *ConnectRequest) {
 	}
 	now := time.Now()
 	if !r.Expires.IsZero() && !now.Before(r.Expires) {
-		t.turnAway(&ProtocolError{Code: ErrorTokenExpired, Message: "the token has expired"})
+		t.turnAway(&protocol.Error{Code: protocol.CodeTokenExpired, Message: "the token has expired"})
 		return
 	}
 	t.s.Ready(t.id)
@@ -97,15 +98,15 @@ func (t *task) letIn(r *ConnectRequest) {
 }
 
 // checkAnswer refuses an answer of the application's that can't be kept.
-func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
+func (t *task) checkAnswer(r *protocol.ConnectRequest, channels []string) error {
 	server := t.h.server
 	var err error
 	if before := t.s.User(t.id); before != "" && r.User != before {
 		err = fmt.Errorf("the upgrade gave the identity %q, connect %q", before, r.User)
 	} else if r.User != "" {
 		err = server.checkName("user", r.User)
-	} else if !server.cfg.Native.Anonymous {
-		return &ProtocolError{Code: ErrorUnauthorized, Message: "the token names no user"}
+	} else if !server.cfg.Application.Anonymous {
+		return &protocol.Error{Code: protocol.CodeUnauthorized, Message: "the token names no user"}
 	}
 	for _, name := range channels {
 		if err == nil {
@@ -117,7 +118,7 @@ func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
 	}
 	if err != nil {
 		server.cfg.Logger.Error("the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)
-		return &ProtocolError{Code: ErrorInternal, Message: "something went wrong in the server"}
+		return &protocol.Error{Code: protocol.CodeInternal, Message: "something went wrong in the server"}
 	}
 	return nil
 }
@@ -132,7 +133,7 @@ func (t *task) resume(channel string) *shard.Position {
 
 // enterUser gives the connection its identity, and with it the channel "user:ID".
 func (t *task) enterUser(user string) native.ChannelState {
-	channel := userPrefix + user
+	channel := protocol.UserPrefix + user
 	resume := t.resume(channel)
 	at, recovered := t.s.SetUser(t.id, user, resume)
 	return native.ChannelState{
@@ -146,17 +147,17 @@ func (t *task) refresh() {
 		t.refreshChannel()
 		return
 	}
-	cfg := t.h.server.cfg.Native
+	cfg := t.h.server.cfg.Application
 	check := cfg.Refresh
 	if check == nil {
 		check = cfg.Connect
 	}
 	if check == nil {
-		t.fail(&ProtocolError{Code: ErrorNotAvailable, Message: "this server takes no tokens"})
+		t.fail(&protocol.Error{Code: protocol.CodeNotAvailable, Message: "this server takes no tokens"})
 		return
 	}
 	user := t.s.User(t.id)
-	r := &ConnectRequest{Client: t.id.String(), Token: t.cmd.Token, User: user, RemoteAddr: t.addr()}
+	r := &protocol.ConnectRequest{Client: t.id.String(), Token: t.cmd.Token, User: user, RemoteAddr: t.addr()}
 	t.ask("Native.Refresh", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
 		now := time.Now()
 		switch {
@@ -164,10 +165,10 @@ func (t *task) refresh() {
 			t.fail(t.refusal("refresh", err))
 			return
 		case r.User != user:
-			t.fail(&ProtocolError{Code: ErrorUnauthorized, Message: "the new token is another user's"})
+			t.fail(&protocol.Error{Code: protocol.CodeUnauthorized, Message: "the new token is another user's"})
 			return
 		case !r.Expires.IsZero() && !now.Before(r.Expires):
-			t.fail(&ProtocolError{Code: ErrorTokenExpired, Message: "the token has expired"})
+			t.fail(&protocol.Error{Code: protocol.CodeTokenExpired, Message: "the token has expired"})
 			return
 		}
 		n := t.h.sessionOf(t.id)

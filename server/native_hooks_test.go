@@ -14,14 +14,15 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // nativeServer runs a server for native clients.
-func nativeServer(t *testing.T, engine netpoll.Kind, native server.Native, adjust func(c *server.Config)) *server.Server {
+func nativeServer(t *testing.T, engine netpoll.Kind, native protocol.Application, adjust func(c *server.Config)) *server.Server {
 	t.Helper()
-	cfg := server.Config{Engine: engine, Native: &native, Namespaces: []server.Namespace{
-		{Name: "open", HistoryMessages: 10, Publish: server.AccessAnyone, Presence: true, JoinLeave: true},
-		{Name: "granted", Subscribe: server.AccessGranted, Publish: server.AccessGranted},
+	cfg := server.Config{Engine: engine, Application: &native, Namespaces: []server.Namespace{
+		{Name: "open", HistoryMessages: 10, Publish: protocol.AccessAnyone, Presence: true, JoinLeave: true},
+		{Name: "granted", Subscribe: protocol.AccessGranted, Publish: protocol.AccessGranted},
 	}}
 	if adjust != nil {
 		adjust(&cfg)
@@ -41,7 +42,7 @@ func connected(t *testing.T, s *server.Server, token string) *client {
 }
 
 // wantError reads an error with an id and a code.
-func (c *client) wantError(id int, code server.ErrorCode) string {
+func (c *client) wantError(id int, code protocol.Code) string {
 	c.t.Helper()
 	got := c.text()
 	if !strings.HasPrefix(got, fmt.Sprintf(`{"id":%d,"error":{"code":%d,`, id, code)) {
@@ -51,7 +52,7 @@ func (c *client) wantError(id int, code server.ErrorCode) string {
 }
 
 // anybody lets everybody in as the user that the token names.
-func anybody(_ context.Context, r *server.ConnectRequest) error {
+func anybody(_ context.Context, r *protocol.ConnectRequest) error {
 	r.User = r.Token
 	return nil
 }
@@ -60,8 +61,8 @@ func anybody(_ context.Context, r *server.ConnectRequest) error {
 // client that it was for.
 func TestNativeHooksThatFail(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{
-			Connect: func(_ context.Context, r *server.ConnectRequest) error {
+		s := nativeServer(t, engine, protocol.Application{
+			Connect: func(_ context.Context, r *protocol.ConnectRequest) error {
 				r.User = "ann"
 				switch r.Token {
 				case "panic":
@@ -79,22 +80,22 @@ func TestNativeHooksThatFail(t *testing.T) {
 				case "over":
 					r.Expires = time.Now().Add(-time.Second)
 				case "busy":
-					return &server.ProtocolError{Code: server.ErrorBusy, Message: "later", RetryAfter: time.Second}
+					return &protocol.Error{Code: protocol.CodeBusy, Message: "later", RetryAfter: time.Second}
 				}
 				return nil
 			},
-			Publish: func(_ context.Context, r *server.PublishRequest) error {
+			Publish: func(_ context.Context, r *protocol.PublishRequest) error {
 				r.Data = json.RawMessage("{]")
 				return nil
 			},
-			Call: func(_ context.Context, r *server.CallRequest) error {
+			Call: func(_ context.Context, r *protocol.CallRequest) error {
 				r.Reply = json.RawMessage("\"\xff\"")
 				return nil
 			},
 		}, nil)
-		for token, code := range map[string]server.ErrorCode{
-			"panic": server.ErrorInternal, "json": server.ErrorInternal, "info": server.ErrorInternal, "name": server.ErrorInternal,
-			"channel": server.ErrorInternal, "refuse": server.ErrorPermissionDenied, "over": server.ErrorTokenExpired, "busy": server.ErrorBusy,
+		for token, code := range map[string]protocol.Code{
+			"panic": protocol.CodeInternal, "json": protocol.CodeInternal, "info": protocol.CodeInternal, "name": protocol.CodeInternal,
+			"channel": protocol.CodeInternal, "refuse": protocol.CodePermissionDenied, "over": protocol.CodeTokenExpired, "busy": protocol.CodeBusy,
 		} {
 			c := speaking(t, s)
 			for i := range 2 {
@@ -108,20 +109,20 @@ func TestNativeHooksThatFail(t *testing.T) {
 				t.Errorf("%s: then connect was answered %s", token, got)
 			}
 			c.send(`{"id":4,"publish":{"channel":"granted:x","data":1}}`)
-			c.wantError(4, server.ErrorInternal)
+			c.wantError(4, protocol.CodeInternal)
 			c.send(`{"id":5,"call":{"method":"m"}}`)
-			c.wantError(5, server.ErrorInternal)
+			c.wantError(5, protocol.CodeInternal)
 		}
 		wantPanics(t, s, 2)
 		// Who shows one wrong token after the other is sent away; not who meets a busy application.
 		c := speaking(t, s)
 		for i := range 5 {
 			c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":"busy"}}`, i+1))
-			c.wantError(i+1, server.ErrorBusy)
+			c.wantError(i+1, protocol.CodeBusy)
 		}
 		for i := range 3 {
 			c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":"refuse"}}`, i+1))
-			c.wantError(i+1, server.ErrorPermissionDenied)
+			c.wantError(i+1, protocol.CodePermissionDenied)
 		}
 		c.wantClose(4401, "unauthorized")
 		if got := s.Stats(); got.ConnectsRefused < 8 || got.CommandErrors < got.ConnectsRefused {
@@ -134,7 +135,7 @@ func TestNativeHooksThatFail(t *testing.T) {
 func TestNativeHookTimeout(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
 		release := make(chan struct{})
-		s := nativeServer(t, engine, server.Native{Anonymous: true, Call: func(ctx context.Context, r *server.CallRequest) error {
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true, Call: func(ctx context.Context, r *protocol.CallRequest) error {
 			switch r.Method {
 			case "deaf":
 				<-release // it looks at no context
@@ -151,9 +152,9 @@ func TestNativeHookTimeout(t *testing.T) {
 		polite.send(`{"id":2,"call":{"method":"polite"}}`)
 		other.send(`{"id":2,"call":{"method":"quick"}}`)
 		other.want(`{"id":2,"call":{}}`)
-		deaf.wantError(2, server.ErrorTimeout)
+		deaf.wantError(2, protocol.CodeTimeout)
 		deaf.want(`{"id":3,"call":{}}`)
-		polite.wantError(2, server.ErrorTimeout)
+		polite.wantError(2, protocol.CodeTimeout)
 	})
 }
 
@@ -161,7 +162,7 @@ func TestNativeHookTimeout(t *testing.T) {
 func TestNativeHooksAreBounded(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		begun, release := make(chan struct{}), make(chan struct{})
-		s := nativeServer(t, engine, server.Native{Anonymous: true, Call: func(context.Context, *server.CallRequest) error {
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true, Call: func(context.Context, *protocol.CallRequest) error {
 			begun <- struct{}{}
 			<-release
 			return nil
@@ -170,7 +171,7 @@ func TestNativeHooksAreBounded(t *testing.T) {
 		first.send(`{"id":2,"call":{"method":"m"}}`)
 		<-begun
 		second.send(`{"id":2,"call":{"method":"m"}}`)
-		if got := second.wantError(2, server.ErrorBusy); !strings.Contains(got, `"retry":1`) {
+		if got := second.wantError(2, protocol.CodeBusy); !strings.Contains(got, `"retry":1`) {
 			t.Errorf("got %s, want retry", got)
 		}
 		close(release)
@@ -181,7 +182,7 @@ func TestNativeHooksAreBounded(t *testing.T) {
 // An identity that the upgrade gave needs no token, and no token can change it.
 func TestNativeUpgradeIdentity(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{Connect: anybody}, func(c *server.Config) {
+		s := nativeServer(t, engine, protocol.Application{Connect: anybody}, func(c *server.Config) {
 			c.Handler.Upgrade = func(r *server.UpgradeRequest) error {
 				r.User, r.Channels = "ann", []string{"open:room", "open:room"}
 				return nil
@@ -189,7 +190,7 @@ func TestNativeUpgradeIdentity(t *testing.T) {
 		})
 		c := speaking(t, s)
 		c.send(`{"id":1,"connect":{"token":"bob"}}`)
-		c.wantError(1, server.ErrorInternal)
+		c.wantError(1, protocol.CodeInternal)
 		early, err := s.PublishMessage(context.Background(), server.Publication{User: "ann", Payload: []byte("too early")})
 		if err != nil || early.Matched != 0 {
 			t.Fatalf("%+v, %v, want nobody matched", early, err)
@@ -213,21 +214,21 @@ func TestNativeUpgradeIdentity(t *testing.T) {
 
 // Nobody gets in without an identity where that is not allowed.
 func TestNativeAnonymousIsRefused(t *testing.T) {
-	s := nativeServer(t, "", server.Native{}, nil)
+	s := nativeServer(t, "", protocol.Application{}, nil)
 	c := speaking(t, s)
 	c.send(`{"id":1,"connect":{}}`)
-	c.wantError(1, server.ErrorUnauthorized)
+	c.wantError(1, protocol.CodeUnauthorized)
 	c.send(`{"id":2,"connect":{"token":"x"}}`)
-	c.wantError(2, server.ErrorUnauthorized)
+	c.wantError(2, protocol.CodeUnauthorized)
 }
 
 // A token allows what its patterns say, until another one takes its place.
 func TestNativePermissions(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{Connect: func(_ context.Context, r *server.ConnectRequest) error {
+		s := nativeServer(t, engine, protocol.Application{Connect: func(_ context.Context, r *protocol.ConnectRequest) error {
 			r.User = "ann"
 			if r.Token == "some" {
-				r.Allow = server.Permissions{Subscribe: []string{"granted:a*", "granted:exact"}, Publish: []string{"granted:b*"}}
+				r.Allow = protocol.Permissions{Subscribe: []string{"granted:a*", "granted:exact"}, Publish: []string{"granted:b*"}}
 			}
 			return nil
 		}}, nil)
@@ -238,7 +239,7 @@ func TestNativePermissions(t *testing.T) {
 			id++
 			c.send(fmt.Sprintf(`{"id":%d,"%s":{"channel":"%s","data":1}}`, id, command, channel))
 			if !allowed {
-				c.wantError(id, server.ErrorPermissionDenied)
+				c.wantError(id, protocol.CodePermissionDenied)
 				return
 			}
 			c.want(fmt.Sprintf(`{"id":%d,"%s":{}}`, id, command))
@@ -263,7 +264,7 @@ func TestNativeEvents(t *testing.T) {
 		var mu sync.Mutex
 		var told []string
 		done := make(chan struct{})
-		s := nativeServer(t, engine, server.Native{Connect: anybody}, func(c *server.Config) {
+		s := nativeServer(t, engine, protocol.Application{Connect: anybody}, func(c *server.Config) {
 			c.Events = func(e *server.Event) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -321,7 +322,7 @@ func TestNativeEvents(t *testing.T) {
 }
 
 // anybodyAtRate lets everybody in, at 5 messages a second.
-func anybodyAtRate(_ context.Context, r *server.ConnectRequest) error {
+func anybodyAtRate(_ context.Context, r *protocol.ConnectRequest) error {
 	r.User, r.MessageRate = r.Token, 5
 	return nil
 }
@@ -331,7 +332,7 @@ func anybodyAtRate(_ context.Context, r *server.ConnectRequest) error {
 func TestNativeJoinByApplication(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		conns := make(chan server.Conn, 1)
-		s := nativeServer(t, engine, server.Native{Anonymous: true}, func(c *server.Config) {
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) {
 			c.SubscriptionsMax = 2
 			c.Handler.Open = func(e *server.OpenEvent) {
 				for _, channel := range []string{"plain", "open:x"} {
@@ -422,21 +423,21 @@ func TestEventsOfRawClients(t *testing.T) {
 // for nobody, or for users, stays so whatever a hook would say.
 func TestNativeHooksOpenNoMore(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{
+		s := nativeServer(t, engine, protocol.Application{
 			Anonymous: true,
-			Subscribe: func(context.Context, *server.SubscribeRequest) error { return nil },
-			Publish:   func(context.Context, *server.PublishRequest) error { return nil },
+			Subscribe: func(context.Context, *protocol.SubscribeRequest) error { return nil },
+			Publish:   func(context.Context, *protocol.PublishRequest) error { return nil },
 		}, func(c *server.Config) {
 			c.Namespaces = append(c.Namespaces,
-				server.Namespace{Name: "closed", Subscribe: server.AccessNobody, Publish: server.AccessNobody},
-				server.Namespace{Name: "users", Subscribe: server.AccessUsers, Publish: server.AccessUsers})
+				server.Namespace{Name: "closed", Subscribe: protocol.AccessNobody, Publish: protocol.AccessNobody},
+				server.Namespace{Name: "users", Subscribe: protocol.AccessUsers, Publish: protocol.AccessUsers})
 		})
 		c := connected(t, s, "")
 		for id, channel := range []string{"closed:x", "users:x"} {
 			for k, command := range []string{"subscribe", "publish"} {
 				n := 10 + 2*id + k
 				c.send(fmt.Sprintf(`{"id":%d,"%s":{"channel":"%s","token":"t","data":1}}`, n, command, channel))
-				c.wantError(n, server.ErrorPermissionDenied)
+				c.wantError(n, protocol.CodePermissionDenied)
 			}
 		}
 		c.send(`{"id":20,"subscribe":{"channel":"granted:x"}}`)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // flood sends text without waiting for room.
@@ -32,7 +33,7 @@ func (c *client) flood(text string) {
 // connect, and hurts nobody else.
 func TestNativeBadMessages(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{Anonymous: true}, nil)
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, nil)
 		other := connected(t, s, "")
 		for _, test := range []struct {
 			frame  string
@@ -64,7 +65,7 @@ func TestNativeBadMessages(t *testing.T) {
 // those that go beyond a limit.
 func TestNativeFloods(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{Anonymous: true}, func(c *server.Config) { c.SubscriptionsMax = 10 })
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) { c.SubscriptionsMax = 10 })
 		// Before connect.
 		c := speaking(t, s)
 		flood := &strings.Builder{}
@@ -73,7 +74,7 @@ func TestNativeFloods(t *testing.T) {
 		}
 		c.flood(flood.String())
 		for range 1000 {
-			c.wantError(7, server.ErrorUnauthorized)
+			c.wantError(7, protocol.CodeUnauthorized)
 		}
 		// More channels than there may be, some of them twice.
 		c.send(`{"id":1,"connect":{}}`)
@@ -88,9 +89,9 @@ func TestNativeFloods(t *testing.T) {
 			case i < 20 && i%2 == 0:
 				c.want(fmt.Sprintf(`{"id":%d,"subscribe":{}}`, i+1))
 			case i < 20:
-				c.wantError(i+1, server.ErrorAlreadySubscribed)
+				c.wantError(i+1, protocol.CodeAlreadySubscribed)
 			default:
-				c.wantError(i+1, server.ErrorLimit)
+				c.wantError(i+1, protocol.CodeLimit)
 			}
 		}
 		if got := s.Stats().Subscriptions; got != 10 {
@@ -115,7 +116,7 @@ func TestNativeFloods(t *testing.T) {
 // A token's rate is kept to: what is too much is not done, and told.
 func TestNativeTokenRate(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{Connect: anybodyAtRate}, nil)
+		s := nativeServer(t, engine, protocol.Application{Connect: anybodyAtRate}, nil)
 		c := connected(t, s, "x")
 		flood := &strings.Builder{}
 		for i := range 100 {
@@ -147,7 +148,7 @@ func TestNativeFuzzedCommands(t *testing.T) {
 	t.Logf("seed %d", seed)
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		s := nativeServer(t, engine, server.Native{Anonymous: true}, func(c *server.Config) { c.SubscriptionsMax = 3 })
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) { c.SubscriptionsMax = 3 })
 		names := []string{"connect", "subscribe", "unsubscribe", "publish", "presence", "history", "call", "refresh", "ack", "id", "pub", ""}
 		values := []string{`"open:x"`, `"open:y"`, `"plain"`, `""`, `"user:"`, `"user:x"`, `"nowhere:x"`, `0`, `1`, `-1`, `1e400`, `9007199254740993`, `null`, `true`,
 			`[]`, `{}`, `{"epoch":"e","offset":1}`, `{"channel":"open:x","epoch":"e","offset":0}`, `"\ud800"`, `"` + strings.Repeat("n", 300) + `"`}
@@ -240,7 +241,7 @@ func TestNativeGapsAccountForAll(t *testing.T) {
 // own form, and nobody the other's words.
 func TestNativeBesideRaw(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{Anonymous: true}, func(c *server.Config) {
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) {
 			c.Handler.Upgrade = func(r *server.UpgradeRequest) error {
 				if r.Subprotocol == "" {
 					r.Channels = []string{"open:x"}
@@ -277,7 +278,7 @@ func TestNativeBesideRaw(t *testing.T) {
 // Presence is bounded in what it lists, not in what it counts, over all loops.
 func TestNativePresenceIsBounded(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, server.Native{Anonymous: true}, nil)
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, nil)
 		const clients = 12
 		all := make([]*client, clients)
 		for i := range all {

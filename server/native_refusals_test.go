@@ -12,14 +12,15 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // tokens lets in whose token is "good:USER", for as long as expires says.
-func tokens(expires time.Duration) *server.Native {
-	check := func(_ context.Context, r *server.ConnectRequest) error {
+func tokens(expires time.Duration) *protocol.Application {
+	check := func(_ context.Context, r *protocol.ConnectRequest) error {
 		user, ok := strings.CutPrefix(r.Token, "good:")
 		if !ok {
-			return &server.ProtocolError{Code: server.ErrorUnauthorized, Message: "a bad token"}
+			return &protocol.Error{Code: protocol.CodeUnauthorized, Message: "a bad token"}
 		}
 		r.User = user
 		if expires > 0 {
@@ -27,7 +28,7 @@ func tokens(expires time.Duration) *server.Native {
 		}
 		return nil
 	}
-	return &server.Native{Connect: check, Subscribe: func(_ context.Context, r *server.SubscribeRequest) error {
+	return &protocol.Application{Connect: check, Subscribe: func(_ context.Context, r *protocol.SubscribeRequest) error {
 		if r.Token != "good:"+r.Channel {
 			return errors.New("not for strangers")
 		}
@@ -41,7 +42,7 @@ func tokens(expires time.Duration) *server.Native {
 // Who is not let in gets nothing that is published, and not for ever a chance.
 func TestNativeConnectIsRefused(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := notifier(t, engine, func(c *server.Config) { c.Native, c.Handler = tokens(0), server.Handler{} })
+		s := notifier(t, engine, func(c *server.Config) { c.Application, c.Handler = tokens(0), server.Handler{} })
 		c := speaking(t, s)
 		if err := s.Broadcast(server.Text, []byte("secret")); err != nil {
 			t.Fatal(err)
@@ -73,8 +74,8 @@ func TestNativeConnectIsRefused(t *testing.T) {
 func TestNativeConnectTakesTooLong(t *testing.T) {
 	s := notifier(t, "", func(c *server.Config) {
 		c.HandshakeTimeout, c.Handler = time.Second, server.Handler{}
-		c.Native = tokens(0)
-		c.Native.Connect = func(ctx context.Context, _ *server.ConnectRequest) error {
+		c.Application = tokens(0)
+		c.Application.Connect = func(ctx context.Context, _ *protocol.ConnectRequest) error {
 			<-ctx.Done()
 			return nil // too late
 		}
@@ -114,8 +115,8 @@ func (c *client) frames() (texts []string, code ws.StatusCode) {
 
 func TestTokensExpire(t *testing.T) {
 	s := notifier(t, "", func(c *server.Config) {
-		c.Native, c.Handler = tokens(2*time.Second), server.Handler{}
-		c.Namespaces = []server.Namespace{{Name: "vip", Subscribe: server.AccessGranted}}
+		c.Application, c.Handler = tokens(2*time.Second), server.Handler{}
+		c.Namespaces = []server.Namespace{{Name: "vip", Subscribe: protocol.AccessGranted}}
 	})
 	c := speaking(t, s)
 	c.send(`{"id":1,"connect":{"token":"good:ann"}}`)
@@ -154,9 +155,9 @@ func TestTokensExpire(t *testing.T) {
 // Whatever a client sends, it is told what was wrong, and goes on.
 func TestNativeCommandErrors(t *testing.T) {
 	s := notifier(t, "", func(c *server.Config) {
-		c.Native, c.Handler = tokens(0), server.Handler{}
+		c.Application, c.Handler = tokens(0), server.Handler{}
 		c.SubscriptionsMax = 2
-		c.Namespaces = append(c.Namespaces, server.Namespace{Name: "vip", Subscribe: server.AccessNobody}, server.Namespace{Name: "plain"})
+		c.Namespaces = append(c.Namespaces, server.Namespace{Name: "vip", Subscribe: protocol.AccessNobody}, server.Namespace{Name: "plain"})
 	})
 	c := speaking(t, s)
 	c.send(`{"id":1,"connect":{"token":"good:ann"}}`)

@@ -8,14 +8,16 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native"
 )
 
 // speaking connects a client of the native protocol.
 func speaking(t *testing.T, s *server.Server) *client {
 	t.Helper()
 	c := connect(t, s)
-	c.put(upgrade("Sec-WebSocket-Protocol: " + server.NativeSubprotocol))
-	wantHeader(t, c.wantStatus(101), "Sec-WebSocket-Protocol", server.NativeSubprotocol)
+	c.put(upgrade("Sec-WebSocket-Protocol: " + native.Subprotocol))
+	wantHeader(t, c.wantStatus(101), "Sec-WebSocket-Protocol", native.Subprotocol)
 	return c
 }
 
@@ -33,8 +35,8 @@ func (c *client) text() string {
 func TestNativeLife(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		s := notifier(t, engine, func(c *server.Config) {
-			c.Native = &server.Native{Anonymous: true}
-			c.Namespaces[0].Publish = server.AccessAnyone
+			c.Application = &protocol.Application{Anonymous: true}
+			c.Namespaces[0].Publish = protocol.AccessAnyone
 			c.Namespaces[0].Presence = true
 			c.Handler = server.Handler{}
 		})

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Publish sends a message to the subscribers of a channel, encoded once for all
@@ -115,9 +116,6 @@ func (s *Server) put(p *Publication, tally *shard.Tally) (Position, error) {
 	return Position{Epoch: running.publisher.Epoch(), Offset: m.Offset}, nil
 }
 
-// userPrefix begins the names of users' channels.
-const userPrefix = "user:"
-
 // checkPublication refuses what could never be sent, and turns the channel of a
 // user into the user.
 func (s *Server) checkPublication(p *Publication) error {
@@ -130,7 +128,7 @@ func (s *Server) checkPublication(p *Publication) error {
 	if targets != 1 {
 		return fmt.Errorf("%w: a publication wants exactly one of a channel, a user, and all", ErrBadName)
 	}
-	if user, ok := strings.CutPrefix(p.Channel, userPrefix); ok {
+	if user, ok := strings.CutPrefix(p.Channel, protocol.UserPrefix); ok {
 		p.Channel, p.User = "", user
 	}
 	switch {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native"
 )
 
 // Questions about what is connected are asked of every loop, one after the
@@ -84,7 +86,7 @@ func (s *Server) Presence(ctx context.Context, channel string, limit int) (Prese
 		return Presence{}, err
 	}
 	var all Presence
-	user, ofUser := strings.CutPrefix(channel, userPrefix)
+	user, ofUser := strings.CutPrefix(channel, protocol.UserPrefix)
 	err := askLoops(ctx, s, func(sh *shard.Shard) (part Presence) {
 		left := limit - len(all.Members)
 		add := func(id netpoll.ID) bool {
@@ -156,7 +158,7 @@ func (s *Server) Connections(ctx context.Context, user string, limit int) ([]Con
 func (s *Server) connection(sh *shard.Shard, id netpoll.ID, user string) ConnectionInfo {
 	info := ConnectionInfo{Client: id.String(), User: user, RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
 	if sh.Native(id) {
-		info.Subprotocol = NativeSubprotocol
+		info.Subprotocol = native.Subprotocol
 	}
 	info.LagMessages, info.PendingBytes = sh.Lag(id)
 	sh.Channels(id, func(name string) bool {
@@ -200,7 +202,7 @@ func (s *Server) DisconnectChannel(channel string, code CloseCode, reason string
 	if err := s.checkName("channel", channel); err != nil {
 		return err
 	}
-	if user, ok := strings.CutPrefix(channel, userPrefix); ok {
+	if user, ok := strings.CutPrefix(channel, protocol.UserPrefix); ok {
 		return s.DisconnectUser(user, code, reason)
 	}
 	return s.eachLoop(code, func(sh *shard.Shard) error {
@@ -257,7 +259,7 @@ func (s *Server) subscriptionOf(user, channel string, change func(*Server, *shar
 	if err := s.checkName("channel", channel); err != nil {
 		return err
 	}
-	if strings.HasPrefix(channel, userPrefix) {
+	if strings.HasPrefix(channel, protocol.UserPrefix) {
 		return fmt.Errorf("%w: %q is the channel of a user, and can't be joined or left", ErrBadName, channel)
 	}
 	members := s.members()

@@ -21,6 +21,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol/native"
 )
 
 // A Server holds WebSocket connections on event loops and pushes to them. Make
@@ -126,10 +127,10 @@ func New(cfg Config) (*Server, error) {
 			s.shards.Namespaces[ns.Name] = &shard.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
 		}
 	}
-	if cfg.Native != nil {
+	if cfg.Application != nil {
 		s.shards.EncodeNative = encodeNative
-		if !slices.Contains(cfg.Subprotocols, NativeSubprotocol) {
-			s.shards.Policy.Subprotocols = append(slices.Clone(cfg.Subprotocols), NativeSubprotocol)
+		if !slices.Contains(cfg.Subprotocols, native.Subprotocol) {
+			s.shards.Policy.Subprotocols = append(slices.Clone(cfg.Subprotocols), native.Subprotocol)
 		}
 	}
 	if cfg.Compression != CompressionOff {

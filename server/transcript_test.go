@@ -14,7 +14,8 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
-	"github.com/roostws/roost/server/internal/native/nativetest"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native/nativetest"
 )
 
 // docs/transcripts/README.md tells what the server of the transcripts is like.
@@ -23,16 +24,16 @@ func transcriptConfig(engine netpoll.Kind) server.Config {
 		Engine: engine, Loops: 1, SubscriptionsMax: 8, SendBufferBytes: 32 << 10, LagMaxBytes: 64 << 10,
 		Namespaces: []server.Namespace{
 			{Name: "news", HistoryMessages: 100},
-			{Name: "chat", HistoryMessages: 100, Subscribe: server.AccessUsers, Publish: server.AccessUsers, Presence: true, JoinLeave: true},
-			{Name: "private", HistoryMessages: 100, Subscribe: server.AccessGranted, Publish: server.AccessGranted},
-			{Name: "audit", Subscribe: server.AccessNobody},
+			{Name: "chat", HistoryMessages: 100, Subscribe: protocol.AccessUsers, Publish: protocol.AccessUsers, Presence: true, JoinLeave: true},
+			{Name: "private", HistoryMessages: 100, Subscribe: protocol.AccessGranted, Publish: protocol.AccessGranted},
+			{Name: "audit", Subscribe: protocol.AccessNobody},
 			{Name: "ticker", HistoryMessages: 2, SlowConsumer: server.ChannelSkip},
 			{Name: "user", HistoryMessages: 100},
 		},
-		Native: &server.Native{
+		Application: &protocol.Application{
 			Anonymous: true,
 			Connect:   transcriptConnect,
-			Subscribe: func(_ context.Context, r *server.SubscribeRequest) error {
+			Subscribe: func(_ context.Context, r *protocol.SubscribeRequest) error {
 				if r.Channel != "private:"+r.User || !strings.HasPrefix(r.Token, "for "+r.User) {
 					return errors.New("this text is for the log only")
 				}
@@ -41,7 +42,7 @@ func transcriptConfig(engine netpoll.Kind) server.Config {
 				}
 				return nil
 			},
-			Publish: func(_ context.Context, r *server.PublishRequest) error {
+			Publish: func(_ context.Context, r *protocol.PublishRequest) error {
 				if r.Channel != "private:"+r.User {
 					return errors.New("this text is for the log only")
 				}
@@ -53,7 +54,7 @@ func transcriptConfig(engine netpoll.Kind) server.Config {
 	}
 }
 
-func transcriptConnect(_ context.Context, r *server.ConnectRequest) error {
+func transcriptConnect(_ context.Context, r *protocol.ConnectRequest) error {
 	switch r.Token {
 	case "ann":
 		r.User = "ann"
@@ -61,19 +62,19 @@ func transcriptConnect(_ context.Context, r *server.ConnectRequest) error {
 		r.User, r.Expires = "ann", time.Now().Add(time.Hour)
 	case "admin":
 		r.User, r.Info = "root", json.RawMessage(`{"role":"admin"}`)
-		r.Allow = server.Permissions{Subscribe: []string{"private:*"}, Publish: []string{"private:*"}}
+		r.Allow = protocol.Permissions{Subscribe: []string{"private:*"}, Publish: []string{"private:*"}}
 	case "hour":
 		r.User, r.Expires, r.Channels = "hour", time.Now().Add(time.Hour), []string{"news:today", "plain"}
 		r.Reply = json.RawMessage(`{"hello":` + string(r.Data) + `}`)
 	case "late":
-		return &server.ProtocolError{Code: server.ErrorTokenExpired, Message: "the token has expired"}
+		return &protocol.Error{Code: protocol.CodeTokenExpired, Message: "the token has expired"}
 	default:
-		return &server.ProtocolError{Code: server.ErrorUnauthorized, Message: "the token is not valid"}
+		return &protocol.Error{Code: protocol.CodeUnauthorized, Message: "the token is not valid"}
 	}
 	return nil
 }
 
-func transcriptCall(_ context.Context, r *server.CallRequest) error {
+func transcriptCall(_ context.Context, r *protocol.CallRequest) error {
 	switch r.Method {
 	case "echo":
 		r.Reply = r.Data
@@ -81,11 +82,11 @@ func transcriptCall(_ context.Context, r *server.CallRequest) error {
 	case "panic":
 		panic("on purpose")
 	case "busy":
-		return &server.ProtocolError{Code: server.ErrorBusy, Message: "come back later", RetryAfter: 2500 * time.Millisecond}
+		return &protocol.Error{Code: protocol.CodeBusy, Message: "come back later", RetryAfter: 2500 * time.Millisecond}
 	case "slow":
-		return &server.ProtocolError{Code: server.ErrorTimeout, Message: "it took too long"}
+		return &protocol.Error{Code: protocol.CodeTimeout, Message: "it took too long"}
 	default:
-		return &server.ProtocolError{Code: server.ErrorUnknownMethod, Message: `there is no method "` + r.Method + `"`}
+		return &protocol.Error{Code: protocol.CodeUnknownMethod, Message: `there is no method "` + r.Method + `"`}
 	}
 	return nil
 }

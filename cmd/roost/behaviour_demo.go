@@ -10,6 +10,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol/native"
 	"github.com/roostws/roost/web"
 )
 
@@ -83,7 +84,7 @@ func (d *demo) upgrade(r *server.UpgradeRequest) error {
 }
 
 func (d *demo) open(e *server.OpenEvent) {
-	if e.Subprotocol() != server.NativeSubprotocol { // such a client has not said who it is yet
+	if e.Subprotocol() != native.Subprotocol { // such a client has not said who it is yet
 		e.Send(server.Text, d.greeting)
 	}
 }

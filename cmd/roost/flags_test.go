@@ -33,15 +33,15 @@ func writeFile(t *testing.T, name, content string) string {
 // type, and hands it over.
 func TestEveryConfigFieldIsAFlag(t *testing.T) {
 	notFlags := map[string]string{
-		"Listen":     "is --addr",
-		"ListenTLS":  "is --tls-addr",
-		"TLS":        "is --tls-cert and --tls-key",
-		"Namespaces": "is a list in the configuration file",
-		"Native":     "is put together from the flags of the native protocol",
-		"Events":     "is set by those of web hooks",
-		"Handler":    "is chosen by --echo, --relay and --demo",
-		"HTTP":       "is chosen by --demo",
-		"Logger":     "is --log-level and --log-format",
+		"Listen":      "is --addr",
+		"ListenTLS":   "is --tls-addr",
+		"TLS":         "is --tls-cert and --tls-key",
+		"Namespaces":  "is a list in the configuration file",
+		"Application": "is put together from the flags of the native protocol",
+		"Events":      "is set by those of web hooks",
+		"Handler":     "is chosen by --echo, --relay and --demo",
+		"HTTP":        "is chosen by --demo",
+		"Logger":      "is --log-level and --log-format",
 	}
 	var cmd ServeCmd
 	flags := reflect.ValueOf(&cmd).Elem()

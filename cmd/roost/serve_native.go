@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/token"
 )
 
@@ -48,13 +49,13 @@ func (f *NativeFlags) check(asks bool) error {
 	return nil
 }
 
-// configure sets Config.Namespaces and Config.Native. end is for when the server has ended.
+// configure sets Config.Namespaces and Config.Application. end is for when the server has ended.
 func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (end func(), err error) {
 	config.Namespaces = f.Namespaces
 	if !f.Native {
 		return func() {}, nil
 	}
-	config.Native = &server.Native{Anonymous: f.Anonymous}
+	config.Application = &protocol.Application{Anonymous: f.Anonymous}
 	tokens := token.Config{
 		JWKSURL: f.TokenJWKSURL, Issuer: f.TokenIssuer, Audience: f.TokenAudience,
 		Leeway: f.TokenLeeway, Anonymous: f.Anonymous, Logger: logger,
@@ -76,7 +77,7 @@ func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (end
 	if err != nil {
 		return nil, usageError{errors.New(tokenFlags.Replace(err.Error()))}
 	}
-	config.Native.Connect, config.Native.Refresh, config.Native.Subscribe = verifier.Connect, verifier.Refresh, verifier.Subscribe
+	config.Application.Connect, config.Application.Refresh, config.Application.Subscribe = verifier.Connect, verifier.Refresh, verifier.Subscribe
 	return verifier.Close, nil
 }
 

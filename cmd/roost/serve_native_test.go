@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
-// native is what roost serve makes of its arguments, without serving.
-func native(t *testing.T, args ...string) (server.Config, error) {
+// nativeConfig is what roost serve makes of its arguments, without serving.
+func nativeConfig(t *testing.T, args ...string) (server.Config, error) {
 	t.Helper()
 	cli, err := parse(t, append([]string{"serve"}, args...)...)
 	if err != nil {
@@ -38,45 +39,45 @@ func flagErrorOf(err error) error {
 }
 
 func TestNativeFlags(t *testing.T) {
-	config, err := native(t)
-	if err != nil || config.Native != nil {
-		t.Errorf("without --native: %+v, %v", config.Native, err)
+	config, err := nativeConfig(t)
+	if err != nil || config.Application != nil {
+		t.Errorf("without --native: %+v, %v", config.Application, err)
 	}
-	config, err = native(t, "--native", "--anonymous")
-	if err != nil || config.Native == nil || !config.Native.Anonymous || config.Native.Connect != nil {
-		t.Errorf("with --anonymous alone: %+v, %v", config.Native, err)
+	config, err = nativeConfig(t, "--native", "--anonymous")
+	if err != nil || config.Application == nil || !config.Application.Anonymous || config.Application.Connect != nil {
+		t.Errorf("with --anonymous alone: %+v, %v", config.Application, err)
 	}
 
 	secret := writeFile(t, "secret", testSecret+"\n")
-	config, err = native(t, "--native", "--token-secret-file", secret, "--token-issuer", "app", "--token-audience", "roost")
+	config, err = nativeConfig(t, "--native", "--token-secret-file", secret, "--token-issuer", "app", "--token-audience", "roost")
 	if err != nil {
 		t.Fatal(err)
 	}
 	good, _ := made(t, "--secret", testSecret, "--user", "42", "--issuer", "app", "--audience", "roost")
-	r := server.ConnectRequest{Token: good}
-	if err := config.Native.Connect(t.Context(), &r); err != nil || r.User != "42" {
+	r := protocol.ConnectRequest{Token: good}
+	if err := config.Application.Connect(t.Context(), &r); err != nil || r.User != "42" {
 		t.Errorf("connected as %q, %v", r.User, err)
 	}
-	if err := config.Native.Refresh(t.Context(), &server.ConnectRequest{Token: good, User: "43"}); err == nil {
+	if err := config.Application.Refresh(t.Context(), &protocol.ConnectRequest{Token: good, User: "43"}); err == nil {
 		t.Error("a refresh may change the user")
 	}
 	other, _ := made(t, "--secret", testSecret, "--user", "42", "--issuer", "app")
-	if err := config.Native.Connect(t.Context(), &server.ConnectRequest{Token: other}); err == nil || !strings.Contains(err.Error(), "aud") {
+	if err := config.Application.Connect(t.Context(), &protocol.ConnectRequest{Token: other}); err == nil || !strings.Contains(err.Error(), "aud") {
 		t.Errorf("for another audience: %v", err)
 	}
 	channel, _ := made(t, "--secret", testSecret, "--user", "42", "--issuer", "app", "--audience", "roost", "--channel", "chat:1")
-	if err := config.Native.Subscribe(t.Context(), &server.SubscribeRequest{Token: channel, User: "42", Channel: "chat:1"}); err != nil {
+	if err := config.Application.Subscribe(t.Context(), &protocol.SubscribeRequest{Token: channel, User: "42", Channel: "chat:1"}); err != nil {
 		t.Errorf("subscribing: %v", err)
 	}
 
 	t.Setenv("ROOST_TOKEN_SECRET", testSecret)
-	if config, err = native(t); err != nil || config.Native != nil {
+	if config, err = nativeConfig(t); err != nil || config.Application != nil {
 		t.Errorf("a secret in the environment turns the protocol on: %v", err)
 	}
-	if config, err = native(t, "--native"); err != nil {
+	if config, err = nativeConfig(t, "--native"); err != nil {
 		t.Fatal(err)
 	}
-	if err := config.Native.Connect(t.Context(), &server.ConnectRequest{Token: good}); err != nil {
+	if err := config.Application.Connect(t.Context(), &protocol.ConnectRequest{Token: good}); err != nil {
 		t.Errorf("with the secret from the environment: %v", err)
 	}
 }
@@ -99,7 +100,7 @@ func TestNativeUsageErrors(t *testing.T) {
 		{[]string{"--native", "--token-jwks-url", "example.com"}, []string{"--token-jwks-url", "https://"}},
 		{[]string{"--native", "--anonymous", "--token-secret", testSecret, "--token-leeway", "2h"}, []string{"--token-leeway", "2h0m0s"}},
 	} {
-		_, err := native(t, tc.args...)
+		_, err := nativeConfig(t, tc.args...)
 		if err == nil {
 			t.Errorf("%q is taken", tc.args)
 			continue
@@ -115,8 +116,8 @@ func TestNativeUsageErrors(t *testing.T) {
 func TestNamespaces(t *testing.T) {
 	want := []server.Namespace{
 		{Name: ""},
-		{Name: "chat", HistoryMessages: 100, HistoryAge: 24 * time.Hour, SlowConsumer: server.ChannelSkip, Subscribe: server.AccessGranted,
-			Publish: server.AccessUsers, Presence: true, JoinLeave: true, JoinLeaveMax: 50},
+		{Name: "chat", HistoryMessages: 100, HistoryAge: 24 * time.Hour, SlowConsumer: server.ChannelSkip, Subscribe: protocol.AccessGranted,
+			Publish: protocol.AccessUsers, Presence: true, JoinLeave: true, JoinLeaveMax: 50},
 	}
 	file := writeFile(t, "roost.yaml", `
 serve:
@@ -132,16 +133,16 @@ serve:
       join-leave: true
       join-leave-max: 50
 `)
-	config, err := native(t, "--config", file)
+	config, err := nativeConfig(t, "--config", file)
 	if err != nil || !reflect.DeepEqual(config.Namespaces, want) {
 		t.Errorf("from the file: %+v, %v\nwant %+v", config.Namespaces, err, want)
 	}
-	config, err = native(t, "--namespaces", `[{name: a, history-messages: 1}]`, "--namespaces", `[{name: b}]`)
+	config, err = nativeConfig(t, "--namespaces", `[{name: a, history-messages: 1}]`, "--namespaces", `[{name: b}]`)
 	if err != nil || !reflect.DeepEqual(config.Namespaces, []server.Namespace{{Name: "a", HistoryMessages: 1}, {Name: "b"}}) {
 		t.Errorf("from flags: %+v, %v", config.Namespaces, err)
 	}
 	t.Setenv("ROOST_NAMESPACES", `[{"name": "c", "presence": true}]`)
-	config, err = native(t, "--config", file)
+	config, err = nativeConfig(t, "--config", file)
 	if err != nil || !reflect.DeepEqual(config.Namespaces, []server.Namespace{{Name: "c", Presence: true}}) {
 		t.Errorf("from the environment: %+v, %v", config.Namespaces, err)
 	}
@@ -172,7 +173,7 @@ func TestBadNamespaces(t *testing.T) {
 			if list == "[" && args[0] == "--config" {
 				continue // not a file at all: TestUsageErrors
 			}
-			config, err := native(t, args...)
+			config, err := nativeConfig(t, args...)
 			if err == nil {
 				t.Errorf("%s is taken: %+v", list, config.Namespaces)
 				continue

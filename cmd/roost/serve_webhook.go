@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/webhook"
 )
 
@@ -76,7 +77,7 @@ type webhooks struct {
 	logger  *slog.Logger
 }
 
-// configure sets Config.Events and the hooks of Config.Native, behind those that
+// configure sets Config.Events and the functions of Config.Application, after those that
 // tokens have set.
 func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*webhooks, error) {
 	w := &webhooks{timeout: f.WebhookTimeout, logger: logger}
@@ -94,7 +95,7 @@ func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*w
 		if err != nil {
 			return nil, webhookError(err)
 		}
-		if err := f.ask(w.asker, config.Native); err != nil {
+		if err := f.ask(w.asker, config.Application); err != nil {
 			return nil, err
 		}
 	}
@@ -118,33 +119,33 @@ func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*w
 }
 
 // ask sets the hooks that are asked for.
-func (f *WebhookFlags) ask(asker *webhook.Asker, native *server.Native) error {
+func (f *WebhookFlags) ask(asker *webhook.Asker, app *protocol.Application) error {
 	asks := func(what string) bool { return len(f.Ask) == 0 || slices.Contains(f.Ask, what) }
-	if tokens := native.Connect != nil; f.asksConnect(tokens) {
+	if tokens := app.Connect != nil; f.asksConnect(tokens) {
 		if tokens {
 			return usagef("--ask connect and the flags that begin with --token- both tell who a client is: choose one (--ask subscribe,publish,call goes with tokens)")
 		}
-		native.Connect, native.Refresh = asker.Connect, asker.Refresh
+		app.Connect, app.Refresh = asker.Connect, asker.Refresh
 	}
 	if asks("subscribe") {
-		native.Subscribe = subscribeEither(native.Subscribe, asker.Subscribe)
+		app.Subscribe = subscribeEither(app.Subscribe, asker.Subscribe)
 	}
 	if asks("publish") {
-		native.Publish = asker.Publish
+		app.Publish = asker.Publish
 	}
 	if asks("call") {
-		native.Call = asker.Call
+		app.Call = asker.Call
 	}
 	return nil
 }
 
 // subscribeEither has tokens checked where a client shows one, and the
 // application asked where it shows none.
-func subscribeEither(tokens, ask func(context.Context, *server.SubscribeRequest) error) func(context.Context, *server.SubscribeRequest) error {
+func subscribeEither(tokens, ask func(context.Context, *protocol.SubscribeRequest) error) func(context.Context, *protocol.SubscribeRequest) error {
 	if tokens == nil {
 		return ask
 	}
-	return func(ctx context.Context, r *server.SubscribeRequest) error {
+	return func(ctx context.Context, r *protocol.SubscribeRequest) error {
 		if r.Token != "" {
 			return tokens(ctx, r)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/webhook"
 )
 
@@ -105,11 +106,11 @@ func TestAskHooks(t *testing.T) {
 		{"connect and subscribe", false, []string{"connect", "subscribe"}, "asked", "asked", "asked", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			config := server.Config{Native: new(server.Native)}
+			config := server.Config{Application: new(protocol.Application)}
 			if tc.tokens {
-				config.Native.Connect = func(context.Context, *server.ConnectRequest) error { return byToken }
-				config.Native.Refresh = config.Native.Connect
-				config.Native.Subscribe = func(context.Context, *server.SubscribeRequest) error { return byToken }
+				config.Application.Connect = func(context.Context, *protocol.ConnectRequest) error { return byToken }
+				config.Application.Refresh = config.Application.Connect
+				config.Application.Subscribe = func(context.Context, *protocol.SubscribeRequest) error { return byToken }
 			}
 			flags := WebhookFlags{AskURL: app.URL, WebhookSecret: webhookSecret, Ask: tc.ask}
 			w, err := flags.configure(&config, slog.New(slog.DiscardHandler))
@@ -135,16 +136,16 @@ func TestAskHooks(t *testing.T) {
 					t.Errorf("%s: got %q, want %q", what, got, want)
 				}
 			}
-			ctx, n := context.Background(), config.Native
-			check("connect", tc.connect, n.Connect != nil, func() error { return n.Connect(ctx, &server.ConnectRequest{}) })
-			check("refresh", tc.connect, n.Refresh != nil, func() error { return n.Refresh(ctx, &server.ConnectRequest{}) })
-			check("subscribe", tc.subscribe, n.Subscribe != nil, func() error { return n.Subscribe(ctx, &server.SubscribeRequest{}) })
-			check("subscribe with a token", tc.subscribeWithToken, n.Subscribe != nil, func() error { return n.Subscribe(ctx, &server.SubscribeRequest{Token: "t"}) })
-			check("publish", tc.publish, n.Publish != nil, func() error { return n.Publish(ctx, &server.PublishRequest{}) })
-			check("call", tc.call, n.Call != nil, func() error { return n.Call(ctx, &server.CallRequest{}) })
+			ctx, n := context.Background(), config.Application
+			check("connect", tc.connect, n.Connect != nil, func() error { return n.Connect(ctx, &protocol.ConnectRequest{}) })
+			check("refresh", tc.connect, n.Refresh != nil, func() error { return n.Refresh(ctx, &protocol.ConnectRequest{}) })
+			check("subscribe", tc.subscribe, n.Subscribe != nil, func() error { return n.Subscribe(ctx, &protocol.SubscribeRequest{}) })
+			check("subscribe with a token", tc.subscribeWithToken, n.Subscribe != nil, func() error { return n.Subscribe(ctx, &protocol.SubscribeRequest{Token: "t"}) })
+			check("publish", tc.publish, n.Publish != nil, func() error { return n.Publish(ctx, &protocol.PublishRequest{}) })
+			check("call", tc.call, n.Call != nil, func() error { return n.Call(ctx, &protocol.CallRequest{}) })
 		})
 	}
-	config := server.Config{Native: &server.Native{Connect: func(context.Context, *server.ConnectRequest) error { return byToken }}}
+	config := server.Config{Application: &protocol.Application{Connect: func(context.Context, *protocol.ConnectRequest) error { return byToken }}}
 	flags := WebhookFlags{AskURL: app.URL, WebhookSecret: webhookSecret, Ask: []string{"connect"}}
 	if _, err := flags.configure(&config, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "choose one") {
 		t.Errorf("tokens and --ask connect: %v", err)

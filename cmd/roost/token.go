@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/token"
 )
 
@@ -114,7 +114,7 @@ func (c *TokenCmd) sign(s streams, secrets [][]byte, key []byte) error {
 	claims := token.Claims{
 		Subject: c.User, Issuer: c.Issuer, Audience: c.Audience, IssuedAt: now,
 		Channel: c.Channel, Channels: c.Channels, MessageRate: c.Rate, Info: json.RawMessage(c.Info),
-		Allow: server.Permissions{Subscribe: c.AllowSubscribe, Publish: c.AllowPublish},
+		Allow: protocol.Permissions{Subscribe: c.AllowSubscribe, Publish: c.AllowPublish},
 	}
 	lasts := "for ever"
 	if c.Expires > 0 {
@@ -182,7 +182,7 @@ func (c *TokenCmd) inspect(s streams, secrets [][]byte, key []byte) error {
 	}
 	defer verifier.Close()
 	if _, err := verifier.Verify(context.Background(), text); err != nil {
-		var refused *server.ProtocolError
+		var refused *protocol.Error
 		if errors.As(err, &refused) {
 			fmt.Fprintf(s.err, "not valid: %s\n", refused.Message)
 		}

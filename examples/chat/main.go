@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 //go:embed chat.html
@@ -16,10 +17,10 @@ func main() {
 	addr := flag.String("addr", "localhost:8080", "address to listen on")
 	flag.Parse()
 	s, err := server.New(server.Config{
-		Listen:     []string{*addr},
-		HTTP:       http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(page) }),
-		Native:     &server.Native{Anonymous: true},
-		Namespaces: []server.Namespace{{Name: "chat", HistoryMessages: 100, Publish: server.AccessAnyone}},
+		Listen:      []string{*addr},
+		HTTP:        http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(page) }),
+		Application: &protocol.Application{Anonymous: true},
+		Namespaces:  []server.Namespace{{Name: "chat", HistoryMessages: 100, Publish: protocol.AccessAnyone}},
 	})
 	if err == nil {
 		err = s.Start()

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/token"
 )
 
@@ -49,9 +50,9 @@ func main() {
 	public := http.NewServeMux()
 	public.HandleFunc("GET /token", a.token)
 	a.srv, err = server.New(server.Config{
-		Listen: []string{*addr},
-		HTTP:   public,
-		Native: &server.Native{Connect: verifier.Connect},
+		Listen:      []string{*addr},
+		HTTP:        public,
+		Application: &protocol.Application{Connect: verifier.Connect},
 		// The inbox: the last 100 notifications, for a week.
 		Namespaces: []server.Namespace{{Name: "user", HistoryMessages: 100, HistoryAge: 7 * 24 * time.Hour}},
 		Events:     a.event,

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // call is one that the fake has had.
@@ -339,8 +340,8 @@ func TestBackendErrors(t *testing.T) {
 		{server.ErrServerClosed, 503, CodeClosed, "closed", "5"},
 		{server.ErrBadName, 400, CodeBadName, "Bad name", ""},
 		{server.ErrMessageTooBig, 413, CodeMessageTooBig, "too big", ""},
-		{&server.ProtocolError{Code: server.ErrorUnknownNamespace, Message: "unknown namespace"}, 404, CodeRefused, "Unknown namespace", ""},
-		{&server.ProtocolError{Code: server.ErrorLimit, Message: "too many", RetryAfter: 1500 * time.Millisecond}, 429, CodeRefused, "Too many", "2"},
+		{&protocol.Error{Code: protocol.CodeUnknownNamespace, Message: "unknown namespace"}, 404, CodeRefused, "Unknown namespace", ""},
+		{&protocol.Error{Code: protocol.CodeLimit, Message: "too many", RetryAfter: 1500 * time.Millisecond}, 429, CodeRefused, "Too many", "2"},
 		{context.DeadlineExceeded, 503, CodeTimeout, "in time", "1"},
 		{io.ErrUnexpectedEOF, 500, CodeInternal, "log", ""},
 	} {

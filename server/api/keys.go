@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A Scope is a part of the API that a key opens.
@@ -247,7 +249,7 @@ func (c *client) mayUse(scope Scope) error {
 
 // mayName refuses a client whose patterns do not fit a channel.
 func (c *client) mayName(channel string) error {
-	if len(c.Channels) == 0 || slices.ContainsFunc(c.Channels, func(pattern string) bool { return fits(pattern, channel) }) {
+	if len(c.Channels) == 0 || protocol.Covers(c.Channels, channel) {
 		return nil
 	}
 	return problem(http.StatusForbidden, CodeForbidden, "The API key %q is not good for the channel %q. Its patterns are %s.", c.Name, channel, strings.Join(c.Channels, ", "))
@@ -258,7 +260,7 @@ func (c *client) mayNameUser(user string) error {
 	if len(c.Channels) == 0 {
 		return nil
 	}
-	return c.mayName("user:" + user)
+	return c.mayName(protocol.UserPrefix + user)
 }
 
 // mayList refuses a client that could see beyond its patterns under a prefix.
@@ -278,14 +280,6 @@ func (c *client) mayAll(what string) error {
 		return nil
 	}
 	return problem(http.StatusForbidden, CodeForbidden, "The API key %q is for the channels %s only, and this is %s. Use a key without patterns.", c.Name, strings.Join(c.Channels, ", "), what)
-}
-
-// fits tells whether a pattern covers a channel.
-func fits(pattern, channel string) bool {
-	if start, open := strings.CutSuffix(pattern, "*"); open {
-		return strings.HasPrefix(channel, start)
-	}
-	return pattern == channel
 }
 
 // take spends one request of the client's rate.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A Problem is an answer that is an error, application/problem+json (RFC 9457).
@@ -86,7 +87,7 @@ func (p *Problem) retry(d time.Duration) *Problem {
 // problemOf is err as the client is told it. What is nobody's business but ours is logged.
 func (h *Handler) problemOf(err error) *Problem {
 	var p *Problem
-	var refused *server.ProtocolError
+	var refused *protocol.Error
 	switch {
 	case errors.As(err, &p):
 		return p

@@ -7,7 +7,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // MessageRateMax is the greatest that claim rate may be.
@@ -28,7 +28,7 @@ type Claims struct {
 	// Channels are subscribed by the server when the client connects [channels].
 	Channels []string
 	// Allow is what the client may do beside [allow: {subscribe, publish}].
-	Allow server.Permissions
+	Allow protocol.Permissions
 	// MessageRate bounds the messages a second of this client [rate].
 	MessageRate int
 	// Info is JSON that presence tells of the client [info].
@@ -136,8 +136,8 @@ type claimError struct{ text string }
 
 func (e *claimError) Error() string { return e.text }
 
-// permissions reads and checks server.Permissions.
-type permissions server.Permissions
+// permissions reads and checks protocol.Permissions.
+type permissions protocol.Permissions
 
 func (p *permissions) UnmarshalJSON(b []byte) error {
 	return readMembers(b, []claim{{"subscribe", &p.Subscribe, ""}, {"publish", &p.Publish, ""}})

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // The examples in docs/tokens.md make tokens that are good.
@@ -45,7 +45,7 @@ func TestDocumentedExamples(t *testing.T) {
 				t.Fatalf("%v: %s", err, stderrOf(err))
 			}
 			v := newVerifier(t, Config{Secrets: [][]byte{secret}})
-			r := server.ConnectRequest{Token: string(regexp.MustCompile(`\s+$`).ReplaceAll(out, nil))}
+			r := protocol.ConnectRequest{Token: string(regexp.MustCompile(`\s+$`).ReplaceAll(out, nil))}
 			if err := v.Connect(t.Context(), &r); err != nil {
 				t.Fatal(err)
 			}

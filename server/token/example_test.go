@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/token"
 )
 
@@ -18,7 +18,7 @@ func Example() {
 		Subject:   "42",
 		ExpiresAt: time.Now().Add(10 * time.Minute),
 		Channels:  []string{"news"},
-		Allow:     server.Permissions{Subscribe: []string{"chat:*"}},
+		Allow:     protocol.Permissions{Subscribe: []string{"chat:*"}},
 	}, []byte(os.Getenv("ROOST_TOKEN_SECRET")), "")
 	if err != nil {
 		log.Fatal(err)
@@ -29,11 +29,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer verifier.Close()
-	native := server.Native{Connect: verifier.Connect, Refresh: verifier.Refresh, Subscribe: verifier.Subscribe}
+	application := protocol.Application{Connect: verifier.Connect, Refresh: verifier.Refresh, Subscribe: verifier.Subscribe}
 
 	// The server asks for each client that connects.
-	r := server.ConnectRequest{Token: text}
-	err = native.Connect(context.Background(), &r)
+	r := protocol.ConnectRequest{Token: text}
+	err = application.Connect(context.Background(), &r)
 	fmt.Println(r.User, r.Channels, err)
 	// Output: 42 [news] <nil>
 }

@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // patience is how long a test waits for what must happen.
@@ -139,14 +139,14 @@ func TestKeySet(t *testing.T) {
 	}
 	// A known kid with another key is a forgery, and no reason to fetch.
 	forger := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	wantRefused(t, verifyErr(t, v, signedAs(t, "e", forger)), server.ErrorUnauthorized, "fits no key")
+	wantRefused(t, verifyErr(t, v, signedAs(t, "e", forger)), protocol.CodeUnauthorized, "fits no key")
 	// The kid must be the key's own.
-	wantRefused(t, verifyErr(t, v, signedAs(t, "r", ecdsaKey())), server.ErrorUnauthorized)
+	wantRefused(t, verifyErr(t, v, signedAs(t, "r", ecdsaKey())), protocol.CodeUnauthorized)
 	// What was never there is said so, and the set is not fetched again so soon.
-	wantRefused(t, verifyErr(t, v, signedAs(t, "unheard-of", rsaKey())), server.ErrorUnauthorized, `"unheard-of"`, "RS256")
+	wantRefused(t, verifyErr(t, v, signedAs(t, "unheard-of", rsaKey())), protocol.CodeUnauthorized, `"unheard-of"`, "RS256")
 	// A public key of the set is no secret.
 	forged := handmade(`{"alg":"HS256","kid":"r"}`, `{"sub":"42"}`, hmacWith(publicPEM(rsaKey())))
-	wantRefused(t, verifyErr(t, v, forged), server.ErrorUnauthorized, `"HS256"`)
+	wantRefused(t, verifyErr(t, v, forged), protocol.CodeUnauthorized, `"HS256"`)
 	if st := v.Stats(); st.JWKSFetches != 1 || st.JWKSFailures != 0 || st.JWKSKeys != 3 || st.JWKSFetched.IsZero() {
 		t.Errorf("counted %+v, want 1 fetch of 3 keys", st)
 	}
@@ -178,13 +178,13 @@ func TestKeySetRotates(t *testing.T) {
 	// The old key is withdrawn: it goes as soon as the set is fetched again.
 	e.answerText(http.StatusOK, set(jwk("2", second)))
 	time.Sleep(2 * time.Millisecond)
-	wantRefused(t, verifyErr(t, v, signedAs(t, "3", second)), server.ErrorUnauthorized, `"3"`)
-	wantRefused(t, verifyErr(t, v, signedAs(t, "1", ecdsaKey())), server.ErrorUnauthorized, `"1"`)
+	wantRefused(t, verifyErr(t, v, signedAs(t, "3", second)), protocol.CodeUnauthorized, `"3"`)
+	wantRefused(t, verifyErr(t, v, signedAs(t, "1", ecdsaKey())), protocol.CodeUnauthorized, `"1"`)
 	// All are withdrawn.
 	e.answerText(http.StatusOK, set())
 	time.Sleep(2 * time.Millisecond)
-	wantRefused(t, verifyErr(t, v, signedAs(t, "3", second)), server.ErrorUnauthorized)
-	wantRefused(t, verifyErr(t, v, signedAs(t, "2", second)), server.ErrorUnauthorized)
+	wantRefused(t, verifyErr(t, v, signedAs(t, "3", second)), protocol.CodeUnauthorized)
+	wantRefused(t, verifyErr(t, v, signedAs(t, "2", second)), protocol.CodeUnauthorized)
 }
 
 func TestKeySetIsFetchedInTheBackground(t *testing.T) {
@@ -251,8 +251,8 @@ func TestKeySetThatFails(t *testing.T) {
 			e.answerWith(fail)
 			time.Sleep(6 * time.Millisecond)
 			err := verifyErr(t, v, signedAs(t, "2", edKey()))
-			wantRefused(t, err, server.ErrorBusy, "cannot be fetched")
-			if p := err.(*server.ProtocolError); p.RetryAfter <= 0 {
+			wantRefused(t, err, protocol.CodeBusy, "cannot be fetched")
+			if p := err.(*protocol.Error); p.RetryAfter <= 0 {
 				t.Error("nothing says when to come back")
 			}
 			wantTaken(t, v, signedAs(t, "1", ecdsaKey()))
@@ -302,7 +302,7 @@ func TestKeySetUnreachableAtStart(t *testing.T) {
 	url := e.URL
 	e.Close()
 	v := newVerifier(t, Config{JWKSURL: url, Secrets: [][]byte{secret}})
-	wantRefused(t, verifyErr(t, v, signedAs(t, "1", ecdsaKey())), server.ErrorBusy)
+	wantRefused(t, verifyErr(t, v, signedAs(t, "1", ecdsaKey())), protocol.CodeBusy)
 	wantTaken(t, v, signedAs(t, "", secret))
 	if st := v.Stats(); st.JWKSFailures != 1 || st.JWKSKeys != 0 || !st.JWKSFetched.IsZero() {
 		t.Errorf("counted %+v, want one failure", st)
@@ -320,7 +320,7 @@ func TestKeySetThatHangsHoldsNobody(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	_, err := v.Verify(ctx, signedAs(t, "1", ecdsaKey()))
-	wantRefused(t, err, server.ErrorBusy)
+	wantRefused(t, err, protocol.CodeBusy)
 	waiting := make(chan error, 1)
 	go func() {
 		_, err := v.Verify(context.Background(), signedAs(t, "1", ecdsaKey()))
@@ -328,7 +328,7 @@ func TestKeySetThatHangsHoldsNobody(t *testing.T) {
 	}()
 	v.Close()
 	v.Close()
-	wantRefused(t, <-waiting, server.ErrorBusy)
+	wantRefused(t, <-waiting, protocol.CodeBusy)
 	if took := time.Since(begun); took > patience {
 		t.Errorf("it took %v", took)
 	}

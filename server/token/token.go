@@ -1,10 +1,10 @@
-// Package token checks JSON Web Tokens (RFC 7519) for server.Native: those
+// Package token checks JSON Web Tokens (RFC 7519) for protocol.Application: those
 // that say who a connection is, and those that open one private channel.
 //
 //	v, err := token.New(token.Config{Secrets: [][]byte{secret}})
 //	…
 //	defer v.Close()
-//	native := &server.Native{Connect: v.Connect, Refresh: v.Refresh, Subscribe: v.Subscribe}
+//	application := &protocol.Application{Connect: v.Connect, Refresh: v.Refresh, Subscribe: v.Subscribe}
 //
 // HS256, RS256, ES256 and EdDSA are known, and nothing else. Which of them
 // checks a token follows from the type of the key, never from what the token
@@ -56,7 +56,7 @@ type Config struct {
 
 	// JWKSURL is where a JSON Web Key Set (RFC 7517) is. It is fetched in the
 	// background, at New first; until it comes its tokens are answered
-	// server.ErrorBusy, and once there the keys stay in force while the URL
+	// protocol.CodeBusy, and once there the keys stay in force while the URL
 	// fails.
 	JWKSURL string
 	// JWKSInterval is how often the set is fetched. If zero, DefaultJWKSInterval.

@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 var (
@@ -81,9 +81,9 @@ func hmacWith(key []byte) func(string) []byte {
 func unsigned(string) []byte { return nil }
 
 // wantRefused checks code and text of an error, and that it betrays no secret.
-func wantRefused(t *testing.T, err error, code server.ErrorCode, texts ...string) {
+func wantRefused(t *testing.T, err error, code protocol.Code, texts ...string) {
 	t.Helper()
-	var refused *server.ProtocolError
+	var refused *protocol.Error
 	if !errors.As(err, &refused) {
 		t.Fatalf("the error is %v, want a ProtocolError with code %d", err, code)
 	}
@@ -140,7 +140,7 @@ func TestEveryAlgorithm(t *testing.T) {
 		for other, k := range keys {
 			if signer, ok := k.(crypto.Signer); ok && other != algorithm {
 				_, err := newVerifier(t, Config{Keys: [][]byte{publicPEM(signer)}}).Verify(ctx, text)
-				wantRefused(t, err, server.ErrorUnauthorized, "algorithm is \""+algorithm+"\"", "want "+other)
+				wantRefused(t, err, protocol.CodeUnauthorized, "algorithm is \""+algorithm+"\"", "want "+other)
 			}
 		}
 	}
@@ -157,9 +157,9 @@ func TestPublicKeyIsNoSecret(t *testing.T) {
 	} {
 		text := handmade(`{"alg":"HS256","typ":"JWT"}`, `{"sub":"root"}`, hmacWith(key))
 		_, err := newVerifier(t, Config{Keys: [][]byte{public}}).Verify(t.Context(), text)
-		wantRefused(t, err, server.ErrorUnauthorized, `"HS256"`, "want RS256")
+		wantRefused(t, err, protocol.CodeUnauthorized, `"HS256"`, "want RS256")
 		_, err = newVerifier(t, mixed).Verify(t.Context(), text)
-		wantRefused(t, err, server.ErrorUnauthorized, "fits no key")
+		wantRefused(t, err, protocol.CodeUnauthorized, "fits no key")
 		t.Log(name)
 	}
 }
@@ -172,73 +172,73 @@ func TestRefusals(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		token string
-		code  server.ErrorCode
+		code  protocol.Code
 		want  []string
 	}{
-		{"alg none", handmade(`{"alg":"none"}`, `{"sub":"root"}`, unsigned), server.ErrorUnauthorized, []string{`algorithm is "none"`, "want HS256"}},
-		{"alg None", handmade(`{"alg":"None"}`, `{"sub":"root"}`, unsigned), server.ErrorUnauthorized, []string{`algorithm is "None"`}},
-		{"alg none, signed", handmade(`{"alg":"none"}`, `{"sub":"root"}`, hmacWith(secret)), server.ErrorUnauthorized, []string{`"none"`}},
-		{"alg missing", handmade(`{}`, `{"sub":"root"}`, hmacWith(secret)), server.ErrorUnauthorized, []string{`algorithm is ""`}},
-		{"alg a number", handmade(`{"alg":1}`, `{"sub":"root"}`, hmacWith(secret)), server.ErrorUnauthorized, []string{`algorithm is ""`}},
-		{"alg HS512", handmade(`{"alg":"HS512"}`, `{"sub":"root"}`, hmacWith(secret)), server.ErrorUnauthorized, []string{`"HS512"`}},
-		{"alg PS256", handmade(`{"alg":"PS256"}`, `{"sub":"root"}`, hmacWith(secret)), server.ErrorUnauthorized, []string{`"PS256"`}},
-		{"alg endless", handmade(`{"alg":"`+strings.Repeat("x", 5000)+`"}`, `{}`, unsigned), server.ErrorUnauthorized, []string{`"xxxx`}},
-		{"other secret", handmade(`{"alg":"HS256"}`, `{"sub":"root"}`, hmacWith([]byte("another secret of thirty-two bytes!!"))), server.ErrorUnauthorized, []string{"signature fits no key"}},
-		{"empty secret", handmade(`{"alg":"HS256"}`, `{"sub":"root"}`, hmacWith(nil)), server.ErrorUnauthorized, []string{"signature fits no key"}},
-		{"no signature", handmade(`{"alg":"HS256"}`, `{"sub":"root"}`, unsigned), server.ErrorUnauthorized, []string{"signature fits no key"}},
-		{"critical extension", handmade(`{"alg":"HS256","crit":["b64"],"b64":false}`, `{"sub":"root"}`, hmacWith(secret)), server.ErrorUnauthorized, []string{"critical"}},
-		{"empty", "", server.ErrorUnauthorized, []string{"no JWT"}},
-		{"one word", "garbage", server.ErrorUnauthorized, []string{"no JWT"}},
-		{"two dots", "..", server.ErrorUnauthorized, []string{"no JWT"}},
-		{"four parts", good + ".x", server.ErrorUnauthorized, []string{"no JWT"}},
-		{"bytes", "\x00\xff.\x00.\x00", server.ErrorUnauthorized, []string{"no JWT"}},
-		{"padding", strings.Replace(good, ".", "=.", 1), server.ErrorUnauthorized, []string{"no JWT"}},
-		{"Bearer", "Bearer " + good, server.ErrorUnauthorized, []string{"no JWT"}},
-		{"header a list", handmade(`[]`, `{}`, unsigned), server.ErrorUnauthorized, []string{"no JWT"}},
-		{"claims broken", sign(`{"sub":`), server.ErrorUnauthorized, []string{"no JWT"}},
-		{"claims a list", sign(`[]`), server.ErrorUnauthorized, []string{"no JSON object"}},
-		{"1 MB", strings.Repeat("A", 1<<20), server.ErrorUnauthorized, []string{"1048576 bytes", "16384"}},
-		{"1 MB of dots", strings.Repeat(".", 1<<20), server.ErrorUnauthorized, []string{"1048576 bytes"}},
-		{"deep", sign(strings.Repeat("[", 8000)), server.ErrorUnauthorized, []string{"no JWT"}},
-		{"sub a number", sign(`{"sub":42}`), server.ErrorUnauthorized, []string{`"sub" is not a string`}},
-		{"exp a word", sign(`{"sub":"42","exp":"tomorrow"}`), server.ErrorUnauthorized, []string{`"exp" is not a number`}},
-		{"exp beyond time", sign(`{"sub":"42","exp":1e300}`), server.ErrorUnauthorized, []string{`"exp" is not a number`}},
-		{"exp beyond numbers", sign(`{"sub":"42","exp":1e999}`), server.ErrorUnauthorized, []string{`"exp" is not a number`}},
-		{"nbf before time", sign(`{"sub":"42","nbf":-1e300}`), server.ErrorUnauthorized, []string{`"nbf" is not a number`}},
-		{"exp in milliseconds", sign(`{"sub":"42","exp":1700000000000000}`), server.ErrorUnauthorized, []string{`"exp" is not a number of seconds`}},
-		{"channels a string", sign(`{"sub":"42","channels":"news"}`), server.ErrorUnauthorized, []string{`"channels" is not a list`}},
-		{"allow a list", sign(`{"sub":"42","allow":["news"]}`), server.ErrorUnauthorized, []string{`"allow" is not {"subscribe"`}},
-		{"allow.publish a string", sign(`{"sub":"42","allow":{"publish":"news"}}`), server.ErrorUnauthorized, []string{`"allow" is not {"subscribe"`}},
-		{"rate negative", sign(`{"sub":"42","rate":-1}`), server.ErrorUnauthorized, []string{`"rate" is -1`}},
-		{"rate a fraction", sign(`{"sub":"42","rate":0.5}`), server.ErrorUnauthorized, []string{`"rate" is not a whole number`}},
-		{"rate too large", sign(`{"sub":"42","rate":65536}`), server.ErrorUnauthorized, []string{`"rate" is 65536`}},
+		{"alg none", handmade(`{"alg":"none"}`, `{"sub":"root"}`, unsigned), protocol.CodeUnauthorized, []string{`algorithm is "none"`, "want HS256"}},
+		{"alg None", handmade(`{"alg":"None"}`, `{"sub":"root"}`, unsigned), protocol.CodeUnauthorized, []string{`algorithm is "None"`}},
+		{"alg none, signed", handmade(`{"alg":"none"}`, `{"sub":"root"}`, hmacWith(secret)), protocol.CodeUnauthorized, []string{`"none"`}},
+		{"alg missing", handmade(`{}`, `{"sub":"root"}`, hmacWith(secret)), protocol.CodeUnauthorized, []string{`algorithm is ""`}},
+		{"alg a number", handmade(`{"alg":1}`, `{"sub":"root"}`, hmacWith(secret)), protocol.CodeUnauthorized, []string{`algorithm is ""`}},
+		{"alg HS512", handmade(`{"alg":"HS512"}`, `{"sub":"root"}`, hmacWith(secret)), protocol.CodeUnauthorized, []string{`"HS512"`}},
+		{"alg PS256", handmade(`{"alg":"PS256"}`, `{"sub":"root"}`, hmacWith(secret)), protocol.CodeUnauthorized, []string{`"PS256"`}},
+		{"alg endless", handmade(`{"alg":"`+strings.Repeat("x", 5000)+`"}`, `{}`, unsigned), protocol.CodeUnauthorized, []string{`"xxxx`}},
+		{"other secret", handmade(`{"alg":"HS256"}`, `{"sub":"root"}`, hmacWith([]byte("another secret of thirty-two bytes!!"))), protocol.CodeUnauthorized, []string{"signature fits no key"}},
+		{"empty secret", handmade(`{"alg":"HS256"}`, `{"sub":"root"}`, hmacWith(nil)), protocol.CodeUnauthorized, []string{"signature fits no key"}},
+		{"no signature", handmade(`{"alg":"HS256"}`, `{"sub":"root"}`, unsigned), protocol.CodeUnauthorized, []string{"signature fits no key"}},
+		{"critical extension", handmade(`{"alg":"HS256","crit":["b64"],"b64":false}`, `{"sub":"root"}`, hmacWith(secret)), protocol.CodeUnauthorized, []string{"critical"}},
+		{"empty", "", protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"one word", "garbage", protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"two dots", "..", protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"four parts", good + ".x", protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"bytes", "\x00\xff.\x00.\x00", protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"padding", strings.Replace(good, ".", "=.", 1), protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"Bearer", "Bearer " + good, protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"header a list", handmade(`[]`, `{}`, unsigned), protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"claims broken", sign(`{"sub":`), protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"claims a list", sign(`[]`), protocol.CodeUnauthorized, []string{"no JSON object"}},
+		{"1 MB", strings.Repeat("A", 1<<20), protocol.CodeUnauthorized, []string{"1048576 bytes", "16384"}},
+		{"1 MB of dots", strings.Repeat(".", 1<<20), protocol.CodeUnauthorized, []string{"1048576 bytes"}},
+		{"deep", sign(strings.Repeat("[", 8000)), protocol.CodeUnauthorized, []string{"no JWT"}},
+		{"sub a number", sign(`{"sub":42}`), protocol.CodeUnauthorized, []string{`"sub" is not a string`}},
+		{"exp a word", sign(`{"sub":"42","exp":"tomorrow"}`), protocol.CodeUnauthorized, []string{`"exp" is not a number`}},
+		{"exp beyond time", sign(`{"sub":"42","exp":1e300}`), protocol.CodeUnauthorized, []string{`"exp" is not a number`}},
+		{"exp beyond numbers", sign(`{"sub":"42","exp":1e999}`), protocol.CodeUnauthorized, []string{`"exp" is not a number`}},
+		{"nbf before time", sign(`{"sub":"42","nbf":-1e300}`), protocol.CodeUnauthorized, []string{`"nbf" is not a number`}},
+		{"exp in milliseconds", sign(`{"sub":"42","exp":1700000000000000}`), protocol.CodeUnauthorized, []string{`"exp" is not a number of seconds`}},
+		{"channels a string", sign(`{"sub":"42","channels":"news"}`), protocol.CodeUnauthorized, []string{`"channels" is not a list`}},
+		{"allow a list", sign(`{"sub":"42","allow":["news"]}`), protocol.CodeUnauthorized, []string{`"allow" is not {"subscribe"`}},
+		{"allow.publish a string", sign(`{"sub":"42","allow":{"publish":"news"}}`), protocol.CodeUnauthorized, []string{`"allow" is not {"subscribe"`}},
+		{"rate negative", sign(`{"sub":"42","rate":-1}`), protocol.CodeUnauthorized, []string{`"rate" is -1`}},
+		{"rate a fraction", sign(`{"sub":"42","rate":0.5}`), protocol.CodeUnauthorized, []string{`"rate" is not a whole number`}},
+		{"rate too large", sign(`{"sub":"42","rate":65536}`), protocol.CodeUnauthorized, []string{`"rate" is 65536`}},
 
 		{"expired", signed(t, Claims{Subject: "42", Issuer: "app", Audience: []string{"roost"}, ExpiresAt: now.Add(-time.Minute)}, secret),
-			server.ErrorTokenExpired, []string{"expired at"}},
+			protocol.CodeTokenExpired, []string{"expired at"}},
 		{"expired long ago", signed(t, Claims{Subject: "42", Issuer: "app", Audience: []string{"roost"}, ExpiresAt: time.Unix(1, 0)}, secret),
-			server.ErrorTokenExpired, []string{"1970-01-01T00:00:01Z"}},
+			protocol.CodeTokenExpired, []string{"1970-01-01T00:00:01Z"}},
 		{"expired in year 0 of its era", sign(`{"sub":"42","iss":"app","aud":"roost","exp":0}`),
-			server.ErrorTokenExpired, []string{"1970-01-01T00:00:00Z"}},
+			protocol.CodeTokenExpired, []string{"1970-01-01T00:00:00Z"}},
 		{"not valid yet", signed(t, Claims{Subject: "42", Issuer: "app", Audience: []string{"roost"}, NotBefore: hour}, secret),
-			server.ErrorUnauthorized, []string{"not valid before " + stamp(hour)}},
+			protocol.CodeUnauthorized, []string{"not valid before " + stamp(hour)}},
 		{"wrong issuer", signed(t, Claims{Subject: "42", Issuer: "other", Audience: []string{"roost"}}, secret),
-			server.ErrorUnauthorized, []string{`"iss" is "other"`, `"app"`}},
+			protocol.CodeUnauthorized, []string{`"iss" is "other"`, `"app"`}},
 		{"no issuer", signed(t, Claims{Subject: "42", Audience: []string{"roost"}}, secret),
-			server.ErrorUnauthorized, []string{`"iss" is ""`}},
+			protocol.CodeUnauthorized, []string{`"iss" is ""`}},
 		{"wrong audience", signed(t, Claims{Subject: "42", Issuer: "app", Audience: []string{"shop", "mail"}}, secret),
-			server.ErrorUnauthorized, []string{`"aud" has none of ["roost" "push"]`}},
+			protocol.CodeUnauthorized, []string{`"aud" has none of ["roost" "push"]`}},
 		{"no audience", signed(t, Claims{Subject: "42", Issuer: "app"}, secret),
-			server.ErrorUnauthorized, []string{`"aud" has none of`}},
+			protocol.CodeUnauthorized, []string{`"aud" has none of`}},
 		{"expired, and from elsewhere", signed(t, Claims{Subject: "42", Issuer: "other", Audience: []string{"shop"}, ExpiresAt: now.Add(-time.Minute)}, secret),
-			server.ErrorUnauthorized, []string{"expired", "iss", "aud"}},
+			protocol.CodeUnauthorized, []string{"expired", "iss", "aud"}},
 		{"claims are told apart by case", sign(`{"sub":"42","iss":"app","AUD":"roost"}`),
-			server.ErrorUnauthorized, []string{`"aud" has none of`}},
+			protocol.CodeUnauthorized, []string{`"aud" has none of`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v := newVerifier(t, Config{Secrets: [][]byte{secret}, Issuer: "app", Audience: []string{"roost", "push"}})
 			_, err := v.Verify(t.Context(), tc.token)
 			wantRefused(t, err, tc.code, tc.want...)
-			if st := v.Stats(); st.Accepted != 0 || st.Refused+st.Expired != 1 || (st.Expired == 1) != (tc.code == server.ErrorTokenExpired) {
+			if st := v.Stats(); st.Accepted != 0 || st.Refused+st.Expired != 1 || (st.Expired == 1) != (tc.code == protocol.CodeTokenExpired) {
 				t.Errorf("counted %+v", st)
 			}
 		})
@@ -257,7 +257,7 @@ func TestLeeway(t *testing.T) {
 	v := newVerifier(t, Config{Secrets: [][]byte{secret}, Leeway: 10 * time.Minute})
 	now := time.Now().Truncate(time.Second)
 	c := Claims{Subject: "42", NotBefore: now.Add(5 * time.Minute), ExpiresAt: now.Add(-5 * time.Minute)}
-	r := server.ConnectRequest{Token: signed(t, c, secret)}
+	r := protocol.ConnectRequest{Token: signed(t, c, secret)}
 	if err := v.Connect(t.Context(), &r); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func TestLeeway(t *testing.T) {
 	}
 	c.ExpiresAt = now.Add(-15 * time.Minute)
 	_, err := v.Verify(t.Context(), signed(t, c, secret))
-	wantRefused(t, err, server.ErrorTokenExpired)
+	wantRefused(t, err, protocol.CodeTokenExpired)
 }
 
 func TestSecretsRotate(t *testing.T) {
@@ -282,28 +282,28 @@ func TestSecretsRotate(t *testing.T) {
 func TestConnect(t *testing.T) {
 	expires := time.Now().Add(time.Hour).Truncate(time.Second)
 	full := Claims{Subject: "42", ExpiresAt: expires, Channels: []string{"news", "team:7"},
-		Allow:       server.Permissions{Subscribe: []string{"chat:*"}, Publish: []string{"chat:1"}},
+		Allow:       protocol.Permissions{Subscribe: []string{"chat:*"}, Publish: []string{"chat:1"}},
 		MessageRate: 20, Info: json.RawMessage(`{"name":"Ann"}`)}
-	granted := server.ConnectRequest{User: "42", Expires: expires, Channels: full.Channels, Allow: full.Allow, MessageRate: 20, Info: full.Info}
+	granted := protocol.ConnectRequest{User: "42", Expires: expires, Channels: full.Channels, Allow: full.Allow, MessageRate: 20, Info: full.Info}
 	nobody := Claims{ExpiresAt: expires}
 	for _, tc := range []struct {
 		name      string
 		anonymous bool
-		before    server.ConnectRequest
+		before    protocol.ConnectRequest
 		claims    *Claims
-		want      server.ConnectRequest
+		want      protocol.ConnectRequest
 		refused   string
 	}{
 		{name: "all claims", claims: &full, want: granted},
-		{name: "known already", before: server.ConnectRequest{User: "42"}, claims: &full, want: granted},
-		{name: "known as somebody else", before: server.ConnectRequest{User: "43"}, claims: &full, refused: "is not the connection's"},
-		{name: "never expires", claims: &Claims{Subject: "42"}, want: server.ConnectRequest{User: "42"}},
+		{name: "known already", before: protocol.ConnectRequest{User: "42"}, claims: &full, want: granted},
+		{name: "known as somebody else", before: protocol.ConnectRequest{User: "43"}, claims: &full, refused: "is not the connection's"},
+		{name: "never expires", claims: &Claims{Subject: "42"}, want: protocol.ConnectRequest{User: "42"}},
 		{name: "no token", refused: "needs a token"},
 		{name: "no token, anonymous", anonymous: true},
-		{name: "no token, known already", before: server.ConnectRequest{User: "42"}, want: server.ConnectRequest{User: "42"}},
+		{name: "no token, known already", before: protocol.ConnectRequest{User: "42"}, want: protocol.ConnectRequest{User: "42"}},
 		{name: "nobody", claims: &nobody, refused: `names no user (claim "sub")`},
-		{name: "nobody, anonymous", anonymous: true, claims: &nobody, want: server.ConnectRequest{Expires: expires}},
-		{name: "nobody, known already", anonymous: true, before: server.ConnectRequest{User: "42"}, claims: &nobody, refused: "is not the connection's"},
+		{name: "nobody, anonymous", anonymous: true, claims: &nobody, want: protocol.ConnectRequest{Expires: expires}},
+		{name: "nobody, known already", anonymous: true, before: protocol.ConnectRequest{User: "42"}, claims: &nobody, refused: "is not the connection's"},
 		{name: "for a channel", claims: &Claims{Subject: "42", Channel: "news"}, refused: `channel "news" alone`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -315,7 +315,7 @@ func TestConnect(t *testing.T) {
 			err := v.Connect(t.Context(), &r)
 			r.Token = ""
 			if tc.refused != "" {
-				wantRefused(t, err, server.ErrorUnauthorized, tc.refused)
+				wantRefused(t, err, protocol.CodeUnauthorized, tc.refused)
 				if !reflect.DeepEqual(r, tc.before) {
 					t.Errorf("refused, but the answer became %+v", r)
 				}
@@ -339,7 +339,7 @@ func TestRefresh(t *testing.T) {
 	v := newVerifier(t, Config{Secrets: [][]byte{secret}, Anonymous: true})
 	expires := time.Now().Add(time.Hour).Truncate(time.Second)
 	next := Claims{Subject: "42", ExpiresAt: expires, MessageRate: 5, Channels: []string{"more"}}
-	r := server.ConnectRequest{User: "42", Token: signed(t, next, secret), Channels: []string{"news"}}
+	r := protocol.ConnectRequest{User: "42", Token: signed(t, next, secret), Channels: []string{"news"}}
 	if err := v.Refresh(t.Context(), &r); err != nil {
 		t.Fatal(err)
 	}
@@ -349,20 +349,20 @@ func TestRefresh(t *testing.T) {
 	for _, tc := range []struct {
 		name, user string
 		claims     Claims
-		code       server.ErrorCode
+		code       protocol.Code
 		want       string
 	}{
-		{"another user", "43", next, server.ErrorUnauthorized, "is not the connection's"},
-		{"an anonymous connection gets a user", "", next, server.ErrorUnauthorized, "is not the connection's"},
-		{"a user becomes anonymous", "42", Claims{}, server.ErrorUnauthorized, "is not the connection's"},
-		{"a channel's token", "42", Claims{Subject: "42", Channel: "news"}, server.ErrorUnauthorized, `"news" alone`},
-		{"expired", "42", Claims{Subject: "42", ExpiresAt: time.Unix(5, 0)}, server.ErrorTokenExpired, "expired"},
+		{"another user", "43", next, protocol.CodeUnauthorized, "is not the connection's"},
+		{"an anonymous connection gets a user", "", next, protocol.CodeUnauthorized, "is not the connection's"},
+		{"a user becomes anonymous", "42", Claims{}, protocol.CodeUnauthorized, "is not the connection's"},
+		{"a channel's token", "42", Claims{Subject: "42", Channel: "news"}, protocol.CodeUnauthorized, `"news" alone`},
+		{"expired", "42", Claims{Subject: "42", ExpiresAt: time.Unix(5, 0)}, protocol.CodeTokenExpired, "expired"},
 	} {
-		err := v.Refresh(t.Context(), &server.ConnectRequest{User: tc.user, Token: signed(t, tc.claims, secret)})
+		err := v.Refresh(t.Context(), &protocol.ConnectRequest{User: tc.user, Token: signed(t, tc.claims, secret)})
 		wantRefused(t, err, tc.code, tc.want)
 	}
-	wantRefused(t, v.Refresh(t.Context(), &server.ConnectRequest{User: "42"}), server.ErrorUnauthorized, "needs a token")
-	if err := v.Refresh(t.Context(), &server.ConnectRequest{Token: signed(t, Claims{}, secret)}); err != nil {
+	wantRefused(t, v.Refresh(t.Context(), &protocol.ConnectRequest{User: "42"}), protocol.CodeUnauthorized, "needs a token")
+	if err := v.Refresh(t.Context(), &protocol.ConnectRequest{Token: signed(t, Claims{}, secret)}); err != nil {
 		t.Errorf("an anonymous connection stays anonymous: %v", err)
 	}
 }
@@ -370,8 +370,8 @@ func TestRefresh(t *testing.T) {
 func TestSubscribe(t *testing.T) {
 	v := newVerifier(t, Config{Secrets: [][]byte{secret}})
 	expires := time.Now().Add(time.Hour).Truncate(time.Second)
-	ask := func(user, channel string, c Claims) (server.SubscribeRequest, error) {
-		r := server.SubscribeRequest{User: user, Channel: channel, Token: signed(t, c, secret)}
+	ask := func(user, channel string, c Claims) (protocol.SubscribeRequest, error) {
+		r := protocol.SubscribeRequest{User: user, Channel: channel, Token: signed(t, c, secret)}
 		return r, v.Subscribe(t.Context(), &r)
 	}
 	mine := Claims{Subject: "42", Channel: "chat:1", ExpiresAt: expires}
@@ -384,32 +384,32 @@ func TestSubscribe(t *testing.T) {
 	for _, tc := range []struct {
 		name, user, channel string
 		claims              Claims
-		code                server.ErrorCode
+		code                protocol.Code
 		want                string
 	}{
-		{"wrong channel", "42", "chat:2", mine, server.ErrorUnauthorized, `is for channel "chat:1"`},
-		{"longer channel", "42", "chat:11", mine, server.ErrorUnauthorized, `is for channel "chat:1"`},
-		{"other case", "42", "Chat:1", mine, server.ErrorUnauthorized, `is for channel "chat:1"`},
-		{"a pattern is a name", "42", "chat:1", Claims{Subject: "42", Channel: "chat:*"}, server.ErrorUnauthorized, "is for channel"},
-		{"wrong user", "43", "chat:1", mine, server.ErrorUnauthorized, "is not the connection's"},
-		{"anonymous with a user's token", "", "chat:1", mine, server.ErrorUnauthorized, "is not the connection's"},
-		{"a user with an anonymous token", "42", "chat:1", Claims{Channel: "chat:1"}, server.ErrorUnauthorized, "is not the connection's"},
-		{"a connection's token", "42", "chat:1", Claims{Subject: "42", Channels: []string{"chat:1"}}, server.ErrorUnauthorized, `no claim "channel"`},
-		{"expired", "42", "chat:1", Claims{Subject: "42", Channel: "chat:1", ExpiresAt: time.Unix(5, 0)}, server.ErrorTokenExpired, "expired"},
+		{"wrong channel", "42", "chat:2", mine, protocol.CodeUnauthorized, `is for channel "chat:1"`},
+		{"longer channel", "42", "chat:11", mine, protocol.CodeUnauthorized, `is for channel "chat:1"`},
+		{"other case", "42", "Chat:1", mine, protocol.CodeUnauthorized, `is for channel "chat:1"`},
+		{"a pattern is a name", "42", "chat:1", Claims{Subject: "42", Channel: "chat:*"}, protocol.CodeUnauthorized, "is for channel"},
+		{"wrong user", "43", "chat:1", mine, protocol.CodeUnauthorized, "is not the connection's"},
+		{"anonymous with a user's token", "", "chat:1", mine, protocol.CodeUnauthorized, "is not the connection's"},
+		{"a user with an anonymous token", "42", "chat:1", Claims{Channel: "chat:1"}, protocol.CodeUnauthorized, "is not the connection's"},
+		{"a connection's token", "42", "chat:1", Claims{Subject: "42", Channels: []string{"chat:1"}}, protocol.CodeUnauthorized, `no claim "channel"`},
+		{"expired", "42", "chat:1", Claims{Subject: "42", Channel: "chat:1", ExpiresAt: time.Unix(5, 0)}, protocol.CodeTokenExpired, "expired"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := ask(tc.user, tc.channel, tc.claims)
 			wantRefused(t, err, tc.code, tc.want)
 		})
 	}
-	err := v.Subscribe(t.Context(), &server.SubscribeRequest{User: "42", Channel: "chat:1"})
-	wantRefused(t, err, server.ErrorPermissionDenied, "needs a token")
+	err := v.Subscribe(t.Context(), &protocol.SubscribeRequest{User: "42", Channel: "chat:1"})
+	wantRefused(t, err, protocol.CodePermissionDenied, "needs a token")
 }
 
 func TestClaimsRoundTrip(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
 	want := Claims{Subject: "42", Issuer: "app", Audience: []string{"a", "b"}, IssuedAt: now, NotBefore: now, ExpiresAt: now.Add(time.Hour),
-		Channel: "x", Channels: []string{"y"}, Allow: server.Permissions{Subscribe: []string{"s*"}, Publish: []string{"p"}}, MessageRate: 7, Info: json.RawMessage(`{"n":1}`)}
+		Channel: "x", Channels: []string{"y"}, Allow: protocol.Permissions{Subscribe: []string{"s*"}, Publish: []string{"p"}}, MessageRate: 7, Info: json.RawMessage(`{"n":1}`)}
 	v := newVerifier(t, Config{Secrets: [][]byte{secret}})
 	got, err := v.Verify(t.Context(), signed(t, want, secret))
 	if err != nil {
@@ -547,7 +547,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		header, claims, decodeErr := Decode(text)
 		_, err := v.Verify(t.Context(), text)
-		var refused *server.ProtocolError
+		var refused *protocol.Error
 		if err != nil && !errors.As(err, &refused) {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -558,7 +558,7 @@ func FuzzVerify(f *testing.F) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	claims := Claims{Subject: "42", ExpiresAt: time.Now().Add(time.Hour), Channels: []string{"news"}, Allow: server.Permissions{Subscribe: []string{"chat:*"}}}
+	claims := Claims{Subject: "42", ExpiresAt: time.Now().Add(time.Hour), Channels: []string{"news"}, Allow: protocol.Permissions{Subscribe: []string{"chat:*"}}}
 	for _, bm := range []struct {
 		algorithm string
 		key       any

@@ -10,21 +10,21 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Verify answers the claims of a good token. Otherwise the error is a
-// *server.ProtocolError that says what is wrong with it: ErrorTokenExpired if
+// *protocol.Error that says what is wrong with it: ErrorTokenExpired if
 // nothing but that, ErrorBusy if its key may be in the key set that could not
 // be fetched, ErrorUnauthorized in all other cases. It waits for the key set if
 // the key is not known, at most as long as ctx lasts.
 func (v *Verifier) Verify(ctx context.Context, text string) (Claims, error) {
 	c, err := v.verify(ctx, text)
-	var refused *server.ProtocolError
+	var refused *protocol.Error
 	switch {
 	case err == nil:
 		v.accepted.Add(1)
-	case errors.As(err, &refused) && refused.Code == server.ErrorTokenExpired:
+	case errors.As(err, &refused) && refused.Code == protocol.CodeTokenExpired:
 		v.expired.Add(1)
 	default:
 		v.refused.Add(1)
@@ -48,7 +48,7 @@ func (v *Verifier) verify(ctx context.Context, text string) (Claims, error) {
 	}
 	if setErr != nil && v.unknownKey(t, err, set) {
 		// Why is in the log: it is not for strangers.
-		return Claims{}, &server.ProtocolError{Code: server.ErrorBusy,
+		return Claims{}, &protocol.Error{Code: protocol.CodeBusy,
 			Message: "the token's key is not known, and the key set cannot be fetched at the moment", RetryAfter: v.set.retry}
 	}
 	return c, v.explain(t, c, err)
@@ -110,7 +110,7 @@ func (v *Verifier) unknownKey(t *jwt.Token, err error, set *[]key) bool {
 }
 
 func unauthorized(format string, args ...any) error {
-	return &server.ProtocolError{Code: server.ErrorUnauthorized, Message: fmt.Sprintf(format, args...)}
+	return &protocol.Error{Code: protocol.CodeUnauthorized, Message: fmt.Sprintf(format, args...)}
 }
 
 // explain is err as the client is told it.
@@ -156,24 +156,24 @@ func (v *Verifier) explainClaims(c Claims, err error) error {
 	if len(v.audience) > 0 && !slices.ContainsFunc(v.audience, func(a string) bool { return slices.Contains(c.Audience, a) }) {
 		wrong = append(wrong, fmt.Sprintf("claim \"aud\" has none of %q", v.audience))
 	}
-	code := server.ErrorUnauthorized
+	code := protocol.CodeUnauthorized
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		if len(wrong) == 0 {
-			code = server.ErrorTokenExpired
+			code = protocol.CodeTokenExpired
 		}
 		wrong = append(wrong, fmt.Sprintf("the token expired at %s, and here it is %s", stamp(c.ExpiresAt), stamp(now)))
 	}
 	if len(wrong) == 0 {
 		wrong = []string{"the token is not valid"}
 	}
-	return &server.ProtocolError{Code: code, Message: strings.Join(wrong, "; ")}
+	return &protocol.Error{Code: code, Message: strings.Join(wrong, "; ")}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Connect is server.Native's hook of this name. A client whose identity is
+// Connect is protocol.Application's hook of this name. A client whose identity is
 // known already (from a cookie, say) may show no token, and none of another user.
-func (v *Verifier) Connect(ctx context.Context, r *server.ConnectRequest) error {
+func (v *Verifier) Connect(ctx context.Context, r *protocol.ConnectRequest) error {
 	if r.Token == "" {
 		if r.User != "" || v.anonymous {
 			return nil
@@ -192,9 +192,9 @@ func (v *Verifier) Connect(ctx context.Context, r *server.ConnectRequest) error 
 	return nil
 }
 
-// Refresh is server.Native's hook of this name: a new token for a connection
+// Refresh is protocol.Application's hook of this name: a new token for a connection
 // that goes on, whose user stays the same.
-func (v *Verifier) Refresh(ctx context.Context, r *server.ConnectRequest) error {
+func (v *Verifier) Refresh(ctx context.Context, r *protocol.ConnectRequest) error {
 	if r.Token == "" {
 		return unauthorized("refresh needs a token")
 	}
@@ -209,11 +209,11 @@ func (v *Verifier) Refresh(ctx context.Context, r *server.ConnectRequest) error 
 	return nil
 }
 
-// Subscribe is server.Native's hook of this name. The token is for one channel
+// Subscribe is protocol.Application's hook of this name. The token is for one channel
 // and one user; without claim sub it is for clients without an identity.
-func (v *Verifier) Subscribe(ctx context.Context, r *server.SubscribeRequest) error {
+func (v *Verifier) Subscribe(ctx context.Context, r *protocol.SubscribeRequest) error {
 	if r.Token == "" {
-		return &server.ProtocolError{Code: server.ErrorPermissionDenied, Message: "this channel needs a token for it"}
+		return &protocol.Error{Code: protocol.CodePermissionDenied, Message: "this channel needs a token for it"}
 	}
 	c, err := v.Verify(ctx, r.Token)
 	switch {
@@ -230,7 +230,7 @@ func (v *Verifier) Subscribe(ctx context.Context, r *server.SubscribeRequest) er
 	return nil
 }
 
-var errOtherUser error = &server.ProtocolError{Code: server.ErrorUnauthorized, Message: `the token's user (claim "sub") is not the connection's`}
+var errOtherUser error = &protocol.Error{Code: protocol.CodeUnauthorized, Message: `the token's user (claim "sub") is not the connection's`}
 
 // identity checks a token that says who a connection is.
 func (v *Verifier) identity(ctx context.Context, text string) (Claims, error) {
@@ -246,7 +246,7 @@ func (v *Verifier) identity(ctx context.Context, text string) (Claims, error) {
 	return c, nil
 }
 
-func (v *Verifier) grant(r *server.ConnectRequest, c *Claims) {
+func (v *Verifier) grant(r *protocol.ConnectRequest, c *Claims) {
 	r.Expires, r.Allow, r.MessageRate = v.expires(c), c.Allow, c.MessageRate
 }
 

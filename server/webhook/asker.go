@@ -12,12 +12,12 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // An Asker asks the application what a client may do. Its methods fit the hooks
-// of server.Native and may be called from any number of goroutines. A refusal is a
-// *server.ProtocolError, with what the application said; so is a question that could not be
+// of protocol.Application and may be called from any number of goroutines. A refusal is a
+// *protocol.Error, with what the application said; so is a question that could not be
 // answered, whose reason is only in the log.
 type Asker struct {
 	// Immutable after NewAsker.
@@ -117,18 +117,18 @@ type dataAnswer struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// Connect asks who a client is. It is for server.Native.Connect.
-func (a *Asker) Connect(ctx context.Context, r *server.ConnectRequest) error {
+// Connect asks who a client is. It is for protocol.Application.Connect.
+func (a *Asker) Connect(ctx context.Context, r *protocol.ConnectRequest) error {
 	return a.connect(ctx, "connect", r)
 }
 
 // Refresh asks the same about a new token on an open connection. It is for
-// server.Native.Refresh.
-func (a *Asker) Refresh(ctx context.Context, r *server.ConnectRequest) error {
+// protocol.Application.Refresh.
+func (a *Asker) Refresh(ctx context.Context, r *protocol.ConnectRequest) error {
 	return a.connect(ctx, "refresh", r)
 }
 
-func (a *Asker) connect(ctx context.Context, kind string, r *server.ConnectRequest) error {
+func (a *Asker) connect(ctx context.Context, kind string, r *protocol.ConnectRequest) error {
 	q := Question{Type: kind, Client: r.Client, User: r.User, Token: r.Token, Name: r.Name, Data: r.Data}
 	if r.RemoteAddr.IsValid() {
 		q.Address = r.RemoteAddr.String()
@@ -146,15 +146,15 @@ func (a *Asker) connect(ctx context.Context, kind string, r *server.ConnectReque
 			r.User = got.User
 		}
 		r.Expires, r.Channels, r.MessageRate = expires, got.Channels, got.Rate
-		r.Allow = server.Permissions{Subscribe: got.Allow.Subscribe, Publish: got.Allow.Publish}
+		r.Allow = protocol.Permissions{Subscribe: got.Allow.Subscribe, Publish: got.Allow.Publish}
 		r.Info, r.Reply = orNothing(got.Info), orNothing(got.Data)
 		return nil
 	})
 }
 
 // Subscribe asks whether a client may subscribe to a channel. It is for
-// server.Native.Subscribe.
-func (a *Asker) Subscribe(ctx context.Context, r *server.SubscribeRequest) error {
+// protocol.Application.Subscribe.
+func (a *Asker) Subscribe(ctx context.Context, r *protocol.SubscribeRequest) error {
 	var got expiry
 	q := Question{Type: "subscribe", Client: r.Client, User: r.User, Token: r.Token, Channel: r.Channel}
 	return a.ask(ctx, q, &got, func() (err error) {
@@ -164,8 +164,8 @@ func (a *Asker) Subscribe(ctx context.Context, r *server.SubscribeRequest) error
 }
 
 // Publish asks whether a client may publish; the answer's data, if any, is
-// published instead. It is for server.Native.Publish.
-func (a *Asker) Publish(ctx context.Context, r *server.PublishRequest) error {
+// published instead. It is for protocol.Application.Publish.
+func (a *Asker) Publish(ctx context.Context, r *protocol.PublishRequest) error {
 	var got dataAnswer
 	q := Question{Type: "publish", Client: r.Client, User: r.User, Channel: r.Channel, Data: r.Data}
 	return a.ask(ctx, q, &got, func() error {
@@ -176,8 +176,8 @@ func (a *Asker) Publish(ctx context.Context, r *server.PublishRequest) error {
 	})
 }
 
-// Call hands a client's request over. It is for server.Native.Call.
-func (a *Asker) Call(ctx context.Context, r *server.CallRequest) error {
+// Call hands a client's request over. It is for protocol.Application.Call.
+func (a *Asker) Call(ctx context.Context, r *protocol.CallRequest) error {
 	var got dataAnswer
 	q := Question{Type: "call", Client: r.Client, User: r.User, Method: r.Method, Data: r.Data}
 	return a.ask(ctx, q, &got, func() error {
@@ -200,11 +200,11 @@ func (a *Asker) ask(ctx context.Context, q Question, got any, accept func() erro
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return a.abandoned(ctx)
 		}
-		return a.unanswered(q, &a.busy, server.ErrorBusy, 0, errors.New("it did not get its turn: AskerConfig.MaxPending are under way"))
+		return a.unanswered(q, &a.busy, protocol.CodeBusy, 0, errors.New("it did not get its turn: AskerConfig.MaxPending are under way"))
 	}
 	body, err := json.Marshal(q)
 	if err != nil { // data that is no JSON
-		return a.unanswered(q, &a.failed, server.ErrorBadRequest, 0, err)
+		return a.unanswered(q, &a.failed, protocol.CodeBadRequest, 0, err)
 	}
 	// What only asks may be asked twice.
 	repeatable := q.Type != "publish" && q.Type != "call"
@@ -214,13 +214,13 @@ func (a *Asker) ask(ctx context.Context, q Question, got any, accept func() erro
 	}
 	switch {
 	case errors.Is(err, errAnswerTooBig):
-		return a.unanswered(q, &a.failed, server.ErrorInternal, 0, fmt.Errorf("%w: AskerConfig.AnswerMaxBytes is %d", err, a.cfg.AnswerMaxBytes))
+		return a.unanswered(q, &a.failed, protocol.CodeInternal, 0, fmt.Errorf("%w: AskerConfig.AnswerMaxBytes is %d", err, a.cfg.AnswerMaxBytes))
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return a.abandoned(ctx)
 	case err != nil && ctx.Err() != nil:
-		return a.unanswered(q, &a.timedOut, server.ErrorTimeout, 0, fmt.Errorf("no answer in time: AskerConfig.Timeout is %v", a.cfg.Timeout))
+		return a.unanswered(q, &a.timedOut, protocol.CodeTimeout, 0, fmt.Errorf("no answer in time: AskerConfig.Timeout is %v", a.cfg.Timeout))
 	case err != nil:
-		return a.unanswered(q, &a.busy, server.ErrorBusy, 0, err)
+		return a.unanswered(q, &a.busy, protocol.CodeBusy, 0, err)
 	case refusal(reply.status):
 		a.refused.Add(1)
 		return reply.refusal()
@@ -228,21 +228,21 @@ func (a *Asker) ask(ctx context.Context, q Question, got any, accept func() erro
 	switch reply.status {
 	case http.StatusOK:
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return a.unanswered(q, &a.busy, server.ErrorBusy, reply.retryAfter, errors.New(reply.text()))
+		return a.unanswered(q, &a.busy, protocol.CodeBusy, reply.retryAfter, errors.New(reply.text()))
 	default:
-		return a.unanswered(q, &a.failed, server.ErrorInternal, 0, errors.New(reply.text()+": want 200, 401 or 403"))
+		return a.unanswered(q, &a.failed, protocol.CodeInternal, 0, errors.New(reply.text()+": want 200, 401 or 403"))
 	}
 	err = decode(reply.body, got)
 	if err == nil {
 		err = accept()
 	}
-	var expired *server.ProtocolError
+	var expired *protocol.Error
 	switch {
 	case errors.As(err, &expired):
 		a.refused.Add(1)
 		return expired
 	case err != nil:
-		return a.unanswered(q, &a.failed, server.ErrorInternal, 0, err)
+		return a.unanswered(q, &a.failed, protocol.CodeInternal, 0, err)
 	}
 	a.allowed.Add(1)
 	return nil
@@ -256,19 +256,19 @@ func (a *Asker) abandoned(ctx context.Context) error {
 
 // unanswered counts and logs why a question has no answer, and is the error for
 // the client, which is not told.
-func (a *Asker) unanswered(q Question, count *atomic.Uint64, code server.ErrorCode, retry time.Duration, reason error) error {
+func (a *Asker) unanswered(q Question, count *atomic.Uint64, code protocol.Code, retry time.Duration, reason error) error {
 	count.Add(1)
 	if held, ok := a.failures.pass(); ok {
 		a.cfg.Logger.Error("a question to the application was not answered",
 			"url", a.endpoint.shown, "question", q.Type, "client", q.Client, "err", reason, "lines_held", held)
 	}
-	e := &server.ProtocolError{Code: code, RetryAfter: retry}
+	e := &protocol.Error{Code: code, RetryAfter: retry}
 	switch code {
-	case server.ErrorBusy:
+	case protocol.CodeBusy:
 		e.Message = "the application is busy"
-	case server.ErrorTimeout:
+	case protocol.CodeTimeout:
 		e.Message = "the application did not answer in time"
-	case server.ErrorBadRequest:
+	case protocol.CodeBadRequest:
 		e.Message = "data is not JSON"
 	default:
 		e.Message = "the application could not answer"
@@ -286,9 +286,9 @@ const messageMaxBytes = 1024
 // refusal is the error for the client. An application that says no more than the
 // status, or in a page instead of JSON, has refused as well.
 func (a *answer) refusal() error {
-	e := &server.ProtocolError{Code: server.ErrorPermissionDenied, Message: "refused by the application", RetryAfter: a.retryAfter}
+	e := &protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application", RetryAfter: a.retryAfter}
 	if a.status == http.StatusUnauthorized {
-		e.Code = server.ErrorUnauthorized
+		e.Code = protocol.CodeUnauthorized
 	}
 	var said struct {
 		Code    int    `json:"code"`
@@ -298,7 +298,7 @@ func (a *answer) refusal() error {
 		return e
 	}
 	if said.Code > 0 {
-		e.Code = server.ErrorCode(said.Code)
+		e.Code = protocol.Code(said.Code)
 	}
 	if said.Message != "" {
 		e.Message = cut(said.Message, messageMaxBytes)
@@ -370,7 +370,7 @@ func (e expiry) time() (time.Time, error) {
 		return at, nil
 	}
 	if !at.After(time.Now()) {
-		return at, &server.ProtocolError{Code: server.ErrorTokenExpired, Message: "expired"}
+		return at, &protocol.Error{Code: protocol.CodeTokenExpired, Message: "expired"}
 	}
 	return at, nil
 }

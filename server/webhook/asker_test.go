@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 func newAsker(t *testing.T, url string, change func(*AskerConfig)) *Asker {
@@ -53,16 +53,16 @@ func asked(t *testing.T, rec *receiver) string {
 	return string(requests[0].body)
 }
 
-// The hooks of server.Native take the methods as they are.
-var _ = func(a *Asker) *server.Native {
-	return &server.Native{Connect: a.Connect, Refresh: a.Refresh, Subscribe: a.Subscribe, Publish: a.Publish, Call: a.Call}
+// The hooks of protocol.Application take the methods as they are.
+var _ = func(a *Asker) *protocol.Application {
+	return &protocol.Application{Connect: a.Connect, Refresh: a.Refresh, Subscribe: a.Subscribe, Publish: a.Publish, Call: a.Call}
 }
 
 func TestConnectIsAllowed(t *testing.T) {
 	rec := newReceiver(t, says(200, `{"user":"42","expires":4102444800,"channels":["news","user:42"],
 		"allow":{"subscribe":["room:*"],"publish":["room:1"]},"rate":10,"info":{"name":"Ada"},"data":{"motd":"hi"}}`))
 	a := newAsker(t, rec.URL, nil)
-	r := &server.ConnectRequest{
+	r := &protocol.ConnectRequest{
 		Client: "c1", Token: "t", Name: "js/1", Data: json.RawMessage(`{"a":1}`), RemoteAddr: netip.MustParseAddrPort("[2001:db8::1]:5000"),
 	}
 	if err := a.Connect(context.Background(), r); err != nil {
@@ -71,10 +71,10 @@ func TestConnectIsAllowed(t *testing.T) {
 	if got, want := asked(t, rec), `{"type":"connect","client":"c1","token":"t","name":"js/1","address":"[2001:db8::1]:5000","data":{"a":1}}`; got != want {
 		t.Errorf("asked %s\nwant  %s", got, want)
 	}
-	want := &server.ConnectRequest{
+	want := &protocol.ConnectRequest{
 		Client: "c1", Token: "t", Name: "js/1", Data: r.Data, RemoteAddr: r.RemoteAddr,
 		User: "42", Expires: time.Unix(4102444800, 0), Channels: []string{"news", "user:42"},
-		Allow:       server.Permissions{Subscribe: []string{"room:*"}, Publish: []string{"room:1"}},
+		Allow:       protocol.Permissions{Subscribe: []string{"room:*"}, Publish: []string{"room:1"}},
 		MessageRate: 10, Info: json.RawMessage(`{"name":"Ada"}`), Reply: json.RawMessage(`{"motd":"hi"}`),
 	}
 	if !reflect.DeepEqual(r, want) {
@@ -94,39 +94,39 @@ func TestOtherQuestionsAreAllowed(t *testing.T) {
 	}{
 		{"connect, nothing said", `{}`, `{"type":"connect","client":"c1","user":"7"}`,
 			func(a *Asker) (any, error) {
-				r := &server.ConnectRequest{Client: "c1", User: "7"}
+				r := &protocol.ConnectRequest{Client: "c1", User: "7"}
 				return r, a.Connect(ctx, r)
-			}, &server.ConnectRequest{Client: "c1", User: "7"}},
+			}, &protocol.ConnectRequest{Client: "c1", User: "7"}},
 		{"connect, null for nothing", `{"user":null,"expires":null,"expires_in":null,"channels":null,"allow":null,"rate":null,"info":null,"data":null}`, `{"type":"connect","client":"c1","user":"7"}`,
 			func(a *Asker) (any, error) {
-				r := &server.ConnectRequest{Client: "c1", User: "7"}
+				r := &protocol.ConnectRequest{Client: "c1", User: "7"}
 				return r, a.Connect(ctx, r)
-			}, &server.ConnectRequest{Client: "c1", User: "7"}},
+			}, &protocol.ConnectRequest{Client: "c1", User: "7"}},
 		{"refresh", `{"expires":4102444800.25}`, `{"type":"refresh","client":"c1","user":"7","token":"t2"}`,
 			func(a *Asker) (any, error) {
-				r := &server.ConnectRequest{Client: "c1", User: "7", Token: "t2"}
+				r := &protocol.ConnectRequest{Client: "c1", User: "7", Token: "t2"}
 				return r, a.Refresh(ctx, r)
-			}, &server.ConnectRequest{Client: "c1", User: "7", Token: "t2", Expires: time.UnixMilli(4102444800250)}},
+			}, &protocol.ConnectRequest{Client: "c1", User: "7", Token: "t2", Expires: time.UnixMilli(4102444800250)}},
 		{"subscribe", `{"expires":4102444800}`, `{"type":"subscribe","client":"c1","user":"7","token":"t","channel":"room:1"}`,
 			func(a *Asker) (any, error) {
-				r := &server.SubscribeRequest{Client: "c1", User: "7", Token: "t", Channel: "room:1"}
+				r := &protocol.SubscribeRequest{Client: "c1", User: "7", Token: "t", Channel: "room:1"}
 				return r, a.Subscribe(ctx, r)
-			}, &server.SubscribeRequest{Client: "c1", User: "7", Token: "t", Channel: "room:1", Expires: time.Unix(4102444800, 0)}},
+			}, &protocol.SubscribeRequest{Client: "c1", User: "7", Token: "t", Channel: "room:1", Expires: time.Unix(4102444800, 0)}},
 		{"publish as it is", `{}`, `{"type":"publish","client":"c1","user":"7","channel":"room:1","data":[1,2]}`,
 			func(a *Asker) (any, error) {
-				r := &server.PublishRequest{Client: "c1", User: "7", Channel: "room:1", Data: json.RawMessage(`[1,2]`)}
+				r := &protocol.PublishRequest{Client: "c1", User: "7", Channel: "room:1", Data: json.RawMessage(`[1,2]`)}
 				return r, a.Publish(ctx, r)
-			}, &server.PublishRequest{Client: "c1", User: "7", Channel: "room:1", Data: json.RawMessage(`[1,2]`)}},
+			}, &protocol.PublishRequest{Client: "c1", User: "7", Channel: "room:1", Data: json.RawMessage(`[1,2]`)}},
 		{"publish something else", `{"data":{"clean":true}}`, `{"type":"publish","client":"c1","channel":"room:1","data":1}`,
 			func(a *Asker) (any, error) {
-				r := &server.PublishRequest{Client: "c1", Channel: "room:1", Data: json.RawMessage(`1`)}
+				r := &protocol.PublishRequest{Client: "c1", Channel: "room:1", Data: json.RawMessage(`1`)}
 				return r, a.Publish(ctx, r)
-			}, &server.PublishRequest{Client: "c1", Channel: "room:1", Data: json.RawMessage(`{"clean":true}`)}},
+			}, &protocol.PublishRequest{Client: "c1", Channel: "room:1", Data: json.RawMessage(`{"clean":true}`)}},
 		{"call", `{"data":[3]}`, `{"type":"call","client":"c1","user":"7","method":"sum","data":[1,2]}`,
 			func(a *Asker) (any, error) {
-				r := &server.CallRequest{Client: "c1", User: "7", Method: "sum", Data: json.RawMessage(`[1,2]`)}
+				r := &protocol.CallRequest{Client: "c1", User: "7", Method: "sum", Data: json.RawMessage(`[1,2]`)}
 				return r, a.Call(ctx, r)
-			}, &server.CallRequest{Client: "c1", User: "7", Method: "sum", Data: json.RawMessage(`[1,2]`), Reply: json.RawMessage(`[3]`)}},
+			}, &protocol.CallRequest{Client: "c1", User: "7", Method: "sum", Data: json.RawMessage(`[1,2]`), Reply: json.RawMessage(`[3]`)}},
 	} {
 		rec := newReceiver(t, says(200, tc.answer))
 		got, err := tc.ask(newAsker(t, rec.URL, nil))
@@ -145,7 +145,7 @@ func TestOtherQuestionsAreAllowed(t *testing.T) {
 
 func TestExpiresIn(t *testing.T) {
 	rec := newReceiver(t, says(200, `{"expires_in":3600}`))
-	r := &server.SubscribeRequest{}
+	r := &protocol.SubscribeRequest{}
 	if err := newAsker(t, rec.URL, nil).Subscribe(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -159,72 +159,72 @@ func TestAnswersThatAllowNothing(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		answer func(int, http.ResponseWriter, *http.Request)
-		want   server.ProtocolError
+		want   protocol.Error
 		log    string // empty: nothing is logged
 		stats  AskerStats
 	}{
-		{"401", says(401, ""), server.ProtocolError{Code: server.ErrorUnauthorized, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"403", says(403, ""), server.ProtocolError{Code: server.ErrorPermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"403 with reasons", says(403, `{"code":1234,"message":"banned","more":1}`), server.ProtocolError{Code: 1234, Message: "banned"}, "", AskerStats{Refused: 1}},
-		{"403 with a message", says(403, `{"message":"banned"}`), server.ProtocolError{Code: server.ErrorPermissionDenied, Message: "banned"}, "", AskerStats{Refused: 1}},
-		{"403 with a strange code", says(403, `{"code":-1}`), server.ProtocolError{Code: server.ErrorPermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"403 with a page", says(403, "<html>"), server.ProtocolError{Code: server.ErrorPermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"401 with a huge page", says(401, strings.Repeat("x", 1<<20)), server.ProtocolError{Code: server.ErrorUnauthorized, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"403 with a long message", says(403, `{"message":"`+strings.Repeat("é", 1000)+`"}`), server.ProtocolError{Code: server.ErrorPermissionDenied, Message: strings.Repeat("é", 512)}, "", AskerStats{Refused: 1}},
-		{"expired", says(200, `{"expires":1764000000}`), server.ProtocolError{Code: server.ErrorTokenExpired, Message: "expired"}, "", AskerStats{Refused: 1}},
-		{"expired, in seconds", says(200, `{"expires_in":-5}`), server.ProtocolError{Code: server.ErrorTokenExpired, Message: "expired"}, "", AskerStats{Refused: 1}},
+		{"401", says(401, ""), protocol.Error{Code: protocol.CodeUnauthorized, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
+		{"403", says(403, ""), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
+		{"403 with reasons", says(403, `{"code":1234,"message":"banned","more":1}`), protocol.Error{Code: 1234, Message: "banned"}, "", AskerStats{Refused: 1}},
+		{"403 with a message", says(403, `{"message":"banned"}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: "banned"}, "", AskerStats{Refused: 1}},
+		{"403 with a strange code", says(403, `{"code":-1}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
+		{"403 with a page", says(403, "<html>"), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
+		{"401 with a huge page", says(401, strings.Repeat("x", 1<<20)), protocol.Error{Code: protocol.CodeUnauthorized, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
+		{"403 with a long message", says(403, `{"message":"`+strings.Repeat("é", 1000)+`"}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: strings.Repeat("é", 512)}, "", AskerStats{Refused: 1}},
+		{"expired", says(200, `{"expires":1764000000}`), protocol.Error{Code: protocol.CodeTokenExpired, Message: "expired"}, "", AskerStats{Refused: 1}},
+		{"expired, in seconds", says(200, `{"expires_in":-5}`), protocol.Error{Code: protocol.CodeTokenExpired, Message: "expired"}, "", AskerStats{Refused: 1}},
 
-		{"500", says(500, `{"user":"42"}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "HTTP 500 Internal Server Error: want 200, 401 or 403", AskerStats{Failed: 1}},
-		{"404", says(404, ""), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "HTTP 404", AskerStats{Failed: 1}},
-		{"204", says(204, ""), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "HTTP 204", AskerStats{Failed: 1}},
+		{"500", says(500, `{"user":"42"}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "HTTP 500 Internal Server Error: want 200, 401 or 403", AskerStats{Failed: 1}},
+		{"404", says(404, ""), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "HTTP 404", AskerStats{Failed: 1}},
+		{"204", says(204, ""), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "HTTP 204", AskerStats{Failed: 1}},
 		{"redirect", func(_ int, w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		},
-			server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "redirects are not followed", AskerStats{Failed: 1}},
-		{"empty", says(200, ""), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "the answer is empty", AskerStats{Failed: 1}},
-		{"a page", says(200, "<html>log in</html>"), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "not a JSON object", AskerStats{Failed: 1}},
-		{"null", says(200, "null"), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "not a JSON object", AskerStats{Failed: 1}},
-		{"two objects", says(200, `{} {}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "more than one", AskerStats{Failed: 1}},
-		{"a brace too many", says(200, `{}}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "more than one", AskerStats{Failed: 1}},
-		{"half an object", says(200, `{"user":`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "unexpected EOF", AskerStats{Failed: 1}},
-		{"a misspelt field", says(200, `{"expire":1764000000}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, `unknown field \"expire\"`, AskerStats{Failed: 1}},
-		{"a wrong type", says(200, `{"user":42}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "user of type string", AskerStats{Failed: 1}},
-		{"milliseconds", says(200, `{"expires":1764000000123}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "want Unix time in seconds", AskerStats{Failed: 1}},
-		{"many seconds", says(200, `{"expires_in":1e300}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "want seconds", AskerStats{Failed: 1}},
-		{"two ends", says(200, `{"expires_in":1,"expires":4102444800}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "want one of them", AskerStats{Failed: 1}},
-		{"a negative rate", says(200, `{"rate":-1}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "rate", AskerStats{Failed: 1}},
-		{"a huge answer", says(200, `{"data":"`+strings.Repeat("x", 1<<20)+`"}`), server.ProtocolError{Code: server.ErrorInternal, Message: "the application could not answer"}, "too big: AskerConfig.AnswerMaxBytes is 65536", AskerStats{Failed: 1}},
+			protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "redirects are not followed", AskerStats{Failed: 1}},
+		{"empty", says(200, ""), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "the answer is empty", AskerStats{Failed: 1}},
+		{"a page", says(200, "<html>log in</html>"), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "not a JSON object", AskerStats{Failed: 1}},
+		{"null", says(200, "null"), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "not a JSON object", AskerStats{Failed: 1}},
+		{"two objects", says(200, `{} {}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "more than one", AskerStats{Failed: 1}},
+		{"a brace too many", says(200, `{}}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "more than one", AskerStats{Failed: 1}},
+		{"half an object", says(200, `{"user":`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "unexpected EOF", AskerStats{Failed: 1}},
+		{"a misspelt field", says(200, `{"expire":1764000000}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, `unknown field \"expire\"`, AskerStats{Failed: 1}},
+		{"a wrong type", says(200, `{"user":42}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "user of type string", AskerStats{Failed: 1}},
+		{"milliseconds", says(200, `{"expires":1764000000123}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "want Unix time in seconds", AskerStats{Failed: 1}},
+		{"many seconds", says(200, `{"expires_in":1e300}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "want seconds", AskerStats{Failed: 1}},
+		{"two ends", says(200, `{"expires_in":1,"expires":4102444800}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "want one of them", AskerStats{Failed: 1}},
+		{"a negative rate", says(200, `{"rate":-1}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "rate", AskerStats{Failed: 1}},
+		{"a huge answer", says(200, `{"data":"`+strings.Repeat("x", 1<<20)+`"}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "too big: AskerConfig.AnswerMaxBytes is 65536", AskerStats{Failed: 1}},
 
 		{"429", func(_ int, w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(429)
 		},
-			server.ProtocolError{Code: server.ErrorBusy, Message: "the application is busy", RetryAfter: 7 * time.Second}, "HTTP 429", AskerStats{Busy: 1}},
-		{"502", says(502, "<html>"), server.ProtocolError{Code: server.ErrorBusy, Message: "the application is busy"}, "HTTP 502", AskerStats{Busy: 1}},
-		{"503", says(503, ""), server.ProtocolError{Code: server.ErrorBusy, Message: "the application is busy"}, "HTTP 503", AskerStats{Busy: 1}},
+			protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy", RetryAfter: 7 * time.Second}, "HTTP 429", AskerStats{Busy: 1}},
+		{"502", says(502, "<html>"), protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy"}, "HTTP 502", AskerStats{Busy: 1}},
+		{"503", says(503, ""), protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy"}, "HTTP 503", AskerStats{Busy: 1}},
 		{"no answer at all", func(int, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-			server.ProtocolError{Code: server.ErrorBusy, Message: "the application is busy"}, "EOF", AskerStats{Busy: 1}},
+			protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy"}, "EOF", AskerStats{Busy: 1}},
 		{"cut short", func(_ int, w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte(`{"user":"42"}`))
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
-		}, server.ProtocolError{Code: server.ErrorBusy, Message: "the application is busy"}, "unexpected EOF", AskerStats{Busy: 1}},
+		}, protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy"}, "unexpected EOF", AskerStats{Busy: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rec := newReceiver(t, tc.answer)
 			var log logBuffer
 			a := newAsker(t, rec.URL, func(c *AskerConfig) { c.Logger = log.logger() })
-			r := &server.ConnectRequest{Client: "c1", Token: "secrettoken"}
+			r := &protocol.ConnectRequest{Client: "c1", Token: "secrettoken"}
 			err := a.Connect(context.Background(), r)
-			var got *server.ProtocolError
+			var got *protocol.Error
 			if !errors.As(err, &got) || *got != tc.want {
 				t.Errorf("got %+v, want %+v", err, tc.want)
 			}
 			if len(rec.all()) != 1 {
 				t.Errorf("%d requests, want 1: the client tries again", len(rec.all()))
 			}
-			if !reflect.DeepEqual(r, &server.ConnectRequest{Client: "c1", Token: "secrettoken"}) {
+			if !reflect.DeepEqual(r, &protocol.ConnectRequest{Client: "c1", Token: "secrettoken"}) {
 				t.Errorf("the request was changed: %+v", r)
 			}
 			tc.stats.Asked = 1
@@ -244,9 +244,9 @@ func TestApplicationIsAway(t *testing.T) {
 	rec.Close()
 	var log logBuffer
 	a := newAsker(t, rec.URL, func(c *AskerConfig) { c.Logger = log.logger() })
-	err := a.Call(context.Background(), &server.CallRequest{})
-	var got *server.ProtocolError
-	if !errors.As(err, &got) || got.Code != server.ErrorBusy || !strings.Contains(log.String(), "connection refused") {
+	err := a.Call(context.Background(), &protocol.CallRequest{})
+	var got *protocol.Error
+	if !errors.As(err, &got) || got.Code != protocol.CodeBusy || !strings.Contains(log.String(), "connection refused") {
 		t.Errorf("%v, log:\n%s", err, log.String())
 	}
 }
@@ -261,9 +261,9 @@ func TestQuestionsTimeOut(t *testing.T) {
 	for name, answer := range map[string]func(int, http.ResponseWriter, *http.Request){"hangs": hang, "drips": drip} {
 		rec := newReceiver(t, answer)
 		a := newAsker(t, rec.URL, func(c *AskerConfig) { c.Timeout = 100 * time.Millisecond })
-		err := a.Connect(context.Background(), &server.ConnectRequest{})
-		var got *server.ProtocolError
-		if !errors.As(err, &got) || got.Code != server.ErrorTimeout {
+		err := a.Connect(context.Background(), &protocol.ConnectRequest{})
+		var got *protocol.Error
+		if !errors.As(err, &got) || got.Code != protocol.CodeTimeout {
 			t.Errorf("%s: %v, want ErrorTimeout", name, err)
 		}
 		if stats := a.Stats(); stats != (AskerStats{Asked: 1, TimedOut: 1}) {
@@ -283,7 +283,7 @@ func TestAbandonedQuestion(t *testing.T) {
 	a := newAsker(t, rec.URL, func(c *AskerConfig) { c.Logger = log.logger() })
 	ctx, cancel := context.WithCancel(context.Background())
 	errc := make(chan error, 1)
-	go func() { errc <- a.Connect(ctx, &server.ConnectRequest{}) }()
+	go func() { errc <- a.Connect(ctx, &protocol.ConnectRequest{}) }()
 	waitFor(t, "the question is under way", func() bool { return len(rec.all()) == 1 })
 	cancel()
 	if err := <-errc; !errors.Is(err, context.Canceled) {
@@ -316,7 +316,7 @@ func TestMaxPending(t *testing.T) {
 	var wg sync.WaitGroup
 	for range all {
 		wg.Go(func() {
-			if err := a.Connect(context.Background(), &server.ConnectRequest{}); err != nil {
+			if err := a.Connect(context.Background(), &protocol.ConnectRequest{}); err != nil {
 				t.Errorf("a question that waited: %v", err)
 			}
 		})
@@ -325,8 +325,8 @@ func TestMaxPending(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	var busy *server.ProtocolError
-	if err := a.Connect(ctx, &server.ConnectRequest{}); !errors.As(err, &busy) || busy.Code != server.ErrorBusy {
+	var busy *protocol.Error
+	if err := a.Connect(ctx, &protocol.ConnectRequest{}); !errors.As(err, &busy) || busy.Code != protocol.CodeBusy {
 		t.Errorf("without a turn in time: %v, want ErrorBusy", err)
 	}
 	close(release)
@@ -349,7 +349,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		}
 	}})
 	for range 20 {
-		if err := a.Connect(ctx, &server.ConnectRequest{}); err != nil {
+		if err := a.Connect(ctx, &protocol.ConnectRequest{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -367,8 +367,8 @@ func TestConnectionThatEndsWhenItIsUsedAgain(t *testing.T) {
 		requests int
 		allowed  bool
 	}{
-		{"connect", func(a *Asker) error { return a.Connect(context.Background(), &server.ConnectRequest{}) }, 3, true},
-		{"publish", func(a *Asker) error { return a.Publish(context.Background(), &server.PublishRequest{}) }, 2, false},
+		{"connect", func(a *Asker) error { return a.Connect(context.Background(), &protocol.ConnectRequest{}) }, 3, true},
+		{"publish", func(a *Asker) error { return a.Publish(context.Background(), &protocol.PublishRequest{}) }, 2, false},
 	} {
 		rec := &receiver{answer: func(n int, w http.ResponseWriter, _ *http.Request) {
 			if n == 1 {

@@ -10,7 +10,7 @@
 //
 //	asker, err := webhook.NewAsker(webhook.AskerConfig{URL: url, Secrets: secrets})
 //	…
-//	config.Native = &server.Native{Connect: asker.Connect, Refresh: asker.Refresh,
+//	config.Application = &protocol.Application{Connect: asker.Connect, Refresh: asker.Refresh,
 //		Subscribe: asker.Subscribe, Publish: asker.Publish, Call: asker.Call}
 //
 // Every request is signed as Standard Webhooks 1.0.0 says

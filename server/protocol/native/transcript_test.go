@@ -10,8 +10,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/roostws/roost/server/internal/native"
-	"github.com/roostws/roost/server/internal/native/nativetest"
+	"github.com/roostws/roost/server/protocol/native"
+	"github.com/roostws/roost/server/protocol/native/nativetest"
 )
 
 const docs = "../../../docs/"
