@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,7 +25,7 @@ import (
 type TokenCmd struct {
 	SecretFile string `help:"Secrets of which the first line signs (HS256), and any checks." env:"ROOST_TOKEN_SECRET_FILE" placeholder:"FILE"`
 	Secret     string `help:"One such secret." env:"ROOST_TOKEN_SECRET" placeholder:"SECRET"`
-	Key        string `help:"Private key that signs, PEM: RSA (RS256), ECDSA on P-256 (ES256) or Ed25519 (EdDSA). For --inspect a public one does." placeholder:"FILE"`
+	Key        string `help:"Private key that signs, PEM: RSA (RS256), ECDSA on P-256 (ES256) or P-384 (ES384), or Ed25519 (EdDSA). For --inspect a public one does." placeholder:"FILE"`
 	Kid        string `help:"The key's name in a key set." placeholder:"NAME"`
 
 	User           string        `help:"The user's ID (sub). Without it the token is anonymous." placeholder:"ID"`
@@ -39,6 +41,7 @@ type TokenCmd struct {
 
 	Inspect   string `help:"Show what a token says (-: the one on standard input) and, with a key, whether it is valid; the exit code is 1 if not." placeholder:"TOKEN"`
 	NewSecret bool   `help:"Make a secret."`
+	Out       string `help:"Write the secret or the token to this file, which only its owner can read. A file with a secret is not replaced." placeholder:"FILE"`
 }
 
 // Help is the text between the usage and the flags.
@@ -46,7 +49,7 @@ func (TokenCmd) Help() string {
 	return `Makes a token for trying things out: docs/tokens.md shows how an application makes its own.
 
 Examples:
-  roost token --new-secret > secret
+  roost token --new-secret --out secret
   roost serve --native --token-secret-file secret
   roost token --secret-file secret --user 42 --channels news
   roost token --secret-file secret --user 42 --channel chat:1
@@ -56,6 +59,8 @@ Examples:
 // Validate is called by the command line's parser.
 func (c *TokenCmd) Validate() error {
 	switch {
+	case c.Out != "" && c.Inspect != "":
+		return errors.New("--out is for a secret or a token that is made, and --inspect makes none")
 	case c.Expires < 0:
 		return fmt.Errorf("--expires is %v: want a time to come, or 0 for ever", c.Expires)
 	case c.Rate < 0 || c.Rate > token.MessageRateMax:
@@ -74,8 +79,7 @@ func (c *TokenCmd) Run(s streams) error {
 		// 256 bits, as many as the hash has; the text of them is longer than the least.
 		secret := make([]byte, 32)
 		rand.Read(secret)
-		_, err := fmt.Fprintln(s.out, base64.RawURLEncoding.EncodeToString(secret))
-		return err
+		return c.write(s, base64.RawURLEncoding.EncodeToString(secret))
 	}
 	secrets, err := readSecrets("--secret-file", c.SecretFile, c.Secret)
 	if err != nil {
@@ -103,9 +107,8 @@ func (c *TokenCmd) sign(s streams, secrets [][]byte, key []byte) error {
 		}
 		with = signer
 	case len(secrets) > 0:
-		with = secrets[0]
-		if len(secrets[0]) < token.SecretMinBytes {
-			fmt.Fprintf(s.err, "roost serve refuses this secret: it has %d bytes, and %d are the least (roost token --new-secret)\n", len(secrets[0]), token.SecretMinBytes)
+		if with = secrets[0]; len(secrets[0]) < token.SecretMinBytes {
+			return usagef("the secret has %d bytes, and roost serve refuses fewer than %d: roost token --new-secret makes a good one", len(secrets[0]), token.SecretMinBytes)
 		}
 	default:
 		return usagef("no key to sign with: give --secret-file, ROOST_TOKEN_SECRET or --key (roost token --new-secret makes a secret)")
@@ -137,8 +140,45 @@ func (c *TokenCmd) sign(s streams, secrets [][]byte, key []byte) error {
 		what = fmt.Sprintf("channel %q", c.Channel)
 	}
 	fmt.Fprintf(s.err, "for %s of %s, %s\n", what, who, lasts)
-	_, err = fmt.Fprintln(s.out, text)
+	return c.write(s, text)
+}
+
+// write prints a line, or writes it to the file of --out. It warns if standard
+// output is a file that other users can read: a shell creates such a file.
+func (c *TokenCmd) write(s streams, line string) error {
+	if c.Out != "" {
+		return c.writeFile(line)
+	}
+	if file, ok := s.out.(*os.File); ok {
+		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+			fmt.Fprintf(s.err, "other users of this machine can read the file that this goes to (its mode is %03o): chmod 600 it, or use --out FILE instead of > FILE\n", info.Mode().Perm())
+		}
+	}
+	_, err := fmt.Fprintln(s.out, line)
 	return err
+}
+
+// writeFile writes a line to a new file. It replaces a file only if that holds a
+// token: a secret that is overwritten makes all tokens of it worthless.
+func (c *TokenCmd) writeFile(line string) error {
+	file, err := os.CreateTemp(filepath.Dir(c.Out), ".roost-token-*") // has the mode 0600
+	if err != nil {
+		return usagef("--out: %w", err)
+	}
+	defer os.Remove(file.Name())
+	_, err = fmt.Fprintln(file, line)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	if !c.NewSecret {
+		return os.Rename(file.Name(), c.Out)
+	}
+	if err := os.Link(file.Name(), c.Out); errors.Is(err, fs.ErrExist) {
+		return usagef("--out: %s is there already: remove it first, if no token that it signed is needed any more", c.Out)
+	} else if err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	return nil
 }
 
 func (c *TokenCmd) inspect(s streams, secrets [][]byte, key []byte) error {

@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -102,13 +104,56 @@ func TestTokenSecrets(t *testing.T) {
 	if code, _, errs := roost("", "token", "--inspect", text, "--secret-file", rotated); code != exitOK {
 		t.Errorf("the second line does not check: exit code %d, %q", code, errs)
 	}
-	if _, hint := made(t, "--secret", "short"); !strings.Contains(hint, "5 bytes") || strings.Contains(hint, "short") {
-		t.Errorf("the hint for a short secret is %q", hint)
-	}
 	code, first, _ := roost("", "token", "--new-secret")
 	_, second, _ := roost("", "token", "--new-secret")
 	if code != exitOK || len(strings.TrimSpace(first)) < 32 || first == second {
 		t.Errorf("exit code %d, secrets %q and %q", code, first, second)
+	}
+}
+
+// What must stay secret is written to a file that only its owner reads.
+func TestTokenFiles(t *testing.T) {
+	folder := t.TempDir()
+	secret, text := filepath.Join(folder, "secret"), filepath.Join(folder, "token")
+	private := func(name string) string {
+		info := must(os.Stat(name))
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has the mode %v, want 0600", name, info.Mode())
+		}
+		return string(must(os.ReadFile(name)))
+	}
+	if code, out, errs := roost("", "token", "--new-secret", "--out", secret); code != exitOK || out != "" || errs != "" {
+		t.Fatalf("exit code %d, %q, %q", code, out, errs)
+	}
+	first := private(secret)
+	if len(strings.TrimSpace(first)) < 32 {
+		t.Errorf("the secret is %q", first)
+	}
+	// A secret is not replaced, a token is.
+	if code, _, errs := roost("", "token", "--new-secret", "--out", secret); code != exitUsage || !strings.Contains(errs, "there already") || private(secret) != first {
+		t.Errorf("over another secret: exit code %d, %q", code, errs)
+	}
+	for _, user := range []string{"1", "2"} {
+		if code, out, errs := roost("", "token", "--secret-file", secret, "--user", user, "--out", text); code != exitOK || out != "" {
+			t.Errorf("exit code %d, %q, %q", code, out, errs)
+		}
+		if code, out, _ := roost(private(text), "token", "--inspect", "-", "--secret-file", secret); code != exitOK || !strings.Contains(out, `"sub": "`+user+`"`) {
+			t.Errorf("user %s: exit code %d, %s", user, code, out)
+		}
+	}
+	if names := must(os.ReadDir(folder)); len(names) != 2 {
+		t.Errorf("it leaves %v", names)
+	}
+	// With > FILE the shell makes the file.
+	for mode, warns := range map[os.FileMode]bool{0o644: true, 0o640: true, 0o600: false} {
+		file := must(os.OpenFile(filepath.Join(folder, mode.String()), os.O_CREATE|os.O_WRONLY, mode))
+		_ = file.Chmod(mode)
+		var errs strings.Builder
+		code := run([]string{"token", "--new-secret"}, strings.NewReader(""), file, &errs)
+		file.Close()
+		if code != exitOK || strings.Contains(errs.String(), "chmod 600") != warns {
+			t.Errorf("mode %v: exit code %d, %q; want a warning: %v", mode, code, errs.String(), warns)
+		}
 	}
 }
 
@@ -125,6 +170,9 @@ func TestTokenUsageErrors(t *testing.T) {
 		{[]string{"--secret-file", empty}, []string{"holds no secret"}},
 		{[]string{"--key", "/nothing/here"}, []string{"--key", "/nothing/here"}},
 		{[]string{"--key", public}, []string{"--key", "no private key"}},
+		{[]string{"--secret", "short"}, []string{"the secret has 5 bytes", "32", "--new-secret"}},
+		{[]string{"--inspect", "x", "--out", "token"}, []string{"--out", "--inspect"}},
+		{[]string{"--secret", testSecret, "--out", "/nothing/here"}, []string{"--out", "/nothing"}},
 		{[]string{"--secret", testSecret, "--expires=-1s"}, []string{"--expires is -1s"}},
 		{[]string{"--secret", testSecret, "--rate", "70000"}, []string{"--rate is 70000", "65535"}},
 		{[]string{"--secret", testSecret, "--info", "Ann"}, []string{"--info", "JSON"}},

@@ -7,14 +7,16 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/protocol"
 )
 
 // MessageRateMax is the greatest that claim rate may be.
 const MessageRateMax = 1<<16 - 1
 
-// Claims are what a token says. Its JSON has the names in brackets; what is
-// zero is left out.
+// Claims are what a token says. In JSON they have the names in brackets, unless
+// Config.UserClaim or Config.ClaimPrefix say otherwise; fields that are zero are
+// left out.
 type Claims struct {
 	// Subject is the user's ID [sub].
 	Subject string
@@ -27,11 +29,12 @@ type Claims struct {
 	Channel string
 	// Channels are subscribed by the server when the client connects [channels].
 	Channels []string
-	// Allow is what the client may do beside [allow: {subscribe, publish}].
+	// Allow is what the client may do beyond what namespaces give to all
+	// [allow: {subscribe, publish}].
 	Allow protocol.Permissions
-	// MessageRate bounds the messages a second of this client [rate].
+	// MessageRate limits the messages a second of this client [rate].
 	MessageRate int
-	// Info is JSON that presence tells of the client [info].
+	// Info is JSON that presence shows of the client [info].
 	Info json.RawMessage
 }
 
@@ -42,32 +45,44 @@ type claim struct {
 	want string
 }
 
-// The names are compared letter by letter: to encoding/json "Sub" and "sub"
-// are one field, and a back end may let its users choose further claims.
-func (c *Claims) fields() []claim {
+// names say where in a token the claims stand that are ours to define.
+type names struct {
+	user   string // the claim with the user's ID
+	prefix string // before channel, channels, allow, rate and info
+}
+
+var defaultNames = names{user: "sub"}
+
+// fields returns all claims. Their names are compared letter by letter: to
+// encoding/json "Sub" and "sub" are one field, and a back end may let its users
+// choose further claims.
+func (c *Claims) fields(n names) []claim {
 	return []claim{
-		{"sub", &c.Subject, "a string"},
+		{n.user, &c.Subject, "a string"},
 		{"iss", &c.Issuer, "a string"},
 		{"aud", (*jwt.ClaimStrings)(&c.Audience), "a string or a list of strings"},
 		{"iat", (*date)(&c.IssuedAt), dateWanted},
 		{"nbf", (*date)(&c.NotBefore), dateWanted},
 		{"exp", (*date)(&c.ExpiresAt), dateWanted},
-		{"channel", &c.Channel, "a string"},
-		{"channels", &c.Channels, "a list of strings"},
-		{"allow", (*permissions)(&c.Allow), `{"subscribe": [patterns], "publish": [patterns]}`},
-		{"rate", &c.MessageRate, fmt.Sprintf("a whole number, 0 to %d", MessageRateMax)},
-		{"info", &c.Info, "JSON"},
+		{n.prefix + "channel", &c.Channel, "a string"},
+		{n.prefix + "channels", &c.Channels, "a list of strings"},
+		{n.prefix + "allow", (*permissions)(&c.Allow), `{"subscribe": [patterns], "publish": [patterns]}`},
+		{n.prefix + "rate", (*jsonx.Int)(&c.MessageRate), fmt.Sprintf("a whole number, 0 to %d", MessageRateMax)},
+		{n.prefix + "info", &c.Info, "JSON"},
 	}
 }
 
-// UnmarshalJSON reads the claims of a token; others than ours are ignored.
-func (c *Claims) UnmarshalJSON(b []byte) error {
+// UnmarshalJSON reads the claims of a token; claims that are not in Claims are
+// ignored.
+func (c *Claims) UnmarshalJSON(b []byte) error { return c.read(b, defaultNames) }
+
+func (c *Claims) read(b []byte, n names) error {
 	*c = Claims{}
-	if err := readMembers(b, c.fields()); err != nil {
+	if err := readMembers(b, c.fields(n)); err != nil {
 		return err
 	}
 	if c.MessageRate < 0 || c.MessageRate > MessageRateMax {
-		return &claimError{fmt.Sprintf(`claim "rate" is %d: want 0 to %d`, c.MessageRate, MessageRateMax)}
+		return &claimError{fmt.Sprintf(`claim %q is %d: want 0 to %d`, n.prefix+"rate", c.MessageRate, MessageRateMax)}
 	}
 	return nil
 }
@@ -113,7 +128,7 @@ func (c Claims) MarshalJSON() ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// readMembers reads an object's members that are asked for.
+// readMembers reads the wanted members of an object.
 func readMembers(object []byte, wanted []claim) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(object, &members); err != nil {
@@ -131,7 +146,7 @@ func readMembers(object []byte, wanted []claim) error {
 	return nil
 }
 
-// A claimError is told to the client as it is.
+// A claimError says which claim is malformed. Clients see its text.
 type claimError struct{ text string }
 
 func (e *claimError) Error() string { return e.text }
@@ -143,8 +158,8 @@ func (p *permissions) UnmarshalJSON(b []byte) error {
 	return readMembers(b, []claim{{"subscribe", &p.Subscribe, ""}, {"publish", &p.Publish, ""}})
 }
 
-// date is a NumericDate (RFC 7519, section 2) of our era: what lies beyond the
-// year 9999 is no time that anybody meant, and what lies before 1970 neither.
+// date is a NumericDate (RFC 7519, section 2) from 1970 to the year 9999: any
+// other is a mistake, milliseconds for instance.
 type date time.Time
 
 const dateWanted = "a number of seconds since 1970"
@@ -166,7 +181,13 @@ func (d *date) UnmarshalJSON(b []byte) error {
 }
 
 // standard gives golang-jwt the claims that it checks.
-type standard struct{ Claims }
+type standard struct {
+	Claims
+	names
+}
+
+// UnmarshalJSON reads the claims under the names of the verifier.
+func (s *standard) UnmarshalJSON(b []byte) error { return s.read(b, s.names) }
 
 func numericDate(t time.Time) (*jwt.NumericDate, error) {
 	if t.IsZero() {

@@ -40,7 +40,7 @@ type keySet struct {
 	stop                     context.CancelFunc
 	ctx                      context.Context
 	donec                    chan struct{}
-	wakec                    chan struct{} // holds one wish for an attempt
+	wakec                    chan struct{} // holds one request for an attempt
 
 	// Atomic: any goroutine.
 	keys              atomic.Pointer[[]key]
@@ -48,7 +48,7 @@ type keySet struct {
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	pending bool          // an attempt is under way, or wished for
+	pending bool          // an attempt is under way, or requested
 	next    chan struct{} // closed at the end of that one
 	ended   time.Time     // of the last attempt
 	err     error         // of the last attempt
@@ -82,7 +82,7 @@ func newKeySet(c Config) (*keySet, error) {
 	return s, nil
 }
 
-// checkRedirect keeps an answer that was asked for over TLS from coming without.
+// checkRedirect refuses redirects from https to http, and long chains.
 func checkRedirect(r *http.Request, via []*http.Request) error {
 	if len(via) > setMaxRedirects {
 		return fmt.Errorf("more than %d redirects", setMaxRedirects)
@@ -106,10 +106,10 @@ func (s *keySet) close() {
 	}
 }
 
-// noKeys is what is in force before the first set has come.
+// noKeys are the keys in force before the first set was fetched.
 var noKeys = &[]key{}
 
-// current are the keys in force: another pointer for each set that came. A nil set has none.
+// current returns the keys in force: another pointer after each fetch. A nil set has none.
 func (s *keySet) current() *[]key {
 	if s == nil {
 		return noKeys
@@ -124,14 +124,15 @@ func (s *keySet) stats(into *Stats) {
 	into.JWKSFetched = s.fetched
 }
 
-// refresh has the set fetched, and waits for it, but for shortly after the last
-// attempt. The error is that of the last attempt, or of waiting.
-func (s *keySet) refresh(ctx context.Context) error {
+// refresh fetches the set and waits for it, unless the last attempt ended less
+// than JWKSRetryInterval ago: then left is what is left of that time. The error is
+// that of the last attempt, or of waiting.
+func (s *keySet) refresh(ctx context.Context) (left time.Duration, err error) {
 	s.mu.Lock()
 	if !s.pending {
-		if time.Since(s.ended) < s.retry {
+		if left := s.retry - time.Since(s.ended); left > 0 {
 			defer s.mu.Unlock()
-			return s.err
+			return left, s.err
 		}
 		s.pending = true
 		s.wakec <- struct{}{} // is empty: it was emptied before pending became false
@@ -142,11 +143,11 @@ func (s *keySet) refresh(ctx context.Context) error {
 	case <-next:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.err
+		return 0, s.err
 	case <-ctx.Done():
-		return fmt.Errorf("token: waiting for the key set: %w", ctx.Err())
+		return 0, fmt.Errorf("token: waiting for the key set: %w", ctx.Err())
 	case <-s.donec:
-		return errors.New("token: the verifier is closed")
+		return 0, errors.New("token: the verifier is closed")
 	}
 }
 
@@ -173,7 +174,7 @@ func (s *keySet) run() {
 	}
 }
 
-// attempt fetches the set once and tells everybody who waits for it.
+// attempt fetches the set once and wakes the goroutines that wait for it.
 func (s *keySet) attempt() error {
 	s.fetches.Add(1)
 	keys, skipped, err := s.fetch()
@@ -189,7 +190,7 @@ func (s *keySet) attempt() error {
 		s.fetched = s.ended
 	}
 	select {
-	case <-s.wakec: // a wish that this attempt has met
+	case <-s.wakec: // a request that this attempt has met
 	default:
 	}
 	close(s.next)
@@ -199,8 +200,7 @@ func (s *keySet) attempt() error {
 }
 
 // report logs what changed: a URL that fails for a day is not worth 8,640
-// lines. It is called before anybody is told of the attempt: only run writes
-// what it reads.
+// lines. It runs before attempt writes err and ended, which only run writes.
 func (s *keySet) report(keys []key, skipped []string, err error) {
 	before, first := s.err, s.ended.IsZero()
 	switch {
@@ -221,7 +221,7 @@ func redacted(raw string) string {
 	return u.Redacted()
 }
 
-// fetch answers the keys that can be used, and why others can't.
+// fetch returns the keys of the set that can be used, and why others can't.
 func (s *keySet) fetch() (keys []key, skipped []string, err error) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
 	defer cancel()
@@ -277,7 +277,7 @@ func parseSet(body []byte) (keys []key, skipped []string, err error) {
 	return keys, skipped, nil
 }
 
-// parseJWK reads one key, if it is for checking signatures of ours.
+// parseJWK reads one key, if it is for checking signatures of a known algorithm.
 func parseJWK(raw []byte) (key, error) {
 	var m jwkset.JWKMarshal
 	if err := json.Unmarshal(raw, &m); err != nil {
@@ -299,8 +299,11 @@ func parseJWK(raw []byte) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	if m.ALG != "" && string(m.ALG) != k.algorithm {
-		return key{}, fmt.Errorf("it is for %s, and %s is what is taken", m.ALG, k.algorithm)
+	if m.ALG != "" {
+		if !slices.Contains(k.algorithms, string(m.ALG)) {
+			return key{}, fmt.Errorf("it is for %s, and a key of its type may be for %s", m.ALG, strings.Join(k.algorithms, ", "))
+		}
+		k.algorithms = []string{string(m.ALG)}
 	}
 	k.kid = m.KID
 	return k, nil

@@ -16,43 +16,75 @@ import (
 // The algorithms (RFC 7518, section 3.1; RFC 8037, section 3.1).
 const (
 	hs256 = "HS256"
+	hs384 = "HS384"
+	hs512 = "HS512"
 	rs256 = "RS256"
+	rs384 = "RS384"
+	rs512 = "RS512"
+	ps256 = "PS256"
 	es256 = "ES256"
+	es384 = "ES384"
 	eddsa = "EdDSA"
 )
 
-var known = []string{hs256, rs256, es256, eddsa}
+// known are all algorithms, the preferred one of each type of key first.
+var known = []string{hs256, hs384, hs512, rs256, rs384, rs512, ps256, es256, es384, eddsa}
+
+// The algorithms for each type of key. Sets of different types have nothing in
+// common: a public key is never a secret.
+var (
+	forRSA     = []string{rs256, rs384, rs512, ps256}
+	forP256    = []string{es256}
+	forP384    = []string{es384}
+	forEd25519 = []string{eddsa}
+)
 
 // rsaMinBits is the least that RFC 7518, section 3.3, allows.
 const rsaMinBits = 2048
 
-// A key checks tokens of one algorithm.
+// A key checks tokens of the algorithms of its type.
 type key struct {
-	algorithm string
-	kid       string // of a key set's
-	key       any    // []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+	algorithms []string
+	kid        string // of a key set's
+	key        any    // []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
 }
 
-// newKey binds a public key to the one algorithm that it may be used for.
+// newSecret returns a secret with the algorithms for which it is long enough: it
+// should not be shorter than the hash (RFC 7518, section 3.2).
+func newSecret(secret []byte, short bool) key {
+	k := key{algorithms: []string{hs256}, key: secret}
+	if len(secret) >= 48 || short {
+		k.algorithms = append(k.algorithms, hs384)
+	}
+	if len(secret) >= 64 || short {
+		k.algorithms = append(k.algorithms, hs512)
+	}
+	return k
+}
+
+// newKey binds a public key to the algorithms that it may be used for.
 func newKey(public any) (key, error) {
 	switch k := public.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() < rsaMinBits {
 			return key{}, fmt.Errorf("an RSA key of %d bits: want %d or more", k.N.BitLen(), rsaMinBits)
 		}
-		return key{algorithm: rs256, key: k}, nil
+		return key{algorithms: forRSA, key: k}, nil
 	case *ecdsa.PublicKey:
-		if k.Curve != elliptic.P256() {
-			return key{}, fmt.Errorf("an ECDSA key on %s: want P-256, for ES256", k.Curve.Params().Name)
+		switch k.Curve {
+		case elliptic.P256():
+			return key{algorithms: forP256, key: k}, nil
+		case elliptic.P384():
+			return key{algorithms: forP384, key: k}, nil
 		}
-		return key{algorithm: es256, key: k}, nil
+		return key{}, fmt.Errorf("an ECDSA key on %s: want P-256 (ES256) or P-384 (ES384)", k.Curve.Params().Name)
 	case ed25519.PublicKey:
-		return key{algorithm: eddsa, key: k}, nil
+		return key{algorithms: forEd25519, key: k}, nil
 	}
 	return key{}, fmt.Errorf("a key of type %T: want RSA, ECDSA or Ed25519", public)
 }
 
-// checkSecret refuses what anybody could guess, or knows.
+// checkSecret refuses secrets that can be guessed, and public keys.
 func checkSecret(secret []byte, short bool) error {
 	switch {
 	case len(secret) == 0:
@@ -103,7 +135,7 @@ func publicKey(block *pem.Block) (public any, err error) {
 			public = cert.PublicKey
 		}
 	case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
-		return nil, errors.New("a private key, which only whoever makes tokens may have: want the public one (openssl pkey -in private.pem -pubout)")
+		return nil, errors.New("a private key, which belongs to the program that makes tokens: want the public one (openssl pkey -in private.pem -pubout)")
 	default:
 		return nil, fmt.Errorf("a %q in PEM: want a PUBLIC KEY or a CERTIFICATE", block.Type)
 	}

@@ -11,9 +11,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Sign makes a token of c. key is a secret ([]byte, for HS256), or a private
-// key: *rsa.PrivateKey, *ecdsa.PrivateKey on P-256 or ed25519.PrivateKey. kid
-// names it in a key set; empty, it has no name.
+// Sign returns a token that says c. key is a secret ([]byte, for HS256) or a
+// private key: *rsa.PrivateKey (RS256), *ecdsa.PrivateKey on P-256 (ES256) or
+// P-384 (ES384), or ed25519.PrivateKey (EdDSA). kid names it in a key set; if
+// empty, the token names no key.
 func Sign(c Claims, key any, kid string) (string, error) {
 	algorithm := hs256
 	switch k := key.(type) {
@@ -26,14 +27,14 @@ func Sign(c Claims, key any, kid string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("token: %w", err)
 		}
-		algorithm = public.algorithm
+		algorithm = public.algorithms[0]
 	default:
 		return "", fmt.Errorf("token: a key of type %T cannot sign", key)
 	}
 	if len(c.Info) > 0 && !json.Valid(c.Info) {
 		return "", errors.New("token: Claims.Info is not JSON")
 	}
-	t := jwt.NewWithClaims(jwt.GetSigningMethod(algorithm), &standard{c})
+	t := jwt.NewWithClaims(jwt.GetSigningMethod(algorithm), &standard{Claims: c})
 	if kid != "" {
 		t.Header["kid"] = kid
 	}
@@ -44,8 +45,8 @@ func Sign(c Claims, key any, kid string) (string, error) {
 	return signed, nil
 }
 
-// Decode answers what a token says of itself and of its user, unchecked, as
-// JSON: to show it, never to believe it.
+// Decode returns header and claims of a token as JSON. Nothing is checked: they
+// are for display only.
 func Decode(text string) (header, claims json.RawMessage, err error) {
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 || len(text) > MaxBytes {

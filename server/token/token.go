@@ -4,15 +4,16 @@
 //	v, err := token.New(token.Config{Secrets: [][]byte{secret}})
 //	…
 //	defer v.Close()
-//	application := &protocol.Application{Connect: v.Connect, Refresh: v.Refresh, Subscribe: v.Subscribe}
+//	native := &protocol.Application{Connect: v.Connect, Refresh: v.Refresh, Subscribe: v.Subscribe}
 //
-// HS256, RS256, ES256 and EdDSA are known, and nothing else. Which of them
-// checks a token follows from the type of the key, never from what the token
-// says of itself (RFC 8725, section 3.1): a public key cannot be used as a
-// secret, and there is no "none".
+// The algorithms are HS256, HS384, HS512, RS256, RS384, RS512, PS256, ES256, ES384
+// and EdDSA. The type of a key decides which of them it checks, never the token
+// (RFC 8725, section 3.1): a public key cannot be used as a secret, and there is
+// no "none".
 package token
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,9 +24,11 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/roostws/roost/server/internal/throttle"
 )
 
-// MaxBytes is the length of the longest token that is looked at.
+// MaxBytes is the length of the longest token that Verify looks at.
 const MaxBytes = 16 << 10
 
 // SecretMinBytes is the length of the shortest secret that New takes: as long
@@ -37,35 +40,42 @@ const (
 	DefaultJWKSInterval      = 10 * time.Minute
 	DefaultJWKSRetryInterval = 10 * time.Second
 	DefaultJWKSTimeout       = 5 * time.Second
+	DefaultLeeway            = 10 * time.Second
 )
 
-// leewayMax is where a leeway stops to be about clocks.
-const leewayMax = time.Hour
+const (
+	// leewayMax is the largest difference between clocks that is not a mistake.
+	leewayMax = time.Hour
+	// notBeforeMax is how soon a token must become valid for a client to be told to
+	// wait for that, instead of being refused.
+	notBeforeMax = 5 * time.Minute
+)
 
-// Config tells which tokens are good. One of Secrets, Keys and JWKSURL must be
+// Config says which tokens are good. One of Secrets, Keys and JWKSURL must be
 // set; with several, a token is good if one key of any of them fits.
 type Config struct {
-	// Secrets check HS256. Several are for rotation: each is tried. They are not copied.
+	// Secrets check HS256, those of 48 bytes or more also HS384, those of 64 bytes or
+	// more also HS512. Several are for rotation: each is tried. They are not copied.
 	Secrets [][]byte
-	// AllowShortSecret takes secrets below SecretMinBytes, for tests: they can be guessed.
+	// AllowShortSecret accepts secrets below SecretMinBytes, for tests: they can be guessed.
 	AllowShortSecret bool
-	// Keys are texts in PEM with one or more public keys or certificates each:
-	// RSA from 2,048 bits (RS256), ECDSA on P-256 (ES256), Ed25519 (EdDSA).
-	// A certificate's dates and issuer do not count.
+	// Keys are texts in PEM with one or more public keys or certificates each: RSA
+	// from 2,048 bits (RS256, RS384, RS512, PS256), ECDSA on P-256 (ES256) or P-384
+	// (ES384), Ed25519 (EdDSA). Dates and issuer of a certificate are not checked.
 	Keys [][]byte
 
-	// JWKSURL is where a JSON Web Key Set (RFC 7517) is. It is fetched in the
-	// background, at New first; until it comes its tokens are answered
-	// protocol.CodeBusy, and once there the keys stay in force while the URL
-	// fails.
+	// JWKSURL is the address of a JSON Web Key Set (RFC 7517). It is fetched in the
+	// background, for the first time by New. Until the first fetch has succeeded,
+	// tokens that need the set are refused with protocol.CodeBusy; afterwards its keys
+	// stay in force while the URL fails.
 	JWKSURL string
 	// JWKSInterval is how often the set is fetched. If zero, DefaultJWKSInterval.
 	JWKSInterval time.Duration
 	// JWKSRetryInterval is the least time between two attempts: after one that
-	// failed, and when a token names a key that is not known. If zero,
-	// DefaultJWKSRetryInterval.
+	// failed, and when no key fits a token. Until then such tokens are refused with
+	// protocol.CodeBusy. If zero, DefaultJWKSRetryInterval.
 	JWKSRetryInterval time.Duration
-	// JWKSTimeout bounds one attempt. If zero, DefaultJWKSTimeout.
+	// JWKSTimeout limits one attempt. If zero, DefaultJWKSTimeout.
 	JWKSTimeout time.Duration
 	// JWKSClient makes the requests. If nil, one that follows at most three
 	// redirects, and none from https to http.
@@ -75,18 +85,29 @@ type Config struct {
 	Issuer string
 	// Audience are the names of which claim aud must hold at least one. If empty, anything.
 	Audience []string
-	// Leeway is by how much the clock of whoever makes tokens may be wrong, up
-	// to an hour: nbf and exp are that much wider.
+	// Leeway is how far the clock of the program that makes tokens may differ from
+	// this one, up to an hour: nbf and exp are widened by it (iat is not checked). If
+	// zero, DefaultLeeway; if negative, none.
 	Leeway time.Duration
-	// Algorithms are those that are accepted, of HS256, RS256, ES256 and EdDSA.
-	// If empty, those for which there are keys.
+	// Algorithms are those that are accepted. If empty, all for which there are keys.
 	Algorithms []string
 
-	// Anonymous lets clients in without a token, or with one without claim sub.
+	// UserClaim is the claim that holds the user's ID, a string. If empty, "sub".
+	UserClaim string
+	// ClaimPrefix stands before the claims that this package defines: channel,
+	// channels, allow, rate and info. Identity providers often demand one, such as
+	// "https://example.com/", and it keeps other claims of these names apart.
+	ClaimPrefix string
+
+	// Anonymous lets clients in without a token, or with one that names no user.
 	Anonymous bool
-	// Logger is told when the JWKS URL begins and ceases to fail. If nil, nobody.
+	// Logger gets the reasons of refused tokens, at most refusedLines of them in ten
+	// seconds, and a line when the JWKS URL begins and ceases to fail. If nil, silent.
 	Logger *slog.Logger
 }
+
+// refusedLines is how many refused tokens are logged in throttle.Interval.
+const refusedLines = 10
 
 // A Verifier checks tokens. Its methods may be called on any goroutine.
 type Verifier struct {
@@ -99,6 +120,10 @@ type Verifier struct {
 	static     []key
 	set        *keySet // nil without JWKSURL
 	parser     *jwt.Parser
+	names      names
+	log        *slog.Logger
+
+	refusals throttle.Throttle
 
 	// Atomic: any goroutine.
 	accepted, refused, expired atomic.Uint64
@@ -106,30 +131,41 @@ type Verifier struct {
 
 // Stats are counted since New.
 type Stats struct {
-	// Accepted, Refused and Expired count the tokens that were looked at.
+	// Accepted, Refused and Expired count tokens by the outcome of Verify.
 	Accepted, Refused, Expired uint64
-	// JWKSFetches and JWKSFailures count the attempts to get the key set, and those of them that failed.
+	// JWKSFetches counts the attempts to fetch the key set, JWKSFailures those of
+	// them that failed.
 	JWKSFetches, JWKSFailures uint64
 	// JWKSKeys is how many keys of the set are in force.
 	JWKSKeys int
-	// JWKSFetched is when the set was fetched last. Zero: never.
+	// JWKSFetched is when the set was last fetched, zero if never.
 	JWKSFetched time.Time
 }
 
-// New checks c and, if there is a JWKSURL, begins to fetch it: Close ends that.
-// The error names every field that is wrong.
+// New checks c and starts to fetch JWKSURL, if set, until Close is called. The
+// error names every field that is wrong.
 func New(c Config) (*Verifier, error) {
 	var errs []error
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("token: Config.%s: %w", field, fmt.Errorf(format, args...)))
 	}
-	v := &Verifier{anonymous: c.Anonymous, leeway: c.Leeway, issuer: c.Issuer, audience: slices.Clone(c.Audience)}
+	if c.Leeway == 0 {
+		c.Leeway = DefaultLeeway
+	}
+	v := &Verifier{
+		anonymous: c.Anonymous, leeway: max(c.Leeway, 0), issuer: c.Issuer, audience: slices.Clone(c.Audience),
+		names: names{user: cmp.Or(c.UserClaim, defaultNames.user), prefix: c.ClaimPrefix},
+		log:   c.Logger, refusals: throttle.Throttle{Lines: refusedLines},
+	}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
 	for i, secret := range c.Secrets {
 		if err := checkSecret(secret, c.AllowShortSecret); err != nil {
 			bad("Secrets", "number %d: %w", i+1, err)
 			continue
 		}
-		v.static = append(v.static, key{algorithm: hs256, key: secret})
+		v.static = append(v.static, newSecret(secret, c.AllowShortSecret))
 	}
 	for i, text := range c.Keys {
 		keys, err := publicKeys(text)
@@ -141,8 +177,8 @@ func New(c Config) (*Verifier, error) {
 	if len(c.Secrets) == 0 && len(c.Keys) == 0 && c.JWKSURL == "" {
 		errs = append(errs, errors.New("token: Config has no Secrets, no Keys and no JWKSURL: no token could be checked"))
 	}
-	if c.Leeway < 0 || c.Leeway > leewayMax {
-		bad("Leeway", "is %v: want 0 to %v", c.Leeway, leewayMax)
+	if c.Leeway > leewayMax {
+		bad("Leeway", "is %v: want at most %v", c.Leeway, leewayMax)
 	}
 	for field, d := range map[string]time.Duration{"JWKSInterval": c.JWKSInterval, "JWKSRetryInterval": c.JWKSRetryInterval, "JWKSTimeout": c.JWKSTimeout} {
 		if d < 0 {
@@ -161,7 +197,7 @@ func New(c Config) (*Verifier, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	options := []jwt.ParserOption{jwt.WithValidMethods(v.algorithms), jwt.WithLeeway(c.Leeway), jwt.WithStrictDecoding()}
+	options := []jwt.ParserOption{jwt.WithValidMethods(v.algorithms), jwt.WithLeeway(v.leeway), jwt.WithStrictDecoding()}
 	if c.Issuer != "" {
 		options = append(options, jwt.WithIssuer(c.Issuer))
 	}
@@ -175,17 +211,21 @@ func New(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// algorithms are the names that are accepted.
+// algorithms returns the names that are accepted, in the order of known.
 func algorithms(c Config, static []key) ([]string, error) {
-	var have []string
+	var available []string
 	for _, k := range static {
-		have = append(have, k.algorithm)
+		available = append(available, k.algorithms...)
 	}
 	if c.JWKSURL != "" {
-		have = append(have, rs256, es256, eddsa)
+		available = slices.Concat(available, forRSA, forP256, forP384, forEd25519)
 	}
-	slices.Sort(have)
-	have = slices.Compact(have)
+	var have []string
+	for _, name := range known {
+		if slices.Contains(available, name) {
+			have = append(have, name)
+		}
+	}
 	if len(c.Algorithms) == 0 {
 		return have, nil
 	}
@@ -198,22 +238,22 @@ func algorithms(c Config, static []key) ([]string, error) {
 		}
 	}
 	for _, k := range static {
-		if !slices.Contains(c.Algorithms, k.algorithm) {
-			return nil, fmt.Errorf("a key is for %s, which is not among %s", k.algorithm, strings.Join(c.Algorithms, ", "))
+		if !slices.ContainsFunc(k.algorithms, func(name string) bool { return slices.Contains(c.Algorithms, name) }) {
+			return nil, fmt.Errorf("a key is for %s, which is not among %s", strings.Join(k.algorithms, ", "), strings.Join(c.Algorithms, ", "))
 		}
 	}
 	return slices.Clone(c.Algorithms), nil
 }
 
-// Close ends the fetching of the key set, and returns when it has ended. Tokens
-// are checked with the keys of then.
+// Close ends the fetching of the key set, and returns when it has ended. The
+// Verifier can still be used, with the last keys that were fetched.
 func (v *Verifier) Close() {
 	if v.set != nil {
 		v.set.close()
 	}
 }
 
-// Stats may be called on any goroutine.
+// Stats returns the counters. It may be called on any goroutine.
 func (v *Verifier) Stats() Stats {
 	s := Stats{Accepted: v.accepted.Load(), Refused: v.refused.Load(), Expired: v.expired.Load()}
 	if v.set != nil {

@@ -16,12 +16,17 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/big"
+	"net/netip"
 	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/roostws/roost/server/protocol"
 )
@@ -31,6 +36,7 @@ var (
 
 	rsaKey   = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
 	ecdsaKey = sync.OnceValue(func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
+	p384Key  = sync.OnceValue(func() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)) })
 	edKey    = sync.OnceValue(func() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(make([]byte, 32)) })
 )
 
@@ -80,7 +86,7 @@ func hmacWith(key []byte) func(string) []byte {
 
 func unsigned(string) []byte { return nil }
 
-// wantRefused checks code and text of an error, and that it betrays no secret.
+// wantRefused checks code and text of an error, and that it shows no secret.
 func wantRefused(t *testing.T, err error, code protocol.Code, texts ...string) {
 	t.Helper()
 	var refused *protocol.Error
@@ -102,9 +108,9 @@ func wantRefused(t *testing.T, err error, code protocol.Code, texts ...string) {
 
 func TestEveryAlgorithm(t *testing.T) {
 	ctx := t.Context()
-	keys := map[string]any{hs256: secret, rs256: rsaKey(), es256: ecdsaKey(), eddsa: edKey()}
-	all := Config{Secrets: [][]byte{secret}, Keys: [][]byte{append(publicPEM(rsaKey()), publicPEM(ecdsaKey())...), publicPEM(edKey())}}
-	for _, algorithm := range known {
+	keys := map[string]any{hs256: secret, rs256: rsaKey(), es256: ecdsaKey(), es384: p384Key(), eddsa: edKey()}
+	all := Config{Secrets: [][]byte{secret}, Keys: [][]byte{append(publicPEM(rsaKey()), publicPEM(ecdsaKey())...), publicPEM(edKey()), publicPEM(p384Key())}}
+	for algorithm := range keys {
 		one := Config{}
 		if k, ok := keys[algorithm].(crypto.Signer); ok {
 			one.Keys = [][]byte{publicPEM(k)}
@@ -143,6 +149,117 @@ func TestEveryAlgorithm(t *testing.T) {
 				wantRefused(t, err, protocol.CodeUnauthorized, "algorithm is \""+algorithm+"\"", "want "+other)
 			}
 		}
+	}
+}
+
+// Back ends choose among the algorithms of their key.
+func TestAlgorithmsOfAKey(t *testing.T) {
+	long := []byte(strings.Repeat("a secret of sixty-four bytes ", 3))
+	signedBy := func(algorithm string, key any) string {
+		text := jwt.NewWithClaims(jwt.GetSigningMethod(algorithm), jwt.MapClaims{"sub": "42"})
+		return must(text.SignedString(key))
+	}
+	all := Config{Secrets: [][]byte{long}, Keys: [][]byte{publicPEM(rsaKey()), publicPEM(p384Key())}}
+	for _, algorithm := range known {
+		var key any
+		switch algorithm {
+		case hs256, hs384, hs512:
+			key = long
+		case rs256, rs384, rs512, ps256:
+			key = rsaKey()
+		case es384:
+			key = p384Key()
+		default:
+			continue // TestEveryAlgorithm has them
+		}
+		text := signedBy(algorithm, key)
+		for name, c := range map[string]Config{"all": all, "this one": {Secrets: all.Secrets, Keys: all.Keys, Algorithms: append([]string{algorithm}, hs256, rs384, es384)}} {
+			if got, err := newVerifier(t, c).Verify(t.Context(), text); err != nil || got.Subject != "42" {
+				t.Errorf("%s, %s allowed: %+v, %v", algorithm, name, got, err)
+			}
+		}
+	}
+	// A secret that is shorter than the hash is not for it.
+	for algorithm, length := range map[string]int{hs384: 48, hs512: 64} {
+		for n, code := range map[int]protocol.Code{length: 0, length - 1: protocol.CodeUnauthorized} {
+			_, err := newVerifier(t, Config{Secrets: [][]byte{long[:n]}}).Verify(t.Context(), signedBy(algorithm, long[:n]))
+			if code == 0 && err != nil {
+				t.Errorf("%s with %d bytes: %v", algorithm, n, err)
+			} else if code != 0 {
+				wantRefused(t, err, code, algorithm)
+			}
+		}
+	}
+	_, err := newVerifier(t, Config{Keys: all.Keys, Algorithms: []string{rs512, es384}}).Verify(t.Context(), signedBy(rs256, rsaKey()))
+	wantRefused(t, err, protocol.CodeUnauthorized, "want RS512, ES384")
+}
+
+// Identity providers have the user elsewhere, and demand a prefix for claims that
+// are not theirs.
+func TestClaimNames(t *testing.T) {
+	v := newVerifier(t, Config{Secrets: [][]byte{secret}, UserClaim: "email", ClaimPrefix: "https://push.example/"})
+	good := `{"sub":"auth0|1","email":"ann@example.com","channel":"C0FFEE","rate":"fast","https://push.example/channels":["news"],` +
+		`"https://push.example/rate":5.0,"https://push.example/allow":{"publish":["chat:*"]},"https://push.example/info":{"n":1}}`
+	r := protocol.ConnectRequest{Token: handmade(`{"alg":"HS256"}`, good, hmacWith(secret))}
+	if err := v.Connect(t.Context(), &r); err != nil {
+		t.Fatal(err)
+	}
+	r.Token = ""
+	want := protocol.ConnectRequest{User: "ann@example.com", Channels: []string{"news"}, MessageRate: 5,
+		Allow: protocol.Permissions{Publish: []string{"chat:*"}}, Info: json.RawMessage(`{"n":1}`)}
+	if !reflect.DeepEqual(r, want) {
+		t.Errorf("it means %+v, want %+v", r, want)
+	}
+	for claims, want := range map[string]string{
+		`{"sub":"42"}`:                       `names no user (claim "email")`,
+		`{"email":42}`:                       `"email" is not a string`,
+		`{"https://push.example/rate":-1.0}`: `"https://push.example/rate" is -1`,
+		`{"email":"a","https://push.example/channel":"news"}`: `(claim "https://push.example/channel")`,
+	} {
+		err := v.Connect(t.Context(), &protocol.ConnectRequest{Token: handmade(`{"alg":"HS256"}`, claims, hmacWith(secret))})
+		wantRefused(t, err, protocol.CodeUnauthorized, want)
+	}
+}
+
+// A whole number may be written in any way that JSON has for it.
+func TestNumbersOfClaims(t *testing.T) {
+	v := newVerifier(t, Config{Secrets: [][]byte{secret}})
+	exp := time.Now().Add(time.Hour).Unix()
+	for text, rate := range map[string]int{"5": 5, "5.0": 5, "1e1": 10, "65535.0": 65535, "0.0": 0} {
+		claims := fmt.Sprintf(`{"sub":"42","rate":%s,"exp":%d.0,"nbf":1e9,"iat":1.5e9}`, text, exp)
+		got, err := v.Verify(t.Context(), handmade(`{"alg":"HS256"}`, claims, hmacWith(secret)))
+		if err != nil || got.MessageRate != rate || got.ExpiresAt.Unix() != exp {
+			t.Errorf("%s: %+v, %v", claims, got, err)
+		}
+	}
+}
+
+// A refused token answers why a user can't connect; a flood of them does not fill
+// the disk.
+func TestRefusedTokensAreLogged(t *testing.T) {
+	var log syncBuffer
+	v := newVerifier(t, Config{Secrets: [][]byte{secret}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	expired := signed(t, Claims{Subject: "42", ExpiresAt: time.Unix(5, 0)}, secret)
+	r := protocol.ConnectRequest{Client: "1-2-3", Name: "app/7", RemoteAddr: netip.MustParseAddrPort("192.0.2.1:5000"), Token: expired}
+	if v.Connect(t.Context(), &r) == nil {
+		t.Fatal("it is taken")
+	}
+	for _, want := range []string{"level=INFO", "hook=connect", "conn_id=1-2-3", "client_name=app/7", "remote_addr=192.0.2.1:5000", "claimed_user=42", "expired at"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the line lacks %q:\n%s", want, log.String())
+		}
+	}
+	if strings.Contains(log.String(), expired) {
+		t.Error("the token is in the log")
+	}
+	for range 5 * refusedLines {
+		_ = v.Subscribe(t.Context(), &protocol.SubscribeRequest{User: "42", Channel: "chat:1", Token: "x"})
+	}
+	if n := strings.Count(log.String(), "\n"); n != refusedLines {
+		t.Errorf("%d lines, want %d", n, refusedLines)
+	}
+	if !strings.Contains(log.String(), "hook=subscribe") || !strings.Contains(log.String(), "channel=chat:1") {
+		t.Errorf("a channel's token is not told:\n%s", log.String())
 	}
 }
 
@@ -267,6 +384,47 @@ func TestLeeway(t *testing.T) {
 	c.ExpiresAt = now.Add(-15 * time.Minute)
 	_, err := v.Verify(t.Context(), signed(t, c, secret))
 	wantRefused(t, err, protocol.CodeTokenExpired)
+}
+
+// Clocks of two machines differ by seconds: that must not keep a client out for good.
+func TestClocksThatDiffer(t *testing.T) {
+	now := time.Now()
+	for _, tc := range []struct {
+		leeway          time.Duration
+		nbf, iat, exp   time.Duration // from now; 0: not there
+		code            protocol.Code
+		soonest, latest time.Duration // of RetryAfter
+	}{
+		{nbf: 5 * time.Second, iat: 5 * time.Second},
+		{iat: time.Minute}, // says nothing about validity (RFC 7519, section 4.1.6)
+		{exp: -5 * time.Second},
+		{exp: -20 * time.Second, code: protocol.CodeTokenExpired},
+		{leeway: -1, exp: -2 * time.Second, code: protocol.CodeTokenExpired},
+		// It will be valid soon: waiting helps, a new token does not.
+		{nbf: 60 * time.Second, code: protocol.CodeBusy, soonest: 40 * time.Second, latest: 51 * time.Second},
+		{leeway: -1, nbf: 60 * time.Second, code: protocol.CodeBusy, soonest: 50 * time.Second, latest: 61 * time.Second},
+		{nbf: time.Hour, code: protocol.CodeUnauthorized},
+		{nbf: 60 * time.Second, exp: -60 * time.Second, code: protocol.CodeUnauthorized},
+	} {
+		v := newVerifier(t, Config{Secrets: [][]byte{secret}, Leeway: tc.leeway})
+		at := func(d time.Duration) time.Time {
+			if d == 0 {
+				return time.Time{}
+			}
+			return now.Add(d)
+		}
+		_, err := v.Verify(t.Context(), signed(t, Claims{Subject: "42", NotBefore: at(tc.nbf), IssuedAt: at(tc.iat), ExpiresAt: at(tc.exp)}, secret))
+		if tc.code == 0 {
+			if err != nil {
+				t.Errorf("%+v: %v", tc, err)
+			}
+			continue
+		}
+		wantRefused(t, err, tc.code)
+		if retry := err.(*protocol.Error).RetryAfter; retry < tc.soonest || retry > tc.latest {
+			t.Errorf("%+v: retry after %v", tc, retry)
+		}
+	}
 }
 
 func TestSecretsRotate(t *testing.T) {
@@ -431,7 +589,7 @@ func TestClaimsRoundTrip(t *testing.T) {
 func TestBadConfig(t *testing.T) {
 	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	weak := must(rsa.GenerateKey(rand.Reader, 1024))
-	p384 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+	p521 := must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
 	private := block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(edKey())))
 	public := publicPEM(edKey())
 	for _, tc := range []struct {
@@ -450,16 +608,16 @@ func TestBadConfig(t *testing.T) {
 		{"private key", Config{Keys: [][]byte{private}}, []string{"private key", "-pubout"}},
 		{"something else in PEM", Config{Keys: [][]byte{block("CERTIFICATE REQUEST", nil)}}, []string{`"CERTIFICATE REQUEST"`}},
 		{"weak RSA", Config{Keys: [][]byte{publicPEM(weak)}}, []string{"1024 bits", "2048"}},
-		{"other curve", Config{Keys: [][]byte{publicPEM(p384)}}, []string{"P-384", "P-256"}},
+		{"other curve", Config{Keys: [][]byte{publicPEM(p521)}}, []string{"P-521", "P-256", "P-384"}},
 		{"algorithm none", Config{Secrets: [][]byte{secret}, Algorithms: []string{"none"}}, []string{"Config.Algorithms", `"none"`, "EdDSA"}},
 		{"algorithm without key", Config{Secrets: [][]byte{secret}, Algorithms: []string{"HS256", "RS256"}}, []string{"Config.Algorithms", "no key for RS256"}},
 		{"key without algorithm", Config{Secrets: [][]byte{secret}, Keys: [][]byte{public}, Algorithms: []string{"EdDSA"}}, []string{"Config.Algorithms", "for HS256"}},
 		{"secrets do not come by URL", Config{JWKSURL: "https://x/", Algorithms: []string{"HS256"}}, []string{"no key for HS256"}},
-		{"leeway", Config{Secrets: [][]byte{secret}, Leeway: -1}, []string{"Config.Leeway", "-1ns"}},
+		{"leeway", Config{Secrets: [][]byte{secret}, Leeway: 61 * time.Minute}, []string{"Config.Leeway", "1h1m"}},
 		{"interval", Config{Secrets: [][]byte{secret}, JWKSInterval: -1}, []string{"Config.JWKSInterval"}},
 		{"URL", Config{JWKSURL: "example.com/keys"}, []string{"Config.JWKSURL", "https://"}},
 		{"URL of a file", Config{JWKSURL: "file:///keys"}, []string{"Config.JWKSURL"}},
-		{"two at once", Config{Leeway: -1, JWKSURL: "x"}, []string{"Config.Leeway", "Config.JWKSURL"}},
+		{"two at once", Config{Leeway: 2 * time.Hour, JWKSURL: "x"}, []string{"Config.Leeway", "Config.JWKSURL"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v, err := New(tc.c)
@@ -513,7 +671,7 @@ func TestParsePrivateKey(t *testing.T) {
 		"no private key": publicPEM(edKey()),
 		"passphrase":     block("ENCRYPTED PRIVATE KEY", nil),
 		"cannot be read": block("PRIVATE KEY", []byte("x")),
-		"P-384":          block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))))),
+		"P-521":          block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))))),
 	} {
 		if _, err := ParsePrivateKey(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want an error with %q", err, want)
@@ -529,8 +687,8 @@ func TestSignRefuses(t *testing.T) {
 		"a public key":  func() (string, error) { return Sign(Claims{}, edKey().Public(), "") },
 		"info not JSON": func() (string, error) { return Sign(Claims{Info: json.RawMessage("{")}, secret, "") },
 		"a string":      func() (string, error) { return Sign(Claims{}, string(secret), "") },
-		"a key on P-384": func() (string, error) {
-			return Sign(Claims{}, must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)), "")
+		"a key on P-521": func() (string, error) {
+			return Sign(Claims{}, must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader)), "")
 		},
 	} {
 		if text, err := sign(); err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -13,11 +14,12 @@ import (
 	"github.com/roostws/roost/server/protocol"
 )
 
-// Verify answers the claims of a good token. Otherwise the error is a
-// *protocol.Error that says what is wrong with it: ErrorTokenExpired if
-// nothing but that, ErrorBusy if its key may be in the key set that could not
-// be fetched, ErrorUnauthorized in all other cases. It waits for the key set if
-// the key is not known, at most as long as ctx lasts.
+// Verify returns the claims of a good token. Otherwise the error is a
+// *protocol.Error that says what is wrong with it: CodeTokenExpired if it
+// has expired and nothing else is wrong; CodeBusy, with RetryAfter, if it may be
+// good then, because its key may be in a newer key set or because it becomes valid
+// within minutes; CodeUnauthorized in all other cases. If no key fits, Verify
+// fetches the key set and waits for it until ctx is done.
 func (v *Verifier) Verify(ctx context.Context, text string) (Claims, error) {
 	c, err := v.verify(ctx, text)
 	var refused *protocol.Error
@@ -41,22 +43,34 @@ func (v *Verifier) verify(ctx context.Context, text string) (Claims, error) {
 	if err == nil || !v.unknownKey(t, err, set) {
 		return c, v.explain(t, c, err)
 	}
-	setErr := v.set.refresh(ctx)
+	left, setErr := v.set.refresh(ctx)
 	if now := v.set.current(); now != set { // an attempt may have ended before refresh, too
 		set = now
 		c, t, err = v.parse(text, set)
 	}
-	if setErr != nil && v.unknownKey(t, err, set) {
-		// Why is in the log: it is not for strangers.
-		return Claims{}, &protocol.Error{Code: protocol.CodeBusy,
-			Message: "the token's key is not known, and the key set cannot be fetched at the moment", RetryAfter: v.set.retry}
+	if err == nil || !v.unknownKey(t, err, set) {
+		return c, v.explain(t, c, err)
 	}
-	return c, v.explain(t, c, err)
+	busy := &protocol.Error{Code: protocol.CodeBusy, RetryAfter: left}
+	switch {
+	case setErr != nil:
+		// Why is in the log: it is not for strangers.
+		busy.Message = "the token's key is not known, and the key set cannot be fetched at the moment"
+		if left == 0 {
+			busy.RetryAfter = v.set.retry
+		}
+	case left > 0:
+		// The key may have been published since the last fetch.
+		busy.Message = "the token's key is not known, and the key set was fetched a moment ago"
+	default:
+		return c, v.explain(t, c, err)
+	}
+	return Claims{}, busy
 }
 
 // parse checks a token with the keys at hand, and those of set.
 func (v *Verifier) parse(text string, set *[]key) (Claims, *jwt.Token, error) {
-	var claims standard
+	claims := standard{names: v.names}
 	t, err := v.parser.ParseWithClaims(text, &claims, func(t *jwt.Token) (any, error) { return v.keys(t, set) })
 	return claims.Claims, t, err
 }
@@ -66,8 +80,9 @@ var (
 	errCritical = errors.New("critical extension")
 )
 
-// keys answers those that may have signed a token: of its algorithm and, from a
-// key set, of its kid.
+// keys returns the keys that may have signed a token: all of its algorithm. If the
+// set has some of its kid, only these of the set are tried; otherwise all are,
+// since a kid is a hint (RFC 7517, section 4.5) and a key may have none.
 func (v *Verifier) keys(t *jwt.Token, set *[]key) (any, error) {
 	// RFC 7515, section 4.1.11: what must be understood, and is not, makes the
 	// token invalid. No extension is known here.
@@ -76,12 +91,13 @@ func (v *Verifier) keys(t *jwt.Token, set *[]key) (any, error) {
 	}
 	var fitting jwt.VerificationKeySet
 	for _, k := range v.static {
-		if k.algorithm == t.Method.Alg() {
+		if slices.Contains(k.algorithms, t.Method.Alg()) {
 			fitting.Keys = append(fitting.Keys, k.key)
 		}
 	}
+	named := hasKey(*set, t)
 	for _, k := range *set {
-		if kid := keyID(t); k.algorithm == t.Method.Alg() && (kid == "" || kid == k.kid) {
+		if slices.Contains(k.algorithms, t.Method.Alg()) && (!named || k.kid == keyID(t)) {
 			fitting.Keys = append(fitting.Keys, k.key)
 		}
 	}
@@ -96,24 +112,29 @@ func keyID(t *jwt.Token) string {
 	return kid
 }
 
-// unknownKey tells whether t failed because of a key that is not in set, and
-// may be in a newer one.
+// hasKey reports whether set has a key of the token's kid and algorithm.
+func hasKey(set []key, t *jwt.Token) bool {
+	kid := keyID(t)
+	return kid != "" && slices.ContainsFunc(set, func(k key) bool { return k.kid == kid && slices.Contains(k.algorithms, t.Method.Alg()) })
+}
+
+// unknownKey reports whether t failed because its key is not in set, but may be in
+// a newer one.
 func (v *Verifier) unknownKey(t *jwt.Token, err error, set *[]key) bool {
-	if v.set == nil || t == nil || t.Method == nil || t.Method.Alg() == hs256 || !slices.Contains(v.algorithms, t.Method.Alg()) {
+	if v.set == nil || t == nil || t.Method == nil || strings.HasPrefix(t.Method.Alg(), "HS") || !slices.Contains(v.algorithms, t.Method.Alg()) {
 		return false
 	}
 	if !errors.Is(err, errNoKey) && !errors.Is(err, jwt.ErrTokenSignatureInvalid) {
 		return false
 	}
-	kid := keyID(t)
-	return kid == "" || !slices.ContainsFunc(*set, func(k key) bool { return k.kid == kid && k.algorithm == t.Method.Alg() })
+	return !hasKey(*set, t)
 }
 
 func unauthorized(format string, args ...any) error {
 	return &protocol.Error{Code: protocol.CodeUnauthorized, Message: fmt.Sprintf(format, args...)}
 }
 
-// explain is err as the client is told it.
+// explain turns err into the error that the client sees.
 func (v *Verifier) explain(t *jwt.Token, c Claims, err error) error {
 	if err == nil {
 		return nil
@@ -142,8 +163,8 @@ func (v *Verifier) explain(t *jwt.Token, c Claims, err error) error {
 	return v.explainClaims(c, err)
 }
 
-// explainClaims says everything that is wrong at once: who is told "expired"
-// comes back with a new token, and that must be all that it takes.
+// explainClaims says everything that is wrong at once: a client that sees
+// "expired" comes back with a new token, which must then be good.
 func (v *Verifier) explainClaims(c Claims, err error) error {
 	now := time.Now()
 	var wrong []string
@@ -156,7 +177,11 @@ func (v *Verifier) explainClaims(c Claims, err error) error {
 	if len(v.audience) > 0 && !slices.ContainsFunc(v.audience, func(a string) bool { return slices.Contains(c.Audience, a) }) {
 		wrong = append(wrong, fmt.Sprintf("claim \"aud\" has none of %q", v.audience))
 	}
-	code := protocol.CodeUnauthorized
+	code, retry := protocol.CodeUnauthorized, time.Duration(0)
+	if wait := c.NotBefore.Add(-v.leeway).Sub(now); len(wrong) == 1 && errors.Is(err, jwt.ErrTokenNotValidYet) &&
+		!errors.Is(err, jwt.ErrTokenExpired) && wait <= notBeforeMax {
+		code, retry = protocol.CodeBusy, max(wait, time.Millisecond)
+	}
 	if errors.Is(err, jwt.ErrTokenExpired) {
 		if len(wrong) == 0 {
 			code = protocol.CodeTokenExpired
@@ -166,14 +191,54 @@ func (v *Verifier) explainClaims(c Claims, err error) error {
 	if len(wrong) == 0 {
 		wrong = []string{"the token is not valid"}
 	}
-	return &protocol.Error{Code: code, Message: strings.Join(wrong, "; ")}
+	return &protocol.Error{Code: code, Message: strings.Join(wrong, "; "), RetryAfter: retry}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Connect is protocol.Application's hook of this name. A client whose identity is
-// known already (from a cookie, say) may show no token, and none of another user.
+// logRefused logs why a token was refused, with what a search for the client would
+// begin with. The user is the one that the token names, which nothing proves.
+func (v *Verifier) logRefused(ctx context.Context, hook, client, text string, err error, attrs ...slog.Attr) {
+	if err == nil || !v.log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	held, ok := v.refusals.Pass()
+	if !ok {
+		return
+	}
+	attrs = append(attrs, slog.String("hook", hook), slog.String("conn_id", client), slog.Any("err", err))
+	if _, claims, err := Decode(text); err == nil {
+		var named Claims
+		_ = readMembers(claims, named.fields(v.names)[:1])
+		attrs = append(attrs, slog.String("claimed_user", fmt.Sprintf("%.255s", named.Subject)))
+	}
+	if held > 0 {
+		attrs = append(attrs, slog.Uint64("lines_held", held))
+	}
+	v.log.LogAttrs(ctx, slog.LevelInfo, "a token was refused", attrs...)
+}
+
+func aboutConnect(r *protocol.ConnectRequest) []slog.Attr {
+	var attrs []slog.Attr
+	if r.RemoteAddr.IsValid() {
+		attrs = append(attrs, slog.String("remote_addr", r.RemoteAddr.String()))
+	}
+	if r.Name != "" {
+		attrs = append(attrs, slog.String("client_name", fmt.Sprintf("%.100s", r.Name)))
+	}
+	return attrs
+}
+
+// Connect is protocol.Application's hook of this name. A client whose identity is known
+// already (from a cookie, say) needs no token; one that it shows must name the
+// same user.
 func (v *Verifier) Connect(ctx context.Context, r *protocol.ConnectRequest) error {
+	err := v.connect(ctx, r)
+	v.logRefused(ctx, "connect", r.Client, r.Token, err, aboutConnect(r)...)
+	return err
+}
+
+func (v *Verifier) connect(ctx context.Context, r *protocol.ConnectRequest) error {
 	if r.Token == "" {
 		if r.User != "" || v.anonymous {
 			return nil
@@ -185,16 +250,22 @@ func (v *Verifier) Connect(ctx context.Context, r *protocol.ConnectRequest) erro
 		return err
 	}
 	if r.User != "" && c.Subject != r.User {
-		return errOtherUser
+		return v.errOtherUser()
 	}
 	r.User, r.Channels, r.Info = c.Subject, c.Channels, c.Info
 	v.grant(r, &c)
 	return nil
 }
 
-// Refresh is protocol.Application's hook of this name: a new token for a connection
-// that goes on, whose user stays the same.
+// Refresh is protocol.Application's hook of this name. It takes a new token for an open
+// connection, of the same user.
 func (v *Verifier) Refresh(ctx context.Context, r *protocol.ConnectRequest) error {
+	err := v.refresh(ctx, r)
+	v.logRefused(ctx, "refresh", r.Client, r.Token, err, aboutConnect(r)...)
+	return err
+}
+
+func (v *Verifier) refresh(ctx context.Context, r *protocol.ConnectRequest) error {
 	if r.Token == "" {
 		return unauthorized("refresh needs a token")
 	}
@@ -203,15 +274,21 @@ func (v *Verifier) Refresh(ctx context.Context, r *protocol.ConnectRequest) erro
 		return err
 	}
 	if c.Subject != r.User {
-		return errOtherUser
+		return v.errOtherUser()
 	}
 	v.grant(r, &c)
 	return nil
 }
 
-// Subscribe is protocol.Application's hook of this name. The token is for one channel
-// and one user; without claim sub it is for clients without an identity.
+// Subscribe is protocol.Application's hook of this name. The token is for one channel and
+// one user; one that names no user is for clients without an identity.
 func (v *Verifier) Subscribe(ctx context.Context, r *protocol.SubscribeRequest) error {
+	err := v.subscribe(ctx, r)
+	v.logRefused(ctx, "subscribe", r.Client, r.Token, err, slog.String("channel", r.Channel))
+	return err
+}
+
+func (v *Verifier) subscribe(ctx context.Context, r *protocol.SubscribeRequest) error {
 	if r.Token == "" {
 		return &protocol.Error{Code: protocol.CodePermissionDenied, Message: "this channel needs a token for it"}
 	}
@@ -220,17 +297,19 @@ func (v *Verifier) Subscribe(ctx context.Context, r *protocol.SubscribeRequest) 
 	case err != nil:
 		return err
 	case c.Channel == "":
-		return unauthorized(`the token has no claim "channel": one for a connection does not open a channel`)
+		return unauthorized(`the token has no claim %q: one for a connection does not open a channel`, v.names.prefix+"channel")
 	case c.Channel != r.Channel:
 		return unauthorized("the token is for channel %.255q", c.Channel)
 	case c.Subject != r.User:
-		return errOtherUser
+		return v.errOtherUser()
 	}
 	r.Expires = v.expires(&c)
 	return nil
 }
 
-var errOtherUser error = &protocol.Error{Code: protocol.CodeUnauthorized, Message: `the token's user (claim "sub") is not the connection's`}
+func (v *Verifier) errOtherUser() error {
+	return unauthorized(`the token's user (claim %q) is not the connection's`, v.names.user)
+}
 
 // identity checks a token that says who a connection is.
 func (v *Verifier) identity(ctx context.Context, text string) (Claims, error) {
@@ -239,9 +318,9 @@ func (v *Verifier) identity(ctx context.Context, text string) (Claims, error) {
 	case err != nil:
 		return c, err
 	case c.Channel != "":
-		return c, unauthorized(`the token is for channel %.255q alone (claim "channel"), not for a connection`, c.Channel)
+		return c, unauthorized(`the token is for channel %.255q alone (claim %q), not for a connection`, c.Channel, v.names.prefix+"channel")
 	case c.Subject == "" && !v.anonymous:
-		return c, unauthorized(`the token names no user (claim "sub")`)
+		return c, unauthorized(`the token names no user (claim %q)`, v.names.user)
 	}
 	return c, nil
 }
@@ -250,10 +329,11 @@ func (v *Verifier) grant(r *protocol.ConnectRequest, c *Claims) {
 	r.Expires, r.Allow, r.MessageRate = v.expires(c), c.Allow, c.MessageRate
 }
 
-// expires is when a connection or subscription ends: as long as its token would still be taken.
+// expires returns when a connection or subscription ends: at exp or, where the
+// token was accepted because of the leeway, at the end of that.
 func (v *Verifier) expires(c *Claims) time.Time {
-	if c.ExpiresAt.IsZero() {
-		return time.Time{}
+	if c.ExpiresAt.IsZero() || time.Now().Before(c.ExpiresAt) {
+		return c.ExpiresAt
 	}
 	return c.ExpiresAt.Add(v.leeway)
 }
