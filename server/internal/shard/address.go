@@ -60,91 +60,110 @@ func (s *Shard) RemoteAddr(id netpoll.ID) netip.AddrPort {
 	if s.addresses.rows == nil {
 		return s.loop.RemoteAddr(id)
 	}
-	if s.slotOf(id) == nil {
+	if _, ok := s.find(id); !ok {
 		return netip.AddrPort{}
 	}
 	return s.addresses.rows[id.Slot()].addrPort()
 }
 
-// openAddress notes who a newcomer is, and tells whether it may stay.
-func (s *Shard) openAddress(id netpoll.ID, sl *slot, tag uint64) bool {
-	if s.addresses.rows == nil {
+// openAddress notes the address of a new connection from a listener and sets its
+// first state. It reports whether the connection may stay.
+func (c conn) openAddress(tag uint64) bool {
+	peer, tracked := c.notePeer()
+	if tracked && c.s.cfg.Addresses.Proxy.Trusts(peer) {
+		c.setState(stateProxy)
 		return true
 	}
-	peer := s.loop.RemoteAddr(id)
-	s.addresses.rows[id.Slot()] = address{}
-	s.setAddress(id.Slot(), peer)
-	if tag < netpoll.AttachTag && s.cfg.Addresses.Proxy.Trusts(peer.Addr()) {
-		sl.state = stateProxy
-		return true
+	c.awaitRequest()
+	return c.admitAddress(peer)
+}
+
+// notePeer notes the other end of the socket as the connection's address, if
+// addresses are tracked.
+func (c conn) notePeer() (peer netip.Addr, tracked bool) {
+	if c.s.addresses.rows == nil {
+		return netip.Addr{}, false
 	}
-	return s.admitAddress(id, sl, peer.Addr())
+	at := c.s.loop.RemoteAddr(c.id)
+	c.s.addresses.rows[c.id.Slot()] = address{}
+	c.setAddress(at)
+	return at.Addr(), true
+}
+
+// awaitRequest sets the state in which a connection begins on which no PROXY
+// header is due, or not any more.
+func (c conn) awaitRequest() {
+	if c.flags&flagTLS != 0 {
+		c.setState(stateTLS)
+	} else {
+		c.setState(stateHead)
+	}
 }
 
 // handleProxy reads the PROXY header of a trusted balancer. Without one the
 // connection ends: a server that guesses can be lied to.
-func (s *Shard) handleProxy(id netpoll.ID, sl *slot, p []byte) {
-	held := sl.ext != 0
+func (c conn) handleProxy(p []byte) {
+	held := c.ext() != nil
 	if held {
-		s.hold(sl, p)
-		p = s.exts[sl.ext].input
+		c.hold(p)
+		p = c.input()
 	}
 	h, n, err := proxyproto.Parse(p)
 	switch {
 	case err != nil:
-		s.count.ProxyErrors.Add(1)
-		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "bad PROXY header", Err: err})
+		c.s.count.ProxyErrors.Add(1)
+		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "bad PROXY header", Err: err})
 		return
 	case n == 0:
 		if !held {
-			s.hold(sl, p)
+			c.hold(p)
 		}
-		s.takePlace(id, sl)
+		c.takePlace()
 		return
 	}
 	rest := p[n:]
 	if held {
 		rest = append([]byte(nil), rest...)
-		s.putInput(s.exts[sl.ext])
-		s.dropExt(sl)
+		c.s.putInput(c.ext())
+		c.dropExt()
 	}
-	if sl.state = stateHead; sl.flags&flagTLS != 0 {
-		sl.state = stateTLS
-	}
+	c.awaitRequest()
 	if h.Source.IsValid() {
-		s.setAddress(id.Slot(), h.Source)
-		if !s.admitAddress(id, sl, h.Source.Addr()) {
+		c.setAddress(h.Source)
+		if !c.admitAddress(h.Source.Addr()) {
 			return
 		}
 	}
 	switch {
 	case len(rest) == 0:
-	case sl.flags&flagTLS != 0:
-		s.onDataTLS(id, sl, rest)
+	case c.flags&flagTLS != 0:
+		c.onDataTLS(rest)
 	default:
-		s.onPlain(id, sl, rest)
+		c.onPlain(rest)
 	}
 }
 
 // forwarded finds the client in s.request if a trusted proxy has sent it, and
 // tells whether it may stay.
-func (s *Shard) forwarded(id netpoll.ID, sl *slot) bool {
+func (c conn) forwarded() bool {
+	s := c.s
 	if s.addresses.rows == nil {
 		return true
 	}
-	peer := s.addresses.rows[id.Slot()].addrPort().Addr()
+	peer := s.addresses.rows[c.id.Slot()].addrPort().Addr()
 	client := s.cfg.Addresses.Forwarding.ClientAddr(&s.request, peer)
 	if client == peer {
 		return true
 	}
-	s.setAddress(id.Slot(), netip.AddrPortFrom(client, 0))
-	return s.admitAddress(id, sl, client)
+	c.setAddress(netip.AddrPortFrom(client, 0))
+	return c.admitAddress(client)
 }
 
 // admitAddress counts a connection against its address's limits, and refuses it
 // beyond. Trusted proxies are not clients: theirs are counted when they have
 // told whose they are.
-func (s *Shard) admitAddress(id netpoll.ID, sl *slot, a netip.Addr) bool {
+func (c conn) admitAddress(a netip.Addr) bool {
+	s := c.s
 	limit, rate := s.cfg.Addresses.Limit, s.cfg.Addresses.Rate
 	if (limit == 0 && rate == 0) || !a.IsValid() || s.cfg.Addresses.Forwarding.Trusts(a) {
 		return true
@@ -152,7 +171,7 @@ func (s *Shard) admitAddress(id netpoll.ID, sl *slot, a netip.Addr) bool {
 	if rate > 0 {
 		if retry := s.group.connectRates.take(a, rate, s.clock(), s.random); retry > 0 {
 			s.count.RefusedAddressRate.Add(1)
-			s.refuseAddress(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "one address connects too often", Err: ErrTooOftenFromAddress}, retry)
+			c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "one address connects too often", Err: ErrTooOftenFromAddress}, retry)
 			return false
 		}
 	}
@@ -160,24 +179,24 @@ func (s *Shard) admitAddress(id netpoll.ID, sl *slot, a netip.Addr) bool {
 		return true
 	}
 	if s.group.addresses.take(a, limit) {
-		s.addresses.rows[id.Slot()].counted = true
+		s.addresses.rows[c.id.Slot()].counted = true
 		return true
 	}
 	s.count.RefusedAddress.Add(1)
-	s.refuseAddress(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}, retryAfter)
+	c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}, retryAfter)
 	return false
 }
 
 // refuseAddress tells a connection to come back later.
-func (s *Shard) refuseAddress(id netpoll.ID, sl *slot, why Closed, retry time.Duration) {
+func (c conn) refuseAddress(why Closed, retry time.Duration) {
 	// An answer has to linger until it is read, and a TLS handshake costs a
 	// millisecond: a flood gets neither.
-	if s.politeness--; sl.flags&flagTLS != 0 || s.politeness < 0 {
-		s.abort(id, sl, why)
+	if c.s.politeness--; c.flags&flagTLS != 0 || c.s.politeness < 0 {
+		c.abort(why)
 		return
 	}
-	s.decide(sl, why)
-	s.respond(id, sl, handshake.AppendTooManyRequests(nil, retry))
+	c.decide(why)
+	c.respond(handshake.AppendTooManyRequests(nil, retry))
 }
 
 // politeAnswers is how many connections beyond their address's limit get an
@@ -185,12 +204,12 @@ func (s *Shard) refuseAddress(id netpoll.ID, sl *slot, why Closed, retry time.Du
 // and 4 ticks a second some 500 answers of a loop wait at most to be read.
 const politeAnswers = 64
 
-// setAddress notes that the connection in slot i is p's, the zero AddrPort for
-// nobody's. Its place in the limit of the address before is given back.
-func (s *Shard) setAddress(i uint32, p netip.AddrPort) {
-	row := &s.addresses.rows[i]
+// setAddress notes the connection's address, the zero AddrPort for none. Its place
+// in the limit of the address before is given back.
+func (c conn) setAddress(p netip.AddrPort) {
+	row := &c.s.addresses.rows[c.id.Slot()]
 	if row.counted {
-		s.group.addresses.give(row.addrPort().Addr())
+		c.s.group.addresses.give(row.addrPort().Addr())
 	}
 	*row = address{known: p.IsValid()}
 	if row.known {
@@ -199,9 +218,9 @@ func (s *Shard) setAddress(i uint32, p netip.AddrPort) {
 }
 
 // closeAddress forgets the address of a connection that has ended.
-func (s *Shard) closeAddress(i uint32) {
-	if s.addresses.rows != nil {
-		s.setAddress(i, netip.AddrPort{})
+func (c conn) closeAddress() {
+	if c.s.addresses.rows != nil {
+		c.setAddress(netip.AddrPort{})
 	}
 }
 

@@ -98,10 +98,11 @@ func TestAddressIsGivenBack(t *testing.T) {
 	r.peer = netip.MustParseAddrPort("198.51.100.1:40000")
 	id := r.loops[0].Open(0)
 	r.settle()
+	c, _ := s.find(id)
 	for _, addr := range []string{"192.0.2.1:0", "[2001:db8::1]:0", "[fe80::1%eth0]:0", "192.0.2.1:0"} {
 		p := netip.MustParseAddrPort(addr)
-		s.setAddress(id.Slot(), p)
-		if !s.admitAddress(id, s.slotOf(id), p.Addr()) {
+		c.setAddress(p)
+		if !c.admitAddress(p.Addr()) {
 			t.Fatalf("%s is refused", addr)
 		}
 		if n := r.counted(); n != 1 {

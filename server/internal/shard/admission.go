@@ -27,36 +27,38 @@ type admission struct {
 
 // takePlace gives a connection in the middle of its request a place, or lets it
 // wait for one.
-func (s *Shard) takePlace(id netpoll.ID, sl *slot) {
-	if sl.flags&flagPlaced != 0 || s.queued(sl) {
+func (c conn) takePlace() {
+	s := c.s
+	if c.flags&flagPlaced != 0 || c.queued() {
 		return
 	}
 	if s.admission.inFlight < s.cfg.HandshakesMax {
-		s.placed(sl)
+		c.placed()
 		return
 	}
 	s.count.HandshakesQueued.Add(1)
-	s.admission.waiting = append(s.admission.waiting, id)
-	s.pause(id, sl, flagPausedWork)
+	s.admission.waiting = append(s.admission.waiting, c.id)
+	c.pause(flagPausedWork)
 }
 
-func (s *Shard) placed(sl *slot) {
-	s.admission.inFlight++
-	sl.flags |= flagPlaced
-	sl.openedTick = s.tick // from now on it may keep others waiting
+func (c conn) placed() {
+	c.s.admission.inFlight++
+	c.flags |= flagPlaced
+	c.openedTick = c.s.tick // from now on it may keep others waiting
 }
 
 // queued tells whether a connection waits for a place.
-func (s *Shard) queued(sl *slot) bool {
-	return (sl.state == stateHead || sl.state == stateProxy) && sl.flags&(flagPausedWork|flagPlaced) == flagPausedWork
+func (c conn) queued() bool {
+	return (c.state == stateHead || c.state == stateProxy) && c.flags&(flagPausedWork|flagPlaced) == flagPausedWork
 }
 
 // vacate gives a connection's place, if it has one, to whoever waits.
-func (s *Shard) vacate(sl *slot) {
-	if sl.flags&flagPlaced == 0 {
+func (c conn) vacate() {
+	s := c.s
+	if c.flags&flagPlaced == 0 {
 		return
 	}
-	sl.flags &^= flagPlaced
+	c.flags &^= flagPlaced
 	a := &s.admission
 	a.inFlight--
 	for len(a.waiting) > 0 && a.inFlight < s.cfg.HandshakesMax {
@@ -64,13 +66,13 @@ func (s *Shard) vacate(sl *slot) {
 		if a.waiting = a.waiting[1:]; len(a.waiting) == 0 {
 			a.waiting = nil
 		}
-		next := s.slotOf(id)
-		if next == nil || !s.queued(next) {
+		c, ok := s.find(id)
+		if !ok || !c.queued() {
 			continue
 		}
-		s.placed(next)
-		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.handshake
-		s.resume(id, next, flagPausedWork)
+		c.placed()
+		c.setDeadline(s.tick + s.ticks.handshake)
+		c.resume(flagPausedWork)
 	}
 }
 
@@ -83,8 +85,8 @@ const roomAtOnce = 256
 func (s *Shard) makeRoom() {
 	a := &s.admission
 	a.waiting = slices.DeleteFunc(a.waiting, func(id netpoll.ID) bool {
-		sl := s.slotOf(id)
-		return sl == nil || !s.queued(sl)
+		c, ok := s.find(id)
+		return !ok || !c.queued()
 	})
 	room, roomTLS, roomAny := len(a.waiting), len(s.tlsWaiting), 0
 	if s.group.connections.Load() >= s.group.limit {
@@ -94,15 +96,15 @@ func (s *Shard) makeRoom() {
 		return
 	}
 	grace := max(s.ticks.handshake/8, 2)
-	for i := range s.slots.rows[:s.high] {
-		sl := &s.slots.rows[i]
-		if sl.flags&(flagRefused|flagOpened) != 0 || s.tick-sl.openedTick < grace || !s.owes(sl) {
+	for i := range s.high {
+		c := s.in(i)
+		if c.flags&(flagRefused|flagOpened) != 0 || s.tick-c.openedTick < grace || !c.owes() {
 			continue
 		}
 		switch {
-		case room > 0 && sl.flags&flagPlaced != 0:
+		case room > 0 && c.flags&flagPlaced != 0:
 			room--
-		case roomTLS > 0 && sl.state == stateTLS && sl.ext != 0 && s.exts[sl.ext].tls != nil:
+		case roomTLS > 0 && c.state == stateTLS && c.tls() != nil:
 			roomTLS--
 		case roomAny > 0:
 			roomAny--
@@ -110,25 +112,25 @@ func (s *Shard) makeRoom() {
 			continue
 		}
 		s.count.HandshakesEvicted.Add(1)
-		s.vacate(sl)
-		s.deadlines.rows[i] = 0
-		s.expire(uint32(i))
+		c.vacate()
+		c.setDeadline(0)
+		c.expire()
 	}
 }
 
 // owes tells whether the next step of a handshake is the client's.
-func (s *Shard) owes(sl *slot) bool {
-	if sl.flags&flagPausedWork != 0 {
+func (c conn) owes() bool {
+	if c.flags&flagPausedWork != 0 {
 		return false // it waits for us
 	}
-	switch sl.state {
+	switch c.state {
 	case stateProxy, stateHead, statePlain:
 		return true
 	case stateTLS:
-		if sl.ext == 0 || s.exts[sl.ext].tls == nil {
+		if c.tls() == nil {
 			return true // not a word yet
 		}
-		h := s.exts[sl.ext].tls.handshake
+		h := c.tls().handshake
 		return h != nil && h.starved()
 	}
 	return false

@@ -50,25 +50,26 @@ func (a *Adoption) fail(err error) {
 }
 
 // adopted goes on where the other side left off. OnOpen calls it.
-func (s *Shard) adopted(id netpoll.ID, sl *slot, tag uint64) {
-	a := s.adoptions[tag]
+func (c conn) adopted(tag uint64) {
+	c.setState(stateHead)
+	a := c.s.adoptions[tag]
 	if a == nil {
 		return
 	}
-	delete(s.adoptions, tag)
-	s.count.Adopted.Add(1)
+	delete(c.s.adoptions, tag)
+	c.s.count.Adopted.Add(1)
 	if a.TLS != nil {
-		c := &tlsConn{shard: s, id: id, conn: a.TLS}
-		a.Carrier.loop.Store(c)
-		s.extOf(sl).tls = c
-		sl.flags |= flagTLS
+		t := &tlsConn{shard: c.s, id: c.id, conn: a.TLS}
+		a.Carrier.loop.Store(t)
+		c.makeExt().tls = t
+		c.flags |= flagTLS
 	}
-	if !s.openAddress(id, sl, tag) {
+	if peer, _ := c.notePeer(); !c.admitAddress(peer) {
 		return
 	}
-	s.onPlain(id, sl, a.Input)
-	if a.TLS != nil && sl.generation == id.Generation() && sl.flags&flagTLS != 0 && sl.state != stateGone {
+	c.onPlain(a.Input)
+	if a.TLS != nil && c.alive() && c.flags&flagTLS != 0 {
 		// crypto/tls may hold records that it has read and nobody asked for.
-		s.readTLS(id, sl, s.exts[sl.ext].tls)
+		c.readTLS(c.tls())
 	}
 }

@@ -39,14 +39,14 @@ func (g *Group) full() bool {
 // HoldPublisher pauses id, which has just published, if the fan-out is behind.
 // Loop only.
 func (s *Shard) HoldPublisher(id netpoll.ID) {
-	sl := s.slotOf(id)
-	if sl == nil || sl.flags&flagPausedPublish != 0 || !s.group.congested(int64(s.cfg.PublishPauseBytes)) {
+	c, ok := s.find(id)
+	if !ok || c.flags&flagPausedPublish != 0 || !s.group.congested(int64(s.cfg.PublishPauseBytes)) {
 		return
 	}
 	s.count.PublishersHeld.Add(1)
 	s.heldPublishers = append(s.heldPublishers, id)
 	s.group.held.Add(1)
-	s.pause(id, sl, flagPausedPublish)
+	c.pause(flagPausedPublish)
 	// The backlog may have gone between the look and the note; then nobody
 	// would wake us.
 	if !s.group.congested(int64(s.cfg.PublishPauseBytes)) {
@@ -69,8 +69,8 @@ func (s *Shard) resumePublishers() {
 	s.heldPublishers = nil
 	s.group.held.Add(-int64(len(held)))
 	for _, id := range held {
-		if sl := s.slotOf(id); sl != nil {
-			s.resume(id, sl, flagPausedPublish)
+		if c, ok := s.find(id); ok {
+			c.resume(flagPausedPublish)
 		}
 	}
 }

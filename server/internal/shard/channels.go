@@ -69,7 +69,7 @@ func (s *Shard) newSub() uint32 {
 // it has history; joining twice is joining once. It tells whether id was not in
 // it before.
 func (s *Shard) join(id netpoll.ID, name string, from uint64) (joined bool, err error) {
-	ch, err := s.enter(id, name)
+	_, ch, err := s.enter(id, name)
 	switch {
 	case err == ErrSubscribed || err == ErrNotOpen:
 		return false, nil
@@ -85,46 +85,46 @@ func (s *Shard) join(id netpoll.ID, name string, from uint64) (joined bool, err 
 // nothing else before it. The error is ErrNotOpen, ErrSubscribed or
 // ErrTooManySubscriptions. Loop only.
 func (s *Shard) Subscribe(id netpoll.ID, name string, resume *Position) (at Position, recovered bool, err error) {
-	ch, err := s.enter(id, name)
+	c, ch, err := s.enter(id, name)
 	if err != nil || ch.ns == nil {
 		return Position{}, false, err
 	}
-	at, recovered = s.position(id, s.slotOf(id), name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
+	at, recovered = c.position(name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
 	return at, recovered, nil
 }
 
 // enter makes id the last of the channel's subscribers.
-func (s *Shard) enter(id netpoll.ID, name string) (*channel, error) {
-	sl := s.slotOf(id)
-	if sl == nil || sl.state != stateOpen {
-		return nil, ErrNotOpen
+func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err error) {
+	c, ok := s.findOpen(id)
+	if !ok {
+		return c, nil, ErrNotOpen
 	}
-	ch := s.channelByName[name]
+	ch = s.channelByName[name]
 	count := 0
-	for i := sl.subs; i != 0; i = s.sub(i).next {
+	for i := c.subs; i != 0; i = s.sub(i).next {
 		if ch != nil && s.sub(i).channel == ch.row {
-			return nil, ErrSubscribed
+			return c, nil, ErrSubscribed
 		}
 		count++
 	}
 	if count >= s.cfg.SubscriptionsMax {
-		return nil, ErrTooManySubscriptions
+		return c, nil, ErrTooManySubscriptions
 	}
 	if ch == nil {
 		ch = s.newChannel(name)
 	}
 	i := s.newSub()
-	*s.sub(i) = subscription{channel: ch.row, next: sl.subs, pos: ch.subscribers.n}
-	sl.subs = i
+	*s.sub(i) = subscription{channel: ch.row, next: c.subs, pos: ch.subscribers.n}
+	c.subs = i
 	ch.subscribers.push(subscriber{id.Slot(), ch.sequence})
 	s.count.Subscriptions.Add(1)
-	return ch, nil
+	return c, ch, nil
 }
 
 // position sets from to where the channel stands in history, or has the
 // connection read on from resume.
-func (s *Shard) position(id netpoll.ID, sl *slot, name string, from *uint32, resume *Position) (at Position, recovered bool) {
-	p := s.group.publisher
+func (c conn) position(name string, from *uint32, resume *Position) (at Position, recovered bool) {
+	p := c.s.group.publisher
 	st := p.stripe(name)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -134,8 +134,8 @@ func (s *Shard) position(id netpoll.ID, sl *slot, name string, from *uint32, res
 		return at, false
 	}
 	if resume.Offset < at.Offset {
-		s.startReading(id, sl, st.logs[name], resume.Offset+1)
-		s.readSoon(id)
+		c.startReading(st.logs[name], resume.Offset+1)
+		c.s.readSoon(c.id)
 	}
 	return at, true
 }
@@ -181,13 +181,14 @@ func (s *Shard) occupy(name string, change int) {
 // Unsubscribe undoes Subscribe and tells whether there was something to undo.
 // Loop only.
 func (s *Shard) Unsubscribe(id netpoll.ID, name string) bool {
-	sl, ch := s.slotOf(id), s.channelByName[name]
-	if sl == nil || ch == nil {
+	c, ok := s.find(id)
+	ch := s.channelByName[name]
+	if !ok || ch == nil {
 		return false
 	}
-	for link := &sl.subs; *link != 0; link = &s.sub(*link).next {
+	for link := &c.subs; *link != 0; link = &s.sub(*link).next {
 		if i := *link; s.sub(i).channel == ch.row {
-			s.stopReadingOf(sl, name)
+			c.stopReadingOf(name)
 			*link = s.sub(i).next
 			s.removeSub(ch, i)
 			return true
@@ -197,13 +198,14 @@ func (s *Shard) Unsubscribe(id netpoll.ID, name string) bool {
 }
 
 // leaveAll ends every subscription of a connection that closes.
-func (s *Shard) leaveAll(sl *slot) {
-	for i := sl.subs; i != 0; {
+func (c conn) leaveAll() {
+	s := c.s
+	for i := c.subs; i != 0; {
 		next := s.sub(i).next
 		s.removeSub(s.channels[s.sub(i).channel], i)
 		i = next
 	}
-	sl.subs = 0
+	c.subs = 0
 }
 
 // removeSub takes row i, already unlinked from its connection, out of its
@@ -250,66 +252,68 @@ func (s *Shard) moveSubscriber(ch *channel, from, to uint32) {
 }
 
 // setUser gives a connection its identity.
-func (s *Shard) setUser(id netpoll.ID, sl *slot, name string) {
+func (c conn) setUser(name string) {
+	s := c.s
 	if name == "" {
 		return
 	}
 	row := s.users.intern(name)
 	entry := s.users.entry(row)
-	self := id.Slot() + 1
-	sl.user, sl.userNext = row, entry.head
+	self := c.id.Slot() + 1
+	c.user, c.userNext = row, entry.head
 	if entry.head != 0 {
 		s.slots.rows[entry.head-1].userPrev = self
 	}
 	entry.head = self
 	if channel := userChannel(name); s.cfg.namespace(channel) != nil {
-		s.position(id, sl, channel, &sl.userFrom, nil)
+		c.position(channel, &c.userFrom, nil)
 	}
 }
 
 // SetUser gives a connection that has none its identity, and lets it resume the
 // user's channel, as Subscribe does for others. Loop only.
 func (s *Shard) SetUser(id netpoll.ID, name string, resume *Position) (at Position, recovered bool) {
-	sl := s.slotOf(id)
-	if sl == nil || sl.state != stateOpen {
+	c, ok := s.findOpen(id)
+	if !ok {
 		return Position{}, false
 	}
-	if sl.user == 0 {
-		s.setUser(id, sl, name)
+	if c.user == 0 {
+		c.setUser(name)
 	}
 	if channel := userChannel(name); s.cfg.namespace(channel) != nil {
-		return s.position(id, sl, channel, &sl.userFrom, resume)
+		return c.position(channel, &c.userFrom, resume)
 	}
 	return Position{}, false
 }
 
 // dropUser undoes setUser.
-func (s *Shard) dropUser(sl *slot) {
-	if sl.user == 0 {
+func (c conn) dropUser() {
+	s := c.s
+	if c.user == 0 {
 		return
 	}
-	entry := s.users.entry(sl.user)
-	if sl.userNext != 0 {
-		s.slots.rows[sl.userNext-1].userPrev = sl.userPrev
+	entry := s.users.entry(c.user)
+	if c.userNext != 0 {
+		s.slots.rows[c.userNext-1].userPrev = c.userPrev
 	}
-	if sl.userPrev != 0 {
-		s.slots.rows[sl.userPrev-1].userNext = sl.userNext
+	if c.userPrev != 0 {
+		s.slots.rows[c.userPrev-1].userNext = c.userNext
 	} else {
-		entry.head = sl.userNext
+		entry.head = c.userNext
 	}
-	if j := s.active; j != nil && j.user == sl.user && j.cursor != 0 && &s.slots.rows[j.cursor-1] == sl {
-		j.cursor = sl.userNext // the fan-out stood here
+	if j := s.active; j != nil && j.user == c.user && j.cursor != 0 && &s.slots.rows[j.cursor-1] == c.slot {
+		j.cursor = c.userNext // the fan-out stood here
 	}
 	if entry.head == 0 && entry.pins == 0 {
-		s.users.remove(sl.user)
+		s.users.remove(c.user)
 	}
-	sl.user, sl.userNext, sl.userPrev, sl.userFrom = 0, 0, 0, 0
+	c.user, c.userNext, c.userPrev, c.userFrom = 0, 0, 0, 0
 }
 
 // User answers the identity of id, empty if it has none. Loop only.
 func (s *Shard) User(id netpoll.ID) string {
-	if sl := s.slotOf(id); sl != nil && sl.user != 0 {
-		return string(s.users.name(sl.user))
+	if c, ok := s.find(id); ok && c.user != 0 {
+		return string(s.users.name(c.user))
 	}
 	return ""
 }

@@ -35,16 +35,16 @@ func (s *Shard) negotiate(header []byte) (response string) {
 
 // setDeflate makes a connection speak what was agreed on. Without context
 // takeover that is one byte in its slot.
-func (s *Shard) setDeflate(sl *slot, p *frame.DeflateParams) {
+func (c conn) setDeflate(p *frame.DeflateParams) {
 	if !p.Enabled {
 		return
 	}
-	sl.windowBits = uint8(p.ServerMaxWindowBits)
-	s.count.Deflated.Add(1)
+	c.windowBits = uint8(p.ServerMaxWindowBits)
+	c.s.count.Deflated.Add(1)
 	if w := p.ServerWindow(); w != nil {
-		s.extOf(sl).sent = w
+		c.makeExt().sent = w
 	}
 	if w := p.ClientWindow(); w != nil {
-		s.extOf(sl).received = w
+		c.makeExt().received = w
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
-	"github.com/roostws/roost/netpoll"
 )
 
 // Deadlines without timers: each connection has one number, the tick at which
@@ -49,7 +48,7 @@ func (s *Shard) OnTick() {
 	for i, due := range s.deadlines.rows[:s.high] {
 		if due != 0 && due <= s.tick {
 			s.deadlines.rows[i] = 0
-			s.expire(uint32(i))
+			s.in(uint32(i)).expire()
 		}
 	}
 	s.makeRoom()
@@ -57,130 +56,131 @@ func (s *Shard) OnTick() {
 	s.trim()
 }
 
-// expire acts on slot i, whose deadline has come.
-func (s *Shard) expire(i uint32) {
-	sl := &s.slots.rows[i]
-	id := s.idOf(i)
-	if sl.flags&flagStalled != 0 {
-		x := s.exts[sl.ext]
+// expire acts on a connection whose deadline has come.
+func (c conn) expire() {
+	s := c.s
+	if c.flags&flagStalled != 0 {
+		x := c.ext()
 		if stallEnd := x.pending.progressTick + s.ticks.writeStall; s.tick >= stallEnd {
 			s.count.WriteStalls.Add(1)
-			s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "write stalled", Err: ErrWriteStalled})
+			c.abort(Closed{Code: frame.CloseAbnormal, Reason: "write stalled", Err: ErrWriteStalled})
 			return
-		} else if sl.state == stateOpen {
-			s.dueBy(i, stallEnd)
-		} else if end := x.pending.progressTick + s.ticks.close; s.tick < end && (sl.state == stateClosing || sl.state == stateFlushing) {
+		} else if c.state == stateOpen {
+			c.dueBy(stallEnd)
+		} else if end := x.pending.progressTick + s.ticks.close; s.tick < end && (c.state == stateClosing || c.state == stateFlushing) {
 			// CloseTimeout is for the peer's part; one that still reads may take
 			// its time over what was sent before.
-			s.dueBy(i, end)
+			c.dueBy(end)
 			return
 		}
 	}
-	switch sl.state {
+	switch c.state {
 	case stateProxy:
 		s.count.HandshakeTimeouts.Add(1)
-		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "no PROXY header in time", Err: ErrHandshakeTimeout})
+		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "no PROXY header in time", Err: ErrHandshakeTimeout})
 	case stateTLS:
 		s.count.HandshakeTimeouts.Add(1)
-		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake timed out", Err: ErrHandshakeTimeout})
+		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake timed out", Err: ErrHandshakeTimeout})
 	case stateHead, stateAuthorizing, statePlain:
 		s.count.HandshakeTimeouts.Add(1)
-		s.decide(sl, Closed{Code: frame.CloseAbnormal, Reason: "handshake timed out", Err: ErrHandshakeTimeout})
-		s.respondTimeout(id, sl)
+		c.decide(Closed{Code: frame.CloseAbnormal, Reason: "handshake timed out", Err: ErrHandshakeTimeout})
+		c.respondTimeout()
 	case stateOpen:
-		s.expireOpen(id, sl)
+		c.expireOpen()
 	case stateClosing, stateFlushing:
 		s.count.CloseTimeouts.Add(1)
-		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "closing handshake timed out", Err: ErrCloseTimeout})
+		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "closing handshake timed out", Err: ErrCloseTimeout})
 	}
 }
 
 // expireOpen pings a silent connection, and ends one that is dead or idle.
-func (s *Shard) expireOpen(id netpoll.ID, sl *slot) {
-	i := id.Slot()
-	if s.expireMessage(id, sl) || s.expireToken(id, sl) {
+func (c conn) expireOpen() {
+	s := c.s
+	if c.expireMessage() || c.expireToken() {
 		return
 	}
 	if idle := s.ticks.idle; idle > 0 {
-		if s.tick-sl.messageTick >= idle {
+		if s.tick-c.messageTick >= idle {
 			s.count.IdleTimeouts.Add(1)
-			s.startClose(id, sl, frame.CloseGoingAway, "idle for too long")
+			c.startClose(frame.CloseGoingAway, "idle for too long")
 			return
 		}
-		s.dueBy(i, sl.messageTick+idle)
+		c.dueBy(c.messageTick + idle)
 	}
 	if s.ticks.ping == 0 {
 		return
 	}
 	// Differences of ticks, because heardTick may lie before the first one.
-	silent := s.tick - sl.heardTick
+	silent := s.tick - c.heardTick
 	switch {
 	case silent < s.ticks.ping:
-		s.dueBy(i, sl.heardTick+s.ticks.ping)
-	case sl.flags&flagAwaitsPong != 0 && silent < s.ticks.ping+s.ticks.pong:
-		s.dueBy(i, sl.heardTick+s.ticks.ping+s.ticks.pong)
-	case sl.flags&flagAwaitsPong != 0:
+		c.dueBy(c.heardTick + s.ticks.ping)
+	case c.flags&flagAwaitsPong != 0 && silent < s.ticks.ping+s.ticks.pong:
+		c.dueBy(c.heardTick + s.ticks.ping + s.ticks.pong)
+	case c.flags&flagAwaitsPong != 0:
 		// A client that is paused cannot be heard; its stall has a deadline of
 		// its own.
-		if sl.flags&flagsPaused != 0 {
-			s.dueBy(i, s.tick+s.ticks.pong)
+		if c.flags&flagsPaused != 0 {
+			c.dueBy(s.tick + s.ticks.pong)
 			return
 		}
 		s.count.PongTimeouts.Add(1)
-		s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "no pong", Err: ErrPongTimeout})
-	case sl.flags&flagStalled != 0:
+		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "no pong", Err: ErrPongTimeout})
+	case c.flags&flagStalled != 0:
 		// A stalled connection gets no ping behind what waits already: the stall
 		// shows whether it lives. Without a ping, no pong is missed.
-		s.dueBy(i, s.tick+s.ticks.pong)
+		c.dueBy(s.tick + s.ticks.pong)
 	default:
-		sl.flags |= flagAwaitsPong
-		if sl.flags&flagTLS != 0 {
-			trimTLS(s.exts[sl.ext].tls.conn) // silent for so long
+		c.flags |= flagAwaitsPong
+		if c.flags&flagTLS != 0 {
+			trimTLS(c.tls().conn) // silent for so long
 		}
-		sl.heardTick = s.tick - s.ticks.ping
+		c.heardTick = s.tick - s.ticks.ping
 		// The answer moves heardTick, and the next ping is due PingInterval
 		// after that, which may be before this one's PongTimeout.
-		s.dueBy(i, s.tick+min(s.ticks.ping, s.ticks.pong))
+		c.dueBy(s.tick + min(s.ticks.ping, s.ticks.pong))
 		s.count.PingsSent.Add(1)
-		if sl.flags&flagNative != 0 {
-			sl.flags |= flagHeartbeat
-			s.send(id, sl, heartbeatFrame)
+		if c.flags&flagNative != 0 {
+			c.flags |= flagHeartbeat
+			c.send(heartbeatFrame)
 			return
 		}
-		s.send(id, sl, emptyPing)
+		c.send(emptyPing)
 	}
 }
 
 // expireToken tells of a token whose time is over.
-func (s *Shard) expireToken(id netpoll.ID, sl *slot) (ended bool) {
-	if s.expiry.rows == nil || s.expiry.rows[id.Slot()] == 0 {
+func (c conn) expireToken() (ended bool) {
+	s := c.s
+	if s.expiry.rows == nil || s.expiry.rows[c.id.Slot()] == 0 {
 		return false
 	}
-	if at := s.expiry.rows[id.Slot()]; s.tick < at {
-		s.dueBy(id.Slot(), at)
+	if at := s.expiry.rows[c.id.Slot()]; s.tick < at {
+		c.dueBy(at)
 		return false
 	}
-	s.expiry.rows[id.Slot()] = 0
-	s.hooks.Expired(s, id)
-	return sl.state != stateOpen
+	s.expiry.rows[c.id.Slot()] = 0
+	s.hooks.Expired(s, c.id)
+	return c.state != stateOpen
 }
 
 // expireMessage ends a connection whose message takes too long to arrive: each
 // may hold MessageMaxBytes of memory.
-func (s *Shard) expireMessage(id netpoll.ID, sl *slot) (ended bool) {
-	if s.ticks.message == 0 || sl.ext == 0 || s.exts[sl.ext].decoder == nil {
+func (c conn) expireMessage() (ended bool) {
+	s := c.s
+	if s.ticks.message == 0 || c.decoder() == nil {
 		return false
 	}
-	x := s.exts[sl.ext]
-	if sl.flags&flagsPaused != 0 {
+	x := c.ext()
+	if c.flags&flagsPaused != 0 {
 		x.messageSince = s.tick // it is us who do not read
 	}
 	if s.tick-x.messageSince < s.ticks.message {
-		s.dueBy(id.Slot(), x.messageSince+s.ticks.message)
+		c.dueBy(x.messageSince + s.ticks.message)
 		return false
 	}
 	s.count.MessageTimeouts.Add(1)
-	s.startClose(id, sl, frame.ClosePolicyViolation, "message took too long to arrive")
+	c.startClose(frame.ClosePolicyViolation, "message took too long to arrive")
 	return true
 }
 
@@ -207,8 +207,8 @@ func (s *Shard) refillTokens() {
 	limited := s.rateLimited
 	s.rateLimited = nil
 	for _, id := range limited {
-		if sl := s.slotOf(id); sl != nil {
-			s.resume(id, sl, flagPausedRate)
+		if c, ok := s.find(id); ok {
+			c.resume(flagPausedRate)
 		}
 	}
 }

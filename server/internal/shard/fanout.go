@@ -323,7 +323,7 @@ func (s *Shard) fanOutChannel(j *job) (done bool) {
 		to := j.channel.subscribers.at(j.cursor)
 		if start := j.startFor(&to.from); start < len(j.messages) {
 			s.budget--
-			s.serve(to.slot, &s.slots.rows[to.slot], j, start)
+			s.in(to.slot).serve(j, start)
 		}
 	}
 	return true
@@ -335,11 +335,11 @@ func (s *Shard) fanOutUser(j *job) (done bool) {
 			return false
 		}
 		i := j.cursor - 1
-		sl := &s.slots.rows[i]
-		j.cursor = sl.userNext
-		if start := j.startFor(&sl.userFrom); start < len(j.messages) && sl.flags&flagUnready == 0 {
+		c := s.in(i)
+		j.cursor = c.userNext
+		if start := j.startFor(&c.userFrom); start < len(j.messages) && c.flags&flagUnready == 0 {
 			s.budget--
-			s.serve(i, sl, j, start)
+			c.serve(j, start)
 		}
 	}
 	return true
@@ -350,14 +350,14 @@ func (s *Shard) fanOutAll(j *job) (done bool) {
 		if s.budget == 0 {
 			return false
 		}
-		sl := &s.slots.rows[j.cursor]
+		c := s.in(j.cursor)
 		switch {
-		case j.drain && sl.state != stateFree:
+		case j.drain && c.state != stateFree:
 			s.budget--
-			s.drainOne(s.idOf(j.cursor), sl, j.code, j.reason)
-		case sl.state == stateOpen && sl.flags&flagUnready == 0:
+			c.drainOne(j.code, j.reason)
+		case c.state == stateOpen && c.flags&flagUnready == 0:
 			s.budget--
-			s.serve(j.cursor, sl, j, 0)
+			c.serve(j, 0)
 		}
 	}
 	return true

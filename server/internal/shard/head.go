@@ -44,70 +44,72 @@ type Grant struct {
 }
 
 // handleHead gathers the request head and acts when it is complete.
-func (s *Shard) handleHead(id netpoll.ID, sl *slot, p []byte) {
+func (c conn) handleHead(p []byte) {
+	s := c.s
 	scanned := 0
-	if sl.ext != 0 && s.exts[sl.ext].input != nil {
+	if c.input() != nil {
 		// The head comes in pieces.
-		x := s.exts[sl.ext]
+		x := c.ext()
 		scanned = x.headScanned
-		s.hold(sl, p)
+		c.hold(p)
 		p = x.input
 	}
 	end := handshake.HeadEnd(p, scanned)
 	if end == 0 && len(p) < s.cfg.HandshakeMaxBytes {
 		if scanned == 0 {
 			if err := handshake.CheckStart(p); err != nil {
-				s.refuse(id, sl, err)
+				c.refuse(err)
 				return
 			}
 		}
-		if sl.ext == 0 || s.exts[sl.ext].input == nil {
-			s.hold(sl, p)
+		if c.input() == nil {
+			c.hold(p)
 		}
-		s.extOf(sl).headScanned = len(p)
-		s.takePlace(id, sl)
+		c.makeExt().headScanned = len(p)
+		c.takePlace()
 		return
 	}
 	if end == 0 || end > s.cfg.HandshakeMaxBytes {
-		s.refuse(id, sl, handshake.ErrHeadTooLarge)
+		c.refuse(handshake.ErrHeadTooLarge)
 		return
 	}
 	if err := handshake.Parse(p[:end], &s.request); err != nil {
-		s.refuse(id, sl, err)
+		c.refuse(err)
 		return
 	}
-	if sl.flags&flagRefused != 0 || s.draining {
+	if c.flags&flagRefused != 0 || s.draining {
 		s.count.RefusedFull.Add(1)
-		s.respond(id, sl, handshake.AppendUnavailable(s.replies[:0], retryAfter))
+		c.respond(handshake.AppendUnavailable(s.replies[:0], retryAfter))
 		return
 	}
-	if !s.forwarded(id, sl) {
+	if !c.forwarded() {
 		return
 	}
 	if !handshake.IsUpgrade(&s.request) {
-		s.handlePlain(id, sl, p, end)
+		c.handlePlain(p, end)
 		return
 	}
-	s.handleUpgrade(id, sl, p, end)
+	c.handleUpgrade(p, end)
 }
 
-func (s *Shard) handleUpgrade(id netpoll.ID, sl *slot, p []byte, end int) {
+func (c conn) handleUpgrade(p []byte, end int) {
+	s := c.s
 	s.offered = frame.DeflateParams{}
 	result, err := handshake.Upgrade(&s.request, &s.policy)
 	if err != nil {
-		s.refuse(id, sl, err)
+		c.refuse(err)
 		return
 	}
 	u := &s.upgrade
-	*u = Upgrade{ID: id, Request: &s.request, Grant: Grant{result: result, deflate: s.offered}}
-	if !s.callUpgrade(id, u) {
+	*u = Upgrade{ID: c.id, Request: &s.request, Grant: Grant{result: result, deflate: s.offered}}
+	if !s.callUpgrade(c.id, u) {
 		return
 	}
 	if u.Later {
-		s.park(id, sl, p[end:], stateAuthorizing)
+		c.park(p[end:], stateAuthorizing)
 		return
 	}
-	s.finishUpgrade(id, sl, &u.Grant, p[end:])
+	c.finishUpgrade(&u.Grant, p[end:])
 }
 
 // callUpgrade asks the application. A panic there is a 500.
@@ -118,40 +120,39 @@ func (s *Shard) callUpgrade(id netpoll.ID, u *Upgrade) (ok bool) {
 }
 
 // park waits for an answer from elsewhere, unread, with rest for later.
-func (s *Shard) park(id netpoll.ID, sl *slot, rest []byte, in state) {
-	sl.state = in
+func (c conn) park(rest []byte, in state) {
+	c.setState(in)
 	rest = append([]byte(nil), rest...)
-	if sl.ext != 0 {
-		s.putInput(s.exts[sl.ext])
+	if x := c.ext(); x != nil {
+		c.s.putInput(x)
 	}
 	if len(rest) > 0 {
-		s.extOf(sl).input = rest
+		c.makeExt().input = rest
 	}
-	s.dropExt(sl)
-	s.vacate(sl)
-	s.pause(id, sl, flagPausedWork)
+	c.dropExt()
+	c.vacate()
+	c.pause(flagPausedWork)
 }
 
 // authorized acts on the answer to a parked upgrade.
 func (s *Shard) authorized(id netpoll.ID, g *Grant) {
-	sl := s.slotOf(id)
-	if sl == nil || sl.state != stateAuthorizing {
+	c, ok := s.find(id)
+	if !ok || c.state != stateAuthorizing {
 		return // it timed out or left
 	}
 	var rest []byte
-	if sl.ext != 0 {
-		x := s.exts[sl.ext]
+	if x := c.ext(); x != nil {
 		rest, x.input = x.input, nil
 	}
 	if s.draining && g.Err == nil {
 		// The drain has passed: nobody would close it again.
 		s.count.RefusedFull.Add(1)
-		s.respond(id, sl, handshake.AppendUnavailable(nil, retryAfter))
+		c.respond(handshake.AppendUnavailable(nil, retryAfter))
 		return
 	}
-	s.finishUpgrade(id, sl, g, rest)
-	if sl := s.slotOf(id); sl != nil {
-		s.resume(id, sl, flagPausedWork)
+	c.finishUpgrade(g, rest)
+	if c, ok := s.find(id); ok {
+		c.resume(flagPausedWork)
 	}
 }
 
@@ -167,9 +168,10 @@ func (s *Shard) joinAll(id netpoll.ID, channels []string) {
 
 // finishUpgrade answers the request and opens the connection. rest is what the
 // client sent behind the head.
-func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
+func (c conn) finishUpgrade(g *Grant, rest []byte) {
+	s := c.s
 	if g.Err != nil {
-		s.refuse(id, sl, g.Err)
+		c.refuse(g.Err)
 		return
 	}
 	if g.Subprotocol != "" {
@@ -179,56 +181,56 @@ func (s *Shard) finishUpgrade(id netpoll.ID, sl *slot, g *Grant, rest []byte) {
 	s.replies = answer[:0]
 	if err != nil {
 		s.log.Error("the application's answer to an upgrade cannot be sent", "err", err)
-		s.refuse(id, sl, err)
+		c.refuse(err)
 		return
 	}
 	if len(rest) > 0 {
 		// It may lie in ext.input, which ends now.
 		rest = append([]byte(nil), rest...)
 	}
-	if sl.ext != 0 {
-		s.putInput(s.exts[sl.ext])
-		s.dropExt(sl)
+	if x := c.ext(); x != nil {
+		s.putInput(x)
+		c.dropExt()
 	}
-	s.setDeflate(sl, &g.deflate)
-	sl.state = stateOpen
-	sl.openedTick, sl.messageTick = s.tick, s.tick
+	c.setDeflate(&g.deflate)
+	c.setState(stateOpen)
+	c.openedTick, c.messageTick = s.tick, s.tick
 	// Whoever has seen the 101 is where the application has put it: what is
 	// published then must not miss it.
-	s.setUser(id, sl, g.User)
+	c.setUser(g.User)
 	if g.Native {
-		sl.flags |= flagNative | flagUnready // Ready and Subscribe follow
+		c.flags |= flagNative | flagUnready // Ready and Subscribe follow
 	} else {
-		s.joinAll(id, g.Channels)
+		s.joinAll(c.id, g.Channels)
 	}
-	n, err := s.write(id, sl, answer)
+	n, err := c.write(answer)
 	if err != nil {
 		return // OnClose follows
 	}
-	sl.flags |= flagOpened
-	s.vacate(sl)
-	s.deadlines.rows[id.Slot()] = 0
+	c.flags |= flagOpened
+	c.vacate()
+	c.setDeadline(0)
 	if s.ticks.ping > 0 {
 		first := s.firstPing()
-		sl.heardTick = first - s.ticks.ping
-		s.dueBy(id.Slot(), first)
+		c.heardTick = first - s.ticks.ping
+		c.dueBy(first)
 	}
 	if s.ticks.idle > 0 {
-		s.dueBy(id.Slot(), s.tick+s.ticks.idle)
+		c.dueBy(s.tick + s.ticks.idle)
 	}
 	if n < len(answer) {
-		s.stall(id, sl, piece{answer, n}, false)
+		c.stall(piece{answer, n}, false)
 	}
 	s.count.Open.Add(1)
 	s.count.Opened.Add(1)
-	s.replyTo = id
-	s.callOpen(id, g)
-	if sl.generation == id.Generation() && sl.state != stateGone {
-		s.flushReplies(id, sl)
+	s.replyTo = c.id
+	s.callOpen(c.id, g)
+	if c.alive() {
+		c.flushReplies()
 	}
 	s.replies, s.replyTo = s.replies[:0], 0
-	if len(rest) > 0 && sl.generation == id.Generation() && sl.state == stateOpen {
-		s.handleFrames(id, sl, rest)
+	if len(rest) > 0 && c.isOpen() {
+		c.handleFrames(rest)
 	}
 }
 
@@ -241,83 +243,84 @@ func (s *Shard) callOpen(id netpoll.ID, g *Grant) {
 func (g *Grant) Agreed() string { return g.result.Subprotocol }
 
 // refuse answers with an HTTP error and closes.
-func (s *Shard) refuse(id netpoll.ID, sl *slot, err error) {
-	s.count.HandshakesRefused.Add(1)
-	s.decide(sl, Closed{Code: frame.CloseAbnormal, Reason: "handshake refused", Err: err})
+func (c conn) refuse(err error) {
+	c.s.count.HandshakesRefused.Add(1)
+	c.decide(Closed{Code: frame.CloseAbnormal, Reason: "handshake refused", Err: err})
 	var known *handshake.Error
 	if !errors.As(err, &known) {
-		s.log.Debug("an upgrade was refused", "conn_id", id.String(), "err", err)
+		c.s.log.Debug("an upgrade was refused", "conn_id", c.id.String(), "err", err)
 	}
-	s.respond(id, sl, handshake.AppendError(s.replies[:0], err))
+	c.respond(handshake.AppendError(c.s.replies[:0], err))
 }
 
 // respond writes a whole HTTP response and closes.
-func (s *Shard) respond(id netpoll.ID, sl *slot, response []byte) {
-	s.vacate(sl)
-	s.send(id, sl, response)
-	s.shutWhenFlushed(id, sl)
+func (c conn) respond(response []byte) {
+	c.vacate()
+	c.send(response)
+	c.shutWhenFlushed()
 }
 
 // respondTimeout tells a client that was too slow, or waited too long for us.
-func (s *Shard) respondTimeout(id netpoll.ID, sl *slot) {
-	if sl.state != stateHead || s.queued(sl) {
-		s.respond(id, sl, handshake.AppendUnavailable(nil, retryAfter))
+func (c conn) respondTimeout() {
+	if c.state != stateHead || c.queued() {
+		c.respond(handshake.AppendUnavailable(nil, retryAfter))
 		return
 	}
-	if sl.ext == 0 || s.exts[sl.ext].input == nil {
-		s.shut(id, sl) // it never said a word
+	if c.input() == nil {
+		c.shut() // it never said a word
 		return
 	}
-	s.respond(id, sl, handshake.AppendError(nil, handshake.ErrTimeout))
+	c.respond(handshake.AppendError(nil, handshake.ErrTimeout))
 }
 
 // handlePlain gives a plain HTTP request to the application when its body has
 // come too.
-func (s *Shard) handlePlain(id netpoll.ID, sl *slot, p []byte, end int) {
+func (c conn) handlePlain(p []byte, end int) {
+	s := c.s
 	if !s.hooks.ServesHTTP() {
-		s.refuse(id, sl, handshake.ErrUpgradeRequired)
+		c.refuse(handshake.ErrUpgradeRequired)
 		return
 	}
 	body := s.request.BodyBytes
 	switch {
 	case body == handshake.BodyChunked:
-		s.refuse(id, sl, errLengthRequired)
+		c.refuse(errLengthRequired)
 		return
 	case body > int64(s.cfg.MessageMaxBytes):
-		s.refuse(id, sl, errBodyTooLarge)
+		c.refuse(errBodyTooLarge)
 		return
 	case int64(len(p)-end) < body:
-		first := sl.ext == 0 || s.exts[sl.ext].input == nil
-		if sl.state == stateHead && s.request.HasToken("Expect", "100-continue") {
-			s.send(id, sl, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
+		first := c.input() == nil
+		if c.state == stateHead && s.request.HasToken("Expect", "100-continue") {
+			c.send([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
 		}
-		sl.state = statePlain
+		c.setState(statePlain)
 		if first {
-			s.hold(sl, p)
+			c.hold(p)
 		}
 		return
 	}
 	whole := append([]byte(nil), p[:int64(end)+body]...)
-	s.park(id, sl, nil, statePlain)
+	c.park(nil, statePlain)
 	s.count.PlainRequests.Add(1)
-	if err := s.hooks.HTTP(s, id, whole); err != nil {
-		s.refuse(id, sl, err)
+	if err := s.hooks.HTTP(s, c.id, whole); err != nil {
+		c.refuse(err)
 	}
 }
 
 // handlePlainBody adds to a request whose body was incomplete.
-func (s *Shard) handlePlainBody(id netpoll.ID, sl *slot, p []byte) {
-	if sl.flags&flagPausedWork != 0 {
+func (c conn) handlePlainBody(p []byte) {
+	if c.flags&flagPausedWork != 0 {
 		return
 	}
-	s.hold(sl, p)
-	p = s.exts[sl.ext].input
+	c.hold(p)
+	p = c.input()
 	end := handshake.HeadEnd(p, 0)
-	if err := handshake.Parse(p[:end], &s.request); err != nil {
-		s.refuse(id, sl, err)
+	if err := handshake.Parse(p[:end], &c.s.request); err != nil {
+		c.refuse(err)
 		return
 	}
-	s.handlePlain(id, sl, p, end)
+	c.handlePlain(p, end)
 }
 
 var (

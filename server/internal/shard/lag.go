@@ -74,38 +74,39 @@ func (s *Shard) inJournal(number uint64) *job {
 
 // serve sends a job to a connection that wants it, from the given message on, if
 // nothing waits there; otherwise the connection lags from now on.
-func (s *Shard) serve(i uint32, sl *slot, j *job, start int) {
-	if sl.state != stateOpen {
+func (c conn) serve(j *job, start int) {
+	s := c.s
+	if c.state != stateOpen {
 		return
 	}
 	j.match(start)
 	switch {
-	case j.log != nil && sl.flags&(flagStalled|flagLagging) != 0:
-		s.fallBehind(s.idOf(i), sl, j, start)
-	case sl.flags&flagLagging != 0:
+	case j.log != nil && c.flags&(flagStalled|flagLagging) != 0:
+		c.fallBehind(j, start)
+	case c.flags&flagLagging != 0:
 		// Who lags comes to this job by himself.
-	case sl.flags&flagStalled != 0:
-		s.lag(sl, j, start)
-	case sl.flags&flagTLS != 0:
-		s.served(s.idOf(i), sl, j, start, s.sendJob(s.idOf(i), sl, j, start))
+	case c.flags&flagStalled != 0:
+		c.lag(j, start)
+	case c.flags&flagTLS != 0:
+		c.served(j, start, c.sendJob(j, start))
 	default:
-		e := s.encoding(j, sl.variant())
+		e := s.encoding(j, c.variant())
 		if p := e.chunk[e.starts[start]:]; len(p) > 0 {
-			s.batch = append(s.batch, netpoll.Outgoing{ID: s.idOf(i), P: p})
+			s.batch = append(s.batch, netpoll.Outgoing{ID: c.id, P: p})
 			s.batchStarts = append(s.batchStarts, int32(start))
 		}
 	}
 }
 
 // served notes how far a connection got with a job.
-func (s *Shard) served(id netpoll.ID, sl *slot, j *job, start, next int) {
+func (c conn) served(j *job, start, next int) {
 	j.wrote(start, next)
 	switch {
-	case next == len(j.messages) || sl.flags&flagStalled == 0:
+	case next == len(j.messages) || c.flags&flagStalled == 0:
 	case j.log != nil:
-		s.fallBehind(id, sl, j, next)
+		c.fallBehind(j, next)
 	default:
-		s.lag(sl, j, next)
+		c.lag(j, next)
 	}
 }
 
@@ -118,9 +119,9 @@ func (s *Shard) flushBatch(j *job) {
 	s.loop.WriteBatch(s.batch)
 	for k := range s.batch {
 		o := &s.batch[k]
-		if sl := s.slotOf(o.ID); sl != nil {
+		if c, ok := s.find(o.ID); ok {
 			start := int(s.batchStarts[k])
-			s.served(o.ID, sl, j, start, s.sentJob(o.ID, sl, j, start, o.N, o.Err))
+			c.served(j, start, c.sentJob(j, start, o.N, o.Err))
 		}
 	}
 	clear(s.batch)
@@ -128,55 +129,56 @@ func (s *Shard) flushBatch(j *job) {
 }
 
 // lag notes that a connection goes on with frame next of j when it has room.
-func (s *Shard) lag(sl *slot, j *job, next int) {
-	x := s.extOf(sl)
+func (c conn) lag(j *job, next int) {
+	x := c.makeExt()
 	x.lagJob, x.lagFrame = j.number, uint32(next)
 	x.lagFrames = j.framesBefore + uint64(next)
-	if sl.flags&flagLagging == 0 {
-		sl.flags |= flagLagging
-		s.laggers++
-		s.count.Lagging.Add(1)
+	if c.flags&flagLagging == 0 {
+		c.flags |= flagLagging
+		c.s.laggers++
+		c.s.count.Lagging.Add(1)
 	}
 }
 
 // sendJob writes the job's frames from start on and answers the first one that
 // is not on its way. If that is not all, the connection is stalled, or lost; of
 // a frame that was cut in two the rest waits in pending.
-func (s *Shard) sendJob(id netpoll.ID, sl *slot, j *job, start int) (next int) {
-	e := s.encoding(j, sl.variant())
+func (c conn) sendJob(j *job, start int) (next int) {
+	e := c.s.encoding(j, c.variant())
 	rest := e.chunk[e.starts[start]:]
-	n, err := s.write(id, sl, rest)
-	return s.sentJob(id, sl, j, start, n, err)
+	n, err := c.write(rest)
+	return c.sentJob(j, start, n, err)
 }
 
 // sentJob is what follows the write of a job's frames from start on, of which n
 // bytes are on their way.
-func (s *Shard) sentJob(id netpoll.ID, sl *slot, j *job, start, n int, err error) (next int) {
+func (c conn) sentJob(j *job, start, n int, err error) (next int) {
+	s := c.s
 	if err != nil {
 		return start // OnClose follows
 	}
-	e := s.encoding(j, sl.variant())
+	e := s.encoding(j, c.variant())
 	rest := e.chunk[e.starts[start]:]
 	next = len(j.messages)
 	if n < len(rest) {
 		at := uint32(len(e.chunk)-len(rest)) + uint32(n)
 		next = start + sort.Search(len(e.starts)-start, func(k int) bool { return e.starts[start+k] > at }) - 1
-		s.markStalled(id, sl, s.extOf(sl))
+		c.markStalled()
 		if off := at - e.starts[next]; off > 0 {
 			// By reference to the one frame, which many may share; the run of
 			// all of them goes when the journal lets go of it.
-			s.stall(id, sl, piece{s.encoded(j.messages[next], sl.variant()), int(off)}, true)
+			c.stall(piece{s.encoded(j.messages[next], c.variant()), int(off)}, true)
 			next++
 		}
 	}
 	s.delivered += uint64(next - start)
-	if sl.ext != 0 {
+	if x := c.ext(); x != nil {
 		if n > 0 {
-			s.exts[sl.ext].pending.progressTick = s.tick
+			x.pending.progressTick = s.tick
 		}
-		if sl.windowBits != 0 {
+		if c.windowBits != 0 {
 			for _, m := range j.messages[start:next] {
-				s.remember(sl, m)
+				c.remember(m)
 			}
 		}
 	}
@@ -185,40 +187,41 @@ func (s *Shard) sentJob(id netpoll.ID, sl *slot, j *job, start, n int, err error
 
 // wanted tells from which of its frames on a job is for a connection; all of
 // them if none.
-func (s *Shard) wanted(i uint32, sl *slot, j *job) (start int) {
+func (c conn) wanted(j *job) (start int) {
 	switch {
 	case j.log != nil:
 		return len(j.messages) // that is read from history
 	case j.channel != nil:
-		for sub := sl.subs; sub != 0; sub = s.sub(sub).next {
-			if entry := s.sub(sub); entry.channel == j.channel.row && s.channels[entry.channel] == j.channel {
+		for sub := c.subs; sub != 0; sub = c.s.sub(sub).next {
+			if entry := c.s.sub(sub); entry.channel == j.channel.row && c.s.channels[entry.channel] == j.channel {
 				return j.startFor(&j.channel.subscribers.at(entry.pos).from)
 			}
 		}
 		return len(j.messages)
-	case j.user != 0 && j.user != sl.user || sl.flags&flagUnready != 0:
+	case j.user != 0 && j.user != c.user || c.flags&flagUnready != 0:
 		return len(j.messages)
 	}
 	return 0
 }
 
 // catchUp lets a connection with room read on from the journal.
-func (s *Shard) catchUp(id netpoll.ID, sl *slot, x *ext) {
-	for sl.flags&flagLagging != 0 && sl.flags&flagStalled == 0 && sl.state == stateOpen {
-		if x.lagJob < s.journalFirst && !s.fellOff(id, sl, x) {
+func (c conn) catchUp() {
+	x := c.ext()
+	for c.flags&flagLagging != 0 && c.flags&flagStalled == 0 && c.state == stateOpen {
+		if x.lagJob < c.s.journalFirst && !c.fellOff() {
 			return
 		}
-		j := s.inJournal(x.lagJob)
+		j := c.s.inJournal(x.lagJob)
 		if j == nil {
-			s.caughtUp(id, sl, x)
+			c.caughtUp()
 			return
 		}
-		if start := max(s.wanted(id.Slot(), sl, j), int(x.lagFrame)); start < len(j.messages) {
-			next := s.sendJob(id, sl, j, start)
-			if next == start && sl.flags&flagStalled == 0 {
+		if start := max(c.wanted(j), int(x.lagFrame)); start < len(j.messages) {
+			next := c.sendJob(j, start)
+			if next == start && c.flags&flagStalled == 0 {
 				return // lost; OnClose follows
 			}
-			s.lag(sl, j, next)
+			c.lag(j, next)
 			if next < len(j.messages) {
 				return
 			}
@@ -229,11 +232,13 @@ func (s *Shard) catchUp(id netpoll.ID, sl *slot, x *ext) {
 
 // fellOff applies the slow consumer policy to a connection whose next job the
 // log has forgotten. It tells whether the connection goes on.
-func (s *Shard) fellOff(id netpoll.ID, sl *slot, x *ext) bool {
+func (c conn) fellOff() bool {
+	s := c.s
+	x := c.ext()
 	if !s.cfg.SlowDrop {
 		s.count.SlowDisconnects.Add(1)
-		s.stopLagging(sl)
-		s.startClose(id, sl, frame.CloseTryAgainLater, slowReason)
+		c.stopLagging()
+		c.startClose(frame.CloseTryAgainLater, slowReason)
 		return false
 	}
 	before := s.framesBegun
@@ -248,32 +253,33 @@ func (s *Shard) fellOff(id netpoll.ID, sl *slot, x *ext) bool {
 
 // caughtUp ends the lag of a connection that has read the whole log: at once, or
 // when the active job has passed it.
-func (s *Shard) caughtUp(id netpoll.ID, sl *slot, x *ext) {
-	if s.active != nil {
-		s.parked = append(s.parked, id)
+func (c conn) caughtUp() {
+	if c.s.active != nil {
+		c.s.parked = append(c.s.parked, c.id)
 		return
 	}
-	s.stopLagging(sl)
-	s.settleWish(id, sl, x)
+	c.stopLagging()
+	c.settleWish()
 }
 
 // settleWish closes a connection that was to be closed behind what it has now read.
-func (s *Shard) settleWish(id netpoll.ID, sl *slot, x *ext) {
-	if w := x.wish; w != nil && sl.flags&flagLagging == 0 && len(x.readers) == 0 {
+func (c conn) settleWish() {
+	x := c.ext()
+	if w := x.wish; w != nil && c.flags&flagLagging == 0 && len(x.readers) == 0 {
 		x.wish = nil
-		s.startClose(id, sl, w.Code, w.Reason)
+		c.startClose(w.Code, w.Reason)
 	}
 }
 
 // unpark ends the lag of those who have read the job that has just ended.
 func (s *Shard) unpark() {
 	for _, id := range s.parked {
-		if sl := s.slotOf(id); sl != nil && sl.flags&flagLagging != 0 && sl.flags&flagStalled == 0 && sl.state == stateOpen {
-			x := s.exts[sl.ext]
+		if c, ok := s.find(id); ok && c.flags&flagLagging != 0 && c.flags&flagStalled == 0 && c.state == stateOpen {
+			x := c.ext()
 			if s.inJournal(x.lagJob) == nil && x.lagJob >= s.journalFirst {
-				s.caughtUp(id, sl, x)
-				if sl := s.slotOf(id); sl != nil {
-					s.dropExt(sl)
+				c.caughtUp()
+				if c, ok := s.find(id); ok {
+					c.dropExt()
 				}
 			}
 		}
@@ -281,9 +287,10 @@ func (s *Shard) unpark() {
 	s.parked = s.parked[:0]
 }
 
-func (s *Shard) stopLagging(sl *slot) {
-	if sl.flags&flagLagging != 0 {
-		sl.flags &^= flagLagging
+func (c conn) stopLagging() {
+	s := c.s
+	if c.flags&flagLagging != 0 {
+		c.flags &^= flagLagging
 		s.laggers--
 		s.count.Lagging.Add(-1)
 		if s.laggers == 0 && s.active == nil {
@@ -297,12 +304,12 @@ func (s *Shard) stopLagging(sl *slot) {
 
 // closeBehind closes a connection behind everything that was published before:
 // now, or when it has read that.
-func (s *Shard) closeBehind(id netpoll.ID, sl *slot, code frame.CloseCode, reason string) {
-	if sl.state == stateOpen && (sl.flags&flagLagging != 0 || sl.ext != 0 && len(s.exts[sl.ext].readers) > 0) {
-		if x := s.extOf(sl); x.wish == nil {
+func (c conn) closeBehind(code frame.CloseCode, reason string) {
+	if c.state == stateOpen && (c.flags&flagLagging != 0 || c.reads()) {
+		if x := c.makeExt(); x.wish == nil {
 			x.wish = &Closed{Code: code, Reason: reason}
 		}
 		return
 	}
-	s.startClose(id, sl, code, reason)
+	c.startClose(code, reason)
 }

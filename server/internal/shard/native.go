@@ -11,62 +11,63 @@ import (
 
 // Native tells whether a connection speaks the native protocol.
 func (s *Shard) Native(id netpoll.ID) bool {
-	sl := s.slotOf(id)
-	return sl != nil && sl.flags&flagNative != 0
+	c, ok := s.find(id)
+	return ok && c.flags&flagNative != 0
 }
 
 // Ready lets a native connection in: what is published to all and to its user
 // reaches it from now on.
 func (s *Shard) Ready(id netpoll.ID) {
-	if sl := s.slotOf(id); sl != nil {
-		sl.flags &^= flagUnready
+	if c, ok := s.find(id); ok {
+		c.flags &^= flagUnready
 	}
 }
 
 // IsReady tells whether a connection is open, and let in where it speaks the
 // native protocol.
 func (s *Shard) IsReady(id netpoll.ID) bool {
-	sl := s.slotOf(id)
-	return sl != nil && sl.state == stateOpen && sl.flags&flagUnready == 0
+	c, ok := s.findOpen(id)
+	return ok && c.flags&flagUnready == 0
 }
 
 // unready tells whether a connection is open and not let in.
 func (s *Shard) unready(id netpoll.ID) bool {
-	sl := s.slotOf(id)
-	return sl != nil && sl.state == stateOpen && sl.flags&flagUnready != 0
+	c, ok := s.findOpen(id)
+	return ok && c.flags&flagUnready != 0
 }
 
 // LetIn tells whether a connection was ever let in, also while it ends.
 func (s *Shard) LetIn(id netpoll.ID) bool {
-	sl := s.slotOf(id)
-	return sl != nil && sl.flags&flagOpened != 0 && sl.flags&flagUnready == 0
+	c, ok := s.find(id)
+	return ok && c.flags&flagOpened != 0 && c.flags&flagUnready == 0
 }
 
 // IsOpen tells whether a connection is open, let in or not.
 func (s *Shard) IsOpen(id netpoll.ID) bool {
-	sl := s.slotOf(id)
-	return sl != nil && sl.state == stateOpen
+	_, ok := s.findOpen(id)
+	return ok
 }
 
 // Shut closes a connection with a Close frame, ahead of what waits for it in
 // jobs: Close goes behind that.
 func (s *Shard) Shut(id netpoll.ID, code frame.CloseCode, reason string) {
-	if sl := s.slotOf(id); sl != nil {
-		s.startClose(id, sl, code, reason)
+	if c, ok := s.find(id); ok {
+		c.startClose(code, reason)
 	}
 }
 
 // SetExpiry has Hooks.Expired called for a native connection in d, or a moment
 // later; never, if d is 0.
 func (s *Shard) SetExpiry(id netpoll.ID, d time.Duration) {
-	if s.slotOf(id) == nil {
+	c, ok := s.find(id)
+	if !ok {
 		return
 	}
 	s.expiry.rows[id.Slot()] = 0
 	if d > 0 {
 		at := s.tick + s.toTicks(min(d, maxExpiry))
 		s.expiry.rows[id.Slot()] = at
-		s.dueBy(id.Slot(), at)
+		c.dueBy(at)
 	}
 }
 
@@ -76,26 +77,26 @@ const maxExpiry = 365 * 24 * time.Hour
 // Pause stops reading a connection while somebody works for it elsewhere. What it
 // has sent already waits.
 func (s *Shard) Pause(id netpoll.ID) {
-	if sl := s.slotOf(id); sl != nil && sl.state == stateOpen {
-		s.pause(id, sl, flagPausedWork)
+	if c, ok := s.findOpen(id); ok {
+		c.pause(flagPausedWork)
 	}
 }
 
 // Unpause undoes Pause.
 func (s *Shard) Unpause(id netpoll.ID) {
-	if sl := s.slotOf(id); sl != nil {
-		s.resume(id, sl, flagPausedWork)
+	if c, ok := s.find(id); ok {
+		c.resume(flagPausedWork)
 	}
 }
 
 // Channels calls f with each channel that a connection is in, until f answers
 // false. f must not subscribe or unsubscribe it.
 func (s *Shard) Channels(id netpoll.ID, f func(channel string) bool) {
-	sl := s.slotOf(id)
-	if sl == nil {
+	c, ok := s.find(id)
+	if !ok {
 		return
 	}
-	for i := sl.subs; i != 0; i = s.sub(i).next {
+	for i := c.subs; i != 0; i = s.sub(i).next {
 		if !f(s.channels[s.sub(i).channel].name) {
 			return
 		}
@@ -127,7 +128,7 @@ func (s *Shard) Members(channel string, f func(netpoll.ID) bool) {
 		return
 	}
 	for i := range ch.subscribers.n {
-		if !f(s.idOf(ch.subscribers.at(i).slot)) {
+		if !f(s.in(ch.subscribers.at(i).slot).id) {
 			return
 		}
 	}
@@ -141,7 +142,7 @@ func (s *Shard) UserMembers(user string, f func(netpoll.ID) bool) {
 		return
 	}
 	for at := s.users.entry(row).head; at != 0; at = s.slots.rows[at-1].userNext {
-		if !f(s.idOf(at - 1)) {
+		if !f(s.in(at - 1).id) {
 			return
 		}
 	}
@@ -157,22 +158,25 @@ func (s *Shard) AllChannels(f func(channel string, subscribers int)) {
 
 // Age is how long a connection is open, in whole ticks.
 func (s *Shard) Age(id netpoll.ID) time.Duration {
-	sl := s.slotOf(id)
-	if sl == nil {
+	c, ok := s.find(id)
+	if !ok {
 		return 0
 	}
-	return time.Duration(s.tick-sl.openedTick) * s.cfg.TickInterval
+	return time.Duration(s.tick-c.openedTick) * s.cfg.TickInterval
 }
 
 // Lag is how many messages a connection is behind, and the bytes that wait for it
 // alone.
 func (s *Shard) Lag(id netpoll.ID) (messages uint64, pendingBytes int) {
-	sl := s.slotOf(id)
-	if sl == nil || sl.ext == 0 {
+	c, ok := s.find(id)
+	if !ok {
 		return 0, 0
 	}
-	x := s.exts[sl.ext]
-	if sl.flags&flagLagging != 0 {
+	x := c.ext()
+	if x == nil {
+		return 0, 0
+	}
+	if c.flags&flagLagging != 0 {
 		messages = s.framesBegun - x.lagFrames
 	}
 	for _, r := range x.readers {

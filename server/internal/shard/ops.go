@@ -83,8 +83,8 @@ func (s *Shard) do(o *op) {
 	defer s.recoverHook(o.id, "the inbox")
 	switch o.kind {
 	case opSend:
-		if sl := s.slotOf(o.id); sl != nil && sl.state == stateOpen {
-			s.sendMessage(o.id.Slot(), sl, o.message)
+		if c, ok := s.findOpen(o.id); ok {
+			c.sendMessage(o.message)
 		} else {
 			s.count.SendsToClosed.Add(1)
 		}
@@ -133,8 +133,8 @@ func (s *Shard) do(o *op) {
 	case opAuthorized:
 		s.authorized(o.id, o.grant)
 	case opRespond:
-		if sl := s.slotOf(o.id); sl != nil && sl.state == statePlain {
-			s.respond(o.id, sl, o.bytes)
+		if c, ok := s.find(o.id); ok && c.state == statePlain {
+			c.respond(o.bytes)
 		}
 	case opDrain:
 		s.draining = true
@@ -150,14 +150,14 @@ func (s *Shard) do(o *op) {
 }
 
 // sendMessage sends a message to one connection.
-func (s *Shard) sendMessage(i uint32, sl *slot, m *Message) (written bool) {
-	p := s.encoded(m, sl.variant())
+func (c conn) sendMessage(m *Message) (written bool) {
+	p := c.s.encoded(m, c.variant())
 	if len(p) == 0 {
 		return false
 	}
-	written = s.deliver(i, sl, p, 0, 1)
-	if written && sl.windowBits != 0 {
-		s.remember(sl, m)
+	written = c.deliver(p, 0, 1)
+	if written && c.windowBits != 0 {
+		c.remember(m)
 	}
 	return written
 }
@@ -176,8 +176,8 @@ func (s *Shard) forNobody(o *op) {
 func (s *Shard) closeNow(o *op) {
 	if o.kind == opCloseUser {
 		s.closeUser(o.name, o.code, string(o.bytes))
-	} else if sl := s.slotOf(o.id); sl != nil {
-		s.closeBehind(o.id, sl, o.code, o.name)
+	} else if c, ok := s.find(o.id); ok {
+		c.closeBehind(o.code, o.name)
 	}
 }
 
@@ -189,9 +189,9 @@ func (s *Shard) closeUser(user string, code frame.CloseCode, reason string) {
 		return
 	}
 	for at := s.users.entry(row).head; at != 0; {
-		sl := &s.slots.rows[at-1]
-		next := sl.userNext
-		s.closeBehind(s.idOf(at-1), sl, code, reason)
+		c := s.in(at - 1)
+		next := c.userNext
+		c.closeBehind(code, reason)
 		at = next
 	}
 }
@@ -212,16 +212,16 @@ func (s *Shard) recoverHook(id netpoll.ID, in string) {
 	}
 	s.count.Panics.Add(1)
 	s.log.Error("a callback panicked", "in", in, "conn_id", id.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
-	sl := s.slotOf(id)
-	if sl == nil {
+	c, ok := s.find(id)
+	if !ok {
 		return
 	}
 	err := fmt.Errorf("server: callback %s panicked: %v", in, value)
-	switch sl.state {
+	switch c.state {
 	case stateOpen:
-		s.decide(sl, Closed{Code: frame.CloseInternalError, Reason: "internal error", Err: err})
-		s.startClose(id, sl, frame.CloseInternalError, "internal error")
+		c.decide(Closed{Code: frame.CloseInternalError, Reason: "internal error", Err: err})
+		c.startClose(frame.CloseInternalError, "internal error")
 	case stateHead, stateAuthorizing, statePlain:
-		s.refuse(id, sl, err)
+		c.refuse(err)
 	}
 }

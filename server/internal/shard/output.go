@@ -29,26 +29,26 @@ const pinShare = 4
 // one client, to the open connection in slot i; later, if its socket is full, or
 // according to the slow consumer policy. It tells whether they will arrive if
 // the connection lives.
-func (s *Shard) deliver(i uint32, sl *slot, frames []byte, off, count int) bool {
-	if sl.state != stateOpen {
+func (c conn) deliver(frames []byte, off int, count int) bool {
+	s := c.s
+	if c.state != stateOpen {
 		return false
 	}
-	id := s.idOf(i)
-	if sl.flags&flagStalled == 0 {
-		n, err := s.write(id, sl, frames[off:])
+	if c.flags&flagStalled == 0 {
+		n, err := c.write(frames[off:])
 		if err != nil {
 			return false // OnClose follows
 		}
 		s.delivered += uint64(count)
 		if n < len(frames)-off {
-			s.stall(id, sl, piece{frames, off + n}, true)
+			c.stall(piece{frames, off + n}, true)
 		}
 		return true
 	}
-	x := s.extOf(sl)
+	x := c.makeExt()
 	if x.pending.bytes < s.cfg.PendingMaxBytes {
 		s.delivered += uint64(count)
-		s.stall(id, sl, piece{frames, off}, true)
+		c.stall(piece{frames, off}, true)
 		return true
 	}
 	if s.cfg.SlowDrop {
@@ -57,46 +57,47 @@ func (s *Shard) deliver(i uint32, sl *slot, frames []byte, off, count int) bool 
 		return false
 	}
 	s.count.SlowDisconnects.Add(1)
-	s.closeSlow(id, sl, x)
+	c.closeSlow()
 	return false
 }
 
 // write hands p to the socket, through TLS where that is spoken, and answers how
 // much of p is on its way. Less than all of it: the rest waits for OnWritable.
-func (s *Shard) write(id netpoll.ID, sl *slot, p []byte) (n int, err error) {
-	if sl.flags&flagTLS != 0 {
-		return s.writeTLS(id, sl, p)
+func (c conn) write(p []byte) (n int, err error) {
+	if c.flags&flagTLS != 0 {
+		return c.writeTLS(p)
 	}
-	return s.loop.Write(id, p)
+	return c.s.loop.Write(c.id, p)
 }
 
 // remember notes a shared message in the compression context of a connection
 // that has one.
-func (s *Shard) remember(sl *slot, m *Message) {
-	if sl.ext == 0 {
+func (c conn) remember(m *Message) {
+	x := c.ext()
+	if x == nil {
 		return
 	}
-	if w := s.exts[sl.ext].sent; w != nil && frame.IsCompressed(s.encoded(m, sl.variant())) {
-		w.Add(s.prepared(m, sl.flags&flagNative != 0).Payload())
+	if w := x.sent; w != nil && frame.IsCompressed(c.s.encoded(m, c.variant())) {
+		w.Add(c.s.prepared(m, c.flags&flagNative != 0).Payload())
 	}
 }
 
 // appendMessage encodes a message for one connection.
-func (s *Shard) appendMessage(dst []byte, sl *slot, op frame.Opcode, payload []byte) []byte {
-	if sl.windowBits == 0 || len(payload) < frame.DeflateMinBytes {
+func (c conn) appendMessage(dst []byte, op frame.Opcode, payload []byte) []byte {
+	if c.windowBits == 0 || len(payload) < frame.DeflateMinBytes {
 		return frame.AppendFrame(dst, op, payload)
 	}
 	var w *frame.Window
-	if sl.ext != 0 {
-		w = s.exts[sl.ext].sent
+	if x := c.ext(); x != nil {
+		w = x.sent
 	}
-	return frame.AppendDeflatedFrame(dst, op, payload, int(sl.windowBits), w)
+	return frame.AppendDeflatedFrame(dst, op, payload, int(c.windowBits), w)
 }
 
 // stall keeps p until the socket has room. A shared piece may be kept by
 // reference, any other is copied.
-func (s *Shard) stall(id netpoll.ID, sl *slot, p piece, shared bool) {
-	x := s.extOf(sl)
+func (c conn) stall(p piece, shared bool) {
+	x := c.makeExt()
 	left := len(p.frames) - p.off
 	if !shared || left < len(p.frames)/pinShare {
 		// The start of the frame that off is in must stay known: see
@@ -106,20 +107,22 @@ func (s *Shard) stall(id netpoll.ID, sl *slot, p piece, shared bool) {
 	}
 	x.pending.refs = append(x.pending.refs, p)
 	x.pending.bytes += left
-	s.count.PendingBytes.Add(int64(left))
-	s.markStalled(id, sl, x)
-	if x.pending.bytes >= s.cfg.PendingMaxBytes/2 {
-		s.pause(id, sl, flagPausedOutput)
+	c.s.count.PendingBytes.Add(int64(left))
+	c.markStalled()
+	if x.pending.bytes >= c.s.cfg.PendingMaxBytes/2 {
+		c.pause(flagPausedOutput)
 	}
 }
 
 // markStalled notes that something waits for the socket.
-func (s *Shard) markStalled(id netpoll.ID, sl *slot, x *ext) {
-	if sl.flags&flagStalled == 0 {
-		sl.flags |= flagStalled
+func (c conn) markStalled() {
+	s := c.s
+	x := c.makeExt()
+	if c.flags&flagStalled == 0 {
+		c.flags |= flagStalled
 		s.count.Stalled.Add(1)
 		x.pending.progressTick = s.tick
-		s.dueBy(id.Slot(), s.tick+s.ticks.writeStall)
+		c.dueBy(s.tick + s.ticks.writeStall)
 	}
 }
 
@@ -147,17 +150,17 @@ func frameStart(frames []byte, off int) int {
 }
 
 // send writes p, which belongs to the caller, to a connection in any state.
-func (s *Shard) send(id netpoll.ID, sl *slot, p []byte) {
+func (c conn) send(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	if sl.flags&flagStalled != 0 {
-		s.stall(id, sl, piece{p, 0}, false)
+	if c.flags&flagStalled != 0 {
+		c.stall(piece{p, 0}, false)
 		return
 	}
-	n, err := s.write(id, sl, p)
+	n, err := c.write(p)
 	if err == nil && n < len(p) {
-		s.stall(id, sl, piece{p, n}, false)
+		c.stall(piece{p, n}, false)
 	}
 }
 
@@ -169,25 +172,25 @@ const replyDirectBytes = 16 << 10
 // gathered with the other replies of this turn: one write for all of them. It
 // copies payload. Loop only, inside Hooks.Message and Hooks.Open.
 func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
-	sl := s.slotOf(id)
-	if sl == nil || sl.state != stateOpen {
+	c, ok := s.findOpen(id)
+	if !ok {
 		return
 	}
 	s.count.Delivered.Add(1)
 	if id != s.replyTo {
-		s.send(id, sl, s.appendMessage(nil, sl, op, payload))
+		c.send(c.appendMessage(nil, op, payload))
 		return
 	}
-	if sl.windowBits != 0 || sl.flags&(flagStalled|flagTLS) != 0 || len(payload) < replyDirectBytes {
-		s.replies = s.appendMessage(s.replies, sl, op, payload)
+	if c.windowBits != 0 || c.flags&(flagStalled|flagTLS) != 0 || len(payload) < replyDirectBytes {
+		s.replies = c.appendMessage(s.replies, op, payload)
 		if len(s.replies) >= 2*replyDirectBytes {
-			s.flushReplies(id, sl)
+			c.flushReplies()
 		}
 		return
 	}
-	s.flushReplies(id, sl)
-	if sl.flags&flagStalled != 0 {
-		s.send(id, sl, frame.AppendFrame(nil, op, payload))
+	c.flushReplies()
+	if c.flags&flagStalled != 0 {
+		c.send(frame.AppendFrame(nil, op, payload))
 		return
 	}
 	header := frame.AppendHeader(s.header[:0], frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))})
@@ -196,14 +199,15 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 	s.vector[0], s.vector[1] = nil, nil
 	if err == nil && n < len(header)+len(payload) {
 		whole := frame.AppendFrame(make([]byte, 0, len(header)+len(payload)), op, payload)
-		s.stall(id, sl, piece{whole, n}, true) // ours already: no need to copy again
+		c.stall(piece{whole, n}, true) // ours already: no need to copy again
 	}
 }
 
 // flushReplies writes what Reply gathered.
-func (s *Shard) flushReplies(id netpoll.ID, sl *slot) {
+func (c conn) flushReplies() {
+	s := c.s
 	if len(s.replies) > 0 {
-		s.send(id, sl, s.replies)
+		c.send(s.replies)
 		if s.replies = s.replies[:0]; cap(s.replies) > 4*replyDirectBytes {
 			s.replies = nil
 		}
@@ -212,13 +216,13 @@ func (s *Shard) flushReplies(id netpoll.ID, sl *slot) {
 
 // OnWritable writes what waits, until the socket is full again.
 func (s *Shard) OnWritable(id netpoll.ID) {
-	sl := s.slotOf(id)
-	if sl == nil || sl.flags&flagStalled == 0 {
+	c, ok := s.find(id)
+	if !ok || c.flags&flagStalled == 0 {
 		return
 	}
-	x := s.exts[sl.ext]
+	x := c.ext()
 	if x.tls != nil {
-		s.drainTLS(id, sl, x)
+		c.drainTLS()
 		return
 	}
 	for len(x.pending.refs) > 0 {
@@ -239,43 +243,46 @@ func (s *Shard) OnWritable(id netpoll.ID) {
 			x.pending.take(n)
 		}
 		if n < want {
-			s.resumeOutput(id, sl, x)
+			c.resumeOutput()
 			return
 		}
 	}
-	s.drained(id, sl, x)
+	c.drained()
 }
 
 // drained: nothing waits any more.
-func (s *Shard) drained(id netpoll.ID, sl *slot, x *ext) {
+func (c conn) drained() {
+	s := c.s
+	x := c.ext()
 	x.pending.refs = nil
-	sl.flags &^= flagStalled
+	c.flags &^= flagStalled
 	s.count.Stalled.Add(-1)
-	switch sl.state {
+	switch c.state {
 	case stateFlushing:
-		s.shut(id, sl)
+		c.shut()
 		return
 	case stateClosing:
-		s.deadlines.rows[id.Slot()] = s.tick + s.ticks.close // our Close frame is out
+		c.setDeadline(s.tick + s.ticks.close) // our Close frame is out
 	}
-	s.catchUp(id, sl, x)
-	if len(x.readers) > 0 && sl.flags&flagStalled == 0 && sl.state == stateOpen {
-		s.readSoon(id)
+	c.catchUp()
+	if len(x.readers) > 0 && c.flags&flagStalled == 0 && c.state == stateOpen {
+		s.readSoon(c.id)
 	}
 	s.count.Delivered.Add(s.delivered)
 	s.delivered = 0
-	if sl.flags&flagStalled != 0 {
-		s.resumeOutput(id, sl, x)
+	if c.flags&flagStalled != 0 {
+		c.resumeOutput()
 		return
 	}
-	s.dropExt(sl)
-	s.resume(id, sl, flagPausedOutput)
+	c.dropExt()
+	c.resume(flagPausedOutput)
 }
 
 // resumeOutput reads a client again whose waiting output has become little.
-func (s *Shard) resumeOutput(id netpoll.ID, sl *slot, x *ext) {
-	if x.pending.bytes < s.cfg.PendingMaxBytes/4 && sl.flags&flagPausedOutput != 0 {
-		s.resume(id, sl, flagPausedOutput)
+func (c conn) resumeOutput() {
+	x := c.ext()
+	if x.pending.bytes < c.s.cfg.PendingMaxBytes/4 && c.flags&flagPausedOutput != 0 {
+		c.resume(flagPausedOutput)
 	}
 }
 

@@ -1,49 +1,47 @@
 package shard
 
-import "github.com/roostws/roost/netpoll"
-
 // pause stops reading id for one more reason.
-func (s *Shard) pause(id netpoll.ID, sl *slot, reason uint16) {
-	if sl.flags&flagsPaused == 0 {
-		s.loop.PauseRead(id)
-		s.count.Paused.Add(1)
+func (c conn) pause(reason uint16) {
+	if c.flags&flagsPaused == 0 {
+		c.s.loop.PauseRead(c.id)
+		c.s.count.Paused.Add(1)
 	}
-	sl.flags |= reason
+	c.flags |= reason
 }
 
 // resume takes one reason away. If it was the last, what waits in ext.input is
 // handled first, and may pause again; then the socket is read again.
-func (s *Shard) resume(id netpoll.ID, sl *slot, reason uint16) {
-	if sl.flags&reason == 0 {
+func (c conn) resume(reason uint16) {
+	if c.flags&reason == 0 {
 		return
 	}
-	sl.flags &^= reason
-	if sl.flags&flagsPaused != 0 {
+	c.flags &^= reason
+	if c.flags&flagsPaused != 0 {
 		return
 	}
-	s.count.Paused.Add(-1)
-	s.loop.ResumeRead(id)
-	if sl.ext == 0 || s.exts[sl.ext].input == nil || (sl.state != stateOpen && sl.state != stateClosing) {
+	c.s.count.Paused.Add(-1)
+	c.s.loop.ResumeRead(c.id)
+	if c.input() == nil || (c.state != stateOpen && c.state != stateClosing) {
 		return
 	}
-	x := s.exts[sl.ext]
+	x := c.ext()
 	input := x.input
 	x.input = nil
-	s.handleFrames(id, sl, input)
-	s.recycleInput(input)
-	if sl.generation == id.Generation() {
-		s.dropExt(sl)
+	c.handleFrames(input)
+	c.s.recycleInput(input)
+	if c.current() {
+		c.dropExt()
 	}
 }
 
 // hold keeps bytes that must not be looked at now.
-func (s *Shard) hold(sl *slot, p []byte) {
+func (c conn) hold(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	x := s.extOf(sl)
-	if x.input == nil && cap(s.spareInput) > 0 {
-		x.input, s.spareInput = s.spareInput[:0], nil
+	x := c.makeExt()
+	if x.input == nil && cap(c.s.spareInput) > 0 {
+		x.input, c.s.spareInput = c.s.spareInput[:0], nil
 	}
 	x.input = append(x.input, p...)
 }

@@ -33,42 +33,43 @@ const (
 
 // from is where the connection notes from which offset on live messages of the
 // log's channel are for it; nil if it is not there any more.
-func (s *Shard) fromOf(sl *slot, l *log) *uint32 {
-	for i := sl.subs; i != 0; i = s.sub(i).next {
+func (c conn) fromOf(l *log) *uint32 {
+	s := c.s
+	for i := c.subs; i != 0; i = s.sub(i).next {
 		if ch := s.channels[s.sub(i).channel]; ch.name == l.name {
 			return &ch.subscribers.at(s.sub(i).pos).from
 		}
 	}
-	if sl.user != 0 && l.name == userChannel(string(s.users.name(sl.user))) {
-		return &sl.userFrom
+	if c.user != 0 && l.name == userChannel(string(s.users.name(c.user))) {
+		return &c.userFrom
 	}
 	return nil
 }
 
 // startReading lets a connection go on with offset next of l. With the lock of l held.
-func (s *Shard) startReading(id netpoll.ID, sl *slot, l *log, next uint64) {
-	from := s.fromOf(sl, l)
+func (c conn) startReading(l *log, next uint64) {
+	from := c.fromOf(l)
 	if from == nil {
 		return
 	}
 	*from = uint32(l.tip()) + parkedAhead
-	x := s.extOf(sl)
+	x := c.makeExt()
 	if len(x.readers) == 0 {
-		s.count.Reading.Add(1)
+		c.s.count.Reading.Add(1)
 	}
 	x.readers = append(x.readers, reader{l, next})
 	l.readers++
-	if sl.flags&flagStalled == 0 {
-		s.readSoon(id)
+	if c.flags&flagStalled == 0 {
+		c.s.readSoon(c.id)
 	}
 }
 
 // fallBehind lets a connection whose socket is full go on with frame next of j
 // from history.
-func (s *Shard) fallBehind(id netpoll.ID, sl *slot, j *job, next int) {
+func (c conn) fallBehind(j *job, next int) {
 	j.log.stripe.mu.Lock()
 	defer j.log.stripe.mu.Unlock()
-	s.startReading(id, sl, j.log, j.offset+uint64(next))
+	c.startReading(j.log, j.offset+uint64(next))
 }
 
 // stopReading ends the reader at place k.
@@ -87,28 +88,26 @@ func (s *Shard) stopReading(x *ext, k int) {
 }
 
 // stopReadingAll ends all readers of a connection that is about to end.
-func (s *Shard) stopReadingAll(sl *slot) {
-	if sl.ext == 0 {
-		return
-	}
-	for x := s.exts[sl.ext]; len(x.readers) > 0; {
+func (c conn) stopReadingAll() {
+	x := c.ext()
+	for c.reads() {
 		st := x.readers[len(x.readers)-1].log.stripe
 		st.mu.Lock()
-		s.stopReading(x, len(x.readers)-1)
+		c.s.stopReading(x, len(x.readers)-1)
 		st.mu.Unlock()
 	}
 }
 
 // stopReadingOf ends the reader of a channel that the connection leaves.
-func (s *Shard) stopReadingOf(sl *slot, channel string) {
-	if sl.ext == 0 {
+func (c conn) stopReadingOf(channel string) {
+	x := c.ext()
+	if x == nil {
 		return
 	}
-	x := s.exts[sl.ext]
 	for k := range x.readers {
 		if l := x.readers[k].log; l.name == channel {
 			l.stripe.mu.Lock()
-			s.stopReading(x, k)
+			c.s.stopReading(x, k)
 			l.stripe.mu.Unlock()
 			return
 		}
@@ -128,10 +127,8 @@ func (s *Shard) readOnAll() (again bool) {
 	}
 	n := min(len(s.reading), readTurns)
 	for _, id := range s.reading[:n] {
-		if sl := s.slotOf(id); sl != nil && sl.ext != 0 && sl.flags&flagStalled == 0 && sl.state == stateOpen {
-			if x := s.exts[sl.ext]; len(x.readers) > 0 && s.readOn(id, sl, x) {
-				s.reading = append(s.reading, id)
-			}
+		if c, ok := s.find(id); ok && c.reads() && c.flags&flagStalled == 0 && c.state == stateOpen && c.readOn() {
+			s.reading = append(s.reading, id)
 		}
 	}
 	s.reading = append(s.reading[:0], s.reading[n:]...)
@@ -145,50 +142,53 @@ func (s *Shard) readOnAll() (again bool) {
 
 // readOn writes the next messages of one channel and tells whether there is more
 // to do that can be done now.
-func (s *Shard) readOn(id netpoll.ID, sl *slot, x *ext) (more bool) {
+func (c conn) readOn() (more bool) {
+	s := c.s
+	x := c.ext()
 	r := &x.readers[0]
 	l := r.log
 	l.stripe.mu.Lock()
 	switch {
 	case r.next > l.tip():
 		// Everything that is in an inbox or a job by now has been read from here.
-		if from := s.fromOf(sl, l); from != nil {
+		if from := c.fromOf(l); from != nil {
 			*from = uint32(l.tip())
 		}
 		s.stopReading(x, 0)
 		l.stripe.mu.Unlock()
-		return s.readAll(id, sl, x)
+		return c.readAll()
 	case l.ns.Policy == PolicyLatest:
-		return s.readLatest(id, sl, x, r)
+		return c.readLatest(r)
 	case r.next < l.first && l.ns.Policy == PolicyDisconnect:
 		l.stripe.mu.Unlock()
 		s.count.SlowDisconnects.Add(1)
-		s.startClose(id, sl, frame.CloseTryAgainLater, slowReason)
+		c.startClose(frame.CloseTryAgainLater, slowReason)
 		return false
 	case r.next < l.first:
 		from, to := r.next, max(l.tip()-1, l.first-1)
 		r.next = to + 1
 		l.stripe.mu.Unlock()
-		s.tellGap(id, sl, x, l.name, from, to, to-from+1)
-		return sl.flags&flagStalled == 0
+		c.tellGap(l.name, from, to, to-from+1)
+		return c.flags&flagStalled == 0
 	}
 	s.read = l.since(s.read[:0], r.next, readFrames, readBytes)
 	l.stripe.mu.Unlock()
-	n := s.writeMessages(id, sl, s.read)
+	n := c.writeMessages(s.read)
 	r.next += uint64(n)
-	return n == len(s.read) && sl.flags&flagStalled == 0 && sl.state == stateOpen
+	return n == len(s.read) && c.flags&flagStalled == 0 && c.state == stateOpen
 }
 
 // readLatest writes the newest message of each key; l's lock is held when it is
 // called. What the socket does not take of them begins the next round.
-func (s *Shard) readLatest(id netpoll.ID, sl *slot, x *ext, r *reader) (more bool) {
+func (c conn) readLatest(r *reader) (more bool) {
+	s := c.s
 	l := r.log
 	from, to := r.next, l.tip()
 	s.read = l.latest(s.read[:0], r.next)
 	l.stripe.mu.Unlock()
 	if left := to - from + 1 - uint64(len(s.read)); left > 0 {
-		s.tellGap(id, sl, x, l.name, from, to, left)
-		if sl.flags&flagStalled != 0 {
+		c.tellGap(l.name, from, to, left)
+		if c.flags&flagStalled != 0 {
 			// The survivors are looked for again, among newer ones, when there is room:
 			// what is before the first of them is accounted for.
 			if r.next = to + 1; len(s.read) > 0 {
@@ -197,40 +197,42 @@ func (s *Shard) readLatest(id netpoll.ID, sl *slot, x *ext, r *reader) (more boo
 			return false
 		}
 	}
-	n := s.writeMessages(id, sl, s.read)
+	n := c.writeMessages(s.read)
 	if n == len(s.read) {
 		r.next = to + 1
-		return sl.flags&flagStalled == 0 && sl.state == stateOpen
+		return c.flags&flagStalled == 0 && c.state == stateOpen
 	}
 	r.next = s.read[n].Offset
 	return false
 }
 
 // tellGap tells a connection that messages will not come.
-func (s *Shard) tellGap(id netpoll.ID, sl *slot, x *ext, channel string, from, to, missed uint64) {
+func (c conn) tellGap(channel string, from, to, missed uint64) {
+	x := c.ext()
 	x.missed += missed
-	s.count.SlowDrops.Add(missed)
-	if sl.flags&flagNative != 0 {
-		s.hooks.Gap(s, id, channel, from, to)
+	c.s.count.SlowDrops.Add(missed)
+	if c.flags&flagNative != 0 {
+		c.s.hooks.Gap(c.s, c.id, channel, from, to)
 	}
 }
 
 // readAll is called when a reader has ended.
-func (s *Shard) readAll(id netpoll.ID, sl *slot, x *ext) (more bool) {
-	if len(x.readers) > 0 {
+func (c conn) readAll() (more bool) {
+	if c.reads() {
 		return true
 	}
-	s.settleWish(id, sl, x)
-	if sl := s.slotOf(id); sl != nil {
-		s.dropExt(sl)
+	c.settleWish()
+	if c, ok := c.s.find(c.id); ok {
+		c.dropExt()
 	}
 	return false
 }
 
 // writeMessages writes messages of history and answers how many of them are on
 // their way; of one that was cut in two the rest waits in pending.
-func (s *Shard) writeMessages(id netpoll.ID, sl *slot, messages []*Message) (done int) {
-	variant := sl.variant()
+func (c conn) writeMessages(messages []*Message) (done int) {
+	s := c.s
+	variant := c.variant()
 	vector := s.vector[:0]
 	defer func() { clear(s.vector[:]) }()
 	want := 0
@@ -240,16 +242,16 @@ func (s *Shard) writeMessages(id netpoll.ID, sl *slot, messages []*Message) (don
 		want += len(p)
 	}
 	n, err := 0, error(nil)
-	if sl.flags&flagTLS != 0 {
+	if c.flags&flagTLS != 0 {
 		for _, p := range vector {
 			var k int
-			k, err = s.write(id, sl, p)
+			k, err = c.write(p)
 			if n += k; err != nil || k < len(p) {
 				break
 			}
 		}
 	} else {
-		n, err = s.loop.Writev(id, vector)
+		n, err = s.loop.Writev(c.id, vector)
 	}
 	if err != nil {
 		return 0 // OnClose follows
@@ -260,19 +262,19 @@ func (s *Shard) writeMessages(id netpoll.ID, sl *slot, messages []*Message) (don
 		done++
 	}
 	if done < len(vector) {
-		s.markStalled(id, sl, s.extOf(sl))
+		c.markStalled()
 		if n > 0 {
-			s.stall(id, sl, piece{vector[done], n}, true)
+			c.stall(piece{vector[done], n}, true)
 			done++
 		}
 	}
 	s.delivered += uint64(done)
-	if x := s.extOf(sl); progress {
+	if x := c.makeExt(); progress {
 		x.pending.progressTick = s.tick
 	}
-	if sl.windowBits != 0 {
+	if c.windowBits != 0 {
 		for _, m := range messages[:done] {
-			s.remember(sl, m)
+			c.remember(m)
 		}
 	}
 	return done

@@ -171,6 +171,7 @@ type Shard struct {
 	cfg   *Config
 	group *Group
 	loop  netpoll.Loop
+	index int // the loop's
 	hooks Hooks
 	log   *slog.Logger
 	clock func() time.Duration
@@ -267,7 +268,7 @@ const SpareSlots = 1024
 // starts.
 func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, error) {
 	s := &Shard{
-		cfg: cfg, group: group, loop: loop, hooks: hooks, log: cfg.Logger, clock: cfg.Clock,
+		cfg: cfg, group: group, loop: loop, index: loop.Index(), hooks: hooks, log: cfg.Logger, clock: cfg.Clock,
 		random:        rand.New(rand.NewPCG(cfg.Seed, uint64(loop.Index()))),
 		exts:          make([]*ext, 1),
 		users:         newNames(),
@@ -333,11 +334,11 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	}
 	s.high = max(s.high, i+1)
 	s.conns++
-	s.slots.rows[i] = slot{generation: id.Generation(), state: stateHead, openedTick: s.tick}
-	s.deadlines.rows[i] = s.tick + s.ticks.handshake
+	s.slots.rows[i] = slot{generation: id.Generation(), openedTick: s.tick}
+	c := conn{s, id, &s.slots.rows[i]}
+	c.setDeadline(s.tick + s.ticks.handshake)
 	if s.cfg.TLS != nil && tag >= uint64(s.cfg.FirstTLS) && tag < netpoll.AttachTag {
-		s.slots.rows[i].state = stateTLS
-		s.slots.rows[i].flags = flagTLS
+		c.flags = flagTLS
 	}
 	s.count.Accepted.Add(1)
 	if s.expiry.rows != nil {
@@ -348,90 +349,89 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	}
 	if s.group.connections.Add(1) > s.group.limit {
 		s.group.connections.Add(-1)
-		s.slots.rows[i].flags |= flagRefused
+		c.flags |= flagRefused
 	}
 	if s.draining {
 		// The drain may have passed this slot: do not wait long for a request.
 		s.dueBy(i, s.tick+s.ticks.close)
 	}
 	if tag >= netpoll.AttachTag {
-		s.adopted(id, &s.slots.rows[i], tag)
+		c.adopted(tag)
 		return
 	}
-	s.openAddress(id, &s.slots.rows[i], tag)
+	c.openAddress(tag)
 }
 
 // OnData handles what a socket brought.
 func (s *Shard) OnData(id netpoll.ID, p []byte) {
-	sl := s.slotOf(id)
-	if sl == nil {
+	c, ok := s.find(id)
+	if !ok {
 		return
 	}
 	s.count.BytesReceived.Add(uint64(len(p)))
 	switch {
-	case sl.state == stateProxy:
-		s.handleProxy(id, sl, p)
-	case sl.flags&flagTLS != 0:
-		s.onDataTLS(id, sl, p)
+	case c.state == stateProxy:
+		c.handleProxy(p)
+	case c.flags&flagTLS != 0:
+		c.onDataTLS(p)
 	default:
-		s.onPlain(id, sl, p)
+		c.onPlain(p)
 	}
 }
 
 // onPlain handles what the client said, TLS taken off.
-func (s *Shard) onPlain(id netpoll.ID, sl *slot, p []byte) {
-	switch sl.state {
+func (c conn) onPlain(p []byte) {
+	switch c.state {
 	case stateOpen, stateClosing:
-		s.handleFrames(id, sl, p)
+		c.handleFrames(p)
 	case stateHead:
-		s.handleHead(id, sl, p)
+		c.handleHead(p)
 	case statePlain:
-		s.handlePlainBody(id, sl, p)
+		c.handlePlainBody(p)
 	case stateAuthorizing:
-		s.hold(sl, p)
+		c.hold(p)
 	}
 }
 
 // OnClose takes a connection out.
 func (s *Shard) OnClose(id netpoll.ID, err error) {
-	sl := s.slotOf(id)
-	if sl == nil {
+	c, ok := s.find(id)
+	if !ok {
 		return
 	}
 	why := Closed{Code: frame.CloseAbnormal, Reason: "connection lost", ByPeer: errors.Is(err, io.EOF), Err: err}
-	if sl.ext != 0 {
-		x := s.exts[sl.ext]
+	if x := c.ext(); x != nil {
 		if x.decided {
 			why = x.verdict
 		}
 		why.Missed = x.missed
 		s.count.PendingBytes.Add(-int64(x.pending.bytes))
 	}
-	why.Age = time.Duration(s.tick-sl.openedTick) * s.cfg.TickInterval
-	if sl.flags&flagOpened != 0 {
+	why.Age = time.Duration(s.tick-c.openedTick) * s.cfg.TickInterval
+	if c.flags&flagOpened != 0 {
 		s.count.Open.Add(-1)
 		s.count.Closed.Add(1)
 		s.count.countClose(why)
 		s.callClosed(id, why)
 	}
-	if sl.flags&flagStalled != 0 {
+	if c.flags&flagStalled != 0 {
 		s.count.Stalled.Add(-1)
 	}
-	if sl.flags&flagsPaused != 0 {
+	if c.flags&flagsPaused != 0 {
 		s.count.Paused.Add(-1)
 	}
-	if sl.flags&flagRefused == 0 {
+	if c.flags&flagRefused == 0 {
 		s.group.connections.Add(-1)
 	}
-	s.closeAddress(id.Slot())
-	s.vacate(sl)
-	s.stopLagging(sl)
-	s.stopReadingAll(sl)
-	s.leaveAll(sl)
-	s.dropUser(sl)
-	s.freeExt(sl)
-	*sl = slot{}
-	s.deadlines.rows[id.Slot()] = 0
+	c.closeAddress()
+	c.vacate()
+	c.stopLagging()
+	c.stopReadingAll()
+	c.leaveAll()
+	c.dropUser()
+	c.freeExt()
+	*c.slot = slot{}
+	c.setDeadline(0)
 	s.conns--
 }
 

@@ -84,19 +84,19 @@ func (s *Shard) stepSpreads() (again bool) {
 
 // stepSpread looks at one slot and tells whether it was written to.
 func (s *Shard) stepSpread(sp *spread) bool {
-	sl := &s.slots.rows[sp.next]
-	if sl.state != stateOpen || sl.flags&flagUnready != 0 {
+	c := s.in(sp.next)
+	if c.state != stateOpen || c.flags&flagUnready != 0 {
 		return false
 	}
 	switch user := string(sp.o.bytes); {
-	case sp.o.name != "" && !s.Subscribed(s.idOf(sp.next), sp.o.name):
+	case sp.o.name != "" && !s.Subscribed(c.id, sp.o.name):
 		return false
-	case user != "" && (sl.user == 0 || string(s.users.name(sl.user)) != user):
+	case user != "" && (c.user == 0 || string(s.users.name(c.user)) != user):
 		return false
 	}
 	sp.matched++
 	// Behind what waits already, if the socket is full, or by the slow consumer policy.
-	if s.sendMessage(sp.next, sl, sp.o.message) && sl.flags&flagStalled == 0 {
+	if c.sendMessage(sp.o.message) && c.flags&flagStalled == 0 {
 		sp.written++
 	}
 	return true

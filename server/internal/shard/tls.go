@@ -159,47 +159,49 @@ func (noAddr) Network() string { return "tcp" }
 func (noAddr) String() string  { return "loop" }
 
 // onDataTLS handles ciphertext.
-func (s *Shard) onDataTLS(id netpoll.ID, sl *slot, p []byte) {
-	x := s.extOf(sl)
+func (c conn) onDataTLS(p []byte) {
+	x := c.makeExt()
 	switch {
 	case x.tls == nil && x.input == nil && handshake.CheckStart(p) == nil:
 		// A TLS record begins with its type, which is no character of HTTP's.
 		// net/http and nginx answer in plain HTTP, too: no handshake could.
-		s.count.TLSHandshakeErrors.Add(1)
-		sl.flags &^= flagTLS
-		sl.state = stateHead
-		s.refuse(id, sl, handshake.ErrPlainHTTP)
+		c.s.count.TLSHandshakeErrors.Add(1)
+		c.flags &^= flagTLS
+		c.setState(stateHead)
+		c.refuse(handshake.ErrPlainHTTP)
 	case x.tls == nil:
-		s.hold(sl, p)
-		s.beginTLS(id, sl, x)
+		c.hold(p)
+		c.beginTLS()
 	case x.tls.handshake != nil:
 		if !x.tls.handshake.feed(p) {
-			s.count.TLSHandshakeErrors.Add(1)
-			s.abort(id, sl, Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake too long"})
+			c.s.count.TLSHandshakeErrors.Add(1)
+			c.abort(Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake too long"})
 		}
 	default:
 		x.tls.in = p
-		s.readTLS(id, sl, x.tls)
+		c.readTLS(x.tls)
 	}
 }
 
 // beginTLS starts the handshake, or lets it wait for its turn, unread.
-func (s *Shard) beginTLS(id netpoll.ID, sl *slot, x *ext) {
+func (c conn) beginTLS() {
+	s := c.s
+	x := c.ext()
 	if s.tlsRunning >= s.cfg.TLSHandshakes {
 		s.count.TLSHandshakesQueued.Add(1)
-		s.tlsWaiting = append(s.tlsWaiting, id)
-		s.pause(id, sl, flagPausedWork)
+		s.tlsWaiting = append(s.tlsWaiting, c.id)
+		c.pause(flagPausedWork)
 		return
 	}
 	s.tlsRunning++
-	sl.openedTick = s.tick // its turn begins: see makeRoom
+	c.openedTick = s.tick // its turn begins: see makeRoom
 	h := &tlsHandshake{in: x.input}
 	h.cond.L = &h.mu
 	x.input = nil
-	c := &tlsConn{shard: s, id: id, handshake: h}
-	c.conn = tls.Server(c, s.cfg.TLS)
-	x.tls = c
-	go c.run()
+	t := &tlsConn{shard: s, id: c.id, handshake: h}
+	t.conn = tls.Server(t, s.cfg.TLS)
+	x.tls = t
+	go t.run()
 }
 
 // run is the handshake's goroutine.
@@ -220,64 +222,64 @@ func (c *tlsConn) run() {
 }
 
 // sendFlight writes a part of the handshake.
-func (s *Shard) sendFlight(c *tlsConn, flight []byte) {
-	sl := s.slotOf(c.id)
-	if sl == nil || sl.state == stateGone {
+func (s *Shard) sendFlight(t *tlsConn, flight []byte) {
+	c, ok := s.find(t.id)
+	if !ok || c.state == stateGone {
 		return
 	}
-	if len(c.out) > 0 {
-		c.out = append(c.out, flight...)
+	if len(t.out) > 0 {
+		t.out = append(t.out, flight...)
 		return
 	}
-	s.sendCipher(c.id, sl, c, flight)
+	_ = c.sendCipher(t, flight)
 }
 
 // sendCipher writes records and keeps what the socket does not take.
-func (s *Shard) sendCipher(id netpoll.ID, sl *slot, c *tlsConn, records []byte) (err error) {
-	n, err := s.loop.Write(id, records)
-	c.out = nil
+func (c conn) sendCipher(t *tlsConn, records []byte) (err error) {
+	n, err := c.s.loop.Write(c.id, records)
+	t.out = nil
 	if err == nil && n < len(records) {
-		c.out = append(c.out, records[n:]...)
-		s.markStalled(id, sl, s.extOf(sl))
+		t.out = append(t.out, records[n:]...)
+		c.markStalled()
 	}
 	return err
 }
 
 // flushTLS passes on what crypto/tls has left in out by itself. Behind output
 // that waits for the socket it waits, too.
-func (s *Shard) flushTLS(id netpoll.ID, sl *slot, c *tlsConn) error {
+func (c conn) flushTLS(t *tlsConn) error {
 	switch {
-	case len(c.out) == 0:
+	case len(t.out) == 0:
 		return nil
-	case sl.flags&flagStalled == 0:
-		return s.sendCipher(id, sl, c, c.out)
-	case len(c.out) > tlsOutputMax:
-		s.pause(id, sl, flagPausedOutput)
+	case c.flags&flagStalled == 0:
+		return c.sendCipher(t, t.out)
+	case len(t.out) > tlsOutputMax:
+		c.pause(flagPausedOutput)
 	}
 	return nil
 }
 
 // doneTLS takes the connection back from the handshake's goroutine.
-func (s *Shard) doneTLS(c *tlsConn, err error) {
+func (s *Shard) doneTLS(t *tlsConn, err error) {
 	s.tlsRunning--
 	s.nextTLS()
-	h := c.handshake
-	sl := s.slotOf(c.id)
-	if sl == nil || sl.state != stateTLS {
+	h := t.handshake
+	c, ok := s.find(t.id)
+	if !ok || c.state != stateTLS {
 		return
 	}
-	c.handshake = nil
+	t.handshake = nil
 	if err != nil {
 		s.count.TLSHandshakeErrors.Add(1)
-		s.decide(sl, Closed{Code: frame.CloseTLSHandshake, Reason: "TLS handshake failed", Err: err})
+		c.decide(Closed{Code: frame.CloseTLSHandshake, Reason: "TLS handshake failed", Err: err})
 		s.log.Debug("TLS handshake failed", "conn_id", c.id.String(), "err", err)
-		s.shutWhenFlushed(c.id, sl)
+		c.shutWhenFlushed()
 		return
 	}
 	s.count.TLSHandshakes.Add(1)
-	sl.state = stateHead
-	c.in = h.in
-	s.readTLS(c.id, sl, c)
+	c.setState(stateHead)
+	t.in = h.in
+	c.readTLS(t)
 }
 
 // nextTLS starts a handshake that waited for its turn.
@@ -285,74 +287,75 @@ func (s *Shard) nextTLS() {
 	for len(s.tlsWaiting) > 0 && s.tlsRunning < s.cfg.TLSHandshakes {
 		id := s.tlsWaiting[0]
 		s.tlsWaiting = s.tlsWaiting[1:]
-		if sl := s.slotOf(id); sl != nil && sl.state == stateTLS {
-			s.resume(id, sl, flagPausedWork)
-			s.beginTLS(id, sl, s.extOf(sl))
+		if c, ok := s.find(id); ok && c.state == stateTLS {
+			c.resume(flagPausedWork)
+			c.beginTLS()
 		}
 	}
 }
 
 // readTLS decrypts what was fed and handles the plaintext.
-func (s *Shard) readTLS(id netpoll.ID, sl *slot, c *tlsConn) {
+func (c conn) readTLS(t *tlsConn) {
+	s := c.s
 	if s.plain == nil {
 		s.plain = make([]byte, tlsChunk)
 	}
-	for sl.generation == id.Generation() && sl.state != stateGone && sl.state != stateFlushing {
-		n, err := c.conn.Read(s.plain)
-		if s.flushTLS(id, sl, c) != nil {
+	for c.alive() && c.state != stateFlushing {
+		n, err := t.conn.Read(s.plain)
+		if c.flushTLS(t) != nil {
 			return // OnClose follows
 		}
 		if n > 0 {
-			s.onPlain(id, sl, s.plain[:n])
+			c.onPlain(s.plain[:n])
 		}
 		if err == nil {
 			continue
 		}
-		if errors.Is(err, errWouldBlock) || sl.generation != id.Generation() {
+		if errors.Is(err, errWouldBlock) || !c.current() {
 			break
 		}
-		s.failTLS(id, sl, err)
+		c.failTLS(err)
 		break
 	}
-	c.in = nil
-	if !c.trimmed && sl.generation == id.Generation() && sl.state == stateOpen {
+	t.in = nil
+	if !t.trimmed && c.isOpen() {
 		// Upgraded, and from now on mostly idle.
-		c.trimmed = true
-		trimTLS(c.conn)
+		t.trimmed = true
+		trimTLS(t.conn)
 	}
 }
 
 // failTLS ends a connection whose TLS is over: by close_notify, or an error.
-func (s *Shard) failTLS(id netpoll.ID, sl *slot, err error) {
+func (c conn) failTLS(err error) {
 	if errors.Is(err, io.EOF) {
-		s.decide(sl, Closed{Code: frame.CloseAbnormal, Reason: "connection lost", ByPeer: true, Err: io.EOF})
+		c.decide(Closed{Code: frame.CloseAbnormal, Reason: "connection lost", ByPeer: true, Err: io.EOF})
 	} else {
-		s.count.TLSErrors.Add(1)
-		s.decide(sl, Closed{Code: frame.CloseAbnormal, Reason: "TLS error", Err: err})
+		c.s.count.TLSErrors.Add(1)
+		c.decide(Closed{Code: frame.CloseAbnormal, Reason: "TLS error", Err: err})
 		// crypto/tls encrypts nothing behind its alert: only that still goes out.
-		x := s.exts[sl.ext]
-		s.count.PendingBytes.Add(-int64(x.pending.bytes))
+		x := c.ext()
+		c.s.count.PendingBytes.Add(-int64(x.pending.bytes))
 		x.pending.refs, x.pending.bytes = nil, 0
 	}
-	s.shutWhenFlushed(id, sl)
+	c.shutWhenFlushed()
 }
 
 // writeTLS is write through TLS: it encrypts one record after the other until
 // the socket is full. All that it encrypts counts as taken.
-func (s *Shard) writeTLS(id netpoll.ID, sl *slot, p []byte) (n int, err error) {
-	c := s.exts[sl.ext].tls
-	if c.handshake != nil || len(c.out) > 0 {
+func (c conn) writeTLS(p []byte) (n int, err error) {
+	t := c.tls()
+	if t.handshake != nil || len(t.out) > 0 {
 		return 0, nil
 	}
 	for n < len(p) {
 		m := min(len(p)-n, tlsChunk)
-		c.out = s.cipher[:0]
-		if _, err = c.conn.Write(p[n : n+m]); err != nil {
+		t.out = c.s.cipher[:0]
+		if _, err = t.conn.Write(p[n : n+m]); err != nil {
 			return n, err
 		}
 		n += m
-		s.cipher = c.out[:0]
-		if err = s.sendCipher(id, sl, c, c.out); err != nil || len(c.out) > 0 {
+		c.s.cipher = t.out[:0]
+		if err = c.sendCipher(t, t.out); err != nil || len(t.out) > 0 {
 			return n, err
 		}
 	}
@@ -360,64 +363,63 @@ func (s *Shard) writeTLS(id netpoll.ID, sl *slot, p []byte) (n int, err error) {
 }
 
 // drainTLS is OnWritable's work on a TLS connection.
-func (s *Shard) drainTLS(id netpoll.ID, sl *slot, x *ext) {
-	c := x.tls
-	if len(c.out) > 0 {
-		n, err := s.loop.Write(id, c.out)
+func (c conn) drainTLS() {
+	s := c.s
+	x := c.ext()
+	t := x.tls
+	if len(t.out) > 0 {
+		n, err := s.loop.Write(c.id, t.out)
 		if err != nil {
 			return // OnClose follows
 		}
 		if n > 0 {
 			x.pending.progressTick = s.tick
 		}
-		if c.out = c.out[n:]; len(c.out) > 0 {
+		if t.out = t.out[n:]; len(t.out) > 0 {
 			return
 		}
-		c.out = nil
+		t.out = nil
 	}
 	for len(x.pending.refs) > 0 {
 		first := x.pending.refs[0]
-		n, err := s.writeTLS(id, sl, first.frames[first.off:])
+		n, err := c.writeTLS(first.frames[first.off:])
 		if err != nil {
 			return
 		}
 		x.pending.progressTick = s.tick
 		s.count.PendingBytes.Add(-int64(n))
 		x.pending.take(n)
-		if len(c.out) > 0 {
-			s.resumeOutput(id, sl, x)
+		if len(t.out) > 0 {
+			c.resumeOutput()
 			return
 		}
 	}
-	s.drained(id, sl, x)
+	c.drained()
 }
 
 // endTLS says goodbye (close_notify), if there is room for it.
-func (s *Shard) endTLS(id netpoll.ID, sl *slot) {
-	if sl.ext == 0 {
+func (c conn) endTLS() {
+	t := c.tls()
+	if t == nil || t.handshake != nil || len(t.out) > 0 {
 		return
 	}
-	c := s.exts[sl.ext].tls
-	if c == nil || c.handshake != nil || len(c.out) > 0 {
-		return
+	t.out = c.s.cipher[:0]
+	if t.conn.CloseWrite() == nil {
+		_, _ = c.s.loop.Write(c.id, t.out)
 	}
-	c.out = s.cipher[:0]
-	if c.conn.CloseWrite() == nil {
-		_, _ = s.loop.Write(id, c.out)
-	}
-	c.out = nil
+	t.out = nil
 }
 
 // TLS answers the TLS state of a connection, nil if it has none. Loop only.
 func (s *Shard) TLS(id netpoll.ID) *tls.ConnectionState {
-	sl := s.slotOf(id)
-	if sl == nil || sl.flags&flagTLS == 0 || sl.ext == 0 {
+	c, ok := s.find(id)
+	if !ok || c.flags&flagTLS == 0 {
 		return nil
 	}
-	c := s.exts[sl.ext].tls
-	if c == nil || c.handshake != nil {
+	t := c.tls()
+	if t == nil || t.handshake != nil {
 		return nil
 	}
-	state := c.conn.ConnectionState()
+	state := t.conn.ConnectionState()
 	return &state
 }

@@ -1,7 +1,5 @@
 package shard
 
-import "github.com/roostws/roost/netpoll"
-
 // FrameSlice is how many messages and control frames of one connection are
 // handled before the others have their turn. A read brings up to 64 KiB, which
 // are 16,000 messages of one byte: some 4 ms in which all others would wait. 256
@@ -9,10 +7,11 @@ import "github.com/roostws/roost/netpoll"
 const FrameSlice = 256
 
 // yield lets the other connections have their turn before id goes on.
-func (s *Shard) yield(id netpoll.ID, sl *slot) {
+func (c conn) yield() {
+	s := c.s
 	s.count.TurnsYielded.Add(1)
-	s.yielded = append(s.yielded, id)
-	s.pause(id, sl, flagPausedTurn)
+	s.yielded = append(s.yielded, c.id)
+	c.pause(flagPausedTurn)
 	s.loop.Wake()
 }
 
@@ -25,8 +24,8 @@ func (s *Shard) resumeYielded() (again bool) {
 	list := s.yielded
 	s.yielded, s.spareYielded = s.spareYielded[:0], nil
 	for _, id := range list {
-		if sl := s.slotOf(id); sl != nil {
-			s.resume(id, sl, flagPausedTurn)
+		if c, ok := s.find(id); ok {
+			c.resume(flagPausedTurn)
 		}
 	}
 	s.spareYielded = list[:0]
