@@ -25,6 +25,19 @@ type Options struct {
 	Headers []string `name:"header" sep:"none" placeholder:"'NAME: VALUE'" help:"Further request headers, with {{.N}}."`
 	// Subscribe are sent by each connection once it is open, with {{.N}}.
 	Subscribe []string `sep:"none" placeholder:"MESSAGE" help:"Sent by each connection once it is open, with {{.N}}. May be given several times."`
+	// Native, if it is set, is a channel: each connection speaks the native
+	// protocol, shows its token, if there are tokens, and subscribes to that
+	// channel, with {{.N}}. The replies are checked.
+	Native string `placeholder:"CHANNEL" help:"Speak the native protocol of roost serve --native, and subscribe each connection to this channel, with {{.N}}; replies are checked."`
+	// TokenSecretFile makes the generators sign a token for each connection
+	// (HS256, with the first line of the file), which --native shows and for
+	// which {{.Token}} stands wherever {{.N}} may. Each has a user of its own,
+	// TokenUserPrefix (if empty, user-) and the connection's number, and an
+	// expiry of its own, TokenLifetime (if zero, an hour) or up to half an hour
+	// more after the connection was opened.
+	TokenSecretFile string        `placeholder:"FILE" help:"Sign a token for each connection (HS256, with the first line of the file), with a user and an expiry of its own. --native shows it; in --header, --subscribe and the query {{.Token}} stands for it."`
+	TokenUserPrefix string        `placeholder:"user-" help:"The token's user is this and the connection's number."`
+	TokenLifetime   time.Duration `placeholder:"1h" help:"How long tokens are valid, at least."`
 	// Binary sends Subscribe as binary messages. Payloads are always text.
 	Binary bool `help:"Send --subscribe as binary messages."`
 	// Insecure takes any certificate of a wss:// server, CAFile those that the
@@ -41,9 +54,13 @@ type Options struct {
 	// InFlight bounds the connections that are being opened at a time. If
 	// zero, 256, well within any listen queue.
 	InFlight int `placeholder:"256" help:"How many connections are being opened at a time."`
-	// Settle is how long the server gets to come to rest after the connections
-	// have been opened, at least. If zero, 1 s.
+	// Settle is how long the server gets to come to rest before it is measured
+	// and after the connections have been opened, at least. If zero, 1 s.
 	Settle time.Duration `placeholder:"1s" help:"How long the server gets to come to rest, at least."`
+	// SettleMax is how long it is waited for at most, while its memory still
+	// moves or it uses more than 5 % of a core. If zero, 15 s. A result says if
+	// that was not enough.
+	SettleMax time.Duration `placeholder:"15s" help:"How long to wait for that at most, while the server's memory still moves or it is busy."`
 	// Patience is how long messages, echoed or published, may be under way
 	// before those that are missing count as lost. If zero, 5 s.
 	Patience time.Duration `placeholder:"5s" help:"How long messages may be under way before they count as lost."`
@@ -63,6 +80,7 @@ func (o *Options) setDefaults(connections int, timeout time.Duration) error {
 	setDefault(&o.PayloadBytes, 128)
 	setDefault(&o.InFlight, 256)
 	setDefault(&o.Settle, time.Second)
+	setDefault(&o.SettleMax, 15*time.Second)
 	setDefault(&o.Patience, 5*time.Second)
 	setDefault(&o.Timeout, timeout)
 	setDefault(&o.Label, o.URL)
@@ -83,6 +101,9 @@ func (o *Options) setDefaults(connections int, timeout time.Duration) error {
 		return err
 	}
 	if _, err := o.trust(); err != nil {
+		return err
+	}
+	if _, err := o.tokens(); err != nil {
 		return err
 	}
 	return checkPayloadBytes(o.PayloadBytes)

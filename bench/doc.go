@@ -4,24 +4,21 @@
 //
 // A scenario (RunIdle, RunEcho, RunBroadcast, RunStorm, RunMixed, RunSlow,
 // RunHostile, RunGrow) starts generators, tells them what to do, measures the
-// server meanwhile, and answers a Result: figures, distributions of latency,
-// faults, warnings.
+// server meanwhile, and returns a Result: figures, distributions of latency,
+// faults, warnings. Package bench/report shows results.
 //
 //	scenario_*.go   what is done, in which order, and what is reported
 //	trial.go        what all scenarios share: open, settle, account for CPU
-//	audience.go     who receives what is published; deliveries.go: who has it
+//	audience.go     which connections receive what is published; deliveries.go: which have it
 //	fleet.go        the generators, as the parent sees them; protocol.go: JSON lines
 //	generator_*.go  a generator: one process, one event loop, up to ~19,000 connections
 //	payload.go      messages that prove where they come from and that they are whole
 //	tracker.go      loss, repeats, disorder
 //	generator_tls_linux.go: wss://; inflate.go, compression.go: permessage-deflate
+//	native.go       the native protocol and its tokens
 //	hostile.go      bad clients, for RunHostile
 //	latency.go      HDR histograms
 //	process_*.go    CPU clocks, smaps_rollup
-//	compare.go      servers side by side: medians of several rounds, ratios
-//	budget.go       what Roost promises, the table and the verdict; markdown.go: a page
-//	plot*.go        pictures
-//	command.go      the command line of roost bench
 //
 // # What is verified
 //
@@ -35,10 +32,10 @@
 // CPU is the kernel's account of the server's processes, in nanoseconds: it is
 // repeatable where times are not, and includes the kernel's work on loopback
 // for the receiving side of each segment. Memory is anonymous resident memory
-// of the server, as a difference to the time before the connections came.
-// Latencies at a rate count from the time at which a message was due
-// (no coordinated omission). A generator that is itself the bottleneck, and
-// other programs on the machine, are warned about.
+// of the server, as a difference to the time before the connections came, each
+// measured once the server has come to rest. Latencies at a rate count from the
+// time at which a message was due (no coordinated omission). A generator that
+// is itself the bottleneck, and other programs on the machine, are warned about.
 //
 // bench/limit is the least that a server can spend; figures are ratios to it.
 package bench

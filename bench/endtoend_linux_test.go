@@ -92,9 +92,7 @@ func wantHeld(t *testing.T, r *Result, err error, metrics ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var table strings.Builder
-	r.WriteTable(&table)
-	t.Logf("%s", table.String())
+	t.Logf("%+v", r.Metrics)
 	if !r.Held {
 		t.Errorf("not held: %v", r.Faults)
 	}

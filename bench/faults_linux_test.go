@@ -274,6 +274,35 @@ func TestBroadcastByHTTP(t *testing.T) {
 	}
 }
 
+// A client of the native protocol that is refused, or gets no reply, is no idle
+// connection.
+func TestNativeRepliesAreChecked(t *testing.T) {
+	for _, tc := range []struct{ name, reply, want string }{
+		{"replies", `{"id":1,"connect":{"client":"0-1-1"}}`, ""},
+		{"refused", `{"id":1,"error":{"code":101,"message":"unauthorized"}}`, "6 commands of the native protocol were refused"},
+		{"silence", "", "0 of 6 replies of the native protocol came"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			server := faultyServer{answer: func(int, []byte) [][]byte {
+				if tc.reply == "" {
+					return nil
+				}
+				return [][]byte{frame.AppendFrame(nil, frame.OpText, []byte(tc.reply))}
+			}}
+			r, err := RunIdle(context.Background(), IdleConfig{Options: Options{
+				URL: server.start(t), Connections: 3, Settle: 100 * time.Millisecond, Timeout: time.Minute, Native: "news",
+				GeneratorCommand: []string{os.Args[0], "generator"},
+			}, Period: 100 * time.Millisecond})
+			if tc.want == "" {
+				wantHeld(t, r, err)
+			} else if err != nil || r.Held || !strings.Contains(strings.Join(r.Faults, "; "), tc.want) {
+				t.Errorf("held: %v, faults: %q, %v; want one with %q", r.Held, r.Faults, err, tc.want)
+			}
+		})
+	}
+}
+
 // A server that answers nothing at all ends the scenario, too.
 func TestScenarioEndsInTime(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

@@ -241,3 +241,7 @@ func (f *fleet) stop() {
 		}
 	}
 }
+
+// RunGenerator makes this process a generator: it holds connections for the
+// scenario that started it, until standard input ends.
+func RunGenerator() error { return serveGenerator(os.Stdin, os.Stdout) }

@@ -79,7 +79,9 @@ type generator struct {
 	inflater      inflater
 	// json makes payloads look like JSON.
 	json bool
-	rng  *rand.Rand
+	// native: messages may be replies and heartbeats of the native protocol.
+	native bool
+	rng    *rand.Rand
 
 	opening *opening
 	traffic *traffic

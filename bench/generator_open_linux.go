@@ -47,7 +47,7 @@ func (g *generator) startOpening(id int, r *openRequest) {
 	}
 	g.stream = streamState{}
 	g.last = lastMessage{}
-	g.json = r.JSON
+	g.json, g.native = r.JSON, r.Native
 	g.opening = o
 }
 
@@ -61,11 +61,11 @@ func newOpening(id int, r *openRequest) (*opening, error) {
 		o.tls = r.Trust.config(e.name)
 	}
 	o.reply = openReply{Failed: make(map[string]int), Latency: newHistogram()}
-	if o.path, err = newPerConn(e.path); err != nil {
+	if o.path, err = newPerConn(e.path, r.Tokens); err != nil {
 		return nil, err
 	}
 	for _, text := range r.Subscribe {
-		pc, err := newPerConn(text)
+		pc, err := newPerConn(text, r.Tokens)
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +76,7 @@ func newOpening(id int, r *openRequest) (*opening, error) {
 		headers = append([]string{"Sec-WebSocket-Extensions: " + compressionOffer}, headers...)
 	}
 	for _, h := range headers {
-		pc, err := newPerConn(h)
+		pc, err := newPerConn(h, r.Tokens)
 		if err != nil {
 			return nil, err
 		}

@@ -133,7 +133,7 @@ func (g *generator) data(i int32, c *conn, payload []byte, deflated bool, now in
 		switch err {
 		case nil:
 		case errNoPayload:
-			g.view.Others++
+			g.other(i, payload)
 			return
 		default:
 			g.view.Arrivals.Damaged++
@@ -148,6 +148,23 @@ func (g *generator) data(i int32, c *conn, payload []byte, deflated bool, now in
 		g.published(i, c, m, now)
 	} else {
 		g.echoed(i, c, m, now)
+	}
+}
+
+// other handles a message that is not the benchmark's own.
+func (g *generator) other(i int32, payload []byte) {
+	switch {
+	case g.native && bytes.Equal(payload, nativeHeartbeat):
+		g.view.Pings++
+		g.send(i, frame.OpText, nativeHeartbeat)
+	case g.native && bytes.HasPrefix(payload, nativeReply):
+		g.view.Replies++
+		if bytes.Contains(payload, nativeError) {
+			g.view.Refused++
+			g.fault("connection %d: %s", g.first+int(i), describePayload(payload))
+		}
+	default:
+		g.view.Others++
 	}
 }
 

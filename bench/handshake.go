@@ -100,13 +100,15 @@ func checkUpgradeResponse(p []byte, n int, offered bool) (length int, compressed
 	return end + 4, compressed, nil
 }
 
-// perConn is a text in which {{.N}} stands for the connection's number.
+// perConn is a text in which {{.N}} stands for the connection's number and
+// {{.Token}} for its token.
 type perConn struct {
-	text string
-	tmpl *template.Template
+	text   string
+	tmpl   *template.Template
+	tokens tokens
 }
 
-func newPerConn(text string) (perConn, error) {
+func newPerConn(text string, signer tokens) (perConn, error) {
 	if !strings.Contains(text, "{{") {
 		return perConn{text: text}, nil
 	}
@@ -114,7 +116,7 @@ func newPerConn(text string) (perConn, error) {
 	if err != nil {
 		return perConn{}, fmt.Errorf("template %q: %w", text, err)
 	}
-	pc := perConn{tmpl: t}
+	pc := perConn{tmpl: t, tokens: signer}
 	if _, err := pc.expand(0); err != nil {
 		return perConn{}, fmt.Errorf("template %q: %w", text, err)
 	}
@@ -126,6 +128,15 @@ func (pc perConn) expand(n int) (string, error) {
 		return pc.text, nil
 	}
 	var b strings.Builder
-	err := pc.tmpl.Execute(&b, struct{ N int }{n})
+	err := pc.tmpl.Execute(&b, connValues{n, pc.tokens})
 	return b.String(), err
 }
+
+// connValues are what a perConn knows of a connection.
+type connValues struct {
+	N      int
+	tokens tokens
+}
+
+// Token is what {{.Token}} stands for.
+func (v connValues) Token() (string, error) { return v.tokens.sign(v.N) }

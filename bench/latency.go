@@ -80,12 +80,3 @@ func (h *histogram) latency() Latency {
 	}
 	return l
 }
-
-// histogramOf reads a result's distribution back.
-func histogramOf(l Latency) (*histogram, error) {
-	h := &histogram{}
-	if err := h.UnmarshalText([]byte(l.HDR)); err != nil {
-		return nil, err
-	}
-	return h, nil
-}

@@ -2,9 +2,16 @@ package bench
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 func TestPayloadRoundTrip(t *testing.T) {
@@ -88,7 +95,7 @@ func TestUpgradeCheck(t *testing.T) {
 }
 
 func TestPerConn(t *testing.T) {
-	pc, err := newPerConn(`{"type":"join","channel":"c{{.N}}"}`)
+	pc, err := newPerConn(`{"type":"join","channel":"c{{.N}}"}`, tokens{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +103,7 @@ func TestPerConn(t *testing.T) {
 		t.Errorf("expand(12) = %s, %v", got, err)
 	}
 	for _, bad := range []string{"{{.Nope}}", "{{"} {
-		if _, err := newPerConn(bad); err == nil {
+		if _, err := newPerConn(bad, tokens{}); err == nil {
 			t.Errorf("template %q was accepted", bad)
 		}
 	}
@@ -118,10 +125,83 @@ func TestSplitURL(t *testing.T) {
 			t.Errorf("splitURL(%q) = %+v, %v, want %+v", tc.url, e, err, want)
 		}
 	}
-	for _, bad := range []string{"http://127.0.0.1/", "ws://127.0.0.1:99999/", "::"} {
-		if _, err := splitURL(bad); err == nil {
-			t.Errorf("splitURL(%q) was accepted", bad)
+	// An error names what to type.
+	for bad, want := range map[string]string{
+		"ws://127.0.0.1:99999/": "port", "::": "ws://::", "ws://": "ws://HOST", "ws://:9000/": "ws://HOST",
+		"127.0.0.1:9000":         "type ws://127.0.0.1:9000, or wss://127.0.0.1:9000 for TLS",
+		"localhost:9000/a":       "type ws://localhost:9000/a, or wss://localhost:9000/a",
+		"example.com":            "type ws://example.com",
+		"http://127.0.0.1:9000/": "type ws://127.0.0.1:9000/, or wss://127.0.0.1:9000/",
+	} {
+		if _, err := splitURL(bad); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("splitURL(%q) = %v, want an error with %q", bad, err, want)
 		}
+	}
+	cfg := &BroadcastConfig{PublishURL: "127.0.0.1:9001/publish"}
+	if _, err := newHTTPPublisher(cfg); err == nil || !strings.Contains(err.Error(), "type http://127.0.0.1:9001/publish") {
+		t.Errorf("a publish URL without a scheme: %v", err)
+	}
+}
+
+// Each connection's token has a user and an expiry of its own, and is signed
+// with the first line of the secret file.
+func TestTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("0123456789abcdef0123456789abcdef\nanother\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Native: `a "channel" {{.N}}`, TokenSecretFile: file, TokenUserPrefix: "u", TokenLifetime: time.Minute}
+	signer, err := o.tokens()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if replies := o.native(); replies != 2 || len(o.Subscribe) != 2 || o.Headers[0] != "Sec-WebSocket-Protocol: roost.v1.json" {
+		t.Fatalf("native = %d, headers %q, messages %q", replies, o.Headers, o.Subscribe)
+	}
+	expiries := make(map[int64]bool)
+	for n := range 3 {
+		connect, err := newPerConn(o.Subscribe[0], signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := connect.expand(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var command struct{ Connect struct{ Token string } }
+		if err := json.Unmarshal([]byte(text), &command); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var claims jwt.RegisteredClaims
+		if _, err := jwt.ParseWithClaims(command.Connect.Token, &claims, func(*jwt.Token) (any, error) {
+			return []byte("0123456789abcdef0123456789abcdef"), nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("u%d", n); claims.Subject != want {
+			t.Errorf("user %q, want %q", claims.Subject, want)
+		}
+		expiries[claims.ExpiresAt.Unix()] = true
+	}
+	if len(expiries) != 3 {
+		t.Errorf("%d expiries for three tokens", len(expiries))
+	}
+	subscribe, err := newPerConn(o.Subscribe[1], signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := subscribe.expand(7); got != `{"id":2,"subscribe":{"channel":"a \"channel\" 7"}}` {
+		t.Errorf("subscribe = %s", got)
+	}
+	for name, bad := range map[string]Options{
+		"no secret": {TokenUserPrefix: "u"}, "no file": {TokenSecretFile: "/nonexistent"}, "an empty file": {TokenSecretFile: os.DevNull},
+	} {
+		if _, err := bad.tokens(); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+	if _, err := newPerConn("{{.Token}}", tokens{}); err == nil {
+		t.Error("{{.Token}} without a secret was accepted")
 	}
 }
 

@@ -49,6 +49,10 @@ type openRequest struct {
 	LocalSources bool `json:"local_sources"`
 	// Trust is for wss:// URLs.
 	Trust trust `json:"trust,omitzero"`
+	// Tokens are what {{.Token}} stands for.
+	Tokens tokens `json:"tokens,omitzero"`
+	// Native counts replies of the native protocol and answers heartbeats.
+	Native bool `json:"native,omitempty"`
 	// Compression offers permessage-deflate; JSON makes payloads look like it.
 	Compression bool `json:"compression,omitempty"`
 	JSON        bool `json:"json,omitempty"`
@@ -150,6 +154,9 @@ type generatorView struct {
 	Arrivals Arrivals
 	// Others counts messages that are not ours: greetings, acknowledgements.
 	Others uint64
+	// Replies are those of the native protocol, Refused those of them that are
+	// errors.
+	Replies, Refused uint64
 	// ProtocolErrors counts frames that RFC 6455 forbids a server to send.
 	ProtocolErrors uint64
 	FirstFault     string `json:",omitempty"`

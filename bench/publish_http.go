@@ -28,6 +28,13 @@ func newHTTPPublisher(cfg *BroadcastConfig) (*httpPublisher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("publish body %q: %w", text, err)
 	}
+	if !strings.HasPrefix(cfg.PublishURL, "http://") && !strings.HasPrefix(cfg.PublishURL, "https://") {
+		_, rest, found := strings.Cut(cfg.PublishURL, "://")
+		if !found {
+			rest = cfg.PublishURL
+		}
+		return nil, fmt.Errorf("publish URL %q: the scheme must be http or https: type http://%s", cfg.PublishURL, rest)
+	}
 	p := &httpPublisher{client: &http.Client{Timeout: cfg.Patience}, url: cfg.PublishURL, header: http.Header{}, body: body}
 	for _, h := range cfg.PublishHeaders {
 		name, value, ok := strings.Cut(h, ":")

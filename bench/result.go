@@ -16,7 +16,10 @@ type Result struct {
 	Schema   int    `json:"schema"`
 	Scenario string `json:"scenario"`
 	// Round is that of a comparison, from 1; 0 outside of one.
-	Round   int       `json:"round,omitempty"`
+	Round int `json:"round,omitempty"`
+	// Job is what the server did in a comparison, echo or relay; empty where that
+	// does not matter.
+	Job     string    `json:"job,omitempty"`
 	Label   string    `json:"label"`
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`

@@ -81,6 +81,9 @@ func (t *trial) wave(name, text string) error {
 	return nil
 }
 
+// forgetLimit is how long a server may take to close what its clients have left.
+const forgetLimit = 10 * time.Second
+
 // leave cuts everybody off and checks that the server forgets them.
 func (t *trial) leave(before memory) error {
 	t.progress.show("everybody leaves", 0, 0)
@@ -94,7 +97,7 @@ func (t *trial) leave(before memory) error {
 		if err != nil {
 			return err
 		}
-		if left = m.descriptors - before.descriptors; left <= 0 || time.Since(started) > settleLimit {
+		if left = m.descriptors - before.descriptors; left <= 0 || time.Since(started) > forgetLimit {
 			break
 		}
 		if err := t.pause(20 * time.Millisecond); err != nil {
@@ -102,7 +105,7 @@ func (t *trial) leave(before memory) error {
 		}
 	}
 	if left > 0 {
-		t.result.fault("%d descriptors are still open %v after everybody left", left, settleLimit)
+		t.result.fault("%d descriptors are still open %v after everybody left", left, forgetLimit)
 	}
 	t.result.add("forget_seconds", time.Since(started).Seconds(), "s", "until the server has closed the last descriptor")
 	if err := t.settle(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,9 @@ type trial struct {
 	// forgiven is the number of closed connections that are no fault.
 	forgiven int
 	trust    trust
+	tokens   tokens
+	// replies is how many of the native protocol each connection must get.
+	replies int
 	// offer tells whether connections that are opened offer compression.
 	offer bool
 	// prefix and remark mark the figures of a part that is done more than once.
@@ -35,6 +39,10 @@ func runTrial(ctx context.Context, scenario string, opt *Options, body func(t *t
 	if err != nil {
 		return nil, err
 	}
+	signer, err := opt.tokens()
+	if err != nil {
+		return nil, err
+	}
 	if _, err := cpuTime(opt.PIDs); err != nil {
 		return nil, err
 	}
@@ -43,7 +51,7 @@ func runTrial(ctx context.Context, scenario string, opt *Options, body func(t *t
 		return nil, err
 	}
 	defer f.stop()
-	t := &trial{ctx: ctx, opt: opt, fleet: f, trust: trusted, offer: opt.Compression, progress: newProgress(opt.Progress, scenario+" "+opt.Label)}
+	t := &trial{ctx: ctx, opt: opt, fleet: f, trust: trusted, tokens: signer, replies: opt.native(), offer: opt.Compression, progress: newProgress(opt.Progress, scenario+" "+opt.Label)}
 	defer t.progress.end()
 	t.result = &Result{
 		Schema: SchemaVersion, Scenario: scenario, Label: opt.Label, Started: started.UTC().Truncate(time.Second),
@@ -163,7 +171,7 @@ func (t *trial) openRequest(m *member) *openRequest {
 		InFlight:     max(1, t.opt.InFlight/len(t.fleet.members)),
 		TimeoutNs:    int64(max(openTimeout, t.opt.Patience)),
 		LocalSources: e.to.Addr().Is4() && e.to.Addr().IsLoopback(),
-		Trust:        t.trust, Compression: t.offer, JSON: t.opt.Compression,
+		Trust:        t.trust, Tokens: t.tokens, Native: t.opt.Native != "", Compression: t.offer, JSON: t.opt.Compression,
 	}
 }
 
@@ -226,20 +234,26 @@ func (t *trial) pause(d time.Duration) error {
 	}
 }
 
-// settleLimit is how long a server may take to come to rest.
-const settleLimit = 10 * time.Second
+const (
+	settleStep = 200 * time.Millisecond
+	// settleSamples is for how many samples in a row the server must rest.
+	settleSamples = 6
+)
 
 // settle waits until the server rests: for Options.Settle at least, then until
-// its memory stands still and it uses less than 5 % of a core, or the limit.
+// its memory has stood still for some samples and it uses less than 5 % of a
+// core, but no longer than Options.SettleMax. What a server needed to start, or
+// to open connections, has then gone back to the system, as far as it ever
+// does. The result says if the server did not come to rest.
 func (t *trial) settle() error {
 	t.progress.show("settling", 0, 0)
 	if err := t.pause(t.opt.Settle); err != nil || !t.measured() {
 		return err
 	}
-	const step = 250 * time.Millisecond
-	limit := time.Now().Add(settleLimit)
-	last, lastCPU := memory{}, time.Duration(0)
-	for quiet := 0; quiet < 3 && time.Now().Before(limit); {
+	limit := time.Now().Add(t.opt.SettleMax)
+	var held []int64 // the last samples of anonymous memory
+	lastCPU, busy := time.Duration(0), 0.0
+	for {
 		m, err := readMemory(t.opt.PIDs)
 		if err != nil {
 			return err
@@ -248,18 +262,24 @@ func (t *trial) settle() error {
 		if err != nil {
 			return err
 		}
-		moved := max(m.anonymous-last.anonymous, last.anonymous-m.anonymous)
-		if moved <= last.anonymous/500 && cpu-lastCPU < step/20 {
-			quiet++
-		} else {
-			quiet = 0
+		busy, lastCPU = (cpu-lastCPU).Seconds()/settleStep.Seconds(), cpu
+		held = append(held, m.anonymous)
+		if len(held) > settleSamples {
+			held = held[1:]
 		}
-		last, lastCPU = m, cpu
-		if err := t.pause(step); err != nil {
+		moved := slices.Max(held) - slices.Min(held)
+		if len(held) == settleSamples && moved <= m.anonymous/500 && busy < 0.05 {
+			return nil
+		}
+		if time.Now().After(limit) {
+			t.result.warn("the server did not come to rest within %v: its memory moved by %d KiB in %v, and it used %.0f %% of a core",
+				t.opt.SettleMax, moved>>10, settleSamples*settleStep, 100*busy)
+			return nil
+		}
+		if err := t.pause(settleStep); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // views asks all generators for their counters and adds them up.
@@ -278,6 +298,8 @@ func (t *trial) views() (generatorView, error) {
 		sum.Closed += v.Closed
 		sum.Arrivals.add(v.Arrivals)
 		sum.Others += v.Others
+		sum.Replies += v.Replies
+		sum.Refused += v.Refused
 		sum.ProtocolErrors += v.ProtocolErrors
 		sum.Stalled += v.Stalled
 		sum.Backlogged += v.Backlogged
@@ -308,6 +330,12 @@ func (t *trial) finish() error {
 	}
 	if v.ProtocolErrors > 0 {
 		t.result.fault("%d frames broke RFC 6455", v.ProtocolErrors)
+	}
+	if want := uint64(t.replies) * uint64(v.Open); v.Replies < want {
+		t.result.fault("%d of %d replies of the native protocol came", v.Replies, want)
+	}
+	if v.Refused > 0 {
+		t.result.fault("%d commands of the native protocol were refused", v.Refused)
 	}
 	if v.Arrivals.Damaged > 0 {
 		t.result.fault("%d messages arrived damaged", v.Arrivals.Damaged)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,18 +20,25 @@ type endpoint struct {
 	// host is the Host header, name the one that a certificate must be for, path
 	// the request's target.
 	host, name, path string
-	// secure tells that the URL is wss://.
+	// secure is set for wss://.
 	secure bool
 }
 
 // splitURL takes a ws:// or wss:// URL apart.
 func splitURL(raw string) (endpoint, error) {
+	if !strings.Contains(raw, "://") {
+		return endpoint{}, fmt.Errorf("URL %q has no scheme: type ws://%[1]s, or wss://%[1]s for TLS", raw)
+	}
 	u, err := url.Parse(raw)
 	if err != nil {
 		return endpoint{}, fmt.Errorf("URL: %w", err)
 	}
 	if u.Scheme != "ws" && u.Scheme != "wss" {
-		return endpoint{}, fmt.Errorf("URL %q: the scheme must be ws or wss", raw)
+		_, rest, _ := strings.Cut(raw, "://")
+		return endpoint{}, fmt.Errorf("URL %q: the scheme must be ws or wss: type ws://%s, or wss://%[2]s for TLS", raw, rest)
+	}
+	if u.Hostname() == "" {
+		return endpoint{}, fmt.Errorf("URL %q names no host: type ws://HOST:PORT/", raw)
 	}
 	e := endpoint{host: u.Host, name: u.Hostname(), path: u.EscapedPath(), secure: u.Scheme == "wss"}
 	port := u.Port()
@@ -78,9 +86,9 @@ func resolve(host string) (netip.Addr, error) {
 	return addrs[0], nil
 }
 
-// trust is whom a client of wss:// believes.
+// trust says which certificates a client of wss:// accepts.
 type trust struct {
-	// Insecure believes everybody.
+	// Insecure accepts any.
 	Insecure bool `json:"insecure,omitempty"`
 	// Authorities are certificates, PEM, to believe instead of the system's.
 	Authorities string `json:"authorities,omitempty"`

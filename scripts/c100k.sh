@@ -117,7 +117,7 @@ wait_for() {
 
 say "building"
 mkdir "$work/native" "$work/vm"
-CGO_ENABLED=0 go build -o "$work/" ./cmd/roost ./bench/scale || die "the build failed"
+CGO_ENABLED=0 go build -o "$work/" ./cmd/roost ./bench/cmd/scale || die "the build failed"
 
 run_native() {
   local addr='' tries=0 held=0

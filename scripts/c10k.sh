@@ -8,14 +8,17 @@
 #                   [--loops 1,2] [--quick] [--out FOLDER]
 #
 # By default 10,000 connections and three rounds, in which the servers take turns;
-# medians and ratios are shown. Further tables, of the first engine: over wss:// beside
-# a server of net/http, gorilla/websocket and crypto/tls (2,000 connections), the CPU of
-# 100,000 idle, pinged connections, what compression costs and saves, and the memory
-# that a thousand clients take who do not read. It looks at the limits first and says what it found;
+# medians and ratios are shown. Further tables: two loops, and the default configuration,
+# beside two threads of the bare server; and of the first engine: clients of the native
+# protocol, each with a token and a subscription; over wss:// beside
+# a server of net/http, gorilla/websocket and crypto/tls (2,000 connections); the CPU of
+# 100,000 idle, pinged connections; what compression costs and saves; and the memory
+# that a thousand clients take that do not read. It looks at the limits first and says what it found;
 # where one server process may not hold N, several share one port. The results go to
-# bench/results/<date>-c10k-<host>.{md,json,png}.
+# bench/results/<date>-c10k-<host>.{md,json,svg}.
 #
-# --quick is for the gate: 2,000 connections, one round, one loop, under a minute;
+# --quick is for the gate: 2,000 connections, one round, the first table with one loop,
+# no compression, no clients that do not read, one to two minutes;
 # its results go to a temporary folder; no other library's server is built or run.
 #
 # Needs Linux and Go. Everything runs on this machine, over the loopback, and every
@@ -67,7 +70,7 @@ if [ "$quick" = no ]; then
   go -C bench/peers build -buildvcs=false -o "$bin/" ./gorilla || die "bench/peers does not build"
   args+=(-gorilla "$bin/gorilla")
 fi
-go build -o "$bin/" ./cmd/roost ./bench/limit ./bench/c10k || die "the build failed"
+go build -o "$bin/" ./cmd/roost ./bench/limit ./bench/cmd/c10k || die "the build failed"
 # As much as the hard limit allows; c10k tells what that means.
 ulimit -n "$(ulimit -Hn)" || true
 

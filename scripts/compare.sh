@@ -63,7 +63,7 @@ install_node() {
 
 say "building"
 export CGO_ENABLED=0
-go build -buildvcs=false -o "$bin/" ./cmd/roost ./bench/limit ./bench/compare || die "does not build"
+go build -buildvcs=false -o "$bin/" ./cmd/roost ./bench/limit ./bench/cmd/compare || die "does not build"
 mkdir "$bin/peers"
 go -C bench/peers build -buildvcs=false -o "$bin/peers/" ./... || die "bench/peers does not build"
 install_node || say "the peer on Node is left out"

@@ -23,7 +23,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/roostws/roost/bench"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/api"
@@ -49,13 +48,13 @@ func usagef(format string, args ...any) error {
 type CLI struct {
 	Config kong.ConfigFlag `help:"Configuration file, YAML: a section for each command, in it the flags by their names. Flags win over the environment, and the environment over the file." placeholder:"FILE" env:"ROOST_CONFIG"`
 
-	Serve     ServeCmd      `cmd:"" help:"Run the server."`
-	Bench     bench.Command `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
-	Doctor    DoctorCmd     `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
-	Token     TokenCmd      `cmd:"" help:"Make a token for a client, or tell what is wrong with one."`
-	Publish   PublishCmd    `cmd:"" help:"Publish to a channel, a user or everybody, through a running server's admin port."`
-	Subscribe SubscribeCmd  `cmd:"" help:"Print what is published to channels, as a client of a running server."`
-	Version   VersionCmd    `cmd:"" help:"Tell what this binary is."`
+	Serve     ServeCmd     `cmd:"" help:"Run the server."`
+	Bench     BenchCmd     `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
+	Doctor    DoctorCmd    `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
+	Token     TokenCmd     `cmd:"" help:"Make a token for a client, or tell what is wrong with one."`
+	Publish   PublishCmd   `cmd:"" help:"Publish to a channel, a user or everybody, through a running server's admin port."`
+	Subscribe SubscribeCmd `cmd:"" help:"Print what is published to channels, as a client of a running server."`
+	Version   VersionCmd   `cmd:"" help:"Tell what this binary is."`
 }
 
 const description = `Roost keeps 100,000 and more mostly idle WebSocket clients connected to one machine, and pushes to them.
