@@ -16,7 +16,14 @@ import (
 // are counted, and tests that exist; each counter of a refusal is in a row.
 func TestSecurityTable(t *testing.T) {
 	tests := testNames(t)
-	config, stats := reflect.TypeFor[server.Config](), reflect.TypeFor[server.Stats]()
+	config := reflect.TypeFor[struct {
+		server.Sockets
+		server.Limits
+		server.Timeouts
+		server.Proxies
+		server.Config
+	}]()
+	stats := reflect.TypeFor[server.Stats]()
 	name := regexp.MustCompile("`([A-Za-z0-9]+)`")
 	named := map[string]bool{}
 	rows := 0

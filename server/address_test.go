@@ -80,7 +80,7 @@ func TestProxyProtocol(t *testing.T) {
 			{"unknown", "PROXY UNKNOWN\r\n", ""},
 		} {
 			for _, pieces := range []bool{false, true} {
-				cfg, seen := tellAddresses(server.Config{Engine: engine, ProxyProtocol: []string{"127.0.0.0/8"}})
+				cfg, seen := tellAddresses(server.Config{Engine: engine, Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.0/8"}}})
 				s := start(t, cfg)
 				c := connect(t, s)
 				want := tc.want
@@ -110,7 +110,7 @@ func TestProxyProtocol(t *testing.T) {
 }
 
 func TestProxyProtocolBeforeTLS(t *testing.T) {
-	cfg, seen := tellAddresses(server.Config{ProxyProtocol: []string{"127.0.0.1"}})
+	cfg, seen := tellAddresses(server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}})
 	s := startTLS(t, cfg)
 	conn, err := net.Dial("tcp", s.Addrs()[0].String())
 	if err != nil {
@@ -147,7 +147,7 @@ func (c *prefixConn) Write(p []byte) (int, error) {
 // Who must send the header and does not is closed without a word; who must not
 // and does gets what everybody gets who sends no HTTP.
 func TestProxyProtocolIsNotGuessed(t *testing.T) {
-	s := start(t, server.Config{ProxyProtocol: []string{"127.0.0.1"}})
+	s := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}})
 	for i, bad := range []string{upgrade(), "PROXY TCP4 1.2.3.4\r\n" + upgrade(), "PROXY " + strings.Repeat("x", 200), "\r\n\r\n\x00\r\nQUIX"} {
 		c := connect(t, s)
 		c.put(bad)
@@ -156,7 +156,7 @@ func TestProxyProtocolIsNotGuessed(t *testing.T) {
 		}
 		eventually(t, "it is counted", func() bool { return s.Stats().ProxyErrors == uint64(i+1) })
 	}
-	open := start(t, server.Config{ProxyProtocol: []string{"192.0.2.0/24", "unix"}})
+	open := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"192.0.2.0/24", "unix"}}})
 	for _, lie := range []string{proxyV1, proxyV2} {
 		c := connect(t, open)
 		c.put(lie + upgrade())
@@ -165,7 +165,7 @@ func TestProxyProtocolIsNotGuessed(t *testing.T) {
 }
 
 func TestProxyHeaderTimesOut(t *testing.T) {
-	s := start(t, server.Config{ProxyProtocol: []string{"127.0.0.1"}, HandshakeTimeout: 50 * time.Millisecond})
+	s := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}, Timeouts: server.Timeouts{HandshakeTimeout: 50 * time.Millisecond}})
 	c := connect(t, s)
 	c.put("PROXY TCP4 1.2.3.4 ")
 	if got, _ := io.ReadAll(c); len(got) > 0 {
@@ -177,7 +177,7 @@ func TestProxyHeaderTimesOut(t *testing.T) {
 }
 
 func TestProxyProtocolOverUnixSocket(t *testing.T) {
-	cfg, seen := tellAddresses(server.Config{Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, ProxyProtocol: []string{"unix"}})
+	cfg, seen := tellAddresses(server.Config{Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, Proxies: server.Proxies{ProxyProtocol: []string{"unix"}}})
 	s := start(t, cfg)
 	c := connectTo(t, s.Addrs()[0])
 	c.put(proxyV1 + upgrade())
@@ -194,14 +194,14 @@ func TestForwardedHeaders(t *testing.T) {
 		want   string // empty: the socket's own
 	}{
 		{"nobody is trusted", server.Config{}, "", []string{"X-Forwarded-For: 203.0.113.7"}, ""},
-		{"another is trusted", server.Config{TrustedProxies: []string{"10.0.0.0/8"}}, "", []string{"X-Forwarded-For: 203.0.113.7"}, ""},
-		{"trusted", server.Config{TrustedProxies: []string{"127.0.0.1"}}, "", []string{"X-Forwarded-For: 1.1.1.1, 203.0.113.7"}, "203.0.113.7:0"},
-		{"trusted, no header", server.Config{TrustedProxies: []string{"127.0.0.1"}}, "", nil, ""},
-		{"the other header", server.Config{TrustedProxies: []string{"127.0.0.1"}, ForwardedHeader: "forwarded"}, "", []string{"X-Forwarded-For: 203.0.113.7"}, ""},
-		{"Forwarded", server.Config{TrustedProxies: []string{"127.0.0.1"}, ForwardedHeader: "forwarded"}, "", []string{`Forwarded: for="[2001:db8::7]:1"`}, "[2001:db8::7]:0"},
-		{"behind a balancer", server.Config{ProxyProtocol: []string{"127.0.0.1"}, TrustedProxies: []string{"10.0.0.0/8"}}, "PROXY TCP4 10.1.1.1 10.2.2.2 5 80\r\n",
+		{"another is trusted", server.Config{Proxies: server.Proxies{TrustedProxies: []string{"10.0.0.0/8"}}}, "", []string{"X-Forwarded-For: 203.0.113.7"}, ""},
+		{"trusted", server.Config{Proxies: server.Proxies{TrustedProxies: []string{"127.0.0.1"}}}, "", []string{"X-Forwarded-For: 1.1.1.1, 203.0.113.7"}, "203.0.113.7:0"},
+		{"trusted, no header", server.Config{Proxies: server.Proxies{TrustedProxies: []string{"127.0.0.1"}}}, "", nil, ""},
+		{"the other header", server.Config{Proxies: server.Proxies{TrustedProxies: []string{"127.0.0.1"}, ForwardedHeader: "forwarded"}}, "", []string{"X-Forwarded-For: 203.0.113.7"}, ""},
+		{"Forwarded", server.Config{Proxies: server.Proxies{TrustedProxies: []string{"127.0.0.1"}, ForwardedHeader: "forwarded"}}, "", []string{`Forwarded: for="[2001:db8::7]:1"`}, "[2001:db8::7]:0"},
+		{"behind a balancer", server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}, TrustedProxies: []string{"10.0.0.0/8"}}}, "PROXY TCP4 10.1.1.1 10.2.2.2 5 80\r\n",
 			[]string{"X-Forwarded-For: 203.0.113.7"}, "203.0.113.7:0"},
-		{"a client behind a balancer lies", server.Config{ProxyProtocol: []string{"127.0.0.1"}, TrustedProxies: []string{"10.0.0.0/8"}}, proxyV1,
+		{"a client behind a balancer lies", server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}, TrustedProxies: []string{"10.0.0.0/8"}}}, proxyV1,
 			[]string{"X-Forwarded-For: 1.1.1.1"}, "203.0.113.7:4711"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestForwardedHeaders(t *testing.T) {
 // What a connection was told to be is in its one line of the log.
 func TestLogTellsTheClientsAddress(t *testing.T) {
 	var log syncBuffer
-	s := start(t, server.Config{ProxyProtocol: []string{"127.0.0.1"}, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	s := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	c := connect(t, s)
 	c.put(proxyV1 + upgrade())
 	c.wantStatus(101)
@@ -257,7 +257,7 @@ func (b *syncBuffer) String() string {
 
 func TestConnectionsPerAddress(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, ConnectionsPerAddress: 2, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: engine, Limits: server.Limits{ConnectionsPerAddress: 2}, Handler: server.Handler{Message: echo}})
 		first, second := upgraded(t, s), upgraded(t, s)
 		third := connect(t, s)
 		third.put(upgrade())
@@ -281,7 +281,7 @@ func TestConnectionsPerAddress(t *testing.T) {
 // Behind proxies it is the client's own address that counts, an IPv6 client's
 // by its /64, and the proxies' does not.
 func TestConnectionsPerAddressBehindProxies(t *testing.T) {
-	s := start(t, server.Config{ConnectionsPerAddress: 1, TrustedProxies: []string{"127.0.0.1"}})
+	s := start(t, server.Config{Limits: server.Limits{ConnectionsPerAddress: 1}, Proxies: server.Proxies{TrustedProxies: []string{"127.0.0.1"}}})
 	for _, step := range []struct {
 		client string
 		status int
@@ -296,7 +296,7 @@ func TestConnectionsPerAddressBehindProxies(t *testing.T) {
 	if n := s.Stats().RefusedAddress; n != 2 {
 		t.Errorf("RefusedAddress = %d, want 2", n)
 	}
-	balanced := start(t, server.Config{ConnectionsPerAddress: 1, ProxyProtocol: []string{"127.0.0.1"}})
+	balanced := start(t, server.Config{Limits: server.Limits{ConnectionsPerAddress: 1}, Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}})
 	c := connect(t, balanced)
 	c.put(proxyV1 + upgrade())
 	c.wantStatus(101)
@@ -316,7 +316,7 @@ func TestConnectionsPerAddressBehindProxies(t *testing.T) {
 // A flood from one address holds no sockets for those whom it refuses, and the
 // one who was there goes on.
 func TestConnectFloodFromOneAddress(t *testing.T) {
-	s := start(t, server.Config{ConnectionsPerAddress: 1, DeferAccept: -1, Handler: server.Handler{Message: echo}})
+	s := start(t, server.Config{Limits: server.Limits{ConnectionsPerAddress: 1}, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{Message: echo}})
 	good := upgraded(t, s)
 	const flood = 1500
 	for range flood {
@@ -334,7 +334,7 @@ func TestConnectFloodFromOneAddress(t *testing.T) {
 
 // Where TLS is spoken the flood gets no handshake.
 func TestConnectionsPerAddressTLS(t *testing.T) {
-	s := startTLS(t, server.Config{ConnectionsPerAddress: 1, Handler: server.Handler{Message: echo}})
+	s := startTLS(t, server.Config{Limits: server.Limits{ConnectionsPerAddress: 1}, Handler: server.Handler{Message: echo}})
 	c := dialTLS(t, s, &tls.Config{})
 	conn, err := tls.Dial("tcp", s.Addrs()[0].String(), &tls.Config{InsecureSkipVerify: true})
 	if err == nil {
@@ -350,7 +350,7 @@ func TestConnectionsPerAddressTLS(t *testing.T) {
 
 // Behind net/http the addresses come from the same places.
 func TestForwardedBehindNetHTTP(t *testing.T) {
-	cfg, seen := tellAddresses(server.Config{Listen: []string{}, TrustedProxies: []string{"127.0.0.1"}, ConnectionsPerAddress: 1})
+	cfg, seen := tellAddresses(server.Config{Listen: []string{}, Proxies: server.Proxies{TrustedProxies: []string{"127.0.0.1"}}, Limits: server.Limits{ConnectionsPerAddress: 1}})
 	s := start(t, cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -370,12 +370,12 @@ func TestForwardedBehindNetHTTP(t *testing.T) {
 
 func TestAddressConfigErrors(t *testing.T) {
 	for field, cfg := range map[string]server.Config{
-		"ProxyProtocol":         {ProxyProtocol: []string{"balancer.example"}},
-		"TrustedProxies":        {TrustedProxies: []string{"10.0.0.0/33"}},
-		"ForwardedHeader":       {ForwardedHeader: "x-real-ip"},
-		"ConnectionsPerAddress": {ConnectionsPerAddress: -1},
+		"ProxyProtocol":         {Proxies: server.Proxies{ProxyProtocol: []string{"balancer.example"}}},
+		"TrustedProxies":        {Proxies: server.Proxies{TrustedProxies: []string{"10.0.0.0/33"}}},
+		"ForwardedHeader":       {Proxies: server.Proxies{ForwardedHeader: "x-real-ip"}},
+		"ConnectionsPerAddress": {Limits: server.Limits{ConnectionsPerAddress: -1}},
 	} {
-		if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "Config."+field) {
+		if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "."+field) {
 			t.Errorf("%s: error %v, want one that names the field", field, err)
 		}
 	}

@@ -37,7 +37,7 @@ func check(t *testing.T, errs ...error) {
 
 func TestConn(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s, conn := named(t, server.Config{Engine: engine, SubscriptionsMax: 2})
+		s, conn := named(t, server.Config{Engine: engine, Limits: server.Limits{SubscriptionsMax: 2}})
 		ann, bob := upgraded(t, s, "X-User: ann"), upgraded(t, s, "X-User: bob")
 		a := conn("ann")
 
@@ -82,7 +82,7 @@ func TestConn(t *testing.T) {
 }
 
 func TestBadArguments(t *testing.T) {
-	s, conn := named(t, server.Config{InboxMaxBytes: 64 << 10})
+	s, conn := named(t, server.Config{Limits: server.Limits{InboxMaxBytes: 64 << 10}})
 	upgraded(t, s, "X-User: ann")
 	a := conn("ann")
 	long := strings.Repeat("x", 256)
@@ -113,7 +113,7 @@ func TestBadArguments(t *testing.T) {
 func TestErrBusy(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		blocked, proceed := make(chan struct{}), make(chan struct{})
-		s, conn := named(t, server.Config{Engine: engine, Loops: 1, InboxMaxEntries: 20, InboxMaxBytes: 100 << 10, Handler: server.Handler{
+		s, conn := named(t, server.Config{Engine: engine, Loops: 1, Limits: server.Limits{InboxMaxEntries: 20, InboxMaxBytes: 100 << 10}, Handler: server.Handler{
 			Message: func(m *server.Message) { close(blocked); <-proceed },
 		}})
 		c := upgraded(t, s, "X-User: ann")
@@ -157,7 +157,7 @@ func TestErrBusy(t *testing.T) {
 // What one goroutine sends to a Conn arrives in its order.
 func TestOrder(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s, conn := named(t, server.Config{Engine: engine, PendingMaxBytes: 1 << 20})
+		s, conn := named(t, server.Config{Engine: engine, Limits: server.Limits{PendingMaxBytes: 1 << 20}})
 		const subscribers, publishers, each = 6, 4, 200
 		var clients []*client
 		for i := range subscribers {

@@ -104,7 +104,7 @@ func (c *client) want101(text string) {
 func TestAuthorizeTimeout(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
 		var cancelled atomic.Int64
-		s := start(t, server.Config{Engine: engine, HandshakeTimeout: 2 * time.Second, Handler: server.Handler{
+		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
 				<-ctx.Done()
 				cancelled.Add(1)
@@ -125,7 +125,7 @@ func TestAuthorizeTimeout(t *testing.T) {
 func TestAuthorizeMaxPending(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		proceed := make(chan struct{})
-		s := start(t, server.Config{Engine: engine, AuthorizeMaxPending: 2, Handler: server.Handler{
+		s := start(t, server.Config{Engine: engine, Limits: server.Limits{AuthorizeMaxPending: 2}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error { <-proceed; return nil },
 		}})
 		first, second, third := connect(t, s), connect(t, s), connect(t, s)

@@ -16,7 +16,7 @@ import (
 
 func TestMaxConnections(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, MaxConnections: 3, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MaxConnections: 3}, Handler: server.Handler{Message: echo}})
 		var in []*client
 		for range 3 {
 			in = append(in, upgraded(t, s))
@@ -73,7 +73,7 @@ func TestProtocolViolations(t *testing.T) {
 	}
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		ends := make(chan server.CloseEvent, 1)
-		s := start(t, server.Config{Engine: engine, MessageMaxBytes: 1024, MessageMaxFragments: 4, Handler: server.Handler{
+		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MessageMaxBytes: 1024, MessageMaxFragments: 4}, Handler: server.Handler{
 			Message: echo, Close: func(e *server.CloseEvent) { ends <- *e },
 		}})
 		for _, c := range cases {
@@ -103,7 +103,7 @@ func TestClosingHandshake(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
 		ends := make(chan server.CloseEvent, 10)
 		conns := make(chan server.Conn, 10)
-		s := start(t, server.Config{Engine: engine, CloseTimeout: 4 * time.Second, Handler: server.Handler{
+		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{CloseTimeout: 4 * time.Second}, Handler: server.Handler{
 			Open:    func(e *server.OpenEvent) { conns <- e.Conn() },
 			Message: echo,
 			Close:   func(e *server.CloseEvent) { ends <- *e },

@@ -33,7 +33,7 @@
 //   - One for each loop. Everything that happens to a connection happens on
 //     its loop: decoding, callbacks, fan-out, deadlines.
 //   - One for each Authorize call and each plain HTTP request, at most
-//     Config.AuthorizeMaxPending.
+//     Limits.AuthorizeMaxPending.
 //   - Nothing else. An idle connection has no goroutine, no timer, no buffer.
 //
 // The only way into a shard from elsewhere is its inbox: ordered, bounded, one
@@ -52,10 +52,10 @@
 // A client whose socket is full gets nothing written until it has drained, and
 // no queue grows for it: it keeps one number, the place in its loop's journal
 // to go on from. The journal keeps what was published, once for all who lag, as
-// long as anybody does, at most Config.LagMaxBytes. Who lags by more is a slow
+// long as anybody does, at most Limits.LagMaxBytes. Who lags by more is a slow
 // consumer: disconnected with 1013, or left without some messages, as
-// Config.SlowConsumer says, and counted either way. What is meant for one client
-// alone (replies, Conn.Send) waits in its own queue of Config.PendingMaxBytes; a
+// Limits.SlowConsumer says, and counted either way. What is meant for one client
+// alone (replies, Conn.Send) waits in its own queue of Limits.PendingMaxBytes; a
 // client that does not read its own replies is not read either. A client that
 // publishes faster than the loops deliver is not read until they have caught up
 // (Message.Publish); publishers in the process get ErrBusy.

@@ -32,9 +32,9 @@ var (
 	ErrPongTimeout      = shard.ErrPongTimeout
 	ErrWriteStalled     = shard.ErrWriteStalled
 	ErrCloseTimeout     = shard.ErrCloseTimeout
-	// ErrTooManyFromAddress: Config.ConnectionsPerAddress was reached.
+	// ErrTooManyFromAddress: Limits.ConnectionsPerAddress was reached.
 	ErrTooManyFromAddress = shard.ErrTooManyFromAddress
-	// ErrTooOftenFromAddress: Config.ConnectRatePerAddress was reached.
+	// ErrTooOftenFromAddress: Limits.ConnectRatePerAddress was reached.
 	ErrTooOftenFromAddress = shard.ErrTooOftenFromAddress
 )
 

@@ -89,7 +89,7 @@ func (r *UpgradeRequest) Host() string { return string(r.request.Host) }
 func (r *UpgradeRequest) Get(name string) string { return string(r.request.Get(name)) }
 
 // RemoteAddr is the client's address, as trusted proxies tell it
-// (Config.ProxyProtocol, Config.TrustedProxies; port 0 for the latter), else
+// (Proxies.ProxyProtocol, Proxies.TrustedProxies; port 0 for the latter), else
 // that of the other end; the zero AddrPort on a unix socket.
 func (r *UpgradeRequest) RemoteAddr() netip.AddrPort {
 	if r.shard != nil {

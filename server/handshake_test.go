@@ -178,7 +178,7 @@ func TestHandshakeAnswers(t *testing.T) {
 
 func TestHandshakeInPieces(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, DeferAccept: -1, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{Message: echo}})
 		t.Run("byte by byte", func(t *testing.T) {
 			w := connect(t, s)
 			all := upgrade() + masked(ws.OpText, "a") + masked(ws.OpText, strings.Repeat("b", 200))
@@ -211,7 +211,7 @@ func TestHandshakeInPieces(t *testing.T) {
 
 func TestHandshakeTimeout(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, DeferAccept: -1, HandshakeTimeout: 2 * time.Second})
+		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}})
 		half, silent := connect(t, s), connect(t, s)
 		half.put(upgrade()[:60])
 		half.wantStatus(408)

@@ -68,7 +68,7 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 // authorize runs on a goroutine of its own.
 func (h *hooks) authorize(s *shard.Shard, id netpoll.ID, r *UpgradeRequest, g *shard.Grant) {
 	defer h.server.work.Release(1)
-	ctx, cancel := context.WithTimeout(h.server.ctx, h.server.cfg.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(h.server.ctx, h.server.cfg.Timeouts.HandshakeTimeout)
 	defer cancel()
 	defer func() {
 		if value := recover(); value != nil {

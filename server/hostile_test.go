@@ -15,7 +15,7 @@ import (
 // connection alive; one that takes its time within the limit is not.
 func TestSlowMessage(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, MessageTimeout: 4 * time.Second, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{MessageTimeout: 4 * time.Second}, Handler: server.Handler{Message: echo}})
 		slow := upgraded(t, s)
 		donec := make(chan struct{})
 		go func() {

@@ -17,7 +17,7 @@ import (
 // the system allows.
 func TestRarePings(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := start(t, server.Config{Engine: engine, PingInterval: 48 * time.Hour, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{PingInterval: 48 * time.Hour}, Handler: server.Handler{Message: echo}})
 		c := upgraded(t, s)
 		c.send("hello")
 		c.want("hello")

@@ -27,7 +27,7 @@ type Namespace struct {
 	// HistoryAge is how long they are kept at most. If zero, 5 minutes.
 	HistoryAge time.Duration
 	// SlowConsumer is what happens to a client that lags by more than the
-	// history. If empty, ChannelDisconnect. Without history Config.SlowConsumer
+	// history. If empty, ChannelDisconnect. Without history Limits.SlowConsumer
 	// decides.
 	SlowConsumer ChannelPolicy
 	// Subscribe is the rule for clients that want to subscribe over a protocol. If
@@ -111,7 +111,7 @@ func (n Namespace) validate() error {
 	if !slices.Contains([]ChannelPolicy{ChannelDisconnect, ChannelSkip, ChannelLatest}, n.SlowConsumer) {
 		bad("SlowConsumer", fmt.Sprintf("%q", n.SlowConsumer), `"disconnect", "skip" or "latest"`)
 	} else if n.SlowConsumer != ChannelDisconnect && n.HistoryMessages == 0 {
-		bad("SlowConsumer", fmt.Sprintf("%q", n.SlowConsumer), "HistoryMessages with it: without history Config.SlowConsumer decides")
+		bad("SlowConsumer", fmt.Sprintf("%q", n.SlowConsumer), "HistoryMessages with it: without history Limits.SlowConsumer decides")
 	}
 	access := []protocol.Access{protocol.AccessAnyone, protocol.AccessUsers, protocol.AccessGranted, protocol.AccessNobody}
 	if !slices.Contains(access, n.Subscribe) {

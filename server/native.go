@@ -105,7 +105,7 @@ type task struct {
 // nativeOpen waits for the connect command.
 func (h *hooks) nativeOpen(id netpoll.ID, g *shard.Grant) {
 	n := h.sessionOf(id)
-	n.connectBy, n.channels = time.Now().Add(h.server.cfg.HandshakeTimeout), g.Channels
+	n.connectBy, n.channels = time.Now().Add(h.server.cfg.Timeouts.HandshakeTimeout), g.Channels
 	h.due(n.connectBy)
 }
 

@@ -28,7 +28,7 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 	own := *t // the loop uses t again
 	own.cmd.Data = nil
 	t.s.Pause(t.id)
-	ctx, cancel := context.WithTimeout(server.ctx, server.cfg.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(server.ctx, server.cfg.Timeouts.HandshakeTimeout)
 	var once sync.Once
 	finish := func(err error) {
 		once.Do(func() {

@@ -216,7 +216,7 @@ func (h *hooks) Joined(s *shard.Shard, id netpoll.ID, channel string, at shard.P
 		s.Reply(id, frame.OpText, native.AppendSubscribed(nil, channel, native.Position(at)))
 	default:
 		n := h.sessionOf(id)
-		if len(n.channels) >= h.server.cfg.SubscriptionsMax {
+		if len(n.channels) >= h.server.cfg.Limits.SubscriptionsMax {
 			s.Refuse(id, channel, ErrTooManySubscriptions)
 			return
 		}

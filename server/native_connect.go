@@ -74,7 +74,7 @@ func (t *task) letIn(r *protocol.ConnectRequest) {
 		return
 	}
 	t.s.Ready(t.id)
-	answer := native.Connected{Client: r.Client, User: r.User, Data: r.Reply, Ping: max(server.cfg.PingInterval, 0)}
+	answer := native.Connected{Client: r.Client, User: r.User, Data: r.Reply, Ping: max(server.cfg.Timeouts.PingInterval, 0)}
 	if r.User != "" {
 		answer.Channels = append(answer.Channels, t.enterUser(r.User))
 	}

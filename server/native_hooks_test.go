@@ -144,7 +144,7 @@ func TestNativeHookTimeout(t *testing.T) {
 				return ctx.Err()
 			}
 			return nil
-		}}, func(c *server.Config) { c.HandshakeTimeout = 3 * time.Second })
+		}}, func(c *server.Config) { c.Timeouts.HandshakeTimeout = 3 * time.Second })
 		defer close(release)
 		deaf, polite, other := connected(t, s, ""), connected(t, s, ""), connected(t, s, "")
 		deaf.send(`{"id":2,"call":{"method":"deaf"}}`)
@@ -166,7 +166,7 @@ func TestNativeHooksAreBounded(t *testing.T) {
 			begun <- struct{}{}
 			<-release
 			return nil
-		}}, func(c *server.Config) { c.AuthorizeMaxPending = 1 })
+		}}, func(c *server.Config) { c.Limits.AuthorizeMaxPending = 1 })
 		first, second := connected(t, s, ""), connected(t, s, "")
 		first.send(`{"id":2,"call":{"method":"m"}}`)
 		<-begun
@@ -333,7 +333,7 @@ func TestNativeJoinByApplication(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		conns := make(chan server.Conn, 1)
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) {
-			c.SubscriptionsMax = 2
+			c.Limits.SubscriptionsMax = 2
 			c.Handler.Open = func(e *server.OpenEvent) {
 				for _, channel := range []string{"plain", "open:x"} {
 					if err := e.Conn().Join(channel); err != nil {

@@ -65,7 +65,7 @@ func TestNativeBadMessages(t *testing.T) {
 // those that go beyond a limit.
 func TestNativeFloods(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
-		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) { c.SubscriptionsMax = 10 })
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) { c.Limits.SubscriptionsMax = 10 })
 		// Before connect.
 		c := speaking(t, s)
 		flood := &strings.Builder{}
@@ -148,7 +148,7 @@ func TestNativeFuzzedCommands(t *testing.T) {
 	t.Logf("seed %d", seed)
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) { c.SubscriptionsMax = 3 })
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) { c.Limits.SubscriptionsMax = 3 })
 		names := []string{"connect", "subscribe", "unsubscribe", "publish", "presence", "history", "call", "refresh", "ack", "id", "pub", ""}
 		values := []string{`"open:x"`, `"open:y"`, `"plain"`, `""`, `"user:"`, `"user:x"`, `"nowhere:x"`, `0`, `1`, `-1`, `1e400`, `9007199254740993`, `null`, `true`,
 			`[]`, `{}`, `{"epoch":"e","offset":1}`, `{"channel":"open:x","epoch":"e","offset":0}`, `"\ud800"`, `"` + strings.Repeat("n", 300) + `"`}

@@ -73,7 +73,7 @@ func TestNativeConnectIsRefused(t *testing.T) {
 
 func TestNativeConnectTakesTooLong(t *testing.T) {
 	s := notifier(t, "", func(c *server.Config) {
-		c.HandshakeTimeout, c.Handler = time.Second, server.Handler{}
+		c.Timeouts.HandshakeTimeout, c.Handler = time.Second, server.Handler{}
 		c.Application = tokens(0)
 		c.Application.Connect = func(ctx context.Context, _ *protocol.ConnectRequest) error {
 			<-ctx.Done()
@@ -156,7 +156,7 @@ func TestTokensExpire(t *testing.T) {
 func TestNativeCommandErrors(t *testing.T) {
 	s := notifier(t, "", func(c *server.Config) {
 		c.Application, c.Handler = tokens(0), server.Handler{}
-		c.SubscriptionsMax = 2
+		c.Limits.SubscriptionsMax = 2
 		c.Namespaces = append(c.Namespaces, server.Namespace{Name: "vip", Subscribe: protocol.AccessNobody}, server.Namespace{Name: "plain"})
 	})
 	c := speaking(t, s)

@@ -141,8 +141,8 @@ func (s *Server) checkPublication(p *Publication) error {
 			return err
 		}
 	}
-	if len(p.Key) > s.cfg.ChannelNameMaxBytes {
-		return fmt.Errorf("%w: the key has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, len(p.Key), s.cfg.ChannelNameMaxBytes)
+	if len(p.Key) > s.cfg.Limits.ChannelNameMaxBytes {
+		return fmt.Errorf("%w: the key has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, len(p.Key), s.cfg.Limits.ChannelNameMaxBytes)
 	}
 	if len(p.IdempotencyKey) > idempotencyKeyMaxBytes {
 		return fmt.Errorf("%w: the idempotency key has %d bytes, want at most %d", ErrBadName, len(p.IdempotencyKey), idempotencyKeyMaxBytes)

@@ -83,7 +83,7 @@ func TestReceipts(t *testing.T) {
 }
 
 func TestIdempotency(t *testing.T) {
-	s := notifier(t, "", func(c *server.Config) { c.IdempotencyAge = time.Second })
+	s := notifier(t, "", func(c *server.Config) { c.Limits.IdempotencyAge = time.Second })
 	c := as(t, s, "ann", "news:1")
 	p := server.Publication{Channel: "news:1", Payload: []byte("once"), IdempotencyKey: "k1"}
 	first, err := s.PublishMessage(within(t), p)

@@ -84,38 +84,38 @@ func New(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("server: Config.Origins: %w", err)
 		}
 	}
-	balancers, err := handshake.ParseForwarding("", cfg.ProxyProtocol)
+	balancers, err := handshake.ParseForwarding("", cfg.Proxies.ProxyProtocol)
 	if err != nil {
-		return nil, fmt.Errorf("server: Config.ProxyProtocol: %w", err)
+		return nil, fmt.Errorf("server: Config.Proxies.ProxyProtocol: %w", err)
 	}
-	if _, err := handshake.ParseForwarding(cfg.ForwardedHeader, nil); err != nil {
-		return nil, fmt.Errorf("server: Config.ForwardedHeader: %w", err)
+	if _, err := handshake.ParseForwarding(cfg.Proxies.ForwardedHeader, nil); err != nil {
+		return nil, fmt.Errorf("server: Config.Proxies.ForwardedHeader: %w", err)
 	}
-	forwarding, err := handshake.ParseForwarding(cfg.ForwardedHeader, cfg.TrustedProxies)
+	forwarding, err := handshake.ParseForwarding(cfg.Proxies.ForwardedHeader, cfg.Proxies.TrustedProxies)
 	if err != nil {
-		return nil, fmt.Errorf("server: Config.TrustedProxies: %w", err)
+		return nil, fmt.Errorf("server: Config.Proxies.TrustedProxies: %w", err)
 	}
-	s := &Server{cfg: cfg, start: time.Now(), work: semaphore.NewWeighted(int64(cfg.AuthorizeMaxPending)), donec: make(chan struct{})}
+	s := &Server{cfg: cfg, start: time.Now(), work: semaphore.NewWeighted(int64(cfg.Limits.AuthorizeMaxPending)), donec: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.shards = shard.Config{
-		MaxConnections: cfg.MaxConnections, HandshakeMaxBytes: cfg.HandshakeMaxBytes, HandshakeTimeout: cfg.HandshakeTimeout,
-		Addresses: shard.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.ConnectionsPerAddress, Rate: cfg.ConnectRatePerAddress,
+		MaxConnections: cfg.Limits.MaxConnections, HandshakeMaxBytes: cfg.Limits.HandshakeMaxBytes, HandshakeTimeout: cfg.Timeouts.HandshakeTimeout,
+		Addresses: shard.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.Limits.ConnectionsPerAddress, Rate: cfg.Limits.ConnectRatePerAddress,
 			Log: cfg.Logger.Enabled(s.ctx, slog.LevelDebug)},
 		Policy: handshake.Policy{Origins: origins, Subprotocols: cfg.Subprotocols},
 		Decoder: &frame.DecoderConfig{
-			ExpectMasked: true, MaxMessageBytes: int64(cfg.MessageMaxBytes), MaxFragments: cfg.MessageMaxFragments,
+			ExpectMasked: true, MaxMessageBytes: int64(cfg.Limits.MessageMaxBytes), MaxFragments: cfg.Limits.MessageMaxFragments,
 		},
-		MessageMaxBytes: cfg.MessageMaxBytes, MessageRate: cfg.MessageRate,
-		PendingMaxBytes: cfg.PendingMaxBytes, LagMaxBytes: cfg.LagMaxBytes, SlowDrop: cfg.SlowConsumer == SlowDrop,
-		SubscriptionsMax: cfg.SubscriptionsMax,
-		InboxMaxEntries:  cfg.InboxMaxEntries, InboxMaxBytes: cfg.InboxMaxBytes, PublishPauseBytes: publishPauseBytes, FanoutSlice: shard.FanoutSlice,
-		FrameSlice: shard.FrameSlice, MessageTimeout: cfg.MessageTimeout,
-		PingInterval: cfg.PingInterval, PongTimeout: cfg.PongTimeout, IdleTimeout: cfg.IdleTimeout,
-		WriteStallTimeout: cfg.WriteStallTimeout, CloseTimeout: cfg.CloseTimeout, TickInterval: cfg.tickInterval(),
+		MessageMaxBytes: cfg.Limits.MessageMaxBytes, MessageRate: cfg.Limits.MessageRate,
+		PendingMaxBytes: cfg.Limits.PendingMaxBytes, LagMaxBytes: cfg.Limits.LagMaxBytes, SlowDrop: cfg.Limits.SlowConsumer == SlowDrop,
+		SubscriptionsMax: cfg.Limits.SubscriptionsMax,
+		InboxMaxEntries:  cfg.Limits.InboxMaxEntries, InboxMaxBytes: cfg.Limits.InboxMaxBytes, PublishPauseBytes: publishPauseBytes, FanoutSlice: shard.FanoutSlice,
+		FrameSlice: shard.FrameSlice, MessageTimeout: cfg.Timeouts.MessageTimeout,
+		PingInterval: cfg.Timeouts.PingInterval, PongTimeout: cfg.Timeouts.PongTimeout, IdleTimeout: cfg.Timeouts.IdleTimeout,
+		WriteStallTimeout: cfg.Timeouts.WriteStallTimeout, CloseTimeout: cfg.Timeouts.CloseTimeout, TickInterval: cfg.Timeouts.tickInterval(),
 		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),
 	}
-	s.shards.HistoryMaxBytes, s.shards.Occupancy = cfg.HistoryMaxBytes, cfg.Events != nil
-	s.repetitions = newRepetitions(cfg.IdempotencyAge)
+	s.shards.HistoryMaxBytes, s.shards.Occupancy = cfg.Limits.HistoryMaxBytes, cfg.Events != nil
+	s.repetitions = newRepetitions(cfg.Limits.IdempotencyAge)
 	s.namespaces = map[string]*Namespace{}
 	s.tellsMembers = cfg.Events != nil
 	s.shards.Namespaces = map[string]*shard.Namespace{}
@@ -145,26 +145,14 @@ func New(cfg Config) (*Server, error) {
 	if loops == 0 {
 		loops = runtime.GOMAXPROCS(0)
 	}
-	s.shards.TLSHandshakes = max(cfg.TLSHandshakesMax/loops, 1)
-	s.shards.HandshakesMax = max(cfg.HandshakesMax/loops, 1)
+	s.shards.TLSHandshakes = max(cfg.Limits.TLSHandshakesMax/loops, 1)
+	s.shards.HandshakesMax = max(cfg.Limits.HandshakesMax/loops, 1)
 	return s, nil
 }
 
 // publishPauseBytes of fan-out waiting for a loop pause the clients that
 // publish: four full batches, so that a loop never runs dry meanwhile.
 const publishPauseBytes = 256 << 10
-
-// tickInterval is a quarter of the shortest timeout, at most 250 ms: fine
-// enough for every deadline, coarse enough to cost nothing.
-func (c *Config) tickInterval() time.Duration {
-	tick := netpoll.DefaultTickInterval
-	for _, d := range []time.Duration{c.HandshakeTimeout, c.MessageTimeout, c.PingInterval, c.PongTimeout, c.IdleTimeout, c.WriteStallTimeout, c.CloseTimeout} {
-		if d > 0 {
-			tick = min(tick, d/4)
-		}
-	}
-	return max(tick, 2*time.Millisecond)
-}
 
 // Start opens the listeners and runs the loops. It returns when clients can
 // connect. An error names the address or the limit that stands in the way.
@@ -177,15 +165,15 @@ func (s *Server) Start() error {
 	if s.started {
 		return errors.New("server: started already")
 	}
-	group := shard.NewGroup(s.cfg.MaxConnections)
+	group := shard.NewGroup(s.cfg.Limits.MaxConnections)
 	var mu sync.Mutex
 	var failed error
 	made, callbacks := map[int]*shard.Shard{}, map[int]*hooks{}
 	engine, err := netpoll.Start(s.cfg.Engine, netpoll.Config{
-		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.ReusePort,
-		DeferAccept: max(s.cfg.DeferAccept, 0), MaxConns: s.cfg.MaxConnections + shard.SpareSlots,
-		SendBufferBytes: s.cfg.SendBufferBytes, TickInterval: s.shards.TickInterval,
-		NoIOURing: s.cfg.NoIOURing, KeepAlive: s.cfg.keepAlive(), OnPanic: s.enginePanicked,
+		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.Sockets.ReusePort,
+		DeferAccept: max(s.cfg.Sockets.DeferAccept, 0), MaxConns: s.cfg.Limits.MaxConnections + shard.SpareSlots,
+		SendBufferBytes: s.cfg.Sockets.SendBufferBytes, TickInterval: s.shards.TickInterval,
+		NoIOURing: s.cfg.Sockets.NoIOURing, KeepAlive: s.cfg.Timeouts.keepAlive(), OnPanic: s.enginePanicked,
 	}, func(l netpoll.Loop) netpoll.Handler {
 		h := &hooks{server: s}
 		sh, err := shard.New(&s.shards, group, l, h)
@@ -219,16 +207,9 @@ func (s *Server) Start() error {
 	}
 	s.running.Store(&engine)
 	s.started = true
-	s.cfg.Logger.Info("server started", "engine", string(engine.Kind()), "loops", len(made), "max_connections", s.cfg.MaxConnections)
+	s.cfg.Logger.Info("server started", "engine", string(engine.Kind()), "loops", len(made), "max_connections", s.cfg.Limits.MaxConnections)
 	go s.watch(engine)
 	return nil
-}
-
-// keepAlive of TCP is a backstop: it ends connections whose pings are off. Where
-// pings are rare, it is no more frequent than they are, as far as the system
-// lets it wait.
-func (c *Config) keepAlive() time.Duration {
-	return max(2*time.Minute, 2*min(c.PingInterval, netpoll.MaxKeepAlive/2))
 }
 
 // watch reports an engine that ends by itself.
@@ -278,8 +259,8 @@ func (s *Server) checkMessage(t MessageType, payload []byte) error {
 	if err := checkType(t); err != nil {
 		return err
 	}
-	if len(payload) > s.cfg.InboxMaxBytes {
-		return fmt.Errorf("%w: %d bytes, InboxMaxBytes is %d", ErrMessageTooBig, len(payload), s.cfg.InboxMaxBytes)
+	if len(payload) > s.cfg.Limits.InboxMaxBytes {
+		return fmt.Errorf("%w: %d bytes, InboxMaxBytes is %d", ErrMessageTooBig, len(payload), s.cfg.Limits.InboxMaxBytes)
 	}
 	return nil
 }
@@ -353,8 +334,8 @@ func (s *Server) checkName(what, name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: the %s is empty", ErrBadName, what)
-	case len(name) > s.cfg.ChannelNameMaxBytes:
-		return fmt.Errorf("%w: the %s has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, what, len(name), s.cfg.ChannelNameMaxBytes)
+	case len(name) > s.cfg.Limits.ChannelNameMaxBytes:
+		return fmt.Errorf("%w: the %s has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, what, len(name), s.cfg.Limits.ChannelNameMaxBytes)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%w: the %s is not valid UTF-8", ErrBadName, what)
 	}

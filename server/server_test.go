@@ -53,8 +53,8 @@ func newServer(t *testing.T, cfg server.Config) *server.Server {
 	if cfg.Loops == 0 {
 		cfg.Loops = 2
 	}
-	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = 10_000
+	if cfg.Limits.MaxConnections == 0 {
+		cfg.Limits.MaxConnections = 10_000
 	}
 	s, err := server.New(cfg)
 	if err != nil {

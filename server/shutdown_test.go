@@ -17,7 +17,7 @@ import (
 func TestShutdown(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		proceed := make(chan struct{})
-		s := start(t, server.Config{Engine: engine, DeferAccept: -1, Handler: server.Handler{
+		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
 				if r.Get("X-Slow") != "" {
 					<-proceed
@@ -146,38 +146,38 @@ func TestConfigErrors(t *testing.T) {
 	cases := map[string]server.Config{
 		"Engine":              {Engine: "steam"},
 		"Loops":               {Loops: -1},
-		"MaxConnections":      {MaxConnections: -1},
-		"SendBufferBytes":     {SendBufferBytes: -1},
-		"HandshakeMaxBytes":   {HandshakeMaxBytes: 10},
-		"HandshakeTimeout":    {HandshakeTimeout: time.Millisecond},
-		"AuthorizeMaxPending": {AuthorizeMaxPending: -1},
+		"MaxConnections":      {Limits: server.Limits{MaxConnections: -1}},
+		"SendBufferBytes":     {Sockets: server.Sockets{SendBufferBytes: -1}},
+		"HandshakeMaxBytes":   {Limits: server.Limits{HandshakeMaxBytes: 10}},
+		"HandshakeTimeout":    {Timeouts: server.Timeouts{HandshakeTimeout: time.Millisecond}},
+		"AuthorizeMaxPending": {Limits: server.Limits{AuthorizeMaxPending: -1}},
 		"Subprotocols":        {Subprotocols: []string{"a b"}},
 		"Origins":             {Origins: []string{"not an origin"}},
-		"MessageMaxBytes":     {MessageMaxBytes: -1},
-		"MessageMaxFragments": {MessageMaxFragments: -1},
-		"MessageRate":         {MessageRate: 1 << 16},
-		"PendingMaxBytes":     {PendingMaxBytes: 100},
-		"SlowConsumer":        {SlowConsumer: "hope"},
-		"SubscriptionsMax":    {SubscriptionsMax: -1},
-		"ChannelNameMaxBytes": {ChannelNameMaxBytes: 1 << 20},
-		"InboxMaxEntries":     {InboxMaxEntries: 1},
-		"InboxMaxBytes":       {InboxMaxBytes: 1},
-		"PingInterval":        {PingInterval: time.Millisecond},
-		"PongTimeout":         {PongTimeout: -1},
-		"IdleTimeout":         {IdleTimeout: -1},
-		"WriteStallTimeout":   {WriteStallTimeout: -1},
-		"CloseTimeout":        {CloseTimeout: -1},
+		"MessageMaxBytes":     {Limits: server.Limits{MessageMaxBytes: -1}},
+		"MessageMaxFragments": {Limits: server.Limits{MessageMaxFragments: -1}},
+		"MessageRate":         {Limits: server.Limits{MessageRate: 1 << 16}},
+		"PendingMaxBytes":     {Limits: server.Limits{PendingMaxBytes: 100}},
+		"SlowConsumer":        {Limits: server.Limits{SlowConsumer: "hope"}},
+		"SubscriptionsMax":    {Limits: server.Limits{SubscriptionsMax: -1}},
+		"ChannelNameMaxBytes": {Limits: server.Limits{ChannelNameMaxBytes: 1 << 20}},
+		"InboxMaxEntries":     {Limits: server.Limits{InboxMaxEntries: 1}},
+		"InboxMaxBytes":       {Limits: server.Limits{InboxMaxBytes: 1}},
+		"PingInterval":        {Timeouts: server.Timeouts{PingInterval: time.Millisecond}},
+		"PongTimeout":         {Timeouts: server.Timeouts{PongTimeout: -1}},
+		"IdleTimeout":         {Timeouts: server.Timeouts{IdleTimeout: -1}},
+		"WriteStallTimeout":   {Timeouts: server.Timeouts{WriteStallTimeout: -1}},
+		"CloseTimeout":        {Timeouts: server.Timeouts{CloseTimeout: -1}},
 		"TLS":                 {ListenTLS: []string{"127.0.0.1:0"}, TLS: &tls.Config{}},
-		"TLSHandshakesMax":    {TLSHandshakesMax: -1},
+		"TLSHandshakesMax":    {Limits: server.Limits{TLSHandshakesMax: -1}},
 		"Compression":         {Compression: "zip"},
 	}
 	for field, cfg := range cases {
-		if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "Config."+field) {
+		if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "."+field) {
 			t.Errorf("New with a bad %s: %v", field, err)
 		}
 	}
 	// All of them at once are all reported.
-	_, err := server.New(server.Config{Loops: -1, MessageRate: -1})
+	_, err := server.New(server.Config{Loops: -1, Limits: server.Limits{MessageRate: -1}})
 	if err == nil || !strings.Contains(err.Error(), "Loops") || !strings.Contains(err.Error(), "MessageRate") {
 		t.Errorf("New with two bad fields: %v", err)
 	}

@@ -104,7 +104,7 @@ func TestServeHTTPBehindTLS(t *testing.T) {
 		"bridged": func(l net.Listener) net.Listener { return l },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, server.Config{Listen: []string{}, MessageMaxBytes: 1 << 20, Handler: server.Handler{Message: echo}})
+			s := start(t, server.Config{Listen: []string{}, Limits: server.Limits{MessageMaxBytes: 1 << 20}, Handler: server.Handler{Message: echo}})
 			theirs := httptest.NewUnstartedServer(mux(s))
 			theirs.Listener = wrap(theirs.Listener)
 			theirs.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}

@@ -177,7 +177,7 @@ func TestTLSAlert(t *testing.T) {
 // A client that asks for key updates and reads no answer is not read any more,
 // and is read again when it has taken them.
 func TestTLSKeyUpdateFlood(t *testing.T) {
-	s := startTLS(t, server.Config{SendBufferBytes: 16 << 10, Handler: server.Handler{Message: echo}})
+	s := startTLS(t, server.Config{Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Handler: server.Handler{Message: echo}})
 	_, w := dialRecords(t, s)
 	// Its own frames ask for no answer; without data between, crypto/tls gives up
 	// after 16 key updates.

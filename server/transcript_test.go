@@ -21,7 +21,7 @@ import (
 // docs/transcripts/README.md tells what the server of the transcripts is like.
 func transcriptConfig(engine netpoll.Kind) server.Config {
 	return server.Config{
-		Engine: engine, Loops: 1, SubscriptionsMax: 8, SendBufferBytes: 32 << 10, LagMaxBytes: 64 << 10,
+		Engine: engine, Loops: 1, Limits: server.Limits{SubscriptionsMax: 8, LagMaxBytes: 64 << 10}, Sockets: server.Sockets{SendBufferBytes: 32 << 10},
 		Namespaces: []server.Namespace{
 			{Name: "news", HistoryMessages: 100},
 			{Name: "chat", HistoryMessages: 100, Subscribe: protocol.AccessUsers, Publish: protocol.AccessUsers, Presence: true, JoinLeave: true},

@@ -60,9 +60,9 @@ func TestDocumentedConfigurationFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, defaults := cli.Serve.config(nil), want.Serve.config(nil)
-	if got.MessageMaxBytes != defaults.MessageMaxBytes || got.PendingMaxBytes != defaults.PendingMaxBytes ||
-		got.PingInterval != defaults.PingInterval || got.PongTimeout != defaults.PongTimeout ||
-		got.SlowConsumer != defaults.SlowConsumer || got.IdleTimeout != defaults.IdleTimeout {
+	if got.Limits.MessageMaxBytes != defaults.Limits.MessageMaxBytes || got.Limits.PendingMaxBytes != defaults.Limits.PendingMaxBytes ||
+		got.Timeouts.PingInterval != defaults.Timeouts.PingInterval || got.Timeouts.PongTimeout != defaults.Timeouts.PongTimeout ||
+		got.Limits.SlowConsumer != defaults.Limits.SlowConsumer || got.Timeouts.IdleTimeout != defaults.Timeouts.IdleTimeout {
 		t.Errorf("docs/roost.yaml gives %+v, the defaults are %+v", got, defaults)
 	}
 }

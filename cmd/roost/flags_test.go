@@ -45,9 +45,25 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 	}
 	var cmd ServeCmd
 	flags := reflect.ValueOf(&cmd).Elem()
-	fields := reflect.TypeFor[server.Config]()
-	for field := range fields.Fields() {
-		if _, other := notFlags[field.Name]; other {
+	fields := reflect.VisibleFields(reflect.TypeFor[struct {
+		server.Config
+		server.Sockets
+		server.Limits
+		server.Timeouts
+		server.Proxies
+	}]())
+	config := func() reflect.Value {
+		c := cmd.config(nil)
+		return reflect.ValueOf(struct {
+			server.Config
+			server.Sockets
+			server.Limits
+			server.Timeouts
+			server.Proxies
+		}{c, c.Sockets, c.Limits, c.Timeouts, c.Proxies})
+	}
+	for _, field := range fields {
+		if _, other := notFlags[field.Name]; other || field.Type.Kind() == reflect.Struct {
 			continue
 		}
 		flag := flags.FieldByName(field.Name)
@@ -60,7 +76,7 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 			continue
 		}
 		setToSomething(t, flag)
-		got := reflect.ValueOf(cmd.config(nil)).FieldByName(field.Name)
+		got := config().FieldByName(field.Name)
 		if !reflect.DeepEqual(got.Interface(), flag.Interface()) {
 			t.Errorf("flag %s is %v, but server.Config.%s became %v", flagName(field.Name), flag, field.Name, got)
 		}
@@ -105,7 +121,7 @@ func TestFlagDefaultsAreTheLibrarys(t *testing.T) {
 	got := cli.Serve.config(want.Logger)
 	// Here they differ on purpose: a port to serve on, and as many
 	// connections as there are descriptors.
-	got.Listen, got.MaxConnections = want.Listen, want.MaxConnections
+	got.Listen, got.Limits.MaxConnections = want.Listen, want.Limits.MaxConnections
 	got.TLS = want.TLS // functions are not comparable
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("roost serve gives %+v\nserver.Config{} means %+v", got, want)

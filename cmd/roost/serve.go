@@ -39,7 +39,7 @@ func (s *ServeCmd) Run(out streams) error {
 	if config.ListenTLS, err = activated.resolve("--tls-addr", config.ListenTLS); err != nil {
 		return err
 	}
-	if config.MaxConnections, err = fitConnections(s.MaxConnections, nofile); err != nil {
+	if config.Limits.MaxConnections, err = fitConnections(s.MaxConnections, nofile); err != nil {
 		return err
 	}
 	if config.Loops == 0 {
@@ -103,7 +103,7 @@ func (s *ServeCmd) Run(out streams) error {
 		"engine", string(config.Engine),
 		"loops", config.Loops,
 		"nofile", nofile,
-		"max_connections", config.MaxConnections,
+		"max_connections", config.Limits.MaxConnections,
 		"version", version())
 	if err := tellSystemd("READY=1"); err != nil {
 		logger.Warn("systemd could not be told", "err", err)

@@ -29,7 +29,7 @@ func main() {
 		Logger:  logger,
 		Handler: server.Handler{Authorize: authorize, Message: message},
 		// A client that types faster than this is not a person.
-		MessageRate: 20,
+		Limits: server.Limits{MessageRate: 20},
 	})
 	if err == nil {
 		err = s.Start()

@@ -59,7 +59,7 @@ type ConnectRequest struct {
 	// Allow is what the client may do in namespaces with AccessGranted. Set by the application.
 	Allow Permissions
 	// MessageRate bounds the messages a second of this client, below
-	// Config.MessageRate. Zero: no bound of its own. Set by the application.
+	// Limits.MessageRate. Zero: no bound of its own. Set by the application.
 	MessageRate int
 	// Info is what presence shows of the connection, JSON or nothing. Set by the
 	// application. Only in Connect.
