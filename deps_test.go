@@ -43,7 +43,7 @@ var layers = []struct {
 	},
 	{
 		"server",
-		[]string{module + "/frame", module + "/netpoll", module + "/server", "golang.org/x/sync", "golang.org/x/sys", "github.com/gobwas/ws", "github.com/hashicorp/golang-lru/v2/simplelru"},
+		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/internal/retry", "golang.org/x/sync", "golang.org/x/sys", "github.com/gobwas/ws", "github.com/hashicorp/golang-lru/v2/simplelru"},
 		[]string{module + "/cmd", module + "/bench", module + "/web", "github.com/alecthomas/kong", "go.yaml.in/yaml", "gonum.org"},
 		"the library is embedded in other people's programs: no command line, no page, no plot comes with it",
 	},
@@ -60,8 +60,14 @@ var layers = []struct {
 		"whoever publishes from Go does not carry the HTTP API",
 	},
 	{
+		"internal/retry",
+		nil,
+		[]string{module + "/server", module + "/client"},
+		"both ends wait in the same way, and neither carries the other",
+	},
+	{
 		"client",
-		[]string{module + "/frame", "github.com/gobwas/ws"},
+		[]string{module + "/frame", module + "/internal/retry", "github.com/gobwas/ws"},
 		[]string{module + "/server", module + "/netpoll"},
 		"a client must not carry the server",
 	},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/retry"
 )
 
 // A Client keeps one connection to a server, and its subscriptions over any
@@ -16,6 +17,7 @@ import (
 type Client struct {
 	// Immutable after New.
 	cfg    Config
+	dialed bool            // by Dial, which gives up what New goes on trying
 	ctx    context.Context // until the client is closed
 	cancel context.CancelFunc
 	donec  chan struct{}
@@ -24,7 +26,10 @@ type Client struct {
 	active sync.WaitGroup  // goroutines beside run; added to with mu held, while not closed
 
 	// Owned by run.
-	backoff backoff
+	backoff retry.Backoff
+	shown   string // the last token of Config.Token
+	// lastRefusal is why the server refused the token in shown, nil if it did not.
+	lastRefusal *ServerError
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -58,9 +63,11 @@ type Stats struct {
 	BufferedBytes int
 }
 
-// New makes a client, which begins to connect at once and goes on until Close.
+// New returns a client, which begins to connect at once and goes on until Close.
 // The error is about cfg only.
-func New(cfg Config) (*Client, error) {
+func New(cfg Config) (*Client, error) { return start(cfg, false) }
+
+func start(cfg Config, dialed bool) (*Client, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -68,10 +75,11 @@ func New(cfg Config) (*Client, error) {
 	cfg.Header = cfg.Header.Clone()
 	c := &Client{
 		cfg:     cfg,
+		dialed:  dialed,
 		donec:   make(chan struct{}),
 		states:  make(chan StateEvent, statesMax),
 		roomc:   make(chan struct{}, 1),
-		backoff: backoff{min: cfg.ReconnectMin, max: cfg.ReconnectMax},
+		backoff: retry.Backoff{Min: cfg.ReconnectMin, Max: cfg.ReconnectMax},
 		changed: make(chan struct{}),
 		subs:    map[string]*Subscription{},
 	}
@@ -85,11 +93,13 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Dial makes a client and waits until the server has let it in. When ctx is done
-// before, or the server will never do so, the client is closed, and the error
-// holds the last reason.
+// Dial returns a client that the server has let in. If ctx is done before, or if it
+// turns out that trying again is of no use, the client is closed and the error holds
+// the last reason: the server refuses the token, does not speak the protocol, cannot
+// be trusted (TLS), or refuses the upgrade with a status such as 401, 403, 404 or
+// 426. Once it was let in, the client goes on like one of New.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
-	c, err := New(cfg)
+	c, err := start(cfg, true)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +161,7 @@ func (c *Client) shut(err error) {
 	}
 }
 
-// closedError is what calls on a closed client answer. With mu held.
+// closedError returns the error of calls on a closed client. With mu held.
 func (c *Client) closedError() error {
 	if errors.Is(c.err, ErrClosed) {
 		return ErrClosed
@@ -159,7 +169,7 @@ func (c *Client) closedError() error {
 	return fmt.Errorf("%w: %w", ErrClosed, c.err)
 }
 
-// change wakes everybody who waits for a connection. With mu held.
+// change wakes the goroutines that wait for a connection. With mu held.
 func (c *Client) change() {
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -189,7 +199,7 @@ func (c *Client) connected(ctx context.Context) (*session, error) {
 	}
 }
 
-// notConnected is what somebody is told who has waited in vain. With mu held.
+// notConnected returns the error of a wait for a connection in vain. With mu held.
 func (c *Client) notConnected(cause error) error {
 	if c.lastErr == nil {
 		return fmt.Errorf("client: not connected: %w", cause)
@@ -206,7 +216,7 @@ func (c *Client) run() {
 		close(c.donec)
 	}()
 	for {
-		c.states <- StateEvent{State: StateConnecting, Attempt: c.backoff.attempts + 1}
+		c.states <- StateEvent{State: StateConnecting, Attempt: c.backoff.Attempts + 1}
 		lasted, err := c.once()
 		if c.ctx.Err() == nil && c.permanent(err) {
 			c.shut(err)
@@ -217,11 +227,11 @@ func (c *Client) run() {
 		// A server that lets clients in and drops them at once must not be asked again
 		// without delay.
 		if lasted >= c.cfg.ReconnectMax {
-			c.backoff.reset()
+			c.backoff.Reset()
 		}
 		// What the server asks for is a client's own slot, or the same for many:
 		// the jitter on top serves both.
-		delay := serverDelay(err) + c.backoff.next()
+		delay := serverDelay(err) + c.backoff.Next()
 		c.mu.Lock()
 		c.lastErr = err
 		c.mu.Unlock()
@@ -232,7 +242,7 @@ func (c *Client) run() {
 	}
 }
 
-// sleep waits; it answers false if the client is closed before.
+// sleep waits. It returns false if the client is closed before.
 func (c *Client) sleep(delay time.Duration) bool {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
@@ -244,7 +254,7 @@ func (c *Client) sleep(delay time.Duration) bool {
 	}
 }
 
-// permanent tells whether another attempt is of no use.
+// permanent reports whether another attempt is of no use.
 func (c *Client) permanent(err error) bool {
 	if errors.Is(err, ErrUnauthorized) {
 		return true
@@ -252,8 +262,18 @@ func (c *Client) permanent(err error) bool {
 	if closed, ok := errors.AsType[*frame.CloseError](err); ok {
 		return closed.Code == CloseForbidden
 	}
+	if c.dialed && misdirected(err) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.stats.Connects == 0
+	}
+	return c.cfg.Token == nil && refusesToken(err)
+}
+
+// refusesToken reports whether the server will not take the same token again.
+func refusesToken(err error) bool {
 	refused, ok := errors.AsType[*ServerError](err)
-	return ok && c.cfg.Token == nil && (refused.Code == CodeUnauthorized || refused.Code == CodeTokenExpired)
+	return ok && (refused.Code == CodeUnauthorized || refused.Code == CodeTokenExpired)
 }
 
 // once is one connection, from the token to its end. lasted is how long the client
@@ -264,6 +284,10 @@ func (c *Client) once() (lasted time.Duration, err error) {
 		if token, err = c.token(c.cfg.Token); err != nil {
 			return 0, err
 		}
+		if c.lastRefusal != nil && token == c.shown {
+			return 0, fmt.Errorf("%w: the token was refused, and Config.Token returns the same one again: %w", ErrUnauthorized, c.lastRefusal)
+		}
+		c.shown, c.lastRefusal = token, nil
 	}
 	sock, err := dial(c.ctx, &c.cfg)
 	if err != nil {
@@ -283,6 +307,9 @@ func (c *Client) once() (lasted time.Duration, err error) {
 	s.finish(err)
 	c.detach(s)
 	if refused, ok := errors.AsType[*ServerError](err); ok {
+		if refusesToken(refused) {
+			c.lastRefusal = refused
+		}
 		return 0, refused
 	}
 	return lasted, s.failure()

@@ -19,17 +19,19 @@ const Subprotocol = "roost.v1.json"
 // Config says where to connect, as whom, and within which bounds. Only URL is
 // needed. It is copied by New; the callbacks may be called from then on.
 type Config struct {
-	// URL is the server's address: ws://host:port/path or wss://.
+	// URL is the server's address: ws://host:port/path or wss://. A user and password
+	// in it become Authorization: Basic, unless Header has an Authorization.
 	URL string
 
-	// Token answers who the client is. It is asked before each connection, again
-	// when about four fifths of the token's life are over (the connection stays
-	// open), and after the server has called a token expired. It may block until ctx is
-	// done, which is after CommandTimeout. After an error it is asked again, with the
-	// delays of a lost connection; an error that wraps ErrUnauthorized ends the client.
-	// If nil, the client is anonymous.
+	// Token returns a token that says who the client is. It is called before each
+	// connection, again when about four fifths of the token's life are over (the
+	// connection stays open), and after the server has refused a token. It may block
+	// until ctx is done, which is after CommandTimeout. After an error it is called
+	// again, with the delays of a lost connection. An error that wraps ErrUnauthorized
+	// ends the client, and so does a refused token that it returns again. If nil, the
+	// client is anonymous.
 	Token func(ctx context.Context) (string, error)
-	// ChannelToken does the same for each channel subscribed to. It answers "" for
+	// ChannelToken does the same for each channel subscribed to. It returns "" for
 	// channels that need none. If nil, none does.
 	ChannelToken func(ctx context.Context, channel string) (string, error)
 	// Name says what the client is, for the server's logs.
@@ -57,8 +59,10 @@ type Config struct {
 	Header http.Header
 	// TLS is for wss:// addresses. If nil, the system's certificates are trusted.
 	TLS *tls.Config
-	// Proxy answers the proxy for the upgrade request, which has an http or https
-	// address. If nil, http.ProxyFromEnvironment.
+	// Proxy returns the proxy for the upgrade request, which has an http or https
+	// address. The connection is a tunnel through it (CONNECT, or SOCKS). If nil,
+	// http.ProxyFromEnvironment: HTTP_PROXY for ws://, HTTPS_PROXY for wss://, and
+	// NO_PROXY.
 	Proxy func(*http.Request) (*url.URL, error)
 	// NetDial opens the TCP connection. If nil, a net.Dialer does.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -92,7 +96,7 @@ type Config struct {
 	BufferBytes int
 }
 
-// withDefaults answers cfg with every zero field replaced.
+// withDefaults returns cfg with every zero field replaced.
 func (cfg Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *time.Duration
@@ -171,16 +175,17 @@ func (cfg Config) validate() error {
 	return nil
 }
 
-// httpURL is a WebSocket address as net/http knows it.
+// httpURL returns a WebSocket address with the scheme that net/http knows.
 func httpURL(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("URL: %w", err)
+		// The error of url.Parse holds the whole address, with a password if there is one.
+		return nil, errors.New("URL is malformed: it has to be ws://host:port/path, or wss://")
 	case u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss":
-		return nil, fmt.Errorf("URL is %q: it has to be ws://host:port/path, or wss://", address)
+		return nil, fmt.Errorf("URL is %q: it has to be ws://host:port/path, or wss://", u.Redacted())
 	case u.Fragment != "":
-		return nil, fmt.Errorf("URL is %q: it must not have a fragment (RFC 6455, section 3)", address)
+		return nil, fmt.Errorf("URL is %q: it must not have a fragment (RFC 6455, section 3)", u.Redacted())
 	}
 	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 	return u, nil

@@ -5,17 +5,17 @@ import (
 	"crypto/rand"
 	"crypto/sha1"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
-	"strconv"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/retry"
 )
 
 // A socket is a connection after the upgrade.
@@ -26,9 +26,10 @@ type socket struct {
 	deflate frame.DeflateParams
 }
 
-// dial opens a connection. net/http does the upgrade: it brings proxies, TLS and
-// the parsing of what anybody on the way may answer. Each connection has a transport
-// of its own, so that tcp is known and nothing is kept of it.
+// dial opens a connection. net/http does the upgrade: it brings TLS, proxies for
+// wss:// and a parser for any response that a server or a box on the way sends. Each
+// connection has a transport of its own, so that tcp is known and nothing is kept of
+// it.
 func dial(ctx context.Context, cfg *Config) (*socket, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
 	defer cancel()
@@ -37,16 +38,34 @@ func dial(ctx context.Context, cfg *Config) (*socket, error) {
 		return nil, err
 	}
 	var tcp net.Conn
+	user := u.User
+	u.User = nil // net/http would not send it, and a proxy has no use for it
+	proxy := cfg.Proxy
+	var tunnel *url.URL // the proxy that opens a tunnel for ws://
+	if u.Scheme == "http" {
+		if tunnel, err = tunnelFor(proxy, u); err != nil {
+			return nil, fmt.Errorf("client: proxy: %w", err)
+		}
+		if tunnel != nil {
+			proxy = nil
+		}
+	}
 	transport := &http.Transport{
-		Proxy:                  cfg.Proxy,
+		Proxy:                  proxy,
 		TLSClientConfig:        cfg.TLS,
 		Protocols:              new(http.Protocols),
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: 64 << 10,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			var err error
-			tcp, err = cfg.NetDial(ctx, network, addr)
-			return tcp, err
+			if tunnel == nil {
+				tcp, err = cfg.NetDial(ctx, network, addr)
+				return tcp, err
+			}
+			if tcp, err = cfg.NetDial(ctx, network, proxyAddr(tunnel)); err != nil {
+				return nil, err
+			}
+			return openTunnel(ctx, tcp, tunnel, addr, cfg.TLS)
 		},
 	}
 	transport.Protocols.SetHTTP1(true)
@@ -56,6 +75,10 @@ func dial(ctx context.Context, cfg *Config) (*socket, error) {
 	maps.Copy(request.Header, cfg.Header)
 	if host := request.Header.Get("Host"); host != "" {
 		request.Host = host
+	}
+	if user != nil && request.Header.Get("Authorization") == "" {
+		password, _ := user.Password()
+		request.SetBasicAuth(user.Username(), password)
 	}
 	request.Header.Set("Upgrade", "websocket")
 	request.Header.Set("Connection", "Upgrade")
@@ -79,13 +102,14 @@ func dial(ctx context.Context, cfg *Config) (*socket, error) {
 	return s, nil
 }
 
-// checkUpgrade is RFC 6455, section 4.1, for the server's answer.
+// checkUpgrade checks the server's answer (RFC 6455, section 4.1).
 func checkUpgrade(r *http.Response, request *http.Request, compression bool) (deflate frame.DeflateParams, err error) {
 	if r.StatusCode != http.StatusSwitchingProtocols {
 		body, _ := io.ReadAll(io.LimitReader(r.Body, 512))
 		return deflate, &UpgradeError{
 			Status:     r.StatusCode,
-			RetryAfter: retryAfter(r.Header.Get("Retry-After"), time.Now()),
+			RetryAfter: retry.After(r.Header.Get("Retry-After"), time.Now()),
+			Location:   r.Header.Get("Location"),
 			Body:       strings.ToValidUTF8(string(body), "\uFFFD"),
 		}
 	}
@@ -93,29 +117,18 @@ func checkUpgrade(r *http.Response, request *http.Request, compression bool) (de
 	extensions := strings.Join(r.Header.Values("Sec-WebSocket-Extensions"), ", ")
 	switch {
 	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
-		return deflate, errors.New("client: the answer to the upgrade has no Upgrade: websocket")
+		return deflate, fmt.Errorf("%w: its answer to the upgrade has no Upgrade: websocket", ErrNotSpoken)
 	case r.Header.Get("Sec-WebSocket-Accept") != base64.StdEncoding.EncodeToString(sum[:]):
-		return deflate, errors.New("client: the answer to the upgrade has a wrong Sec-WebSocket-Accept")
+		return deflate, fmt.Errorf("%w: its answer to the upgrade has a wrong Sec-WebSocket-Accept", ErrNotSpoken)
 	case r.Header.Get("Sec-WebSocket-Protocol") != Subprotocol:
-		return deflate, fmt.Errorf("client: the server does not speak %s at this address", Subprotocol)
+		return deflate, fmt.Errorf("%w: it has not agreed to the subprotocol (roost serve --native speaks it)", ErrNotSpoken)
 	case compression:
 		deflate, err = frame.AcceptDeflate(extensions, frame.DeflateConfig{})
 	case extensions != "":
 		err = frame.ErrExtensionResponse
 	}
 	if err != nil {
-		return deflate, fmt.Errorf("client: %w", err)
+		return deflate, fmt.Errorf("%w: %w", ErrNotSpoken, err)
 	}
 	return deflate, nil
-}
-
-// retryAfter reads a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3).
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
 }

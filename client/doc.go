@@ -9,11 +9,12 @@
 // # Connections
 //
 // A Client keeps one connection. When that is lost it connects again, after a
-// random delay that grows (Config.ReconnectMin, ReconnectMax) and never less than the
-// server asked for, and subscribes to everything again. It goes on until Close, unless the
-// server sends it away for good (close code 4403), refuses it and there is no
-// Config.Token to ask for a better token, or Token says ErrUnauthorized. A
-// server that is silent for longer than its heartbeats allow is taken for dead.
+// random delay that grows (Config.ReconnectMin, ReconnectMax) and is never less than
+// the server asked for, and subscribes to everything again. It goes on until Close,
+// unless the server sends it away for good (close code 4403), refuses its token and
+// Config.Token has no other, or Token returns ErrUnauthorized. Dial also ends where
+// the address is wrong: see there. A server that is silent for longer than its
+// heartbeats allow is taken for dead.
 //
 // # What is promised
 //

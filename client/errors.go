@@ -1,9 +1,11 @@
 package client
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +16,7 @@ import (
 // Errors of this end. Those of the server are *ServerError, *frame.CloseError and
 // *UpgradeError.
 var (
-	// ErrClosed: Close was called, or the client has given up; Client.Err tells why.
+	// ErrClosed: Close was called, or the client has given up; Client.Err says why.
 	ErrClosed = errors.New("client: closed")
 	// ErrDisconnected: the connection was lost before the answer came. Whether the
 	// command was carried out is not known.
@@ -28,6 +30,8 @@ var (
 	// ErrUnauthorized is for Config.Token and ChannelToken: an error that wraps it says
 	// that there is no token and will be none.
 	ErrUnauthorized = errors.New("client: unauthorized")
+	// ErrNotSpoken: the server at Config.URL does not speak this protocol.
+	ErrNotSpoken = errors.New("client: the server does not speak " + Subprotocol + " at this address")
 	// ErrSilent ends a connection on which nothing was heard from the server for so
 	// long that it must be dead, whatever TCP says.
 	ErrSilent = errors.New("client: the server is silent")
@@ -83,7 +87,7 @@ func (e *ServerError) Error() string {
 	return fmt.Sprintf("server: %s (%d)", e.Message, int(e.Code))
 }
 
-// Temporary tells whether the same command may succeed later.
+// Temporary reports whether the same command may succeed later.
 func (e *ServerError) Temporary() bool {
 	switch e.Code {
 	case CodeInternal, CodeBusy, CodeTimeout:
@@ -99,17 +103,67 @@ type UpgradeError struct {
 	Status int
 	// RetryAfter is what Retry-After asked for, zero if nothing.
 	RetryAfter time.Duration
+	// Location is where a redirect leads to. The client does not follow it.
+	Location string
 	// Body is the beginning of the answer's body.
 	Body string
 }
 
-// Error names the status and what the body says.
+// Error names the status and what the body says, and the next step if there is one.
 func (e *UpgradeError) Error() string {
 	text := "client: upgrade refused with status " + strconv.Itoa(e.Status)
 	if body := strings.TrimSpace(e.Body); body != "" {
 		text += ": " + body
 	}
+	if next := e.nextStep(); next != "" {
+		text += " (" + next + ")"
+	}
 	return text
+}
+
+// nextStep says what its user may do about a refusal.
+func (e *UpgradeError) nextStep() string {
+	switch {
+	case e.Status == http.StatusUnauthorized, e.Status == http.StatusProxyAuthRequired:
+		return "it wants credentials: put user:password@ into the URL, or set Authorization in Config.Header"
+	case e.Status == http.StatusForbidden:
+		return "the server, or a proxy before it, does not let this client in: look at its log, and at the Origin header"
+	case e.Status == http.StatusNotFound:
+		return "there is nothing at this path: check the URL"
+	case e.Status >= 300 && e.Status < 400 && e.Location != "":
+		return "redirects are not followed: use " + e.Location
+	case e.Status < 400, e.Status == http.StatusUpgradeRequired:
+		return "something other than a WebSocket server answers there, or a proxy before it takes Upgrade off: check host, port and path"
+	}
+	return ""
+}
+
+// mends reports whether the same upgrade may succeed later without a change at
+// either end.
+func (e *UpgradeError) mends() bool {
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return false
+	}
+	return e.Status >= 500
+}
+
+// misdirected reports whether an error of an attempt says that the address, the
+// credentials or the server are wrong, rather than that the server is away.
+func misdirected(err error) bool {
+	if refused, ok := errors.AsType[*UpgradeError](err); ok {
+		return !refused.mends()
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	// net/http has no type for an answer that is not HTTP.
+	return errors.Is(err, ErrNotSpoken) || err != nil && strings.Contains(err.Error(), "malformed HTTP")
 }
 
 // maxServerDelay bounds what a server may ask for: an hour is longer than any

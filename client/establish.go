@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/roostws/roost/internal/retry"
 )
 
 // Subscriptions and connections: what is asked for when a connection is there,
@@ -142,7 +144,7 @@ func (c *Client) placed(sub *Subscription, at Position, recovered bool) {
 // begin tells that messages come from now on. With mu held.
 func (c *Client) begin(sub *Subscription, recovered bool) {
 	sub.phase = phaseActive
-	sub.tries.reset()
+	sub.tries.Reset()
 	c.put(sub.queue, item{sub: sub, event: &Event{Type: EventSubscribed, Channel: sub.channel, Position: sub.received, Recovered: recovered}})
 	sub.settle()
 }
@@ -228,7 +230,7 @@ func (c *Client) refused(s *session, sub *Subscription, err error) {
 		return
 	}
 	sub.phase = phaseWaiting
-	delay := serverDelay(err) + sub.tries.next()
+	delay := serverDelay(err) + sub.tries.Next()
 	c.spawn(func() {
 		if !s.sleep(delay) {
 			return
@@ -246,7 +248,7 @@ func (c *Client) refused(s *session, sub *Subscription, err error) {
 // clients which came together do not come together again. It ends with the session, and
 // when it is no longer wanted.
 func (c *Client) keepFresh(s *session, channel string, source func(context.Context) (string, error), life time.Duration, wanted func() bool) {
-	tries := backoff{min: c.cfg.ReconnectMin, max: c.cfg.ReconnectMax}
+	tries := retry.Backoff{Min: c.cfg.ReconnectMin, Max: c.cfg.ReconnectMax}
 	for delay := refreshAfter(life); delay > 0 && s.sleep(delay) && wanted(); {
 		token, err := c.token(source)
 		var body json.RawMessage
@@ -259,10 +261,10 @@ func (c *Client) keepFresh(s *session, channel string, source func(context.Conte
 		}
 		if err != nil {
 			// Again, until the server ends what has expired: then it begins anew.
-			delay = serverDelay(err) + tries.next() + time.Millisecond
+			delay = serverDelay(err) + tries.Next() + time.Millisecond
 			continue
 		}
-		tries.reset()
+		tries.Reset()
 		delay = refreshAfter(seconds(reply.Expires))
 	}
 }

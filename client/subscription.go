@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+
+	"github.com/roostws/roost/internal/retry"
 )
 
 // A Handler gets the messages of one subscription, one at a time and in order. When it
@@ -44,7 +46,7 @@ type Subscription struct {
 	phase      phase
 	serverSide bool // the server subscribes it by itself
 	lease      int  // of the channel's token: counts how often it was placed
-	tries      backoff
+	tries      retry.Backoff
 	received   Position // of the last message that was put in the queue
 	gapTo      uint64   // up to here the server has told of gaps
 	handled    Position // of the last message that was processed
@@ -145,7 +147,7 @@ func (c *Client) add(channel string, q *queue) *Subscription {
 	sub := &Subscription{
 		client: c, channel: channel, queue: q, implicit: q == &c.inbox, order: c.order,
 		settled: make(chan struct{}), endedc: make(chan struct{}),
-		tries: backoff{min: c.cfg.ReconnectMin, max: c.cfg.ReconnectMax},
+		tries: retry.Backoff{Min: c.cfg.ReconnectMin, Max: c.cfg.ReconnectMax},
 	}
 	sub.ctx, sub.cancel = c.ctx, func() {}
 	if !sub.implicit {

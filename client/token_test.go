@@ -53,6 +53,32 @@ func TestTokenRefresh(t *testing.T) {
 	})
 }
 
+// A source that has no other token than the one that was refused ends the client.
+func TestTokenRefusedAgain(t *testing.T) {
+	for _, code := range []ErrorCode{CodeUnauthorized, CodeTokenExpired} {
+		synctest.Test(t, func(t *testing.T) {
+			n, l := newFakeNet(t), new(log)
+			cfg := n.config(l)
+			cfg.Token = func(context.Context) (string, error) { return "fixed", nil }
+			c := n.start(cfg)
+			defer n.end(c)
+			for _, code := range []ErrorCode{CodeBusy, code} { // busy is not about the token
+				p := n.accept()
+				p.upgrade("")
+				id := p.wantBody("connect", `{"token":"fixed"}`)
+				p.send(`{"id":%d,"error":{"code":%d,"message":"no"}}`, id, code)
+				p.wantText("close 1000 ")
+				p.close(frame.CloseNormal, "")
+			}
+			<-c.Done()
+			var refused *ServerError
+			if err := c.Err(); !errors.Is(err, ErrUnauthorized) || !errors.As(err, &refused) || refused.Code != code || n.dials != 2 {
+				t.Errorf("%d: after %d attempts: %v", code, n.dials, err)
+			}
+		})
+	}
+}
+
 // An expired token, told by an error or a Close frame, leads to a new one.
 func TestTokenExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -39,7 +39,7 @@ func (SubscribeCmd) Help() string {
   roost subscribe --token-file token news user:42
   roost subscribe --since 5f0c2a:16 --json news
 
-Messages go to standard output, a line for each; what happens to the connection goes to standard error. It reconnects until it is interrupted, and misses nothing that is still in the channel's history. The server must speak the native protocol (roost serve --native).`
+Messages go to standard output, a line for each; what happens to the connection goes to standard error. It reconnects until it is interrupted, and misses nothing that is still in the channel's history. What trying again cannot mend ends it: a token that the server refuses, an address where nothing speaks the native protocol. The server must speak the native protocol (roost serve --native).`
 }
 
 // Validate is called by the command line's parser.
@@ -72,20 +72,35 @@ type printer struct {
 	left int // messages still to come, if any were counted
 	done context.CancelFunc
 
-	mu sync.Mutex
+	mu        sync.Mutex
+	listening int   // channels that the server has not ended
+	over      error // set when it has ended the last of them
 }
 
-// Run listens until a signal, --count messages, or an error that stays.
+// failure is why there is nothing left to listen to, if so.
+func (p *printer) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.over
+}
+
+// Run listens until a signal, --count messages, or an error that trying again does
+// not mend.
 func (c *SubscribeCmd) Run(s streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	p := &printer{streams: s, json: c.JSON, left: c.Count, done: stop}
+	p := &printer{streams: s, json: c.JSON, left: c.Count, listening: len(c.Channels), done: stop}
 	config := roostclient.Config{URL: c.URL, Name: "roost subscribe", OnState: p.state}
 	if c.Token != "" || c.TokenFile != "" {
 		config.Token = c.token
 	}
-	conn, err := roostclient.New(config)
-	if err != nil {
+	conn, err := roostclient.Dial(ctx, config)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case errors.Is(err, roostclient.ErrClosed):
+		return c.explain(err)
+	case err != nil:
 		return usageError{fmt.Errorf("--url: %w", err)}
 	}
 	defer conn.Close()
@@ -95,18 +110,32 @@ func (c *SubscribeCmd) Run(s streams) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return err
+			return c.explain(err)
 		}
 	}
 	select {
 	case <-ctx.Done():
-		return nil
+		return p.failure()
 	case <-conn.Done():
-		return conn.Err()
+		return c.explain(conn.Err())
 	}
 }
 
-// token is asked for each connection.
+// explain adds the next step to an error that ends the command.
+func (c *SubscribeCmd) explain(err error) error {
+	text := strings.TrimPrefix(err.Error(), roostclient.ErrClosed.Error()+": ")
+	refused, ok := errors.AsType[*roostclient.ServerError](err)
+	switch {
+	case !ok:
+	case refused.Code == roostclient.CodeUnauthorized && c.Token == "" && c.TokenFile == "":
+		text += "\nThe server wants to know who this is: add --token or --token-file (roost token makes tokens), or start it with --anonymous"
+	case refused.Code == roostclient.CodeUnauthorized, refused.Code == roostclient.CodeTokenExpired:
+		text += "\nMake another token (roost token); roost token --inspect shows what is in this one"
+	}
+	return errors.New(text)
+}
+
+// token returns the token for the next connection.
 func (c *SubscribeCmd) token(context.Context) (string, error) {
 	if c.TokenFile == "" {
 		return c.Token, nil
@@ -172,14 +201,14 @@ func (p *printer) messageJSON(m *roostclient.Message) {
 	_ = encoder.Encode(line)
 }
 
-// tell says on standard error what happens.
+// tell prints a line on standard error.
 func (p *printer) tell(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintf(p.err, format+"\n", args...)
 }
 
-// event tells what happens to a subscription.
+// event prints what happens to a subscription.
 func (p *printer) event(e *roostclient.Event) {
 	at := ""
 	if e.Position.Epoch != "" {
@@ -194,6 +223,12 @@ func (p *printer) event(e *roostclient.Event) {
 		p.tell("%s: subscribed%s%s", e.Channel, at, recovered)
 	case roostclient.EventUnsubscribed:
 		p.tell("%s: the server has ended the subscription: %v", e.Channel, e.Err)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.listening--; p.listening == 0 {
+			p.over = errors.New("there is no channel left to listen to")
+			p.done()
+		}
 	case roostclient.EventGap:
 		p.tell("%s: messages %d to %d will not come: too slow", e.Channel, e.From, e.To)
 	case roostclient.EventJoin:
@@ -203,7 +238,7 @@ func (p *printer) event(e *roostclient.Event) {
 	}
 }
 
-// state tells what happens to the connection.
+// state prints what happens to the connection.
 func (p *printer) state(e roostclient.StateEvent) {
 	switch e.State {
 	case roostclient.StateConnected:

@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -124,6 +129,93 @@ func TestSubscribeCommandTells(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wantEnd(t, exitOK)
+}
+
+// What trying again cannot mend ends it, with the reason and the next step.
+func TestSubscribeCommandEnds(t *testing.T) {
+	plain := startRoost(t, loopback("--echo")...)
+	native := startRoost(t, loopback("--native", "--token-secret", testSecret)...)
+	strangers := must(net.Listen("tcp", "127.0.0.1:0"))
+	defer strangers.Close()
+	go func() {
+		for {
+			conn, err := strangers.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("SSH-2.0-x\r\n"))
+			_ = conn.Close()
+		}
+	}()
+	page := httptest.NewServer(http.NotFoundHandler())
+	defer page.Close()
+	good, _ := made(t, "--secret", testSecret, "--user", "42")
+	wrong, _ := made(t, "--secret", "another secret of thirty-two bytes!!", "--user", "42")
+	expired, _ := made(t, "--secret", testSecret, "--user", "42", "--expires", "1s")
+	expiredFile := writeFile(t, "token", expired+"\n")
+	time.Sleep(time.Second) // and the leeway of 0
+	strict := startRoost(t, loopback("--native", "--token-secret", testSecret, "--token-leeway", "0s")...)
+	for name, tc := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"echo":          {[]string{"--url", "ws://" + plain.addr + "/", "news"}, []string{"does not speak roost.v1.json", "--native"}},
+		"no token":      {[]string{"--url", "ws://" + native.addr + "/", "news"}, []string{"(101)", "add --token"}},
+		"wrong token":   {[]string{"--url", "ws://" + native.addr + "/", "--token", wrong, "news"}, []string{"signature fits no key (101)", "--inspect"}},
+		"expired token": {[]string{"--url", "ws://" + strict.addr + "/", "--token", expired, "news"}, []string{"expired at", "(102)", "roost token"}},
+		"expired file":  {[]string{"--url", "ws://" + strict.addr + "/", "--token-file", expiredFile, "news"}, []string{"expired at", "(102)", "roost token"}},
+		"not HTTP":      {[]string{"--url", "ws://" + strangers.Addr().String() + "/", "news"}, []string{"malformed HTTP"}},
+		"not there":     {[]string{"--url", "ws://" + page.Listener.Addr().String() + "/", "news"}, []string{"404", "check the URL"}},
+		"no namespace":  {[]string{"--url", "ws://" + native.addr + "/", "--token", good, "nwes:1"}, []string{"no namespace", "(104)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startSubscriber(t, tc.args...)
+			s.wantEnd(t, exitFailed)
+			for _, want := range tc.want {
+				if !strings.Contains(s.err.String(), want) {
+					t.Errorf("%q lacks %q", s.err.String(), want)
+				}
+			}
+		})
+	}
+}
+
+// ws:// goes through HTTP_PROXY as a tunnel, and NO_PROXY keeps it from there.
+func TestSubscribeCommandProxy(t *testing.T) {
+	p := startRoost(t, loopback("--native", "--anonymous")...)
+	var tunnels atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect || r.Host != "roost.invalid:80" {
+			t.Errorf("the proxy is asked for %s %s", r.Method, r.Host)
+			return
+		}
+		tunnels.Add(1)
+		to := must(net.Dial("tcp", p.addr))
+		defer to.Close()
+		from, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer from.Close()
+		_, _ = from.Write([]byte("HTTP/1.1 200 OK\r\n\r\n"))
+		go func() { _, _ = io.Copy(to, from) }()
+		_, _ = io.Copy(from, to)
+	}))
+	defer proxy.Close()
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	s := startSubscriber(t, "--url", "ws://roost.invalid/", "plain")
+	s.err.wait(t, "plain: subscribed\n")
+	t.Setenv("NO_PROXY", ".invalid")
+	past := startSubscriber(t, "--url", "ws://roost.invalid/", "plain")
+	past.err.wait(t, "not connected")
+	if n := tunnels.Load(); n != 1 {
+		t.Errorf("%d tunnels, want 1", n)
+	}
+	for _, s := range []*subscriber{s, past} {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM)
+		s.wantEnd(t, exitOK)
+	}
 }
 
 func TestSubscribeCommandErrors(t *testing.T) {
