@@ -48,6 +48,12 @@ var layers = []struct {
 		"the library is embedded in other people's programs: no command line, no page, no plot comes with it",
 	},
 	{
+		"server/internal/intake",
+		[]string{module + "/netpoll", module + "/server/internal/handshake"},
+		[]string{module + "/frame", module + "/server/internal/shard"},
+		"what happens before a connection is open is tested without a shard, and knows no frame",
+	},
+	{
 		"server/token",
 		[]string{module + "/server", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"},
 		[]string{module + "/cmd", module + "/bench", module + "/web"},

@@ -20,6 +20,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol/native"
 )
@@ -99,7 +100,7 @@ func New(cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.shards = shard.Config{
 		MaxConnections: cfg.Limits.MaxConnections, HandshakeMaxBytes: cfg.Limits.HandshakeMaxBytes, HandshakeTimeout: cfg.Timeouts.HandshakeTimeout,
-		Addresses: shard.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.Limits.ConnectionsPerAddress, Rate: cfg.Limits.ConnectRatePerAddress,
+		Addresses: intake.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.Limits.ConnectionsPerAddress, Rate: cfg.Limits.ConnectRatePerAddress,
 			Log: cfg.Logger.Enabled(s.ctx, slog.LevelDebug)},
 		Policy: handshake.Policy{Origins: origins, Subprotocols: cfg.Subprotocols},
 		Decoder: &frame.DecoderConfig{

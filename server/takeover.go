@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -92,13 +93,13 @@ func (s *Server) adopt(conn net.Conn, input []byte) error {
 	}}
 	socket := conn
 	if t, ok := conn.(*tls.Conn); ok {
-		c, ok := t.NetConn().(*shard.Carrier)
+		c, ok := t.NetConn().(*intake.Carrier)
 		if !ok {
 			return s.bridge(conn, input)
 		}
 		a.TLS, a.Carrier = t, c
 		socket = c.Conn
-	} else if c, ok := conn.(*shard.Carrier); ok {
+	} else if c, ok := conn.(*intake.Carrier); ok {
 		socket = c.Conn
 	}
 	sc, ok := socket.(syscall.Conn)
@@ -193,5 +194,5 @@ func (l carrierListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shard.Carrier{Conn: conn}, nil
+	return &intake.Carrier{Conn: conn}, nil
 }

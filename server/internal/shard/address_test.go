@@ -8,6 +8,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/intake"
 )
 
 // request asks for a WebSocket, with more header lines.
@@ -20,17 +21,6 @@ func (r *rig) request(id netpoll.ID, before string, lines ...string) (status str
 	return status[:min(len(status), 3)]
 }
 
-// counted is how many connections are counted under some address.
-func (r *rig) counted() int {
-	n := 0
-	for i := range r.group.addresses.stripes {
-		for _, conns := range r.group.addresses.stripes[i].conns {
-			n += conns
-		}
-	}
-	return n
-}
-
 // A proxy with a link-local address (RFC 4007: it has a zone) is believed like
 // any other, and what is counted for its clients is given back.
 func TestLinkLocalProxies(t *testing.T) {
@@ -40,7 +30,7 @@ func TestLinkLocalProxies(t *testing.T) {
 	}
 	peer := netip.MustParseAddrPort("[fe80::1%eth0]:40000")
 	t.Run("X-Forwarded-For", func(t *testing.T) {
-		r := newRig(t, 1, func(c *Config) { c.Addresses = Addresses{Forwarding: proxies, Limit: 2} })
+		r := newRig(t, 1, func(c *Config) { c.Addresses = intake.Addresses{Forwarding: proxies, Limit: 2} })
 		r.peer = peer
 		for i := range 6 {
 			id := r.loops[0].Open(0)
@@ -56,12 +46,12 @@ func TestLinkLocalProxies(t *testing.T) {
 			}
 		}
 		r.settle()
-		if n := r.counted(); n != 3 {
+		if n := r.group.addresses.Counted(); n != 3 {
 			t.Errorf("%d connections are counted, want 3", n)
 		}
 	})
 	t.Run("PROXY", func(t *testing.T) {
-		r := newRig(t, 1, func(c *Config) { c.Addresses = Addresses{Proxy: proxies, Limit: 1} })
+		r := newRig(t, 1, func(c *Config) { c.Addresses = intake.Addresses{Proxy: proxies, Limit: 1} })
 		r.peer = peer
 		id := r.loops[0].Open(0)
 		if status := r.request(id, "PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n"); status != "101" {
@@ -69,12 +59,12 @@ func TestLinkLocalProxies(t *testing.T) {
 		}
 		r.loops[0].PeerClose(id)
 		r.settle()
-		if n := r.counted(); n != 0 {
+		if n := r.group.addresses.Counted(); n != 0 {
 			t.Errorf("%d connections are counted, want none", n)
 		}
 	})
 	t.Run("a client", func(t *testing.T) {
-		r := newRig(t, 1, func(c *Config) { c.Addresses = Addresses{Limit: 1} })
+		r := newRig(t, 1, func(c *Config) { c.Addresses = intake.Addresses{Limit: 1} })
 		r.peer = peer
 		for range 3 {
 			id := r.loops[0].Open(0)
@@ -84,7 +74,7 @@ func TestLinkLocalProxies(t *testing.T) {
 			r.loops[0].PeerClose(id)
 			r.settle()
 		}
-		if n := r.counted(); n != 0 {
+		if n := r.group.addresses.Counted(); n != 0 {
 			t.Errorf("%d connections are counted, want none", n)
 		}
 	})
@@ -93,7 +83,7 @@ func TestLinkLocalProxies(t *testing.T) {
 // What is counted under one address is given back under the same one, whatever
 // else the connection is found to be.
 func TestAddressIsGivenBack(t *testing.T) {
-	r := newRig(t, 1, func(c *Config) { c.Addresses = Addresses{Limit: 1} })
+	r := newRig(t, 1, func(c *Config) { c.Addresses = intake.Addresses{Limit: 1} })
 	s := r.shards[0]
 	r.peer = netip.MustParseAddrPort("198.51.100.1:40000")
 	id := r.loops[0].Open(0)
@@ -105,13 +95,13 @@ func TestAddressIsGivenBack(t *testing.T) {
 		if !c.admitAddress(p.Addr()) {
 			t.Fatalf("%s is refused", addr)
 		}
-		if n := r.counted(); n != 1 {
+		if n := r.group.addresses.Counted(); n != 1 {
 			t.Errorf("as %s: %d are counted, want 1", addr, n)
 		}
 	}
 	r.loops[0].PeerClose(id)
 	r.settle()
-	if n := r.counted(); n != 0 {
+	if n := r.group.addresses.Counted(); n != 0 {
 		t.Errorf("%d are counted, want none", n)
 	}
 }

@@ -3,7 +3,10 @@ package shard
 import (
 	"crypto/tls"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/intake"
 )
 
 // An Adoption is a connection that somebody else accepted, on its way to this
@@ -18,7 +21,7 @@ type Adoption struct {
 	// and writes go to the Carrier from now on.
 	TLS *tls.Conn
 	// Carrier is what TLS runs over.
-	Carrier *Carrier
+	Carrier *intake.Carrier
 	// Failed is called, on any goroutine, if the connection cannot be taken;
 	// the descriptor is closed by then.
 	Failed func(error)
@@ -31,37 +34,35 @@ func (s *Shard) Adopt(a *Adoption) error {
 			a.fail(netpoll.ErrEngineClosed)
 			return
 		}
-		sh.adoptionTag++
-		tag := netpoll.AttachTag + sh.adoptionTag
+		sh.intake.adoptionTag++
+		tag := netpoll.AttachTag + sh.intake.adoptionTag
 		if err := sh.loop.Attach(a.FD, tag); err != nil {
 			a.fail(err)
 			return
 		}
-		if sh.adoptions == nil {
-			sh.adoptions = map[uint64]*Adoption{}
+		if sh.intake.adoptions == nil {
+			sh.intake.adoptions = map[uint64]*Adoption{}
 		}
-		sh.adoptions[tag] = a
+		sh.intake.adoptions[tag] = a
 	})
 }
 
 func (a *Adoption) fail(err error) {
-	closeFD(a.FD)
+	_ = unix.Close(a.FD)
 	a.Failed(err)
 }
 
 // adopted goes on where the other side left off. OnOpen calls it.
 func (c conn) adopted(tag uint64) {
 	c.setState(stateHead)
-	a := c.s.adoptions[tag]
+	a := c.s.intake.adoptions[tag]
 	if a == nil {
 		return
 	}
-	delete(c.s.adoptions, tag)
+	delete(c.s.intake.adoptions, tag)
 	c.s.count.Adopted.Add(1)
 	if a.TLS != nil {
-		t := &tlsConn{shard: c.s, id: c.id, conn: a.TLS}
-		a.Carrier.loop.Store(t)
-		c.makeExt().tls = t
+		c.makeExt().tls = intake.Adopt(a.TLS, a.Carrier)
 		c.flags |= flagTLS
 	}
 	if peer, _ := c.notePeer(); !c.admitAddress(peer) {

@@ -15,21 +15,21 @@ const offersMax = 64
 
 // negotiate answers a Sec-WebSocket-Extensions header (RFC 7692, section 5).
 func (s *Shard) negotiate(header []byte) (response string) {
-	o, known := s.offers[string(header)]
+	o, known := s.intake.offers[string(header)]
 	if !known {
 		params, answer, err := frame.NegotiateDeflate(string(header), *s.cfg.Deflate)
 		if err != nil {
 			return "" // what cannot be read is declined
 		}
 		o = offer{params, answer}
-		if s.offers == nil {
-			s.offers = map[string]offer{}
+		if s.intake.offers == nil {
+			s.intake.offers = map[string]offer{}
 		}
-		if len(s.offers) < offersMax && len(header) < 256 {
-			s.offers[string(header)] = o
+		if len(s.intake.offers) < offersMax && len(header) < 256 {
+			s.intake.offers[string(header)] = o
 		}
 	}
-	s.offered = o.params
+	s.intake.offered = o.params
 	return o.response
 }
 

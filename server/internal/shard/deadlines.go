@@ -33,14 +33,14 @@ func (s *Shard) dueBy(i, t uint32) {
 // OnTick looks after the connections whose deadline has come.
 func (s *Shard) OnTick() {
 	s.tick = uint32(s.clock()/s.cfg.TickInterval) + 1
-	s.politeness = politeAnswers
+	s.intake.refusalsLeft = refusalsPerTick
 	s.refillTokens()
 	s.hooks.Tick(s)
 	if len(s.spreads) > 0 {
 		s.loop.Wake()
 	}
 	if s.loop.Index() == 0 && s.cfg.Addresses.Rate > 0 {
-		s.group.connectRates.sweep(s.clock())
+		s.group.addresses.Sweep(s.clock())
 	}
 	if s.loop.Index() == 0 && len(s.cfg.Namespaces) > 0 {
 		s.group.publisher.sweep()
@@ -133,7 +133,7 @@ func (c conn) expireOpen() {
 	default:
 		c.flags |= flagAwaitsPong
 		if c.flags&flagTLS != 0 {
-			trimTLS(c.tls().conn) // silent for so long
+			c.tls().Trim() // silent for so long
 		}
 		c.heardTick = s.tick - s.ticks.ping
 		// The answer moves heardTick, and the next ping is due PingInterval

@@ -1,11 +1,14 @@
 package shard
 
-import "github.com/roostws/roost/frame"
+import (
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/intake"
+)
 
 // ext is a connection's rare state. It exists only while there is some.
 type ext struct {
 	// tls is the connection's TLS state, as long as it lives.
-	tls *tlsConn
+	tls *intake.TLS
 	// sent and received are the compression contexts, where context takeover
 	// was negotiated: up to 32 KiB each, for as long as the connection lives.
 	sent, received *frame.Window
@@ -16,8 +19,9 @@ type ext struct {
 	// input holds bytes to be looked at later: an incomplete request head or
 	// body, or what arrived behind a pause.
 	input []byte
-	// headScanned is how much of input was searched for the head's end.
-	headScanned int
+	// headScanned is how much of input was searched for the end of a request head,
+	// requestBytes how long the request is, body included, once that is known.
+	headScanned, requestBytes int
 	// pending is output that the socket did not take.
 	pending pending
 	// verdict is why the connection ends, once that is known.
@@ -52,7 +56,7 @@ func (c conn) input() []byte {
 }
 
 // tls returns the connection's TLS state, nil if it speaks none or has not begun.
-func (c conn) tls() *tlsConn {
+func (c conn) tls() *intake.TLS {
 	if x := c.ext(); x != nil {
 		return x.tls
 	}
@@ -108,8 +112,8 @@ func (c conn) freeExt() {
 	if x == nil {
 		return
 	}
-	if x.tls != nil && x.tls.handshake != nil {
-		x.tls.handshake.end()
+	if x.tls != nil {
+		x.tls.Abandon()
 	}
 	s.exts[c.extRow] = nil
 	s.extFree = append(s.extFree, c.extRow)

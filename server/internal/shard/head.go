@@ -9,7 +9,7 @@ import (
 	"github.com/roostws/roost/server/internal/handshake"
 )
 
-// retryAfter is what a client refused for lack of room is told.
+// retryAfter is when a client that was refused for lack of room may come back.
 const retryAfter = 5 * time.Second
 
 // An Upgrade is a request for a WebSocket on its way through the hooks.
@@ -17,10 +17,10 @@ type Upgrade struct {
 	ID netpoll.ID
 	// Request is valid until Hooks.Upgrade returns.
 	Request *handshake.Request
-	// Grant is the answer, to be filled in.
+	// Grant is the answer, which the hook fills in.
 	Grant Grant
-	// Later, if the hook sets it, means that the answer comes by
-	// Shard.Authorized; the connection is parked until then.
+	// Later is set by the hook if the answer comes by Shard.Authorized. The
+	// connection is not read until then.
 	Later bool
 }
 
@@ -43,7 +43,7 @@ type Grant struct {
 	deflate frame.DeflateParams
 }
 
-// handleHead gathers the request head and acts when it is complete.
+// handleHead gathers the request head and handles it when it is complete.
 func (c conn) handleHead(p []byte) {
 	s := c.s
 	scanned := 0
@@ -73,7 +73,7 @@ func (c conn) handleHead(p []byte) {
 		c.refuse(handshake.ErrHeadTooLarge)
 		return
 	}
-	if err := handshake.Parse(p[:end], &s.request); err != nil {
+	if err := handshake.Parse(p[:end], &s.intake.request); err != nil {
 		c.refuse(err)
 		return
 	}
@@ -85,7 +85,7 @@ func (c conn) handleHead(p []byte) {
 	if !c.forwarded() {
 		return
 	}
-	if !handshake.IsUpgrade(&s.request) {
+	if !handshake.IsUpgrade(&s.intake.request) {
 		c.handlePlain(p, end)
 		return
 	}
@@ -94,14 +94,14 @@ func (c conn) handleHead(p []byte) {
 
 func (c conn) handleUpgrade(p []byte, end int) {
 	s := c.s
-	s.offered = frame.DeflateParams{}
-	result, err := handshake.Upgrade(&s.request, &s.policy)
+	s.intake.offered = frame.DeflateParams{}
+	result, err := handshake.Upgrade(&s.intake.request, &s.intake.policy)
 	if err != nil {
 		c.refuse(err)
 		return
 	}
-	u := &s.upgrade
-	*u = Upgrade{ID: c.id, Request: &s.request, Grant: Grant{result: result, deflate: s.offered}}
+	u := &s.intake.upgrade
+	*u = Upgrade{ID: c.id, Request: &s.intake.request, Grant: Grant{result: result, deflate: s.intake.offered}}
 	if !s.callUpgrade(c.id, u) {
 		return
 	}
@@ -112,14 +112,16 @@ func (c conn) handleUpgrade(p []byte, end int) {
 	c.finishUpgrade(&u.Grant, p[end:])
 }
 
-// callUpgrade asks the application. A panic there is a 500.
+// callUpgrade asks the application. It returns false after a panic there, which
+// the client is told as 500.
 func (s *Shard) callUpgrade(id netpoll.ID, u *Upgrade) (ok bool) {
 	defer s.recoverHook(id, "Upgrade")
 	s.hooks.Upgrade(s, u)
 	return true
 }
 
-// park waits for an answer from elsewhere, unread, with rest for later.
+// park lets the connection wait for an answer from elsewhere, unread. rest is kept
+// for later.
 func (c conn) park(rest []byte, in state) {
 	c.setState(in)
 	rest = append([]byte(nil), rest...)
@@ -145,7 +147,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 		rest, x.input = x.input, nil
 	}
 	if s.draining && g.Err == nil {
-		// The drain has passed: nobody would close it again.
+		// The drain has passed this connection and would not close it.
 		s.count.RefusedFull.Add(1)
 		c.respond(handshake.AppendUnavailable(nil, retryAfter))
 		return
@@ -166,8 +168,8 @@ func (s *Shard) joinAll(id netpoll.ID, channels []string) {
 	}
 }
 
-// finishUpgrade answers the request and opens the connection. rest is what the
-// client sent behind the head.
+// finishUpgrade sends the response and opens the connection. rest is what the
+// client sent after the head.
 func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	s := c.s
 	if g.Err != nil {
@@ -195,8 +197,8 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	c.setDeflate(&g.deflate)
 	c.setState(stateOpen)
 	c.openedTick, c.messageTick = s.tick, s.tick
-	// Whoever has seen the 101 is where the application has put it: what is
-	// published then must not miss it.
+	// The user is set and the channels are joined before the 101 is written: once
+	// the client has seen that, what is published must reach it.
 	c.setUser(g.User)
 	if g.Native {
 		c.flags |= flagNative | flagUnready // Ready and Subscribe follow
@@ -239,10 +241,10 @@ func (s *Shard) callOpen(id netpoll.ID, g *Grant) {
 	s.hooks.Open(s, id, g)
 }
 
-// Subprotocol is the one that was agreed on.
+// Agreed returns the subprotocol that was agreed on, empty for none.
 func (g *Grant) Agreed() string { return g.result.Subprotocol }
 
-// refuse answers with an HTTP error and closes.
+// refuse responds with an HTTP error and closes.
 func (c conn) refuse(err error) {
 	c.s.count.HandshakesRefused.Add(1)
 	c.decide(Closed{Code: frame.CloseAbnormal, Reason: "handshake refused", Err: err})
@@ -260,70 +262,15 @@ func (c conn) respond(response []byte) {
 	c.shutWhenFlushed()
 }
 
-// respondTimeout tells a client that was too slow, or waited too long for us.
+// respondTimeout responds to a client that was too slow, or waited too long for us.
 func (c conn) respondTimeout() {
 	if c.state != stateHead || c.queued() {
 		c.respond(handshake.AppendUnavailable(nil, retryAfter))
 		return
 	}
 	if c.input() == nil {
-		c.shut() // it never said a word
+		c.shut() // it has sent nothing
 		return
 	}
 	c.respond(handshake.AppendError(nil, handshake.ErrTimeout))
 }
-
-// handlePlain gives a plain HTTP request to the application when its body has
-// come too.
-func (c conn) handlePlain(p []byte, end int) {
-	s := c.s
-	if !s.hooks.ServesHTTP() {
-		c.refuse(handshake.ErrUpgradeRequired)
-		return
-	}
-	body := s.request.BodyBytes
-	switch {
-	case body == handshake.BodyChunked:
-		c.refuse(errLengthRequired)
-		return
-	case body > int64(s.cfg.MessageMaxBytes):
-		c.refuse(errBodyTooLarge)
-		return
-	case int64(len(p)-end) < body:
-		first := c.input() == nil
-		if c.state == stateHead && s.request.HasToken("Expect", "100-continue") {
-			c.send([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
-		}
-		c.setState(statePlain)
-		if first {
-			c.hold(p)
-		}
-		return
-	}
-	whole := append([]byte(nil), p[:int64(end)+body]...)
-	c.park(nil, statePlain)
-	s.count.PlainRequests.Add(1)
-	if err := s.hooks.HTTP(s, c.id, whole); err != nil {
-		c.refuse(err)
-	}
-}
-
-// handlePlainBody adds to a request whose body was incomplete.
-func (c conn) handlePlainBody(p []byte) {
-	if c.flags&flagPausedWork != 0 {
-		return
-	}
-	c.hold(p)
-	p = c.input()
-	end := handshake.HeadEnd(p, 0)
-	if err := handshake.Parse(p[:end], &c.s.request); err != nil {
-		c.refuse(err)
-		return
-	}
-	c.handlePlain(p, end)
-}
-
-var (
-	errLengthRequired = &handshake.Error{Status: 411, Reason: "a chunked request body is not taken here", Advice: "Send Content-Length."}
-	errBodyTooLarge   = &handshake.Error{Status: 413, Reason: "the request body is too large"}
-)

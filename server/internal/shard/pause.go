@@ -49,7 +49,7 @@ func (c conn) hold(p []byte) {
 // putInput gives x's input buffer back.
 func (s *Shard) putInput(x *ext) {
 	input := x.input
-	x.input, x.headScanned = nil, 0
+	x.input, x.headScanned, x.requestBytes = nil, 0, 0
 	s.recycleInput(input)
 }
 

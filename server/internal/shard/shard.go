@@ -24,6 +24,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/intake"
 )
 
 // Why connections end, for those that ended without a Close frame.
@@ -95,7 +96,7 @@ type Config struct {
 	HandshakeMaxBytes int
 	HandshakeTimeout  time.Duration
 	Policy            handshake.Policy
-	Addresses         Addresses
+	Addresses         intake.Addresses
 	// TLS is what listeners from the index FirstTLS on speak, with at most
 	// TLSHandshakes handshakes of one shard under way.
 	TLS           *tls.Config
@@ -144,8 +145,7 @@ type Group struct {
 	limit  int64
 
 	// Any goroutine.
-	addresses    addressCounts
-	connectRates connectRates
+	addresses intake.Limits
 
 	// Atomic: any goroutine.
 	publisher *Publisher // immutable once the loops run
@@ -184,18 +184,16 @@ type Shard struct {
 	jobBytes  atomic.Int64 // their bytes
 
 	// Owned by the loop.
-	slots      table[slot]
-	deadlines  table[uint32]
-	expiry     table[uint32]  // the tick in which a native connection's token expires, 0: never
-	spent      table[uint16]  // messages taken this second, if MessageRate is set
-	addresses  table[address] // without rows unless Config.Addresses is set
-	high       uint32         // slots [0, high) were used since the last trim
-	conns      int
-	tick       uint32
-	random     *rand.Rand
-	draining   bool
-	politeness int // answers left until the next tick: see admitAddress
-	admission  admission
+	slots     table[slot]
+	deadlines table[uint32]
+	expiry    table[uint32] // the tick in which a native connection's token expires, 0: never
+	spent     table[uint16] // messages taken this second, if MessageRate is set
+	high      uint32        // slots [0, high) were used since the last trim
+	conns     int
+	tick      uint32
+	random    *rand.Rand
+	draining  bool
+	intake    intakeState
 
 	exts     []*ext // row 0 is not used
 	extFree  []uint32
@@ -228,11 +226,6 @@ type Shard struct {
 	budget       int
 	delivered    uint64
 
-	adoptions   map[uint64]*Adoption
-	adoptionTag uint64
-	tlsRunning  int
-	tlsWaiting  []netpoll.ID
-
 	spreads []*spread
 
 	reading []netpoll.ID // who goes on with histories, see readers.go
@@ -245,16 +238,10 @@ type Shard struct {
 	tokenSecond    uint32
 
 	// Scratch: what lives only during a callback.
-	request       handshake.Request
-	upgrade       Upgrade
-	policy        handshake.Policy
-	offered       frame.DeflateParams // what policy.Negotiate agreed to
-	offers        map[string]offer
 	scratch       *decoder
 	spareDecoders []*decoder
 	spareInput    []byte
 	replies       []byte
-	plain, cipher []byte // of TLS
 	replyTo       netpoll.ID
 	header        [frame.MaxHeaderBytes]byte
 	vector        [64][]byte
@@ -274,7 +261,6 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 		users:         newNames(),
 		channelByName: map[string]*channel{},
 		channels:      make([]*channel, 1),
-		politeness:    politeAnswers,
 	}
 	s.ticks = ticks{
 		handshake: s.toTicks(cfg.HandshakeTimeout), ping: s.toTicks(cfg.PingInterval), pong: s.toTicks(cfg.PongTimeout),
@@ -283,9 +269,11 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	}
 	s.tick = uint32(s.clock()/cfg.TickInterval) + 1
 	s.scratch = s.getDecoder()
-	s.policy = cfg.Policy
+	s.intake.refusalsLeft = refusalsPerTick
+	s.intake.requests.Max, s.intake.tlsPlaces.Max = cfg.HandshakesMax, cfg.TLSHandshakes
+	s.intake.policy = cfg.Policy
 	if cfg.Deflate != nil {
-		s.policy.Negotiate = s.negotiate
+		s.intake.policy.Negotiate = s.negotiate
 	}
 	n := cfg.MaxConnections + SpareSlots
 	var err error
@@ -297,8 +285,8 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	if err == nil && cfg.EncodeNative != nil {
 		s.expiry, err = newTable[uint32](n)
 	}
-	if err == nil && cfg.Addresses.tracked() {
-		s.addresses, err = newTable[address](n)
+	if err == nil && cfg.Addresses.Tracked() {
+		s.intake.addresses, err = newTable[intake.Address](n)
 	}
 	if err != nil {
 		s.Free()
@@ -318,7 +306,7 @@ func (s *Shard) Free() {
 	s.deadlines.free()
 	s.expiry.free()
 	s.spent.free()
-	s.addresses.free()
+	s.intake.addresses.free()
 }
 
 // Loop is the shard's event loop.
@@ -464,7 +452,7 @@ func (s *Shard) trim() {
 	s.deadlines.clear()
 	s.expiry.clear()
 	s.spent.clear()
-	s.addresses.clear()
+	s.intake.addresses.clear()
 	s.high = 0
 	s.exts, s.extFree, s.spareExt = make([]*ext, 1), nil, nil
 	s.subs, s.subFree = chunks[subscription]{}, 0

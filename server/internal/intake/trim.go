@@ -1,4 +1,4 @@
-package shard
+package intake
 
 import (
 	"bytes"
@@ -9,10 +9,10 @@ import (
 
 // crypto/tls keeps the buffers of its handshake for ever: 3.4 KB of the 6.6 KB
 // that an idle connection would cost (a ClientHello with a post-quantum key is
-// 1.5 KB, read into one buffer and copied into another). They are empty then,
-// and it would make new ones if they were gone, but it has no way to be told.
-// So they are taken away from it by name. Should a release of Go rename them,
-// nothing happens but that the memory stays, and TestTLSBuffersAreFound fails.
+// 1.5 KB, read into one buffer and copied into another). They are empty after the
+// handshake, and crypto/tls would make new ones, but it has no call that frees
+// them. So trimTLS finds them by name. If a release of Go renames them, the memory
+// stays, and TestTLSBuffersAreFound fails.
 
 // tlsBuffers are the offsets of tls.Conn's buffers.
 var tlsBuffers = func() (offsets []uintptr) {
@@ -25,7 +25,7 @@ var tlsBuffers = func() (offsets []uintptr) {
 	return offsets
 }()
 
-// trimTLS frees c's empty buffers. Nobody else may use c meanwhile.
+// trimTLS frees c's empty buffers. No other goroutine may use c meanwhile.
 func trimTLS(c *tls.Conn) {
 	for _, offset := range tlsBuffers {
 		b := (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(c), offset))

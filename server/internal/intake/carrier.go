@@ -1,18 +1,16 @@
-package shard
+package intake
 
 import (
 	"net"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 )
 
-// A Carrier stands between a TLS connection and its socket from the start, so
-// that the socket can be taken from below it: until a loop adopts the
-// connection it passes everything on, afterwards it is a tlsConn.
+// A Carrier stands between a TLS connection and its socket from the start, so that
+// the socket can be taken from below it. It passes everything on until an event
+// loop adopts the connection (see Adopt); afterwards the loop carries the bytes.
 type Carrier struct {
 	net.Conn
-	loop atomic.Pointer[tlsConn]
+	loop atomic.Pointer[ciphertext]
 }
 
 // Read is net.Conn's.
@@ -30,5 +28,3 @@ func (c *Carrier) Write(p []byte) (int, error) {
 	}
 	return c.Conn.Write(p)
 }
-
-func closeFD(fd int) { _ = unix.Close(fd) }

@@ -1,4 +1,4 @@
-package shard
+package intake
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 
 func TestTLSBuffersAreFound(t *testing.T) {
 	if len(tlsBuffers) != 2 {
-		t.Fatalf("found %d of tls.Conn's 2 buffers: this release of Go has other names, see tls_trim.go", len(tlsBuffers))
+		t.Fatalf("found %d of tls.Conn's 2 buffers: this release of Go has other names, see trim.go", len(tlsBuffers))
 	}
 }
 

@@ -1,4 +1,4 @@
-package shard
+package intake
 
 import (
 	"math/rand/v2"
@@ -9,7 +9,7 @@ import (
 
 // connectRates bounds how often an address may connect: a token bucket for each,
 // kept as the time at which it will be full again, with a burst of one second.
-// It holds only addresses whose bucket is not full. Any goroutine.
+// It holds only addresses whose bucket is not full.
 type connectRates struct {
 	stripes [16]struct {
 		mu      sync.Mutex
@@ -21,22 +21,22 @@ type connectRates struct {
 type bucket struct {
 	// full is when the bucket will be full, on the shards' clock.
 	full time.Duration
-	// refused counts those that found it empty since it was full last.
+	// refused counts the connections that found it empty since it was full last.
 	refused uint32
 }
 
-// connectRateAddresses bounds the addresses of a stripe that are remembered, some
-// 100 bytes each. An attacker with a million of them is not one that a limit for
-// each address could stop.
+// connectRateAddresses bounds the addresses that a stripe remembers, some 100
+// bytes each. A limit for each address cannot stop an attacker with a million of
+// them.
 const connectRateAddresses = 1 << 14
 
-// connectRetryMax is the longest delay that anybody is told.
+// connectRetryMax is the longest delay that a client is told.
 const connectRetryMax = 2 * time.Minute
 
-// take counts a connect of a at now, and answers 0 if rate connects a second are
-// not exceeded; otherwise after how long to come back. As many as were refused
-// are spread over the time in which they could all come in: behind one address
-// may be an office whose clients all come back at once.
+// take counts a connect of a at now. It returns 0 if rate connects a second are
+// not exceeded, otherwise after how long to come back. Refused connects are spread
+// over the time in which all of them could come in: behind one address may be an
+// office whose clients all come back at once.
 func (c *connectRates) take(a netip.Addr, rate int, now time.Duration, random *rand.Rand) (retry time.Duration) {
 	a = network(a)
 	stripe := &c.stripes[stripeOf(a)]

@@ -1,0 +1,59 @@
+package shard
+
+import "github.com/roostws/roost/server/internal/handshake"
+
+var (
+	errLengthRequired = &handshake.Error{Status: 411, Reason: "a chunked request body is not taken here", Advice: "Send Content-Length."}
+	errBodyTooLarge   = &handshake.Error{Status: 413, Reason: "the request body is too large"}
+)
+
+// handlePlain handles a request that does not ask for a WebSocket: p begins with
+// its head, of end bytes, which is parsed.
+func (c conn) handlePlain(p []byte, end int) {
+	s := c.s
+	if !s.hooks.ServesHTTP() {
+		c.refuse(handshake.ErrUpgradeRequired)
+		return
+	}
+	body := s.intake.request.BodyBytes
+	switch {
+	case body == handshake.BodyChunked:
+		c.refuse(errLengthRequired)
+		return
+	case body > int64(s.cfg.MessageMaxBytes):
+		c.refuse(errBodyTooLarge)
+		return
+	case int64(len(p)-end) >= body:
+		c.servePlain(p[:end+int(body)])
+		return
+	}
+	if s.intake.request.HasToken("Expect", "100-continue") {
+		c.send([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	}
+	c.setState(statePlain)
+	if c.input() == nil {
+		c.hold(p)
+	}
+	c.ext().requestBytes = end + int(body)
+}
+
+// handlePlainBody takes a further piece of a request's body.
+func (c conn) handlePlainBody(p []byte) {
+	if c.flags&flagPausedWork != 0 {
+		return
+	}
+	c.hold(p)
+	if x := c.ext(); x != nil && len(x.input) >= x.requestBytes {
+		c.servePlain(x.input[:x.requestBytes])
+	}
+}
+
+// servePlain gives a whole request to the application.
+func (c conn) servePlain(request []byte) {
+	request = append([]byte(nil), request...)
+	c.park(nil, statePlain)
+	c.s.count.PlainRequests.Add(1)
+	if err := c.s.hooks.HTTP(c.s, c.id, request); err != nil {
+		c.refuse(err)
+	}
+}
