@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,13 +13,18 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/roostws/roost/server/internal/jsonx"
+	"github.com/roostws/roost/server/internal/throttle"
 	"github.com/roostws/roost/server/protocol"
 )
 
-// An Asker asks the application what a client may do. Its methods fit the hooks
-// of protocol.Application and may be called from any number of goroutines. A refusal is a
-// *protocol.Error, with what the application said; so is a question that could not be
-// answered, whose reason is only in the log.
+// An Asker asks the application what a client may do. Its methods fit the functions
+// of protocol.Application and may be called from any number of goroutines. They return
+// a *protocol.Error if the application refuses, with what it said, and if it does not
+// answer: CodeBusy if the question surely did not arrive, or the application said so
+// (429, 503); CodeTimeout if it is not known whether the application did something;
+// CodeInternal if an answer to a question that does nothing is malformed. The reason
+// of the last three is only in the log.
 type Asker struct {
 	// Immutable after NewAsker.
 	cfg      AskerConfig
@@ -28,27 +34,31 @@ type Asker struct {
 	asked, allowed, refused, busy, timedOut, failed atomic.Uint64
 	pending                                         atomic.Int64
 
-	failures throttle
+	failures throttle.Throttle
+	refusals throttle.Throttle
 }
 
-// AskerStats are an Asker's figures. Asked is the sum of the others.
+// refusedLines is how many refusals are logged in throttle.Interval.
+const refusedLines = 10
+
+// AskerStats are an Asker's counters. Asked is the sum of the others.
 type AskerStats struct {
 	Asked uint64
 	// Pending questions are under way or wait for their turn.
 	Pending int64
-	// Allowed and Refused were answered so.
+	// Allowed and Refused count the application's decisions.
 	Allowed, Refused uint64
-	// Busy questions did not get their turn, or the application was away (HTTP 429,
-	// 502, 503, 504, or no connection).
+	// Busy questions did not get their turn, or did not reach the application, or it
+	// had no time for them (HTTP 429, 503).
 	Busy uint64
 	// TimedOut questions were not answered within Timeout.
 	TimedOut uint64
-	// Failed ones got an answer that is none (another status, bad JSON), or the
-	// client went away.
+	// Failed questions got no usable answer (another status, bad JSON, a connection
+	// that was cut), or the client left before it came.
 	Failed uint64
 }
 
-// NewAsker makes an Asker. The error names every field that is wrong.
+// NewAsker returns an Asker. The error names every field that is wrong.
 func NewAsker(c AskerConfig) (*Asker, error) {
 	c = c.withDefaults()
 	// The client has no timeout of its own: each question has one.
@@ -56,13 +66,16 @@ func NewAsker(c AskerConfig) (*Asker, error) {
 	if err := errors.Join(err, c.validate()); err != nil {
 		return nil, err
 	}
-	return &Asker{cfg: c, endpoint: endpoint, places: make(chan struct{}, c.MaxPending)}, nil
+	return &Asker{
+		cfg: c, endpoint: endpoint, places: make(chan struct{}, c.MaxPending),
+		refusals: throttle.Throttle{Lines: refusedLines},
+	}, nil
 }
 
-// Close closes the connections that nobody uses. The Asker works on.
+// Close closes idle connections to the application. The Asker can still be used.
 func (a *Asker) Close() { a.endpoint.close() }
 
-// Stats may be called from any goroutine.
+// Stats returns the counters. It may be called from any goroutine.
 func (a *Asker) Stats() AskerStats {
 	return AskerStats{
 		Asked: a.asked.Load(), Pending: a.pending.Load(),
@@ -71,28 +84,28 @@ func (a *Asker) Stats() AskerStats {
 	}
 }
 
-// A Question is the body of an Asker's request. Fields that say nothing are left out.
+// A Question is the body of an Asker's request. Empty fields are left out.
 type Question struct {
 	// Type is "connect", "refresh", "subscribe", "publish" or "call".
 	Type string `json:"type"`
 	// Client is the connection's name, User its identity if it has one.
 	Client string `json:"client"`
 	User   string `json:"user,omitempty"`
-	// Token is what the client shows: connect, refresh, subscribe.
+	// Token is the client's: connect, refresh, subscribe.
 	Token string `json:"token,omitempty"`
-	// Name is what the client says that it is, Address where it comes from
-	// (host:port): connect, refresh.
+	// Name is the client's description of itself, Address its address (host:port):
+	// connect, refresh.
 	Name    string `json:"name,omitempty"`
 	Address string `json:"address,omitempty"`
-	// Channel is where: subscribe, publish.
+	// Channel: subscribe, publish.
 	Channel string `json:"channel,omitempty"`
-	// Method is what: call.
+	// Method: call.
 	Method string `json:"method,omitempty"`
 	// Data is what the client adds: connect, refresh, publish, call.
 	Data json.RawMessage `json:"data,omitempty"`
 }
 
-// expiry is how an answer tells when what it allows ends.
+// expiry says when what an answer allows ends.
 type expiry struct {
 	Expires   *float64 `json:"expires"`    // Unix seconds
 	ExpiresIn *float64 `json:"expires_in"` // seconds
@@ -107,7 +120,7 @@ type connectAnswer struct {
 		Subscribe []string `json:"subscribe"`
 		Publish   []string `json:"publish"`
 	} `json:"allow"`
-	Rate int             `json:"rate"`
+	Rate jsonx.Int       `json:"rate"`
 	Info json.RawMessage `json:"info"`
 	Data json.RawMessage `json:"data"`
 }
@@ -145,7 +158,7 @@ func (a *Asker) connect(ctx context.Context, kind string, r *protocol.ConnectReq
 		if got.User != "" {
 			r.User = got.User
 		}
-		r.Expires, r.Channels, r.MessageRate = expires, got.Channels, got.Rate
+		r.Expires, r.Channels, r.MessageRate = expires, got.Channels, int(got.Rate)
 		r.Allow = protocol.Permissions{Subscribe: got.Allow.Subscribe, Publish: got.Allow.Publish}
 		r.Info, r.Reply = orNothing(got.Info), orNothing(got.Data)
 		return nil
@@ -206,31 +219,39 @@ func (a *Asker) ask(ctx context.Context, q Question, got any, accept func() erro
 	if err != nil { // data that is no JSON
 		return a.unanswered(q, &a.failed, protocol.CodeBadRequest, 0, err)
 	}
-	// What only asks may be asked twice.
-	repeatable := q.Type != "publish" && q.Type != "call"
+	// Questions that change nothing may be asked twice.
+	repeatable := !q.does()
 	reply, err := a.endpoint.post(ctx, newID(), body, a.cfg.AnswerMaxBytes, repeatable)
 	if err == nil && reply.status == http.StatusOK {
 		err = reply.err // of another status the number says enough
 	}
+	// malformed is the code where the application has answered, but not as it should.
+	malformed := protocol.CodeInternal
+	if q.does() {
+		malformed = protocol.CodeTimeout // it may have been done
+	}
 	switch {
 	case errors.Is(err, errAnswerTooBig):
-		return a.unanswered(q, &a.failed, protocol.CodeInternal, 0, fmt.Errorf("%w: AskerConfig.AnswerMaxBytes is %d", err, a.cfg.AnswerMaxBytes))
+		return a.unanswered(q, &a.failed, malformed, 0, fmt.Errorf("%w: AskerConfig.AnswerMaxBytes is %d", err, a.cfg.AnswerMaxBytes))
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return a.abandoned(ctx)
+	case errors.Is(err, errNotSent):
+		return a.unanswered(q, &a.busy, protocol.CodeBusy, 0, err)
 	case err != nil && ctx.Err() != nil:
 		return a.unanswered(q, &a.timedOut, protocol.CodeTimeout, 0, fmt.Errorf("no answer in time: AskerConfig.Timeout is %v", a.cfg.Timeout))
 	case err != nil:
-		return a.unanswered(q, &a.busy, protocol.CodeBusy, 0, err)
-	case refusal(reply.status):
-		a.refused.Add(1)
-		return reply.refusal()
+		return a.unanswered(q, &a.failed, protocol.CodeTimeout, 0, err)
+	case reply.refuses(q):
+		return a.refuse(q, reply.refusal())
 	}
-	switch reply.status {
-	case http.StatusOK:
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	switch {
+	case reply.status == http.StatusOK:
+	case reply.status == http.StatusTooManyRequests, reply.status == http.StatusServiceUnavailable:
 		return a.unanswered(q, &a.busy, protocol.CodeBusy, reply.retryAfter, errors.New(reply.text()))
+	case reply.status >= 500:
+		return a.unanswered(q, &a.failed, protocol.CodeTimeout, reply.retryAfter, errors.New(reply.text()))
 	default:
-		return a.unanswered(q, &a.failed, protocol.CodeInternal, 0, errors.New(reply.text()+": want 200, 401 or 403"))
+		return a.unanswered(q, &a.failed, malformed, 0, errors.New(reply.text()+": want 200, 401 or 403"))
 	}
 	err = decode(reply.body, got)
 	if err == nil {
@@ -239,35 +260,52 @@ func (a *Asker) ask(ctx context.Context, q Question, got any, accept func() erro
 	var expired *protocol.Error
 	switch {
 	case errors.As(err, &expired):
-		a.refused.Add(1)
-		return expired
+		return a.refuse(q, expired)
 	case err != nil:
-		return a.unanswered(q, &a.failed, protocol.CodeInternal, 0, err)
+		return a.unanswered(q, &a.failed, malformed, 0, err)
 	}
 	a.allowed.Add(1)
 	return nil
 }
 
-// abandoned counts a question for which nobody waits any more.
+// does reports whether the application may do something because of the question,
+// which must then not be asked twice.
+func (q *Question) does() bool { return q.Type == "publish" || q.Type == "call" }
+
+// refuse counts and logs a refusal, and returns it.
+func (a *Asker) refuse(q Question, e *protocol.Error) error {
+	a.refused.Add(1)
+	if held, ok := a.refusals.Pass(); ok {
+		a.cfg.Logger.Info("the application refused a client", "question", q.Type, "conn_id", q.Client, "user", q.User,
+			"remote_addr", q.Address, "client_name", cut(q.Name, 100), "channel", q.Channel, "method", cut(q.Method, 100), "err", e, "lines_held", held)
+	}
+	return e
+}
+
+// abandoned counts a question whose client has left.
 func (a *Asker) abandoned(ctx context.Context) error {
 	a.failed.Add(1)
 	return ctx.Err()
 }
 
-// unanswered counts and logs why a question has no answer, and is the error for
-// the client, which is not told.
+// busyRetry is when clients try again where the application does not say.
+const busyRetry = time.Second
+
+// unanswered counts and logs why a question has no answer. It returns the error for
+// the client, which does not say why.
 func (a *Asker) unanswered(q Question, count *atomic.Uint64, code protocol.Code, retry time.Duration, reason error) error {
 	count.Add(1)
-	if held, ok := a.failures.pass(); ok {
+	if held, ok := a.failures.Pass(); ok {
 		a.cfg.Logger.Error("a question to the application was not answered",
-			"url", a.endpoint.shown, "question", q.Type, "client", q.Client, "err", reason, "lines_held", held)
+			"url", a.endpoint.shown, "question", q.Type, "conn_id", q.Client, "err", reason, "lines_held", held)
 	}
 	e := &protocol.Error{Code: code, RetryAfter: retry}
 	switch code {
 	case protocol.CodeBusy:
-		e.Message = "the application is busy"
+		e.Message = "the application is busy or away; nothing was done"
+		e.RetryAfter = cmp.Or(retry, busyRetry)
 	case protocol.CodeTimeout:
-		e.Message = "the application did not answer in time"
+		e.Message = "the application did not answer; whether it did something is not known"
 	case protocol.CodeBadRequest:
 		e.Message = "data is not JSON"
 	default:
@@ -276,24 +314,44 @@ func (a *Asker) unanswered(q Question, count *atomic.Uint64, code protocol.Code,
 	return e
 }
 
-func refusal(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusForbidden
-}
-
-// messageMaxBytes bounds the text of a refusal: errors are short.
+// messageMaxBytes limits the text of a refusal: errors are short.
 const messageMaxBytes = 1024
 
-// refusal is the error for the client. An application that says no more than the
-// status, or in a page instead of JSON, has refused as well.
-func (a *answer) refusal() error {
-	e := &protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application", RetryAfter: a.retryAfter}
-	if a.status == http.StatusUnauthorized {
+// said is the body of a refusal.
+type said struct {
+	Code    jsonx.Int `json:"code"`
+	Message string    `json:"message"`
+}
+
+// refuses reports whether the application has decided against the client: with 401
+// or 403; for a call also with another status of the client's fault, whose body is
+// JSON with a code or message of its own, or which is 404 or 422.
+func (a *answer) refuses(q Question) bool {
+	switch a.status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return true
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	case http.StatusNotFound, http.StatusUnprocessableEntity:
+		return q.Type == "call"
+	}
+	var s said
+	return q.Type == "call" && a.status/100 == 4 && json.Unmarshal(a.body, &s) == nil && (s.Code > 0 || s.Message != "")
+}
+
+// refusal returns the error for the client. An application that says no more than
+// the status, or in a page instead of JSON, has refused as well.
+func (a *answer) refusal() *protocol.Error {
+	e := &protocol.Error{Code: protocol.CodeBadRequest, Message: "refused by the application", RetryAfter: a.retryAfter}
+	switch a.status {
+	case http.StatusUnauthorized:
 		e.Code = protocol.CodeUnauthorized
+	case http.StatusForbidden:
+		e.Code = protocol.CodePermissionDenied
+	case http.StatusNotFound:
+		e.Code, e.Message = protocol.CodeUnknownMethod, "the application does not know this method"
 	}
-	var said struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-	}
+	var said said
 	if json.Unmarshal(a.body, &said) != nil {
 		return e
 	}
@@ -306,7 +364,7 @@ func (a *answer) refusal() error {
 	return e
 }
 
-// cut is the beginning of text, at most n bytes of whole characters.
+// cut returns the beginning of text, at most n bytes of whole characters.
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -337,7 +395,8 @@ func decode(body []byte, into any) error {
 	return nil
 }
 
-// orNothing is data, with null for nothing: many frameworks write it for what is not set.
+// orNothing returns data, or nothing for null: many frameworks write that for unset
+// fields.
 func orNothing(data json.RawMessage) json.RawMessage {
 	if string(data) == "null" {
 		return nil
@@ -345,14 +404,14 @@ func orNothing(data json.RawMessage) json.RawMessage {
 	return data
 }
 
-// Bounds that tell milliseconds from seconds, and keep within time.Duration: the
-// year 5138, and 31 years.
+// Limits above which a time is in milliseconds, or overflows time.Duration: the year
+// 5138, and 31 years.
 const (
 	expiresMax   = 1e11
 	expiresInMax = 1e9
 )
 
-// time is when it ends, zero for never. What is over already is refused.
+// time returns when it ends, zero for never. A time that has passed is an error.
 func (e expiry) time() (time.Time, error) {
 	var at time.Time
 	switch {
@@ -370,7 +429,7 @@ func (e expiry) time() (time.Time, error) {
 		return at, nil
 	}
 	if !at.After(time.Now()) {
-		return at, &protocol.Error{Code: protocol.CodeTokenExpired, Message: "expired"}
+		return at, &protocol.Error{Code: protocol.CodeTokenExpired, Message: "what the application allows has expired already"}
 	}
 	return at, nil
 }

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// AskerConfig is everything that an Asker can be told. The zero value of each
-// field means its default, but for URL and Secrets, which must be set.
+// AskerConfig configures an Asker. The zero value of each field means its default,
+// except for URL and Secrets, which must be set.
 type AskerConfig struct {
-	// URL is where questions are posted to. A user and password in it become
+	// URL is the address that questions are posted to. A user and password in it become
 	// basic authentication.
 	URL string
 	// Secrets sign, as in SenderConfig.
@@ -19,14 +19,15 @@ type AskerConfig struct {
 	// Timeout is how long an answer may take, the wait for its turn included. If
 	// zero, 5 s.
 	Timeout time.Duration
-	// MaxPending bounds the questions, and so the connections, under way; more wait for their
-	// turn. If zero, 128.
+	// MaxPending limits the questions under way, and so the connections; more wait for
+	// their turn. If zero, 128.
 	MaxPending int
-	// AnswerMaxBytes bounds an answer's body. If zero, 64 KiB.
+	// AnswerMaxBytes limits an answer's body. If zero, 64 KiB.
 	AnswerMaxBytes int
 	// TLS holds the authorities to trust, and a client certificate. If nil, those of the system.
 	TLS *tls.Config
-	// Logger gets what went wrong, which clients are not told. If nil, silent.
+	// Logger gets what went wrong, which clients do not see, and refusals, at most
+	// refusedLines of them in ten seconds. If nil, silent.
 	Logger *slog.Logger
 }
 

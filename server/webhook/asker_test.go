@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -60,7 +61,7 @@ var _ = func(a *Asker) *protocol.Application {
 
 func TestConnectIsAllowed(t *testing.T) {
 	rec := newReceiver(t, says(200, `{"user":"42","expires":4102444800,"channels":["news","user:42"],
-		"allow":{"subscribe":["room:*"],"publish":["room:1"]},"rate":10,"info":{"name":"Ada"},"data":{"motd":"hi"}}`))
+		"allow":{"subscribe":["room:*"],"publish":["room:1"]},"rate":10.0,"info":{"name":"Ada"},"data":{"motd":"hi"}}`))
 	a := newAsker(t, rec.URL, nil)
 	r := &protocol.ConnectRequest{
 		Client: "c1", Token: "t", Name: "js/1", Data: json.RawMessage(`{"a":1}`), RemoteAddr: netip.MustParseAddrPort("[2001:db8::1]:5000"),
@@ -163,18 +164,19 @@ func TestAnswersThatAllowNothing(t *testing.T) {
 		log    string // empty: nothing is logged
 		stats  AskerStats
 	}{
-		{"401", says(401, ""), protocol.Error{Code: protocol.CodeUnauthorized, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"403", says(403, ""), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"403 with reasons", says(403, `{"code":1234,"message":"banned","more":1}`), protocol.Error{Code: 1234, Message: "banned"}, "", AskerStats{Refused: 1}},
-		{"403 with a message", says(403, `{"message":"banned"}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: "banned"}, "", AskerStats{Refused: 1}},
-		{"403 with a strange code", says(403, `{"code":-1}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"403 with a page", says(403, "<html>"), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"401 with a huge page", says(401, strings.Repeat("x", 1<<20)), protocol.Error{Code: protocol.CodeUnauthorized, Message: "refused by the application"}, "", AskerStats{Refused: 1}},
-		{"403 with a long message", says(403, `{"message":"`+strings.Repeat("é", 1000)+`"}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: strings.Repeat("é", 512)}, "", AskerStats{Refused: 1}},
-		{"expired", says(200, `{"expires":1764000000}`), protocol.Error{Code: protocol.CodeTokenExpired, Message: "expired"}, "", AskerStats{Refused: 1}},
-		{"expired, in seconds", says(200, `{"expires_in":-5}`), protocol.Error{Code: protocol.CodeTokenExpired, Message: "expired"}, "", AskerStats{Refused: 1}},
+		{"401", says(401, ""), protocol.Error{Code: protocol.CodeUnauthorized, Message: "refused by the application"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"403", says(403, ""), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"403 with reasons", says(403, `{"code":1234,"message":"banned","more":1}`), protocol.Error{Code: 1234, Message: "banned"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"403 with a message", says(403, `{"message":"banned"}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: "banned"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"403 with a whole number", says(403, `{"code":1234.0,"message":"banned"}`), protocol.Error{Code: 1234, Message: "banned"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"403 with a strange code", says(403, `{"code":-1}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"403 with a page", says(403, "<html>"), protocol.Error{Code: protocol.CodePermissionDenied, Message: "refused by the application"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"401 with a huge page", says(401, strings.Repeat("x", 1<<20)), protocol.Error{Code: protocol.CodeUnauthorized, Message: "refused by the application"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"403 with a long message", says(403, `{"message":"`+strings.Repeat("é", 1000)+`"}`), protocol.Error{Code: protocol.CodePermissionDenied, Message: strings.Repeat("é", 512)}, "the application refused a client", AskerStats{Refused: 1}},
+		{"expired", says(200, `{"expires":1764000000}`), protocol.Error{Code: protocol.CodeTokenExpired, Message: "what the application allows has expired already"}, "the application refused a client", AskerStats{Refused: 1}},
+		{"expired, in seconds", says(200, `{"expires_in":-5}`), protocol.Error{Code: protocol.CodeTokenExpired, Message: "what the application allows has expired already"}, "the application refused a client", AskerStats{Refused: 1}},
 
-		{"500", says(500, `{"user":"42"}`), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "HTTP 500 Internal Server Error: want 200, 401 or 403", AskerStats{Failed: 1}},
+		{"500", says(500, `{"user":"42"}`), protocol.Error{Code: protocol.CodeTimeout, Message: "the application did not answer; whether it did something is not known"}, "HTTP 500 Internal Server Error", AskerStats{Failed: 1}},
 		{"404", says(404, ""), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "HTTP 404", AskerStats{Failed: 1}},
 		{"204", says(204, ""), protocol.Error{Code: protocol.CodeInternal, Message: "the application could not answer"}, "HTTP 204", AskerStats{Failed: 1}},
 		{"redirect", func(_ int, w http.ResponseWriter, r *http.Request) {
@@ -199,17 +201,18 @@ func TestAnswersThatAllowNothing(t *testing.T) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(429)
 		},
-			protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy", RetryAfter: 7 * time.Second}, "HTTP 429", AskerStats{Busy: 1}},
-		{"502", says(502, "<html>"), protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy"}, "HTTP 502", AskerStats{Busy: 1}},
-		{"503", says(503, ""), protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy"}, "HTTP 503", AskerStats{Busy: 1}},
+			protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy or away; nothing was done", RetryAfter: 7 * time.Second}, "HTTP 429", AskerStats{Busy: 1}},
+		{"502", says(502, "<html>"), protocol.Error{Code: protocol.CodeTimeout, Message: "the application did not answer; whether it did something is not known"}, "HTTP 502", AskerStats{Failed: 1}},
+		{"504", says(504, ""), protocol.Error{Code: protocol.CodeTimeout, Message: "the application did not answer; whether it did something is not known"}, "HTTP 504", AskerStats{Failed: 1}},
+		{"503", says(503, ""), protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy or away; nothing was done", RetryAfter: time.Second}, "HTTP 503", AskerStats{Busy: 1}},
 		{"no answer at all", func(int, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-			protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy"}, "EOF", AskerStats{Busy: 1}},
+			protocol.Error{Code: protocol.CodeTimeout, Message: "the application did not answer; whether it did something is not known"}, "EOF", AskerStats{Failed: 1}},
 		{"cut short", func(_ int, w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte(`{"user":"42"}`))
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
-		}, protocol.Error{Code: protocol.CodeBusy, Message: "the application is busy"}, "unexpected EOF", AskerStats{Busy: 1}},
+		}, protocol.Error{Code: protocol.CodeTimeout, Message: "the application did not answer; whether it did something is not known"}, "unexpected EOF", AskerStats{Failed: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rec := newReceiver(t, tc.answer)
@@ -246,8 +249,88 @@ func TestApplicationIsAway(t *testing.T) {
 	a := newAsker(t, rec.URL, func(c *AskerConfig) { c.Logger = log.logger() })
 	err := a.Call(context.Background(), &protocol.CallRequest{})
 	var got *protocol.Error
-	if !errors.As(err, &got) || got.Code != protocol.CodeBusy || !strings.Contains(log.String(), "connection refused") {
+	if !errors.As(err, &got) || got.Code != protocol.CodeBusy || got.RetryAfter <= 0 || !strings.Contains(log.String(), "connection refused") {
 		t.Errorf("%v, log:\n%s", err, log.String())
+	}
+}
+
+// 111 says that nothing was done. Where the application may have done what it was
+// asked, its client must not take that for an invitation to ask again.
+func TestWhatMayHaveBeenDone(t *testing.T) {
+	status := func(code int, body string) func(int, http.ResponseWriter, *http.Request) { return says(code, body) }
+	reset := func(_ int, w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0) // an RST
+		_ = conn.Close()
+	}
+	half := func(_ int, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte(`{"data":1`))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	for _, tc := range []struct {
+		name                string
+		answer              func(int, http.ResponseWriter, *http.Request)
+		call, publish, subs protocol.Code
+	}{
+		{"reset", reset, 112, 112, 112},
+		{"half an answer", half, 112, 112, 112},
+		{"500", status(500, ""), 112, 112, 112},
+		{"502", status(502, ""), 112, 112, 112},
+		{"504", status(504, ""), 112, 112, 112},
+		{"bad JSON", status(200, "<html>"), 112, 112, 100},
+		{"204", status(204, ""), 112, 112, 100},
+		{"409", status(409, ""), 112, 112, 100},
+		{"429", status(429, ""), 111, 111, 111},
+		{"503", status(503, ""), 111, 111, 111},
+		// A call may also fail by the application's own decision.
+		{"404", status(404, ""), 109, 112, 100},
+		{"422", status(422, ""), 105, 112, 100},
+		{"422 with a reason", status(422, `{"code":2001,"message":"sold out"}`), 2001, 112, 100},
+		{"409 with a reason", status(409, `{"code":2002}`), 2002, 112, 100},
+		{"403", status(403, ""), 103, 103, 103},
+	} {
+		rec := newReceiver(t, tc.answer)
+		a := newAsker(t, rec.URL, nil)
+		for name, question := range map[string]struct {
+			ask  func() error
+			want protocol.Code
+		}{
+			"call":      {func() error { return a.Call(t.Context(), &protocol.CallRequest{Method: "buy"}) }, tc.call},
+			"publish":   {func() error { return a.Publish(t.Context(), &protocol.PublishRequest{Channel: "a"}) }, tc.publish},
+			"subscribe": {func() error { return a.Subscribe(t.Context(), &protocol.SubscribeRequest{Channel: "a"}) }, tc.subs},
+		} {
+			var got *protocol.Error
+			if err := question.ask(); !errors.As(err, &got) || got.Code != question.want {
+				t.Errorf("%s, %s: %v, want code %d", tc.name, name, err, question.want)
+			} else if (got.Code == protocol.CodeBusy) != (got.RetryAfter > 0) {
+				t.Errorf("%s, %s: %v, retry after %v", tc.name, name, err, got.RetryAfter)
+			}
+		}
+	}
+}
+
+// Refusals say who it was about, a few in ten seconds.
+func TestRefusalsAreLogged(t *testing.T) {
+	rec := newReceiver(t, says(403, `{"message":"banned"}`))
+	var log logBuffer
+	a := newAsker(t, rec.URL, func(c *AskerConfig) { c.Logger = log.logger() })
+	for range 3 * refusedLines {
+		_ = a.Connect(t.Context(), &protocol.ConnectRequest{Client: "1-2-3", User: "42", Name: "app/7", Token: "hidden", RemoteAddr: netip.MustParseAddrPort("192.0.2.1:5000")})
+	}
+	text := log.String()
+	for _, want := range []string{"level=INFO", "question=connect", "conn_id=1-2-3", "user=42", "client_name=app/7", "192.0.2.1:5000", "banned"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the log lacks %q:\n%s", want, text)
+		}
+	}
+	if n := strings.Count(text, "\n"); n != refusedLines || strings.Contains(text, "hidden") {
+		t.Errorf("%d lines, want %d, without the token:\n%s", n, refusedLines, text)
 	}
 }
 

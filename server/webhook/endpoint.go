@@ -8,16 +8,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/roostws/roost/internal/retry"
 )
 
-// secretsMax bounds Secrets: each signs every request, in one header.
+// secretsMax limits Secrets: each signs every request, in one header.
 const secretsMax = 8
 
-// endpoint is the application's URL and the way there.
+// endpoint is the application's URL and the client that posts to it.
 type endpoint struct {
 	url   string
 	shown string // without what may be secret in it, for logs
@@ -37,8 +40,8 @@ type answer struct {
 // errAnswerTooBig: the body is longer than what is read of it.
 var errAnswerTooBig = errors.New("the answer is too big")
 
-// newEndpoint checks address and secrets; config names them in errors. connections
-// bounds those to the application.
+// newEndpoint checks address and secrets; config is the name of their struct in
+// errors. connections limits the connections to the application.
 func newEndpoint(config, address string, secrets []string, trust *tls.Config, timeout time.Duration, connections int) (*endpoint, error) {
 	var errs []error
 	u, err := url.Parse(address)
@@ -47,7 +50,7 @@ func newEndpoint(config, address string, secrets []string, trust *tls.Config, ti
 		// The error of url.Parse holds the whole address, with a password if there is one.
 		errs = append(errs, fmt.Errorf("webhook: %s.URL is not a URL: want https://host/path", config))
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		errs = append(errs, fmt.Errorf("webhook: %s.URL is %q: want https://host/path, or http:// where nobody listens in", config, u.Redacted()))
+		errs = append(errs, fmt.Errorf("webhook: %s.URL is %q: want https://host/path, or http:// on a network that you trust", config, u.Redacted()))
 	}
 	if len(secrets) < 1 || len(secrets) > secretsMax {
 		errs = append(errs, fmt.Errorf(`webhook: %s.Secrets are %d: want 1 to %d: make one with: echo "whsec_$(openssl rand -base64 32)"`, config, len(secrets), secretsMax))
@@ -84,9 +87,13 @@ func newEndpoint(config, address string, secrets []string, trust *tls.Config, ti
 	}, nil
 }
 
-// post sends a body and reads at most maxBytes of the answer. An error says that
-// there was none. repeatable tells that the application may see it twice: a
-// connection that ends just when it is used again is then no error.
+// errNotSent wraps the error of a request that surely did not arrive.
+var errNotSent = errors.New("not sent")
+
+// post sends a body and reads at most maxBytes of the answer. It returns an error if
+// there is none; one that wraps errNotSent if no connection was there to send on.
+// repeatable allows the application to see the request twice: a connection that ends
+// just when it is used again is then no error.
 func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBytes int, repeatable bool) (*answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(body))
 	if err != nil {
@@ -98,11 +105,18 @@ func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBytes in
 	if repeatable {
 		request.Header["X-Idempotency-Key"] = nil // is not sent: see http.Transport
 	}
+	var connected atomic.Bool
+	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	}))
 	response, err := e.client.Do(request)
 	if err != nil {
-		return nil, withoutURL(err)
+		if err = withoutURL(err); !connected.Load() {
+			err = fmt.Errorf("%w: %w", errNotSent, err)
+		}
+		return nil, err
 	}
-	a := &answer{status: response.StatusCode, retryAfter: retryAfter(response.Header)}
+	a := &answer{status: response.StatusCode, retryAfter: retry.After(response.Header.Get("Retry-After"), time.Now())}
 	a.body, a.err = io.ReadAll(io.LimitReader(response.Body, int64(maxBytes)+1))
 	if len(a.body) > maxBytes {
 		a.body, a.err = a.body[:maxBytes], errAnswerTooBig
@@ -113,7 +127,7 @@ func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBytes in
 
 func (e *endpoint) close() { e.client.CloseIdleConnections() }
 
-// withoutURL is err without the address, which may hold a password.
+// withoutURL removes the address from err: it may hold a password.
 func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -122,20 +136,7 @@ func withoutURL(err error) error {
 	return err
 }
 
-// retryAfter is what Retry-After asks for (RFC 9110, section 10.2.3), zero if nothing.
-func retryAfter(header http.Header) time.Duration {
-	value := header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil {
-		// A day is as good as more, and can't overflow.
-		return time.Duration(min(max(seconds, 0), 24*60*60)) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return min(max(time.Until(date), 0), 24*time.Hour)
-	}
-	return 0
-}
-
-// text is the status for logs, with what to do about it.
+// text returns the status for logs, with what to do about it.
 func (a *answer) text() string {
 	text := "HTTP " + strconv.Itoa(a.status)
 	if name := http.StatusText(a.status); name != "" {
@@ -145,26 +146,4 @@ func (a *answer) text() string {
 		text += ": redirects are not followed; configure the address that it leads to"
 	}
 	return text
-}
-
-// throttle lets one log line pass in an interval and counts the others.
-type throttle struct {
-	mu   sync.Mutex
-	next time.Time // guarded by mu
-	held uint64    // guarded by mu
-}
-
-const throttleInterval = 10 * time.Second
-
-// pass tells whether a line may be written now, and how many were not since the last.
-func (t *throttle) pass() (held uint64, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := time.Now()
-	if now.Before(t.next) {
-		t.held++
-		return 0, false
-	}
-	held, t.held, t.next = t.held, 0, now.Add(throttleInterval)
-	return held, true
 }

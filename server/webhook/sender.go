@@ -4,20 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/roostws/roost/internal/retry"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/throttle"
 )
 
-// A Sender tells the application what happened: it gathers events in a queue,
-// and one goroutine posts them, batch after batch, so that they arrive in the
-// order in which they were given. An event arrives at least once, or is
-// counted as dropped, and the application is told how many were.
+// A Sender tells the application what happened: it gathers events in a queue, and
+// one goroutine posts them, batch after batch, so that they arrive in the order of
+// the calls of Event. An event arrives at least once, or is counted and logged as
+// dropped, and the application is told how many were.
 type Sender struct {
 	// Immutable after NewSender.
 	cfg      SenderConfig
@@ -43,9 +44,12 @@ type Sender struct {
 	// Owned by run.
 	carried  *encoded      // did not fit the last batch
 	told     uint64        // of dropped
-	failures int           // tries that failed since one did not
+	failures int           // tries since the last that succeeded
+	backoff  retry.Backoff // between them
 	after    time.Duration // what the application asked for, with the last of them
-	refusals throttle
+	before   uint64        // of dropped, when the first of them failed
+
+	refusals, overflows throttle.Throttle
 }
 
 // counter counts one type of events.
@@ -57,10 +61,10 @@ type encoded struct {
 	json []byte
 }
 
-// SenderStats are a Sender's figures.
+// SenderStats are a Sender's counters.
 type SenderStats struct {
-	// QueuedEvents wait, those of the batch under way among them. QueuedBytes is
-	// about the memory that those behind it take.
+	// QueuedEvents wait, including those of the batch under way. QueuedBytes is
+	// roughly the memory of those that are not in that batch.
 	QueuedEvents, QueuedBytes int64
 	// Batches and Sent (events) were accepted by the application.
 	Batches, Sent uint64
@@ -90,6 +94,7 @@ func NewSender(c SenderConfig) (*Sender, error) {
 	for _, kind := range c.Events {
 		s.wanted[kind] = new(counter)
 	}
+	s.backoff = retry.Backoff{Min: c.RetryMinDelay, Max: c.RetryMaxDelay}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	go s.run()
 	return s, nil
@@ -103,12 +108,22 @@ func (s *Sender) Event(e *server.Event) {
 	if s.wanted[e.Type] == nil {
 		return
 	}
+	if !s.enqueue(e) {
+		s.drop(e.Type)
+		if held, ok := s.overflows.Pass(); ok {
+			s.cfg.Logger.Error("events are lost: the queue of the web hook is full, or closed",
+				"url", s.endpoint.shown, "events", held+1, "dropped", s.dropped.Load())
+		}
+	}
+}
+
+// enqueue reports whether there was room for an event.
+func (s *Sender) enqueue(e *server.Event) bool {
 	size := int64(cost(e))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.queuedBytes.Load()+size > int64(s.cfg.QueueMaxBytes) {
-		s.drop(e.Type)
-		return
+		return false
 	}
 	own := *e
 	// Counted first: run may have it out again at once.
@@ -116,10 +131,11 @@ func (s *Sender) Event(e *server.Event) {
 	s.queuedEvents.Add(1)
 	select {
 	case s.queue <- &own:
+		return true
 	default:
 		s.queuedBytes.Add(-size)
 		s.queuedEvents.Add(-1)
-		s.drop(e.Type)
+		return false
 	}
 }
 
@@ -142,9 +158,9 @@ func (s *Sender) Stats() SenderStats {
 	return stats
 }
 
-// Close takes no more events and returns when those that wait are delivered, or
-// when ctx is done: what is left then is dropped, counted, and told by the
-// error. It may be called again, and from any goroutine.
+// Close takes no more events and returns when those that wait are delivered, or when
+// ctx is done: the rest is then dropped and counted, and the error says how many. It
+// may be called again, and from any goroutine.
 func (s *Sender) Close(ctx context.Context) error {
 	s.mu.Lock()
 	before := s.dropped.Load()
@@ -194,7 +210,7 @@ func (b *batch) add(e *encoded) {
 	b.kinds = append(b.kinds, e.kind)
 }
 
-// end completes the body; dropped is what it tells.
+// end completes the body with the number of dropped events.
 func (b *batch) end(dropped uint64) {
 	b.body = append(b.body, ']')
 	if dropped > 0 {
@@ -204,8 +220,8 @@ func (b *batch) end(dropped uint64) {
 	b.body = append(b.body, '}')
 }
 
-// gather waits for an event and takes as many more as fit and come in time. It
-// answers more == false when nothing comes any more.
+// gather waits for an event and takes as many more as fit and come in time. more is
+// false after the last event.
 func (s *Sender) gather() (b *batch, more bool) {
 	first := s.carried
 	if s.carried = nil; first == nil {
@@ -277,11 +293,13 @@ func (s *Sender) deliver(b *batch) {
 			reason = a.text()
 		}
 		if err == nil && refuses(a.status) {
-			s.failures, s.after = 0, 0
+			s.recovered()
 			s.giveUp(b, reason)
 			return
 		}
-		s.failures++
+		if s.failures++; s.failures == 1 {
+			s.before = s.dropped.Load()
+		}
 		if s.after = 0; err == nil {
 			s.after = a.retryAfter
 		}
@@ -295,7 +313,7 @@ func (s *Sender) deliver(b *batch) {
 	}
 }
 
-// refuses tells whether a status says that the same request would be refused again.
+// refuses reports whether a status says that the same request would be refused again.
 func refuses(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -314,27 +332,27 @@ func (s *Sender) pause(age time.Duration) {
 	}
 }
 
-// delay is how long to wait before the next try of a batch of some age: what the application
-// has asked for, or a random time below a bound that doubles with each failure
-// ("full jitter"), so that senders that failed together do not come back together.
+// delay returns how long to wait before the next try of a batch of some age: as long
+// as the application has asked for, or as the back-off says.
 func (s *Sender) delay(age time.Duration) time.Duration {
 	if s.after > 0 {
 		return min(s.after, s.cfg.RetryMaxAge)
 	}
-	bound := s.cfg.RetryMinDelay
-	for i := 1; i < s.failures && bound < s.cfg.RetryMaxDelay; i++ {
-		bound *= 2
-	}
-	wait := rand.N(min(bound, s.cfg.RetryMaxDelay)) + 1
 	// The last try comes when the batch is about to be too old.
-	return min(wait, max(s.cfg.RetryMaxAge-age, 0))
+	return min(s.backoff.Next(), max(s.cfg.RetryMaxAge-age, 0))
+}
+
+// recovered notes that the application has answered.
+func (s *Sender) recovered() {
+	s.failures, s.after = 0, 0
+	s.backoff.Reset()
 }
 
 func (s *Sender) accepted(b *batch, told uint64) {
 	if s.failures > 0 {
-		s.cfg.Logger.Info("the web hook works again", "url", s.endpoint.shown, "failed_tries", s.failures, "dropped", told)
+		s.cfg.Logger.Info("the web hook works again", "url", s.endpoint.shown, "failed_tries", s.failures, "dropped", s.dropped.Load()-s.before)
 	}
-	s.failures, s.after = 0, 0
+	s.recovered()
 	s.told += told
 	s.batches.Add(1)
 	s.sent.Add(uint64(len(b.kinds)))
@@ -343,12 +361,12 @@ func (s *Sender) accepted(b *batch, told uint64) {
 	}
 }
 
-// giveUp drops the events of a batch; the next one that gets through tells it.
+// giveUp drops the events of a batch. The next batch that is accepted says so.
 func (s *Sender) giveUp(b *batch, reason string) {
 	for _, kind := range b.kinds {
 		s.drop(kind)
 	}
-	if held, ok := s.refusals.pass(); ok {
+	if held, ok := s.refusals.Pass(); ok {
 		s.cfg.Logger.Error("events are lost: the web hook did not take them",
 			"url", s.endpoint.shown, "reason", reason, "events", len(b.kinds), "dropped", s.dropped.Load(), "lines_held", held)
 	}

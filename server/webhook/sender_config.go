@@ -12,8 +12,8 @@ import (
 	"github.com/roostws/roost/server"
 )
 
-// SenderConfig is everything that a Sender can be told. The zero value of each
-// field means its default, but for URL and Secrets, which must be set.
+// SenderConfig configures a Sender. The zero value of each field means its default,
+// except for URL and Secrets, which must be set.
 type SenderConfig struct {
 	// URL is where events are posted to. A user and password in it become basic
 	// authentication.
@@ -31,20 +31,20 @@ type SenderConfig struct {
 	BatchMaxBytes  int
 	// BatchMaxDelay is how long a batch waits for more events. If zero, 100 ms.
 	BatchMaxDelay time.Duration
-	// QueueMaxEvents and QueueMaxBytes bound what waits while the application is slow or
-	// away; events beyond are dropped. If zero, 65,536 and 16 MiB.
+	// QueueMaxEvents and QueueMaxBytes limit the events that wait while the application
+	// is slow or away; further ones are dropped. If zero, 65,536 and 16 MiB.
 	QueueMaxEvents int
 	QueueMaxBytes  int
 
 	// Timeout ends a try. If zero, 10 s.
 	Timeout time.Duration
 	// RetryMinDelay is the longest pause before the second try; each further failure
-	// doubles it, up to RetryMaxDelay. The pause is a random part of that. If
-	// zero, 500 ms and 30 s.
+	// doubles it, up to RetryMaxDelay. The pause is a random part of that. If zero,
+	// 500 ms and 5 s, so that events come within seconds after an outage.
 	RetryMinDelay time.Duration
 	RetryMaxDelay time.Duration
-	// RetryMaxAge is for how long a batch is tried; then its events are dropped.
-	// If zero, 10 minutes. It also bounds Retry-After.
+	// RetryMaxAge is for how long a batch is tried; then its events are dropped. If
+	// zero, 10 minutes. It also limits Retry-After.
 	RetryMaxAge time.Duration
 
 	// TLS holds the authorities to trust, and a client certificate. If nil, those of the system.
@@ -62,7 +62,7 @@ const (
 	DefaultQueueMaxBytes  = 16 << 20
 	DefaultSendTimeout    = 10 * time.Second
 	DefaultRetryMinDelay  = 500 * time.Millisecond
-	DefaultRetryMaxDelay  = 30 * time.Second
+	DefaultRetryMaxDelay  = 5 * time.Second
 	DefaultRetryMaxAge    = 10 * time.Minute
 )
 

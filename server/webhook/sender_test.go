@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roostws/roost/internal/retry"
 	"github.com/roostws/roost/server"
 )
 
@@ -416,7 +418,8 @@ func TestFullQueue(t *testing.T) {
 					}
 				}
 			})
-			s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxEvents = 1; tc.change(c) })
+			var log logBuffer
+			s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxEvents, c.Logger = 1, log.logger(); tc.change(c) })
 			s.Event(connected(100))
 			waitFor(t, "the first batch is under way", func() bool { return len(rec.all()) == 1 })
 			for n := range 30 {
@@ -426,6 +429,10 @@ func TestFullQueue(t *testing.T) {
 			stats := s.Stats()
 			if stats.QueuedEvents != 11 || stats.Dropped != 21 || stats.DroppedByType[server.EventConnected] != 20 || stats.DroppedByType[server.EventMessage] != 1 {
 				t.Errorf("%+v, want 11 that wait and 21 dropped", stats)
+			}
+			// Losses are in the log when they begin, not only when they are over.
+			if text := log.String(); strings.Count(text, "events are lost") != 1 || !strings.Contains(text, "events=1 dropped=1") {
+				t.Errorf("want one line about what is lost:\n%s", text)
 			}
 			close(release)
 			waitFor(t, "the rest has come", func() bool { return len(rec.all()) == 11 })
@@ -508,27 +515,6 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-func TestRetryAfterForms(t *testing.T) {
-	for value, want := range map[string]time.Duration{
-		"": 0, "0": 0, "-5": 0, "3": 3 * time.Second, "soon": 0, "1.5": 0,
-		"99999999999": 0, "999999": 24 * time.Hour,
-		"Wed, 21 Oct 2015 07:28:00 GMT":   0,
-		"Thu, 01 Jan 2125 00:00:00 GMT":   24 * time.Hour,
-		"Thursday, not a date, 2125 at 1": 0,
-	} {
-		header := http.Header{"Retry-After": {value}}
-		if got := retryAfter(header); got != want && value != "99999999999" {
-			t.Errorf("Retry-After: %s is %v, want %v", value, got, want)
-		} else if got > 24*time.Hour {
-			t.Errorf("Retry-After: %s is %v, more than a day", value, got)
-		}
-	}
-	date := time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)
-	if got := retryAfter(http.Header{"Retry-After": {date}}); got < 59*time.Minute || got > time.Hour {
-		t.Errorf("Retry-After: %s is %v, want an hour", date, got)
-	}
-}
-
 // An application that is away for RetryMaxAge loses events, and is told.
 func TestRetryMaxAge(t *testing.T) {
 	var mu sync.Mutex
@@ -562,31 +548,30 @@ func TestRetryMaxAge(t *testing.T) {
 	if stats := s.Stats(); stats.FailedTries < 2 || stats.Sent != 1 {
 		t.Errorf("%+v", stats)
 	}
-	if text := log.String(); !strings.Contains(text, "it failed for 50ms, last with: HTTP 500") {
-		t.Errorf("the log does not say why:\n%s", text)
+	if text := log.String(); !strings.Contains(text, "it failed for 50ms, last with: HTTP 500") || !regexp.MustCompile(`works again.* dropped=2`).MatchString(text) {
+		t.Errorf("the log does not say why, or how many:\n%s", text)
 	}
 }
 
-// The pause is random, below a bound that doubles up to the largest.
-func TestPauseHasFullJitter(t *testing.T) {
-	s := &Sender{ctx: context.Background(), cfg: SenderConfig{RetryMinDelay: time.Millisecond, RetryMaxDelay: 4 * time.Millisecond, RetryMaxAge: time.Hour}}
-	for failures, most := range map[int]time.Duration{1: time.Millisecond, 2: 2 * time.Millisecond, 3: 4 * time.Millisecond, 4: 4 * time.Millisecond, 1000: 4 * time.Millisecond} {
-		s.failures = failures
-		different := map[time.Duration]bool{}
-		for range 200 {
-			wait := s.delay(0)
-			if wait <= 0 || wait > most+1 {
-				t.Errorf("after %d failures the pause is %v, want at most %v", failures, wait, most)
-			}
-			different[wait] = true
-		}
-		if len(different) < 100 {
-			t.Errorf("after %d failures there are only %d different pauses in 200", failures, len(different))
+// The pause follows the back-off, within a few seconds by default, unless the
+// application asks for another.
+func TestPause(t *testing.T) {
+	if DefaultRetryMaxDelay > 5*time.Second {
+		t.Errorf("after an outage events come up to %v late", DefaultRetryMaxDelay)
+	}
+	s := &Sender{cfg: SenderConfig{RetryMaxAge: time.Hour}, backoff: retry.Backoff{Min: time.Millisecond, Max: 4 * time.Millisecond}}
+	for _, most := range []time.Duration{1, 2, 4, 4, 4} {
+		if wait := s.delay(0); wait < 0 || wait > most*time.Millisecond {
+			t.Errorf("the pause is %v, want at most %vms", wait, int(most))
 		}
 	}
-	s.failures, s.after = 1, 3*time.Hour
+	s.after = 3 * time.Hour
 	if got := s.delay(0); got != time.Hour {
 		t.Errorf("Retry-After of 3h: %v, want RetryMaxAge", got)
+	}
+	s.recovered()
+	if s.backoff.Attempts != 0 || s.after != 0 {
+		t.Errorf("after a success: %+v", s.backoff)
 	}
 }
 

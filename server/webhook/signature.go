@@ -30,8 +30,8 @@ const DefaultTolerance = 5 * time.Minute
 var (
 	// ErrSignature: no signature is there, or none fits secret, headers and body.
 	ErrSignature = errors.New("webhook: the signature does not fit")
-	// ErrTimestamp: the request is too old, or comes from the future: somebody
-	// repeats it, or a clock is wrong.
+	// ErrTimestamp: the request is too old, or comes from the future: it was
+	// recorded and sent again, or a clock is wrong.
 	ErrTimestamp = errors.New("webhook: the timestamp is too far from now")
 )
 
@@ -80,7 +80,7 @@ func Verify(secret string, header http.Header, body []byte, tolerance time.Durat
 	return nil
 }
 
-// sign is one signature, with its version.
+// sign returns one signature, with its version.
 func sign(key []byte, id, timestamp string, body []byte) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(id + "." + timestamp + "."))
@@ -88,7 +88,7 @@ func sign(key []byte, id, timestamp string, body []byte) string {
 	return signatureVersion + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// signAll sets the headers of a request that is sent now, signed with each key.
+// signAll sets the headers of a request that is sent now: a signature of each key.
 func signAll(header http.Header, keys [][]byte, id string, body []byte) {
 	timestamp := strconv.FormatInt(time.Now().Unix(), 10)
 	signatures := make([]string, len(keys))
@@ -100,10 +100,11 @@ func signAll(header http.Header, keys [][]byte, id string, body []byte) {
 	header.Set(HeaderSignature, strings.Join(signatures, " "))
 }
 
-// newID names a request. It has no full stop, which would make what is signed ambiguous.
+// newID returns a name for a request. It has no full stop, which would make the
+// signed text ambiguous.
 func newID() string { return "msg_" + rand.Text() }
 
-// parseSecret is the key that a secret stands for. The error does not show it.
+// parseSecret returns the key of a secret. The error does not show it.
 func parseSecret(secret string) ([]byte, error) {
 	text, ok := strings.CutPrefix(secret, secretPrefix)
 	if !ok {
