@@ -59,8 +59,8 @@ func TestCloseCodesAreDocumented(t *testing.T) {
 	}
 }
 
-// closeReasons finds code and reason side by side in arguments and composite
-// literals below folder; numbers in a reason are N.
+// closeReasons finds code and reason side by side in arguments, composite
+// literals and results below folder; numbers in a reason are N.
 func closeReasons(t *testing.T, folder string, found map[string]bool) {
 	t.Helper()
 	files := goFiles(t, folder)
@@ -109,6 +109,8 @@ func closeReasons(t *testing.T, folder string, found map[string]bool) {
 				pair(n.Args)
 			case *ast.CompositeLit:
 				pair(n.Elts)
+			case *ast.ReturnStmt:
+				pair(n.Results)
 			}
 			return true
 		})

@@ -65,10 +65,14 @@ type Config struct {
 	// what they may do, and answers their calls. If nil, all clients speak raw
 	// messages.
 	Application *protocol.Application
+	// Protocols are what clients may speak beside raw messages. If empty and
+	// Application is set, the native protocol (package protocol/native). Without
+	// Application it must be empty.
+	Protocols []protocol.Codec
 	// Events is called with what happens, for presence, audit, or web hooks, on
 	// event loops: it must not block, publish, subscribe, or keep the Event. If nil,
 	// events cost nothing.
-	Events func(*Event)
+	Events func(*protocol.Event)
 
 	// Handler is the application. Its zero value accepts every upgrade and
 	// ignores every message.
@@ -215,6 +219,9 @@ func (c Config) withDefaults() Config {
 	if c.Limits.SlowConsumer == "" {
 		c.Limits.SlowConsumer = SlowDisconnect
 	}
+	if len(c.Protocols) == 0 && c.Application != nil {
+		c.Protocols = defaultProtocols
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -267,6 +274,11 @@ func (c Config) validate() error {
 			bad("Namespaces", fmt.Sprintf("%q twice", ns.Name), "each name once")
 		}
 		names[ns.Name] = true
+	}
+	if len(c.Protocols) > 0 && c.Application == nil {
+		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), "none, because Application is not set")
+	} else if len(c.Protocols) > 1 {
+		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), "one")
 	}
 	inRange("Limits.SubscriptionsMax", c.Limits.SubscriptionsMax, 1, 1<<20)
 	inRange("Limits.ChannelNameMaxBytes", c.Limits.ChannelNameMaxBytes, 1, 1<<12)

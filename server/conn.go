@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
@@ -60,10 +59,7 @@ func (c Conn) Join(channel string) error {
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(channel, protocol.UserPrefix) {
-		return fmt.Errorf("%w: %q is the channel of a user: set UpgradeRequest.User", ErrBadName, channel)
-	}
-	if err := c.server.checkName("channel", channel); err != nil {
+	if err := protocol.CheckChannel(channel, c.server.cfg.Limits.ChannelNameMaxBytes); err != nil {
 		return err
 	}
 	return s.Join(c.id, channel)

@@ -23,8 +23,8 @@
 // For notifications there are channels with history (Config.Namespaces), receipts
 // (Server.PublishMessage), questions (History, Presence, Channels, Connections),
 // what happened (Config.Events), and a protocol with tokens and resume for clients
-// (Config.Application, docs/protocol.md), which server/protocol/native writes and
-// reads. Package token checks JSON Web Tokens for it, package webhook tells and
+// (Config.Application, docs/protocol.md), which server/protocol carries out and
+// server/protocol/native reads and writes. Package token checks JSON Web Tokens for it, package webhook tells and
 // asks an application over HTTP, package api is the publish API. What is
 // promised is in docs/guarantees.md.
 //

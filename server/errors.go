@@ -8,6 +8,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Errors that callers test for with errors.Is.
@@ -19,11 +20,11 @@ var (
 	ErrServerClosed = netpoll.ErrEngineClosed
 	// ErrBadName: a channel name or user ID is empty, longer than
 	// ChannelNameMaxBytes, or not valid UTF-8.
-	ErrBadName = errors.New("server: bad name")
+	ErrBadName = protocol.ErrBadName
 	// ErrTooManySubscriptions: the connection is in SubscriptionsMax channels.
 	ErrTooManySubscriptions = shard.ErrTooManySubscriptions
 	// ErrMessageTooBig: a message to be sent is larger than InboxMaxBytes.
-	ErrMessageTooBig = errors.New("server: message too big")
+	ErrMessageTooBig = protocol.ErrMessageTooBig
 )
 
 // Why a connection ended, in CloseEvent.Err.

@@ -4,125 +4,47 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
-	"github.com/roostws/roost/server/protocol/native"
+	"github.com/roostws/roost/server/protocol"
 )
 
-// hooks stand between one shard and the application. The events that callbacks
-// are given are made once for each loop and used again: no allocation.
+// hooks stand between one shard and those that it reports to: the callbacks of
+// Config.Handler (application.go) and the sessions of the protocols. Owned by the
+// loop. The events that callbacks get are made once for each loop and used again:
+// no allocation.
 type hooks struct {
-	server *Server
+	server   *Server
+	sessions *protocol.Sessions
 
-	// Owned by the loop.
 	upgrade UpgradeRequest
 	open    OpenEvent
 	message Message
 	close   CloseEvent
-
-	// Of the native protocol, owned by the loop, too.
-	sessions map[netpoll.ID]*session // those that need one
-	nextDue  time.Time               // when one of them has to be looked at; zero: none
-	lastLook time.Time
-	task     task
-	buffer   []byte
 }
 
-// Upgrade asks Handler.Upgrade, and has Handler.Authorize asked.
-func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
-	app := &h.server.cfg.Handler
-	u.Grant.Native = h.native(u.Grant.Agreed())
-	if app.Upgrade == nil && app.Authorize == nil {
-		return
-	}
-	r := &h.upgrade
-	*r = UpgradeRequest{
-		Subprotocol: u.Grant.Agreed(),
-		conn:        Conn{h.server, u.ID}, request: u.Request, shard: s,
-	}
-	if app.Upgrade != nil {
-		if err := app.Upgrade(r); err != nil {
-			u.Grant.Err = handshakeError(err)
-			return
-		}
-	}
-	if app.Authorize == nil {
-		h.grant(&u.Grant, r)
-		return
-	}
-	if !h.server.work.TryAcquire(1) {
-		u.Grant.Err = errTooBusy
-		return
-	}
-	u.Later = true
-	later, grant := *r, u.Grant
-	later.request = u.Request.Clone()
-	later.shard, later.remote, later.tls = nil, r.RemoteAddr(), r.TLS()
-	go h.authorize(s, u.ID, &later, &grant)
-}
-
-// authorize runs on a goroutine of its own.
-func (h *hooks) authorize(s *shard.Shard, id netpoll.ID, r *UpgradeRequest, g *shard.Grant) {
-	defer h.server.work.Release(1)
-	ctx, cancel := context.WithTimeout(h.server.ctx, h.server.cfg.Timeouts.HandshakeTimeout)
-	defer cancel()
-	defer func() {
-		if value := recover(); value != nil {
-			h.server.panicked("Authorize", id, value)
-			g.Err = errPanicked
-		}
-		// Who was too slow is left to the handshake's deadline: nobody is let in
-		// by a look-up that was cut short.
-		if ctx.Err() == nil {
-			s.Authorized(id, g)
-		}
-	}()
-	g.Err = errPanicked // what a goroutine that just ends (runtime.Goexit) leaves behind
-	if err := h.server.cfg.Handler.Authorize(ctx, r); err != nil {
-		g.Err = handshakeError(err)
-		return
-	}
-	g.Err = nil
-	h.grant(g, r)
-}
-
-// grant carries the application's answer over, if it can be kept.
-func (h *hooks) grant(g *shard.Grant, r *UpgradeRequest) {
-	if r.User != "" {
-		g.Err = h.server.checkName("user", r.User)
-	}
-	for _, name := range r.Channels {
-		if g.Err == nil {
-			g.Err = h.server.checkName("channel", name)
-		}
-	}
-	if g.Err != nil {
-		h.server.cfg.Logger.Error("the application's answer to an upgrade is invalid", "err", g.Err)
-	}
-	g.User, g.Subprotocol, g.Header, g.Channels = r.User, r.Subprotocol, r.Header, r.Channels
-	g.Native = h.native(r.Subprotocol)
-}
-
-// native tells whether a connection with this subprotocol speaks the native
-// protocol.
-func (h *hooks) native(subprotocol string) bool {
-	return subprotocol == native.Subprotocol && h.server.cfg.Application != nil
-}
-
-// hooksOf are those of a shard.
+// hooksOf returns those of a shard.
 func (s *Server) hooksOf(sh *shard.Shard) *hooks { return s.parts.Load().hooks[sh.Loop().Index()] }
 
-// Open passes on.
+// speaks reports whether a connection with this subprotocol speaks one of
+// Config.Protocols.
+func (h *hooks) speaks(subprotocol string) bool {
+	return slices.ContainsFunc(h.server.cfg.Protocols, func(c protocol.Codec) bool { return c.Subprotocol() == subprotocol })
+}
+
+// Open reports a connection that is ready, or, where it speaks a protocol, that
+// has to connect first.
 func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 	if g.Native {
-		h.nativeOpen(id, g)
+		h.sessions.Open(id, g.Channels)
 	} else {
-		h.event(s, id, Event{Type: EventConnected})
-		h.eachChannel(s, id, h.joined)
+		h.sessions.Connected(s, id)
 	}
 	if f := h.server.cfg.Handler.Open; f != nil {
 		h.open = OpenEvent{hooks: h, shard: s, id: id, grant: g}
@@ -130,10 +52,10 @@ func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 	}
 }
 
-// Message passes on.
+// Message hands a message to its protocol, or to Handler.Message.
 func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload []byte) {
 	if s.Native(id) {
-		h.nativeMessage(s, id, op, payload)
+		h.sessions.Message(s, id, payload, op == frame.OpBinary)
 		return
 	}
 	if f := h.server.cfg.Handler.Message; f != nil {
@@ -142,18 +64,14 @@ func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload 
 	}
 }
 
-// Closed logs and passes on.
+// Closed logs and reports the end of a connection.
 func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 	if log := h.server.cfg.Logger; log.Enabled(context.Background(), slog.LevelDebug) {
 		log.LogAttrs(context.Background(), slog.LevelDebug, "connection closed",
 			slog.String("conn_id", id.String()), slog.String("remote_addr", addrText(s.RemoteAddr(id))), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
 			slog.Bool("by_peer", c.ByPeer), slog.Duration("age", c.Age), slog.Any("err", c.Err))
 	}
-	if s.LetIn(id) {
-		h.eachChannel(s, id, h.left)
-		h.event(s, id, Event{Type: EventDisconnected, Code: c.Code, Reason: c.Reason, Age: c.Age})
-	}
-	h.drop(id)
+	h.sessions.Closed(s, id, c)
 	if f := h.server.cfg.Handler.Close; f != nil {
 		h.close = CloseEvent{Code: c.Code, Reason: c.Reason, ByPeer: c.ByPeer, Err: c.Err, Age: c.Age, Missed: c.Missed,
 			hooks: h, shard: s, id: id}
@@ -161,7 +79,7 @@ func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 	}
 }
 
-// addrText is an address for logs, empty where there is none.
+// addrText returns an address for logs, empty where there is none.
 func addrText(a netip.AddrPort) string {
 	if !a.IsValid() {
 		return ""
@@ -169,21 +87,36 @@ func addrText(a netip.AddrPort) string {
 	return a.String()
 }
 
-// Occupied passes on.
-func (h *hooks) Occupied(_ *shard.Shard, channel string, occupied bool) {
-	e := Event{Type: EventVacated, Channel: channel}
-	if occupied {
-		e.Type = EventOccupied
-	}
-	h.tell(0, &e)
+// Joined reports what Conn.Join has done.
+func (h *hooks) Joined(s *shard.Shard, id netpoll.ID, channel string, at shard.Position) {
+	h.sessions.Joined(s, id, channel, hub.Position(at))
 }
 
-// OpFailed logs what nobody else can be told.
+// Left reports what Conn.Leave has done.
+func (h *hooks) Left(s *shard.Shard, id netpoll.ID, channel string) { h.sessions.Left(s, id, channel) }
+
+// Gap reports messages that a connection will not get.
+func (h *hooks) Gap(s *shard.Shard, id netpoll.ID, channel string, from, to uint64) {
+	h.sessions.Gap(s, id, channel, h.server.parts.Load().publisher.Epoch(), from, to)
+}
+
+// Occupied reports that a channel has its first subscriber, or has lost its last.
+func (h *hooks) Occupied(_ *shard.Shard, channel string, occupied bool) {
+	h.sessions.Occupied(channel, occupied)
+}
+
+// Expired reports that a connection's time is over.
+func (h *hooks) Expired(s *shard.Shard, id netpoll.ID) { h.sessions.Expired(s, id) }
+
+// Tick comes with each tick of the loop.
+func (h *hooks) Tick(s *shard.Shard) { h.sessions.Tick(s) }
+
+// OpFailed logs a join that was refused: its caller is gone.
 func (h *hooks) OpFailed(_ *shard.Shard, id netpoll.ID, channel string, err error) {
 	h.server.cfg.Logger.Warn("join refused", "conn_id", id.String(), "channel", channel, "err", err)
 }
 
-// ServesHTTP tells whether there is a handler for plain requests.
+// ServesHTTP reports whether there is a handler for plain requests.
 func (h *hooks) ServesHTTP() bool { return h.server.cfg.HTTP != nil }
 
 // HTTP has a plain request answered.

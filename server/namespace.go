@@ -125,12 +125,3 @@ func (n Namespace) validate() error {
 	}
 	return errors.Join(errs...)
 }
-
-// namespaceOf is the part of a channel's name before the first colon.
-func namespaceOf(channel string) string {
-	name, _, ok := strings.Cut(channel, ":")
-	if !ok {
-		return ""
-	}
-	return name
-}

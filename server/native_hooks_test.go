@@ -148,12 +148,12 @@ func TestNativeHookTimeout(t *testing.T) {
 		defer close(release)
 		deaf, polite, other := connected(t, s, ""), connected(t, s, ""), connected(t, s, "")
 		deaf.send(`{"id":2,"call":{"method":"deaf"}}`)
-		deaf.send(`{"id":3,"call":{"method":"quick"}}`) // waits for its turn
+		deaf.send(`{"id":3,"call":{"method":"quick"}}`) // does not wait for the first
+		deaf.want(`{"id":3,"call":{}}`)
 		polite.send(`{"id":2,"call":{"method":"polite"}}`)
 		other.send(`{"id":2,"call":{"method":"quick"}}`)
 		other.want(`{"id":2,"call":{}}`)
 		deaf.wantError(2, protocol.CodeTimeout)
-		deaf.want(`{"id":3,"call":{}}`)
 		polite.wantError(2, protocol.CodeTimeout)
 	})
 }
@@ -265,7 +265,7 @@ func TestNativeEvents(t *testing.T) {
 		var told []string
 		done := make(chan struct{})
 		s := nativeServer(t, engine, protocol.Application{Connect: anybody}, func(c *server.Config) {
-			c.Events = func(e *server.Event) {
+			c.Events = func(e *protocol.Event) {
 				mu.Lock()
 				defer mu.Unlock()
 				line := string(e.Type)
@@ -277,14 +277,14 @@ func TestNativeEvents(t *testing.T) {
 				if e.Position.Offset > 0 {
 					line += fmt.Sprint(" ", e.Position.Offset)
 				}
-				if e.Time.IsZero() || (e.Client == "") != (e.Type == server.EventOccupied || e.Type == server.EventVacated) {
+				if e.Time.IsZero() || (e.Client == "") != (e.Type == protocol.EventOccupied || e.Type == protocol.EventVacated) {
 					line += fmt.Sprintf(" of %q at %v", e.Client, e.Time)
 				}
 				told = append(told, line)
 				switch e.Type {
-				case server.EventDisconnected:
+				case protocol.EventDisconnected:
 					close(done)
-				case server.EventAcknowledged:
+				case protocol.EventAcknowledged:
 					panic("on purpose")
 				}
 			}
@@ -380,7 +380,7 @@ func TestEventsOfRawClients(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		told, conns := make(chan string, 100), make(chan server.Conn, 1)
 		s := start(t, server.Config{Engine: engine,
-			Events: func(e *server.Event) { told <- strings.TrimSpace(string(e.Type) + " " + e.User + " " + e.Channel) },
+			Events: func(e *protocol.Event) { told <- strings.TrimSpace(string(e.Type) + " " + e.User + " " + e.Channel) },
 			Handler: server.Handler{
 				Upgrade: func(r *server.UpgradeRequest) error {
 					r.User, r.Channels = "ann", []string{"a"}

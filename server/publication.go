@@ -1,9 +1,10 @@
 package server
 
 import (
-	"encoding/json"
 	"net/netip"
 	"time"
+
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // A Publication is a message to publish, with everything that can be said about
@@ -36,14 +37,9 @@ type Publication struct {
 	Spread time.Duration
 }
 
-// A Position is a place in a channel's history: that behind the message Offset.
-type Position struct {
-	// Epoch tells one life of a history from another: offsets of different
-	// epochs can't be compared. Empty without history.
-	Epoch string `json:"epoch"`
-	// Offset numbers the messages of a channel, one by one.
-	Offset uint64 `json:"offset"`
-}
+// A Position is a place in a channel's history, right after the message Offset.
+// Offsets of different epochs can't be compared. Both are empty without history.
+type Position = hub.Position
 
 // A Receipt tells what became of a publication.
 type Receipt struct {
@@ -91,26 +87,6 @@ type HistoryMessage struct {
 	Payload []byte // immutable
 	Key     string
 	From    string
-}
-
-// Presence tells who is in a channel.
-type Presence struct {
-	// Clients is the number of connections that subscribe.
-	Clients int
-	// Members are some of them, at most as many as were asked for, in no order.
-	Members []Member
-	// Truncated: there are more.
-	Truncated bool
-}
-
-// A Member is one connection in a channel.
-type Member struct {
-	// Client is the connection's name, as Conn.String gives it.
-	Client string
-	// User is its identity, empty if it has none.
-	User string
-	// Info is what the application said of it when it connected, JSON or nothing.
-	Info json.RawMessage
 }
 
 // A ChannelInfo is a channel with subscribers.

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/sync/semaphore"
 
@@ -22,7 +21,7 @@ import (
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
-	"github.com/roostws/roost/server/protocol/native"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A Server holds WebSocket connections on event loops and pushes to them. Make
@@ -30,17 +29,14 @@ import (
 // not be called from callbacks, they say so.
 type Server struct {
 	// Immutable after New.
-	cfg    Config
-	shards shard.Config
-	start  time.Time
-	ctx    context.Context // ends when the server does
-	cancel context.CancelFunc
-	work   *semaphore.Weighted // Authorize and HTTP goroutines
-	// namespaces by name.
-	namespaces map[string]*Namespace
-	// tellsMembers: somebody wants to know who comes into channels and goes.
-	tellsMembers bool
-	repetitions  *repetitions
+	cfg         Config
+	shards      shard.Config
+	start       time.Time
+	ctx         context.Context // ends when the server does
+	cancel      context.CancelFunc
+	work        *semaphore.Weighted // Authorize and HTTP goroutines
+	rules       *protocol.Rules
+	repetitions *repetitions
 
 	donec chan struct{} // closed when the loops have ended
 
@@ -117,21 +113,18 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.shards.HistoryMaxBytes, s.shards.Occupancy = cfg.Limits.HistoryMaxBytes, cfg.Events != nil
 	s.repetitions = newRepetitions(cfg.Limits.IdempotencyAge)
-	s.namespaces = map[string]*Namespace{}
-	s.tellsMembers = cfg.Events != nil
+	s.rules = s.newRules()
 	s.shards.Namespaces = map[string]*shard.Namespace{}
 	for i := range cfg.Namespaces {
 		ns := &cfg.Namespaces[i]
-		s.namespaces[ns.Name] = ns
-		s.tellsMembers = s.tellsMembers || ns.JoinLeave
 		if ns.HistoryMessages > 0 {
 			s.shards.Namespaces[ns.Name] = &shard.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
 		}
 	}
-	if cfg.Application != nil {
-		s.shards.EncodeNative = encodeNative
-		if !slices.Contains(cfg.Subprotocols, native.Subprotocol) {
-			s.shards.Policy.Subprotocols = append(slices.Clone(cfg.Subprotocols), native.Subprotocol)
+	for _, codec := range cfg.Protocols {
+		s.shards.EncodeNative = encoder(codec)
+		if name := codec.Subprotocol(); !slices.Contains(s.shards.Policy.Subprotocols, name) {
+			s.shards.Policy.Subprotocols = append(slices.Clone(s.shards.Policy.Subprotocols), name)
 		}
 	}
 	if cfg.Compression != CompressionOff {
@@ -176,7 +169,7 @@ func (s *Server) Start() error {
 		SendBufferBytes: s.cfg.Sockets.SendBufferBytes, TickInterval: s.shards.TickInterval,
 		NoIOURing: s.cfg.Sockets.NoIOURing, KeepAlive: s.cfg.Timeouts.keepAlive(), OnPanic: s.enginePanicked,
 	}, func(l netpoll.Loop) netpoll.Handler {
-		h := &hooks{server: s}
+		h := &hooks{server: s, sessions: protocol.NewSessions(s.rules)}
 		sh, err := shard.New(&s.shards, group, l, h)
 		mu.Lock()
 		defer mu.Unlock()
@@ -332,15 +325,7 @@ func (s *Server) shardOf(id netpoll.ID) (*shard.Shard, error) {
 
 // checkName refuses names that could not be told apart, logged or bounded.
 func (s *Server) checkName(what, name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("%w: the %s is empty", ErrBadName, what)
-	case len(name) > s.cfg.Limits.ChannelNameMaxBytes:
-		return fmt.Errorf("%w: the %s has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, what, len(name), s.cfg.Limits.ChannelNameMaxBytes)
-	case !utf8.ValidString(name):
-		return fmt.Errorf("%w: the %s is not valid UTF-8", ErrBadName, what)
-	}
-	return nil
+	return protocol.CheckName(what, name, s.cfg.Limits.ChannelNameMaxBytes)
 }
 
 func checkType(t MessageType) error {

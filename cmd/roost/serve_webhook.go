@@ -100,9 +100,9 @@ func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*w
 		}
 	}
 	if f.WebhookURL != "" {
-		var events []server.EventType
+		var events []protocol.EventType
 		for _, name := range f.WebhookEvents {
-			events = append(events, server.EventType(name))
+			events = append(events, protocol.EventType(name))
 		}
 		w.sender, err = webhook.NewSender(webhook.SenderConfig{
 			URL: f.WebhookURL, Secrets: secrets, Events: events, Timeout: f.WebhookTimeout,

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/webhook"
 )
 
@@ -19,7 +19,7 @@ import (
 func TestServeTellsTheApplication(t *testing.T) {
 	var mu sync.Mutex
 	var events []webhook.Event
-	count := func(kind server.EventType) (n int) {
+	count := func(kind protocol.EventType) (n int) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, e := range events {
@@ -49,7 +49,7 @@ func TestServeTellsTheApplication(t *testing.T) {
 	p := startRoostAs(t, func(p *process) { p.cmd.Env = append(p.cmd.Env, "ROOST_WEBHOOK_SECRET="+webhookSecret) },
 		"--addr", "127.0.0.1:0", "--echo", "--webhook-url", app.URL, "--webhook-batch-max-delay", "1ms")
 	c := dial(t, p.addr, "/")
-	for deadline := time.Now().Add(testTimeout); count(server.EventConnected) == 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); count(protocol.EventConnected) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the application does not know of the client")
 		}
@@ -62,7 +62,7 @@ func TestServeTellsTheApplication(t *testing.T) {
 	}
 	c.conn.Close()
 	p.wantExit(0)
-	if got := count(server.EventDisconnected); got != 1 {
+	if got := count(protocol.EventDisconnected); got != 1 {
 		t.Errorf("%d disconnected events, want 1: %+v", got, events)
 	}
 }

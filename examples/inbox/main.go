@@ -111,8 +111,8 @@ func (a *application) notify(w http.ResponseWriter, r *http.Request) {
 }
 
 // event is called on event loops: it must be quick, and keep nothing of e.
-func (a *application) event(e *server.Event) {
-	if e.Type != server.EventAcknowledged || e.Channel != "user:"+e.User {
+func (a *application) event(e *protocol.Event) {
+	if e.Type != protocol.EventAcknowledged || e.Channel != "user:"+e.User {
 		return
 	}
 	a.mu.Lock()

@@ -72,9 +72,9 @@ func (f *fake) History(channel string, q server.HistoryQuery) (server.HistoryPag
 	}}, err
 }
 
-func (f *fake) Presence(_ context.Context, channel string, limit int) (server.Presence, error) {
+func (f *fake) Presence(_ context.Context, channel string, limit int) (protocol.ChannelMembers, error) {
 	err := f.note(call{method: "Presence", name: channel, limit: limit})
-	return server.Presence{Clients: 3, Members: []server.Member{{Client: "c1", User: "42", Info: json.RawMessage(`{"name":"Ada"}`)}, {Client: "c2"}}, Truncated: true}, err
+	return protocol.ChannelMembers{Clients: 3, Members: []protocol.Member{{Client: "c1", User: "42", Info: json.RawMessage(`{"name":"Ada"}`)}, {Client: "c2"}}, Truncated: true}, err
 }
 
 func (f *fake) Channels(_ context.Context, prefix string, limit int) ([]server.ChannelInfo, bool, error) {

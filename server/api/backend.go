@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Backend is what the API asks: a *server.Server, which documents the methods.
@@ -13,7 +14,7 @@ type Backend interface {
 	// the receipt. It copies the payload.
 	PublishMessage(ctx context.Context, p server.Publication) (server.Receipt, error)
 	History(channel string, q server.HistoryQuery) (server.HistoryPage, error)
-	Presence(ctx context.Context, channel string, limit int) (server.Presence, error)
+	Presence(ctx context.Context, channel string, limit int) (protocol.ChannelMembers, error)
 	Channels(ctx context.Context, prefix string, limit int) (infos []server.ChannelInfo, more bool, err error)
 	Connections(ctx context.Context, user string, limit int) (infos []server.ConnectionInfo, more bool, err error)
 	Disconnect(client string, code server.CloseCode, reason string) error

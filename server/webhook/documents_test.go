@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Each line of JSON in docs/webhooks.md is an event or a question, field by
@@ -45,7 +45,7 @@ func TestDocumentedExamples(t *testing.T) {
 		switch into := into.(type) {
 		case *Event:
 			delete(wanted, string(into.Type))
-			if into.Type == server.EventDisconnected && (into.Code == nil || into.Age == nil) {
+			if into.Type == protocol.EventDisconnected && (into.Code == nil || into.Age == nil) {
 				t.Errorf("%s has no code or no age", line)
 			}
 		case *Question:

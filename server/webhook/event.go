@@ -7,7 +7,7 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A Batch is the body of a Sender's request.
@@ -19,9 +19,9 @@ type Batch struct {
 	Dropped uint64 `json:"dropped,omitempty"`
 }
 
-// An Event is a server.Event in a Batch. Fields that say nothing are left out.
+// An Event is a protocol.Event in a Batch. Fields that say nothing are left out.
 type Event struct {
-	Type server.EventType `json:"type"`
+	Type protocol.EventType `json:"type"`
 	// Time is in Unix milliseconds.
 	Time    int64  `json:"time"`
 	Client  string `json:"client,omitempty"`
@@ -42,17 +42,17 @@ type Event struct {
 
 // defaultEvents are those that are sent if Events does not say. The others come
 // many times for each connection.
-var defaultEvents = []server.EventType{
-	server.EventConnected, server.EventDisconnected, server.EventOccupied, server.EventVacated, server.EventMessage,
+var defaultEvents = []protocol.EventType{
+	protocol.EventConnected, protocol.EventDisconnected, protocol.EventOccupied, protocol.EventVacated, protocol.EventMessage,
 }
 
 // allEvents are those that can be asked for.
-var allEvents = append([]server.EventType{
-	server.EventSubscribed, server.EventUnsubscribed, server.EventAcknowledged,
+var allEvents = append([]protocol.EventType{
+	protocol.EventSubscribed, protocol.EventUnsubscribed, protocol.EventAcknowledged,
 }, defaultEvents...)
 
 // encode is e as JSON.
-func encode(e *server.Event) []byte {
+func encode(e *protocol.Event) []byte {
 	w := Event{
 		Type: e.Type, Time: e.Time.UnixMilli(),
 		Client: e.Client, User: e.User, Channel: e.Channel, Reason: e.Reason,
@@ -60,7 +60,7 @@ func encode(e *server.Event) []byte {
 	if e.Position.Epoch != "" {
 		w.Epoch, w.Offset = e.Position.Epoch, &e.Position.Offset
 	}
-	if e.Type == server.EventDisconnected {
+	if e.Type == protocol.EventDisconnected {
 		code, age := int(e.Code), math.Round(e.Age.Seconds()*1000)/1000
 		w.Code, w.Age = &code, &age
 	}
@@ -81,7 +81,7 @@ func encode(e *server.Event) []byte {
 }
 
 // cost is about what a waiting event takes of memory: itself, and what it points to.
-func cost(e *server.Event) int {
-	const itself = 192 // the size class of server.Event, and its place in the queue
+func cost(e *protocol.Event) int {
+	const itself = 192 // the size class of protocol.Event, and its place in the queue
 	return itself + len(e.Client) + len(e.User) + len(e.Channel) + len(e.Position.Epoch) + len(e.Reason) + len(e.Data)
 }

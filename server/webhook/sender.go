@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/roostws/roost/internal/retry"
-	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/internal/throttle"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A Sender tells the application what happened: it gathers events in a queue, and
@@ -23,15 +23,15 @@ type Sender struct {
 	// Immutable after NewSender.
 	cfg      SenderConfig
 	endpoint *endpoint
-	wanted   map[server.EventType]*counter
+	wanted   map[protocol.EventType]*counter
 	ctx      context.Context // ends when Close has no time left
 	cancel   context.CancelFunc
 	donec    chan struct{} // closed when run has returned
 
 	// mu orders Event and Close: nothing gets into the queue that run would not see.
 	mu     sync.Mutex
-	queue  chan *server.Event // sent to and closed with mu held
-	closed bool               // guarded by mu
+	queue  chan *protocol.Event // sent to and closed with mu held
+	closed bool                 // guarded by mu
 
 	// Atomic.
 	queuedEvents atomic.Int64
@@ -57,7 +57,7 @@ type counter struct{ sent, dropped atomic.Uint64 }
 
 // encoded is an event on its way into a batch.
 type encoded struct {
-	kind server.EventType
+	kind protocol.EventType
 	json []byte
 }
 
@@ -74,7 +74,7 @@ type SenderStats struct {
 	// them (4xx), was away for RetryMaxAge, or Close had no time left.
 	Dropped uint64
 	// SentByType and DroppedByType are Sent and Dropped again.
-	SentByType, DroppedByType map[server.EventType]uint64
+	SentByType, DroppedByType map[protocol.EventType]uint64
 }
 
 // NewSender starts a Sender. The error names every field that is wrong.
@@ -87,9 +87,9 @@ func NewSender(c SenderConfig) (*Sender, error) {
 	s := &Sender{
 		cfg:      c,
 		endpoint: endpoint,
-		wanted:   map[server.EventType]*counter{},
+		wanted:   map[protocol.EventType]*counter{},
 		donec:    make(chan struct{}),
-		queue:    make(chan *server.Event, c.QueueMaxEvents),
+		queue:    make(chan *protocol.Event, c.QueueMaxEvents),
 	}
 	for _, kind := range c.Events {
 		s.wanted[kind] = new(counter)
@@ -104,7 +104,7 @@ func NewSender(c SenderConfig) (*Sender, error) {
 // Sender closed. It may be called from any goroutine, does not block, and keeps
 // nothing of e but Data, which must not change any more. It is for
 // server.Config.Events.
-func (s *Sender) Event(e *server.Event) {
+func (s *Sender) Event(e *protocol.Event) {
 	if s.wanted[e.Type] == nil {
 		return
 	}
@@ -118,7 +118,7 @@ func (s *Sender) Event(e *server.Event) {
 }
 
 // enqueue reports whether there was room for an event.
-func (s *Sender) enqueue(e *server.Event) bool {
+func (s *Sender) enqueue(e *protocol.Event) bool {
 	size := int64(cost(e))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +139,7 @@ func (s *Sender) enqueue(e *server.Event) bool {
 	}
 }
 
-func (s *Sender) drop(kind server.EventType) {
+func (s *Sender) drop(kind protocol.EventType) {
 	s.wanted[kind].dropped.Add(1)
 	s.dropped.Add(1)
 }
@@ -150,7 +150,7 @@ func (s *Sender) Stats() SenderStats {
 		QueuedEvents: s.queuedEvents.Load(), QueuedBytes: s.queuedBytes.Load(),
 		Batches: s.batches.Load(), Sent: s.sent.Load(),
 		FailedTries: s.failedTries.Load(), Dropped: s.dropped.Load(),
-		SentByType: map[server.EventType]uint64{}, DroppedByType: map[server.EventType]uint64{},
+		SentByType: map[protocol.EventType]uint64{}, DroppedByType: map[protocol.EventType]uint64{},
 	}
 	for kind, c := range s.wanted {
 		stats.SentByType[kind], stats.DroppedByType[kind] = c.sent.Load(), c.dropped.Load()
@@ -197,7 +197,7 @@ func (s *Sender) run() {
 // batch is the JSON of some events.
 type batch struct {
 	body  []byte
-	kinds []server.EventType // of each event
+	kinds []protocol.EventType // of each event
 }
 
 func (b *batch) add(e *encoded) {
@@ -256,7 +256,7 @@ func (s *Sender) gather() (b *batch, more bool) {
 }
 
 // take encodes an event that leaves the queue.
-func (s *Sender) take(e *server.Event) *encoded {
+func (s *Sender) take(e *protocol.Event) *encoded {
 	s.queuedBytes.Add(-int64(cost(e)))
 	return &encoded{e.Type, encode(e)}
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // SenderConfig configures a Sender. The zero value of each field means its default,
@@ -23,7 +23,7 @@ type SenderConfig struct {
 	Secrets []string
 	// Events are the types that are sent. If empty, all but EventSubscribed,
 	// EventUnsubscribed and EventAcknowledged.
-	Events []server.EventType
+	Events []protocol.EventType
 
 	// BatchMaxEvents and BatchMaxBytes end a batch (its JSON; a single event that is larger
 	// travels alone). If zero, 500 and 256 KiB.

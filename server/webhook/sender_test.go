@@ -27,6 +27,7 @@ import (
 
 	"github.com/roostws/roost/internal/retry"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // newSender starts a Sender that is quick to send and to try again, and closes
@@ -52,8 +53,8 @@ func newSender(t *testing.T, url string, change func(*SenderConfig)) *Sender {
 	return s
 }
 
-func connected(n int) *server.Event {
-	return &server.Event{Type: server.EventConnected, Time: time.Now(), Client: strconv.Itoa(n)}
+func connected(n int) *protocol.Event {
+	return &protocol.Event{Type: protocol.EventConnected, Time: time.Now(), Client: strconv.Itoa(n)}
 }
 
 func closeIn(t *testing.T, s *Sender, d time.Duration) error {
@@ -85,26 +86,26 @@ func TestEventsAsJSON(t *testing.T) {
 	at := time.UnixMilli(1764000000123)
 	position := server.Position{Epoch: "k3v9", Offset: 16}
 	for _, tc := range []struct {
-		event server.Event
+		event protocol.Event
 		want  string
 	}{
-		{server.Event{Type: server.EventConnected, Time: at, Client: "c1", User: "42"},
+		{protocol.Event{Type: protocol.EventConnected, Time: at, Client: "c1", User: "42"},
 			`{"type":"connected","time":1764000000123,"client":"c1","user":"42"}`},
-		{server.Event{Type: server.EventConnected, Time: at, Client: "c1"},
+		{protocol.Event{Type: protocol.EventConnected, Time: at, Client: "c1"},
 			`{"type":"connected","time":1764000000123,"client":"c1"}`},
-		{server.Event{Type: server.EventDisconnected, Time: at, Client: "c1", User: "42", Code: 1001, Reason: "bye", Age: 12345678 * time.Microsecond},
+		{protocol.Event{Type: protocol.EventDisconnected, Time: at, Client: "c1", User: "42", Code: 1001, Reason: "bye", Age: 12345678 * time.Microsecond},
 			`{"type":"disconnected","time":1764000000123,"client":"c1","user":"42","code":1001,"reason":"bye","age":12.346}`},
-		{server.Event{Type: server.EventDisconnected, Time: at, Client: "c1"},
+		{protocol.Event{Type: protocol.EventDisconnected, Time: at, Client: "c1"},
 			`{"type":"disconnected","time":1764000000123,"client":"c1","code":0,"age":0}`},
-		{server.Event{Type: server.EventSubscribed, Time: at, Client: "c1", User: "42", Channel: "news"},
+		{protocol.Event{Type: protocol.EventSubscribed, Time: at, Client: "c1", User: "42", Channel: "news"},
 			`{"type":"subscribed","time":1764000000123,"client":"c1","user":"42","channel":"news"}`},
-		{server.Event{Type: server.EventOccupied, Time: at, Channel: "news"},
+		{protocol.Event{Type: protocol.EventOccupied, Time: at, Channel: "news"},
 			`{"type":"occupied","time":1764000000123,"channel":"news"}`},
-		{server.Event{Type: server.EventMessage, Time: at, Client: "c1", User: "42", Channel: "room:1", Position: position, Data: []byte(`{"text":"a < b & c"}`)},
+		{protocol.Event{Type: protocol.EventMessage, Time: at, Client: "c1", User: "42", Channel: "room:1", Position: position, Data: []byte(`{"text":"a < b & c"}`)},
 			`{"type":"message","time":1764000000123,"client":"c1","user":"42","channel":"room:1","epoch":"k3v9","offset":16,"data":{"text":"a < b & c"}}`},
-		{server.Event{Type: server.EventMessage, Time: at, Client: "c1", Channel: "room:1", Data: []byte("\xff{")},
+		{protocol.Event{Type: protocol.EventMessage, Time: at, Client: "c1", Channel: "room:1", Data: []byte("\xff{")},
 			`{"type":"message","time":1764000000123,"client":"c1","channel":"room:1","data":"/3s=","encoding":"base64"}`},
-		{server.Event{Type: server.EventAcknowledged, Time: at, Client: "c1", User: "42", Channel: "room:1", Position: server.Position{Epoch: "k3v9"}},
+		{protocol.Event{Type: protocol.EventAcknowledged, Time: at, Client: "c1", User: "42", Channel: "room:1", Position: server.Position{Epoch: "k3v9"}},
 			`{"type":"acknowledged","time":1764000000123,"client":"c1","user":"42","channel":"room:1","epoch":"k3v9","offset":0}`},
 	} {
 		if got := string(encode(&tc.event)); got != tc.want {
@@ -115,7 +116,7 @@ func TestEventsAsJSON(t *testing.T) {
 
 // Whoever adds a type of event to the server makes it one that can be sent.
 func TestEveryEventTypeCanBeSent(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "../event.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "../protocol/event.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestEveryEventTypeCanBeSent(t *testing.T) {
 		t.Fatalf("only %q were found: the test looks at the wrong place", declared)
 	}
 	for _, kind := range declared {
-		if !slices.Contains(allEvents, server.EventType(kind)) {
+		if !slices.Contains(allEvents, protocol.EventType(kind)) {
 			t.Errorf("allEvents lacks %q", kind)
 		}
 	}
@@ -190,7 +191,7 @@ func TestEventsArriveInOrderAndSigned(t *testing.T) {
 	}
 	stats := s.Stats()
 	if stats.Sent != 100 || stats.Batches != uint64(len(requests)) || stats.Dropped != 0 || stats.FailedTries != 0 ||
-		stats.QueuedEvents != 0 || stats.QueuedBytes != 0 || stats.SentByType[server.EventConnected] != 100 {
+		stats.QueuedEvents != 0 || stats.QueuedBytes != 0 || stats.SentByType[protocol.EventConnected] != 100 {
 		t.Errorf("%+v after 100 events in %d batches", stats, len(requests))
 	}
 }
@@ -204,7 +205,7 @@ func TestOrderOfManyLoops(t *testing.T) {
 	for loop := range loops {
 		wg.Go(func() {
 			for n := range each {
-				s.Event(&server.Event{Type: server.EventMessage, Client: strconv.Itoa(loop), Data: []byte(strconv.Itoa(n))})
+				s.Event(&protocol.Event{Type: protocol.EventMessage, Client: strconv.Itoa(loop), Data: []byte(strconv.Itoa(n))})
 			}
 		})
 	}
@@ -231,16 +232,16 @@ func TestOrderOfManyLoops(t *testing.T) {
 func TestOnlyWantedEventsAreSent(t *testing.T) {
 	all := func(s *Sender) {
 		for _, kind := range allEvents {
-			s.Event(&server.Event{Type: kind})
+			s.Event(&protocol.Event{Type: kind})
 		}
-		s.Event(&server.Event{Type: "of a later version"})
+		s.Event(&protocol.Event{Type: "of a later version"})
 	}
 	for _, tc := range []struct {
-		events []server.EventType
+		events []protocol.EventType
 		want   []string
 	}{
 		{nil, []string{"connected", "disconnected", "message", "occupied", "vacated"}},
-		{[]server.EventType{"subscribed", "acknowledged"}, []string{"acknowledged", "subscribed"}},
+		{[]protocol.EventType{"subscribed", "acknowledged"}, []string{"acknowledged", "subscribed"}},
 	} {
 		rec := newReceiver(t, nil)
 		s := newSender(t, rec.URL, func(c *SenderConfig) { c.Events = tc.events })
@@ -390,7 +391,7 @@ func TestRefusedBatchesAreDroppedAndTold(t *testing.T) {
 		t.Errorf("the batches tell %d dropped, want %d", told, want)
 	}
 	stats := s.Stats()
-	if stats.Dropped != 2 || stats.DroppedByType[server.EventConnected] != 2 || stats.Sent != 2 || stats.FailedTries != 2 || stats.QueuedEvents != 0 {
+	if stats.Dropped != 2 || stats.DroppedByType[protocol.EventConnected] != 2 || stats.Sent != 2 || stats.FailedTries != 2 || stats.QueuedEvents != 0 {
 		t.Errorf("%+v (Close: %v)", stats, err)
 	}
 	if text := log.String(); !strings.Contains(text, "events are lost") || !strings.Contains(text, "HTTP 400") {
@@ -425,9 +426,9 @@ func TestFullQueue(t *testing.T) {
 			for n := range 30 {
 				s.Event(connected(101 + n))
 			}
-			s.Event(&server.Event{Type: server.EventMessage, Client: "101"})
+			s.Event(&protocol.Event{Type: protocol.EventMessage, Client: "101"})
 			stats := s.Stats()
-			if stats.QueuedEvents != 11 || stats.Dropped != 21 || stats.DroppedByType[server.EventConnected] != 20 || stats.DroppedByType[server.EventMessage] != 1 {
+			if stats.QueuedEvents != 11 || stats.Dropped != 21 || stats.DroppedByType[protocol.EventConnected] != 20 || stats.DroppedByType[protocol.EventMessage] != 1 {
 				t.Errorf("%+v, want 11 that wait and 21 dropped", stats)
 			}
 			// Losses are in the log when they begin, not only when they are over.
@@ -480,7 +481,7 @@ func TestEventIsCopied(t *testing.T) {
 	s := newSender(t, rec.URL, func(c *SenderConfig) { c.BatchMaxDelay = 50 * time.Millisecond })
 	e := connected(1)
 	s.Event(e)
-	e.Client, e.Type = "changed", server.EventVacated
+	e.Client, e.Type = "changed", protocol.EventVacated
 	if err := closeIn(t, s, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -738,7 +739,7 @@ func TestURLPasswordIsNotShown(t *testing.T) {
 
 func TestSenderConfigErrors(t *testing.T) {
 	bad := SenderConfig{
-		URL: "example.com/hook", Secrets: []string{"guess"}, Events: []server.EventType{"conected"},
+		URL: "example.com/hook", Secrets: []string{"guess"}, Events: []protocol.EventType{"conected"},
 		BatchMaxEvents: -1, BatchMaxBytes: 10, BatchMaxDelay: time.Hour, QueueMaxEvents: -1, QueueMaxBytes: 1,
 		Timeout: -1, RetryMinDelay: time.Hour, RetryMaxDelay: 2 * time.Hour, RetryMaxAge: 48 * time.Hour,
 	}
@@ -763,7 +764,7 @@ func TestSenderConfigErrors(t *testing.T) {
 func TestStrangeStringsAreJSON(t *testing.T) {
 	b := new(batch)
 	for _, text := range []string{"\"", "\\", "\x00", "\xff", "é", "\u2028", "</script>"} {
-		e := encoded{server.EventConnected, encode(&server.Event{Type: server.EventConnected, User: text, Channel: text, Reason: text})}
+		e := encoded{protocol.EventConnected, encode(&protocol.Event{Type: protocol.EventConnected, User: text, Channel: text, Reason: text})}
 		b.add(&e)
 	}
 	b.end(1<<64 - 1)

@@ -4,66 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/protocol"
 )
 
-// A Kind tells commands apart.
-type Kind uint8
-
-// The commands, by their names in the protocol.
-const (
-	Connect Kind = iota + 1
-	Subscribe
-	Unsubscribe
-	Publish
-	Presence
-	History
-	Call
-	Refresh
-	Ack
-)
-
-// String is the command's name on the wire.
-func (k Kind) String() string {
-	if k == 0 || int(k) > len(commands) {
-		return "unknown"
-	}
-	return commands[k-1].name
-}
-
-// A Command is what a client wants. Which fields have a meaning depends on Kind.
-type Command struct {
-	// ID is to be repeated in the reply; 0: no reply is wanted.
-	ID   uint64
-	Kind Kind
-	// Channel: all but Connect and Call; only in Refresh it may be empty.
-	Channel string
-	// Token: Connect, Subscribe, Refresh.
-	Token string
-	// Name: Connect.
-	Name string
-	// Method: Call.
-	Method string
-	// Key: Publish.
-	Key string
-	// Data is JSON or nothing: Connect, Publish, Call. It is a part of the message.
-	Data []byte
-	// Position is Subscribe's resume, History's since, and Ack's, if HasPosition.
-	Position    Position
-	HasPosition bool
-	// Resume are Connect's positions by channel.
-	Resume map[string]Position
-	// Limit: Presence, History; -1 if it is not there.
-	Limit int
-	// Reverse: History.
-	Reverse bool
-}
-
-// ErrNotObject: a message is no JSON object, so there is nobody to whom an error
-// could be explained.
-var ErrNotObject = errors.New("not one JSON object")
-
-// An Error tells what is wrong with a command, as the client is told it.
-type Error struct {
+// memberError says what is wrong with a command, as the client is told it.
+type memberError struct {
 	// Member names what is wrong, "subscribe.channel" for instance; empty: the
 	// message as a whole.
 	Member string
@@ -72,7 +19,7 @@ type Error struct {
 }
 
 // Error is both.
-func (e *Error) Error() string {
+func (e *memberError) Error() string {
 	if e.Member == "" {
 		return e.Reason
 	}
@@ -83,7 +30,7 @@ func (e *Error) Error() string {
 type member struct {
 	name     string
 	required bool
-	set      func(c *Command, value []byte) error
+	set      func(c *protocol.Command, value []byte) error
 }
 
 // command is the form of one.
@@ -92,42 +39,42 @@ type command struct {
 	members []member
 }
 
-// commands by Kind, from 1.
+// commands by protocol.Kind, from 1.
 var commands = [...]command{
-	Connect - 1: {"connect", []member{
-		{"token", false, setText(func(c *Command) *string { return &c.Token })},
-		{"name", false, setText(func(c *Command) *string { return &c.Name })},
+	protocol.Connect - 1: {"connect", []member{
+		{"token", false, setText(func(c *protocol.Command) *string { return &c.Token })},
+		{"name", false, setText(func(c *protocol.Command) *string { return &c.Name })},
 		{"data", false, setData},
 		{"resume", false, setResume},
 	}},
-	Subscribe - 1: {"subscribe", []member{
+	protocol.Subscribe - 1: {"subscribe", []member{
 		channel,
-		{"token", false, setText(func(c *Command) *string { return &c.Token })},
+		{"token", false, setText(func(c *protocol.Command) *string { return &c.Token })},
 		{"resume", false, setPosition},
 	}},
-	Unsubscribe - 1: {"unsubscribe", []member{channel}},
-	Publish - 1: {"publish", []member{
+	protocol.Unsubscribe - 1: {"unsubscribe", []member{channel}},
+	protocol.Publish - 1: {"publish", []member{
 		channel,
 		{"data", true, setData},
-		{"key", false, setText(func(c *Command) *string { return &c.Key })},
+		{"key", false, setText(func(c *protocol.Command) *string { return &c.Key })},
 	}},
-	Presence - 1: {"presence", []member{channel, limit}},
-	History - 1: {"history", []member{
+	protocol.Presence - 1: {"presence", []member{channel, limit}},
+	protocol.History - 1: {"history", []member{
 		channel, limit,
 		{"since", false, setPosition},
 		{"reverse", false, setReverse},
 	}},
-	Call - 1: {"call", []member{
-		{"method", true, setText(func(c *Command) *string { return &c.Method })},
+	protocol.Call - 1: {"call", []member{
+		{"method", true, setText(func(c *protocol.Command) *string { return &c.Method })},
 		{"data", false, setData},
 	}},
-	Refresh - 1: {"refresh", []member{
-		{"token", true, setText(func(c *Command) *string { return &c.Token })},
-		{"channel", false, setText(func(c *Command) *string { return &c.Channel })},
+	protocol.Refresh - 1: {"refresh", []member{
+		{"token", true, setText(func(c *protocol.Command) *string { return &c.Token })},
+		{"channel", false, setText(func(c *protocol.Command) *string { return &c.Channel })},
 	}},
-	Ack - 1: {"ack", []member{
+	protocol.Ack - 1: {"ack", []member{
 		channel,
-		{"epoch", true, setText(func(c *Command) *string { return &c.Position.Epoch })},
+		{"epoch", true, setText(func(c *protocol.Command) *string { return &c.Position.Epoch })},
 		{"offset", true, setOffset},
 	}},
 }
@@ -137,22 +84,21 @@ var (
 	limit   = member{"limit", false, setLimit}
 )
 
-// Decode reads one message of a client, valid UTF-8. The error is ErrNotObject,
-// or an *Error; with the latter c.ID is set if the message had a valid one.
-// Members that are not known are left alone, and null is the same as no member,
-// but for data.
-func Decode(p []byte, c *Command) error {
-	*c = Command{Limit: -1}
+// decode reads one message of a client, valid UTF-8. The error is an Ending or a
+// *memberError; with the latter c.ID is set if the message had a valid one.
+// Unknown members are ignored, and null is the same as no member, except as data.
+func decode(p []byte, c *protocol.Command) error {
+	*c = protocol.Command{Limit: -1}
 	o := object{p}
 	o.skip()
 	if len(o.rest) == 0 || o.rest[0] != '{' || !json.Valid(p) {
-		return ErrNotObject
+		return protocol.EndMalformed
 	}
 	o = newObject(o.rest)
 	var failed error
 	fail := func(member, reason string) {
 		if failed == nil {
-			failed = &Error{member, reason}
+			failed = &memberError{member, reason}
 		}
 	}
 	var body []byte
@@ -189,17 +135,17 @@ func Decode(p []byte, c *Command) error {
 	return failed
 }
 
-func kindNamed(name []byte) Kind {
+func kindNamed(name []byte) protocol.Kind {
 	for i := range commands {
 		if commands[i].name == string(name) {
-			return Kind(i + 1)
+			return protocol.Kind(i + 1)
 		}
 	}
 	return 0
 }
 
 // decodeBody reads the members of one command.
-func decodeBody(form *command, body []byte, c *Command) error {
+func decodeBody(form *command, body []byte, c *protocol.Command) error {
 	seen, null := 0, 0
 	o := newObject(body)
 	for name, value := o.next(); name != nil; name, value = o.next() {
@@ -210,7 +156,7 @@ func decodeBody(form *command, body []byte, c *Command) error {
 				continue
 			}
 			if seen&(1<<i) != 0 {
-				return &Error{form.name + "." + m.name, "is there twice"}
+				return &memberError{form.name + "." + m.name, "is there twice"}
 			}
 			seen |= 1 << i
 			if isNull(value) && m.name != "data" {
@@ -218,55 +164,55 @@ func decodeBody(form *command, body []byte, c *Command) error {
 				break
 			}
 			if err := m.set(c, value); err != nil {
-				var inner *Error
+				var inner *memberError
 				if errors.As(err, &inner) {
-					return &Error{form.name + "." + m.name + "." + inner.Member, inner.Reason}
+					return &memberError{form.name + "." + m.name + "." + inner.Member, inner.Reason}
 				}
-				return &Error{form.name + "." + m.name, err.Error()}
+				return &memberError{form.name + "." + m.name, err.Error()}
 			}
 			break
 		}
 	}
 	for i := range form.members {
 		if m := &form.members[i]; m.required && (seen&^null)&(1<<i) == 0 {
-			return &Error{form.name + "." + m.name, "is missing"}
+			return &memberError{form.name + "." + m.name, "is missing"}
 		}
 	}
 	return nil
 }
 
-func setText(field func(*Command) *string) func(*Command, []byte) error {
-	return func(c *Command, value []byte) (err error) {
+func setText(field func(*protocol.Command) *string) func(*protocol.Command, []byte) error {
+	return func(c *protocol.Command, value []byte) (err error) {
 		*field(c), err = text(value)
 		return err
 	}
 }
 
-func setChannel(c *Command, value []byte) (err error) {
+func setChannel(c *protocol.Command, value []byte) (err error) {
 	if c.Channel, err = text(value); err == nil && c.Channel == "" {
 		return errors.New("is empty")
 	}
 	return err
 }
 
-func setData(c *Command, value []byte) error {
+func setData(c *protocol.Command, value []byte) error {
 	c.Data = value
 	return nil
 }
 
-func setOffset(c *Command, value []byte) (err error) {
+func setOffset(c *protocol.Command, value []byte) (err error) {
 	c.HasPosition = true
 	c.Position.Offset, err = integer(value, 0)
 	return err
 }
 
-func setLimit(c *Command, value []byte) error {
+func setLimit(c *protocol.Command, value []byte) error {
 	n, err := integer(value, 0)
 	c.Limit = int(min(n, 1<<31-1)) // what is answered is bounded anyway
 	return err
 }
 
-func setReverse(c *Command, value []byte) error {
+func setReverse(c *protocol.Command, value []byte) error {
 	if kindOf(value) != "a boolean" {
 		return fmt.Errorf("is %s: want true or false", kindOf(value))
 	}
@@ -274,20 +220,20 @@ func setReverse(c *Command, value []byte) error {
 	return nil
 }
 
-func setPosition(c *Command, value []byte) (err error) {
+func setPosition(c *protocol.Command, value []byte) (err error) {
 	c.HasPosition = true
 	c.Position, err = position(value)
 	return err
 }
 
 // position reads {"epoch":…,"offset":…}.
-func position(value []byte) (Position, error) {
-	var at Command
+func position(value []byte) (hub.Position, error) {
+	var at protocol.Command
 	if value[0] != '{' {
-		return Position{}, fmt.Errorf("is %s: want an object with epoch and offset", kindOf(value))
+		return hub.Position{}, fmt.Errorf("is %s: want an object with epoch and offset", kindOf(value))
 	}
 	err := decodeBody(&positionForm, value, &at)
-	var inner *Error
+	var inner *memberError
 	if errors.As(err, &inner) {
 		inner.Member = inner.Member[1:] // the form has no name
 	}
@@ -295,16 +241,16 @@ func position(value []byte) (Position, error) {
 }
 
 var positionForm = command{"", []member{
-	{"epoch", true, setText(func(c *Command) *string { return &c.Position.Epoch })},
+	{"epoch", true, setText(func(c *protocol.Command) *string { return &c.Position.Epoch })},
 	{"offset", true, setOffset},
 }}
 
 // setResume reads positions by channel.
-func setResume(c *Command, value []byte) error {
+func setResume(c *protocol.Command, value []byte) error {
 	if value[0] != '{' {
 		return fmt.Errorf("is %s: want an object with a position for each channel", kindOf(value))
 	}
-	c.Resume = map[string]Position{}
+	c.Resume = map[string]hub.Position{}
 	o := newObject(value)
 	for name, value := o.next(); name != nil; name, value = o.next() {
 		label, err := text(name)
@@ -316,11 +262,11 @@ func setResume(c *Command, value []byte) error {
 		}
 		at, err := position(value)
 		if err != nil {
-			var inner *Error
+			var inner *memberError
 			if errors.As(err, &inner) {
-				return &Error{fmt.Sprintf("%.64q.%s", label, inner.Member), inner.Reason}
+				return &memberError{fmt.Sprintf("%.64q.%s", label, inner.Member), inner.Reason}
 			}
-			return &Error{fmt.Sprintf("%.64q", label), err.Error()}
+			return &memberError{fmt.Sprintf("%.64q", label), err.Error()}
 		}
 		c.Resume[label] = at
 	}

@@ -4,41 +4,44 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"math"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/protocol"
 )
 
 func TestDecode(t *testing.T) {
-	at := Position{"x3k9", 15}
+	at := hub.Position{Epoch: "x3k9", Offset: 15}
 	for _, test := range []struct {
 		in   string
-		want Command
+		want protocol.Command
 	}{
-		{`{"id":1,"connect":{}}`, Command{ID: 1, Kind: Connect, Limit: -1}},
+		{`{"id":1,"connect":{}}`, protocol.Command{ID: 1, Kind: protocol.Connect, Limit: -1}},
 		{`{"id":9007199254740991,"connect":{"token":"t","name":"web","data":{"a":[1,"}"]},"resume":{"user:42":{"epoch":"x3k9","offset":15}}}}`,
-			Command{ID: 1<<53 - 1, Kind: Connect, Token: "t", Name: "web", Data: []byte(`{"a":[1,"}"]}`), Resume: map[string]Position{"user:42": at}, Limit: -1}},
+			protocol.Command{ID: 1<<53 - 1, Kind: protocol.Connect, Token: "t", Name: "web", Data: []byte(`{"a":[1,"}"]}`), Resume: map[string]hub.Position{"user:42": at}, Limit: -1}},
 		{` { "subscribe" : { "channel" : "news" , "resume" : { "offset" : 15 , "epoch" : "x3k9" } } , "id" : 2 } `,
-			Command{ID: 2, Kind: Subscribe, Channel: "news", Position: at, HasPosition: true, Limit: -1}},
-		{`{"subscribe":{"channel":"a\"b\\\u00e9\ud83d\ude00","token":null,"resume":null}}`, Command{Kind: Subscribe, Channel: "a\"b\\é😀", Limit: -1}},
-		{`{"id":3,"unsubscribe":{"channel":"news"}}`, Command{ID: 3, Kind: Unsubscribe, Channel: "news", Limit: -1}},
-		{`{"id":4,"publish":{"channel":"chat","data":null,"key":"k"}}`, Command{ID: 4, Kind: Publish, Channel: "chat", Data: []byte("null"), Key: "k", Limit: -1}},
-		{`{"id":5,"presence":{"channel":"chat","limit":0}}`, Command{ID: 5, Kind: Presence, Channel: "chat"}},
+			protocol.Command{ID: 2, Kind: protocol.Subscribe, Channel: "news", Position: at, HasPosition: true, Limit: -1}},
+		{`{"subscribe":{"channel":"a\"b\\\u00e9\ud83d\ude00","token":null,"resume":null}}`, protocol.Command{Kind: protocol.Subscribe, Channel: "a\"b\\é😀", Limit: -1}},
+		{`{"id":3,"unsubscribe":{"channel":"news"}}`, protocol.Command{ID: 3, Kind: protocol.Unsubscribe, Channel: "news", Limit: -1}},
+		{`{"id":4,"publish":{"channel":"chat","data":null,"key":"k"}}`, protocol.Command{ID: 4, Kind: protocol.Publish, Channel: "chat", Data: []byte("null"), Key: "k", Limit: -1}},
+		{`{"id":5,"presence":{"channel":"chat","limit":0}}`, protocol.Command{ID: 5, Kind: protocol.Presence, Channel: "chat"}},
 		{`{"id":6,"history":{"channel":"chat","since":{"epoch":"x3k9","offset":15},"limit":7,"reverse":true}}`,
-			Command{ID: 6, Kind: History, Channel: "chat", Position: at, HasPosition: true, Limit: 7, Reverse: true}},
-		{`{"id":7,"call":{"method":"add","data":[1,2]}}`, Command{ID: 7, Kind: Call, Method: "add", Data: []byte("[1,2]"), Limit: -1}},
-		{`{"id":8,"refresh":{"token":"t","channel":"chat"}}`, Command{ID: 8, Kind: Refresh, Token: "t", Channel: "chat", Limit: -1}},
-		{`{"id":9,"ack":{"channel":"chat","epoch":"x3k9","offset":15}}`, Command{ID: 9, Kind: Ack, Channel: "chat", Position: at, HasPosition: true, Limit: -1}},
+			protocol.Command{ID: 6, Kind: protocol.History, Channel: "chat", Position: at, HasPosition: true, Limit: 7, Reverse: true}},
+		{`{"id":7,"call":{"method":"add","data":[1,2]}}`, protocol.Command{ID: 7, Kind: protocol.Call, Method: "add", Data: []byte("[1,2]"), Limit: -1}},
+		{`{"id":8,"refresh":{"token":"t","channel":"chat"}}`, protocol.Command{ID: 8, Kind: protocol.Refresh, Token: "t", Channel: "chat", Limit: -1}},
+		{`{"id":9,"ack":{"channel":"chat","epoch":"x3k9","offset":15}}`, protocol.Command{ID: 9, Kind: protocol.Ack, Channel: "chat", Position: at, HasPosition: true, Limit: -1}},
 		// What is not known is left alone, also what only looks like something known.
 		{`{"id":1,"later":{"id":"x"},"Connect":{},"unsubscribe":{"channel":"c","Channel":5,"\ud800":1,"more":[{}]}}`,
-			Command{ID: 1, Kind: Unsubscribe, Channel: "c", Limit: -1}},
+			protocol.Command{ID: 1, Kind: protocol.Unsubscribe, Channel: "c", Limit: -1}},
 	} {
-		var got Command
-		if err := Decode([]byte(test.in), &got); err != nil || !reflect.DeepEqual(got, test.want) {
-			t.Errorf("Decode(%s) = %+v, %v, want %+v", test.in, got, err, test.want)
+		var got protocol.Command
+		if err := decode([]byte(test.in), &got); err != nil || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("decode(%s) = %+v, %v, want %+v", test.in, got, err, test.want)
 		}
 	}
 }
@@ -85,29 +88,23 @@ func TestDecodeErrors(t *testing.T) {
 		{`{"id":1,"refresh":{}}`, 1, "refresh.token is missing"},
 		{`{"id":1,"ack":{"channel":"a","epoch":"e"}}`, 1, "ack.offset is missing"},
 	} {
-		var c Command
-		err := Decode([]byte(test.in), &c)
-		var named *Error
+		var c protocol.Command
+		err := decode([]byte(test.in), &c)
+		var named *memberError
 		if !errors.As(err, &named) || !strings.HasPrefix(err.Error(), test.want) || c.ID != test.id {
-			t.Errorf("Decode(%.80s): id %d, %v; want id %d, %s", test.in, c.ID, err, test.id, test.want)
+			t.Errorf("decode(%.80s): id %d, %v; want id %d, %s", test.in, c.ID, err, test.id, test.want)
 		}
 	}
 	for _, in := range []string{"", " ", "[]", "5", `"x"`, "null", "{", "{}{}", `{"id":1}x`, `{"id":01}`, "{'id':1}", strings.Repeat("[", 20000),
 		`{"id":1,"call":{"method":"m","data":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + "}}"} {
-		if err := Decode([]byte(in), new(Command)); err != ErrNotObject {
-			t.Errorf("Decode(%.40s) = %v, want ErrNotObject", in, err)
+		if err := decode([]byte(in), new(protocol.Command)); err != protocol.EndMalformed {
+			t.Errorf("decode(%.40s) = %v, want protocol.EndMalformed", in, err)
 		}
 	}
 }
 
-func TestKindString(t *testing.T) {
-	if got := Kind(0).String() + " " + Ack.String() + " " + Kind(10).String(); got != "unknown ack unknown" {
-		t.Errorf("got %q", got)
-	}
-}
-
 // encodeCommand is what a client would send.
-func encodeCommand(t *testing.T, c *Command) []byte {
+func encodeCommand(t *testing.T, c *protocol.Command) []byte {
 	t.Helper()
 	body := map[string]any{}
 	put := func(name, value string) {
@@ -123,14 +120,14 @@ func encodeCommand(t *testing.T, c *Command) []byte {
 	if c.Data != nil {
 		body["data"] = json.RawMessage(c.Data)
 	}
-	at := func(p Position) any { return map[string]any{"epoch": p.Epoch, "offset": p.Offset} }
+	at := func(p hub.Position) any { return map[string]any{"epoch": p.Epoch, "offset": p.Offset} }
 	if c.HasPosition {
 		switch c.Kind {
-		case Subscribe:
+		case protocol.Subscribe:
 			body["resume"] = at(c.Position)
-		case History:
+		case protocol.History:
 			body["since"] = at(c.Position)
-		case Ack:
+		case protocol.Ack:
 			body["epoch"], body["offset"] = c.Position.Epoch, c.Position.Offset
 		}
 	}
@@ -178,17 +175,17 @@ func FuzzDecode(f *testing.F) {
 		if !utf8.Valid(p) {
 			return // no WebSocket text
 		}
-		var c, again Command
-		if err := Decode(p, &c); err != nil {
-			var named *Error
-			if err != ErrNotObject && !errors.As(err, &named) {
-				t.Fatalf("Decode(%q): an error of another kind: %v", p, err)
+		var c, again protocol.Command
+		if err := decode(p, &c); err != nil {
+			var named *memberError
+			if err != protocol.EndMalformed && !errors.As(err, &named) {
+				t.Fatalf("decode(%q): an error of another kind: %v", p, err)
 			}
 			return
 		}
 		encoded := encodeCommand(t, &c)
-		if err := Decode(encoded, &again); err != nil {
-			t.Fatalf("Decode(%q) is %+v, but %s is refused: %v", p, c, encoded, err)
+		if err := decode(encoded, &again); err != nil {
+			t.Fatalf("decode(%q) is %+v, but %s is refused: %v", p, c, encoded, err)
 		}
 		if c.Data != nil {
 			var a, b any
@@ -223,98 +220,137 @@ func FuzzAppendText(f *testing.F) {
 	})
 }
 
-func TestAppend(t *testing.T) {
-	at := Position{"x3k9", 15}
-	for _, test := range []struct {
-		got  []byte
-		want string
-	}{
-		{AppendPub(nil, &Pub{Channel: "n", Offset: 16, Data: []byte(`{"a": 1}`)}), `{"pub":{"channel":"n","offset":16,"data":{"a": 1}}}`},
-		{AppendPub(nil, &Pub{Channel: "n", Data: []byte(`plain "text"`), Key: "k", From: "ann"}), `{"pub":{"channel":"n","data":"plain \"text\"","key":"k","from":"ann"}}`},
-		{AppendPub(nil, &Pub{Channel: "n", Data: []byte{0, 255}, Binary: true, From: "ann"}), `{"pub":{"channel":"n","data":"AP8=","encoding":"base64","from":"ann"}}`},
-		{AppendPub(nil, &Pub{Channel: "n"}), `{"pub":{"channel":"n","data":""}}`},
-		{AppendPub(nil, &Pub{Channel: "n", Data: []byte("\"a\xff\"")}), `{"pub":{"channel":"n","data":"\"a\ufffd\""}}`},
-		{AppendMessage(nil, []byte("5"), false), `{"message":{"data":5}}`},
-		{AppendJoin(nil, "c", "0-1", "ann"), `{"join":{"channel":"c","client":"0-1","user":"ann"}}`},
-		{AppendLeave(nil, "c", "0-1", ""), `{"leave":{"channel":"c","client":"0-1"}}`},
-		{AppendGap(nil, "c", "x3k9", 17, 120), `{"gap":{"channel":"c","epoch":"x3k9","from":17,"to":120}}`},
-		{AppendSubscribed(nil, "c", at), `{"subscribed":{"channel":"c","epoch":"x3k9","offset":15}}`},
-		{AppendSubscribed(nil, "c", Position{}), `{"subscribed":{"channel":"c"}}`},
-		{AppendUnsubscribed(nil, "c", 102, "gone"), `{"unsubscribed":{"channel":"c","code":102,"message":"gone"}}`},
-		{AppendError(nil, 0, 105, "bad", 0), `{"error":{"code":105,"message":"bad"}}`},
-		{AppendError(nil, 7, 111, "busy", 1500*time.Millisecond), `{"id":7,"error":{"code":111,"message":"busy","retry":1.5}}`},
-		{AppendError(nil, 7, 111, "busy", time.Nanosecond), `{"id":7,"error":{"code":111,"message":"busy","retry":0.001}}`},
-		{AppendConnected(nil, 1, &Connected{Client: "0-1"}), `{"id":1,"connect":{"client":"0-1","ping":0}}`},
-		{AppendConnected(nil, 1, &Connected{Client: "0-1", User: "42", HasExpires: true, Expires: 3600*time.Second - 1, Ping: 44100 * time.Millisecond, Data: []byte("[]"),
-			Channels: []ChannelState{{Channel: "user:42", Position: at, Resumed: true, Recovered: true}, {Channel: `a"b`, Resumed: true}, {Channel: "c"}}}),
-			`{"id":1,"connect":{"client":"0-1","user":"42","expires":3599,"ping":45,"data":[],"channels":{"user:42":{"epoch":"x3k9","offset":15,"recovered":true},"a\"b":{"recovered":false},"c":{}}}}`},
-		{AppendSubscribe(nil, 2, &ChannelState{Position: at, Resumed: true}), `{"id":2,"subscribe":{"epoch":"x3k9","offset":15,"recovered":false}}`},
-		{AppendSubscribe(nil, 2, &ChannelState{Expires: 90500 * time.Millisecond}), `{"id":2,"subscribe":{"expires":90}}`},
-		{AppendDone(nil, 3, Unsubscribe), `{"id":3,"unsubscribe":{}}`},
-		{AppendPublish(nil, 4, Position{}), `{"id":4,"publish":{}}`},
-		{AppendPublish(nil, 4, at), `{"id":4,"publish":{"epoch":"x3k9","offset":15}}`},
-		{AppendPresence(nil, 5, 0, nil, false), `{"id":5,"presence":{"clients":0,"members":[]}}`},
-		{AppendPresence(nil, 5, 3, []Member{{"0-1", "ann", []byte(`{"n":1}`)}, {"0-2", "", nil}}, true),
-			`{"id":5,"presence":{"clients":3,"members":[{"client":"0-1","user":"ann","info":{"n":1}},{"client":"0-2"}],"truncated":true}}`},
-		{AppendCall(nil, 7, nil), `{"id":7,"call":{}}`},
-		{AppendCall(nil, 7, []byte("3")), `{"id":7,"call":{"data":3}}`},
-		{AppendRefresh(nil, 8, -time.Second, true), `{"id":8,"refresh":{"expires":0}}`},
-		{AppendRefresh(nil, 8, 0, false), `{"id":8,"refresh":{}}`},
-	} {
-		if string(test.got) != test.want {
-			t.Errorf("got %s, want %s", test.got, test.want)
+// said returns what the codec appends.
+func said(say func(out *protocol.Packets)) string {
+	var out protocol.Packets
+	say(&out)
+	text := ""
+	out.Each(func(op frame.Opcode, payload []byte) {
+		if op != frame.OpText {
+			text += "(binary)"
 		}
-		if !json.Valid(test.got) {
-			t.Errorf("%s is not JSON", test.got)
-		}
-	}
+		text += string(payload)
+	})
+	return text
 }
 
-// A history reply is cut to what may be sent at once, but never to nothing.
-func TestAppendHistory(t *testing.T) {
-	page := Page{Position: Position{"e", 3}, Gap: true, Messages: []PageMessage{
-		{Offset: 1, Time: 1700000000000, Data: []byte(`"aaaaaaaaaa"`), Key: "k", From: "ann"},
-		{Offset: 2, Time: 1700000000001, Data: []byte{1}, Binary: true},
-	}}
-	first := `{"id":6,"history":{"epoch":"e","offset":3,"messages":[{"offset":1,"time":1700000000000,"data":"aaaaaaaaaa","key":"k","from":"ann"}`
-	second := `,{"offset":2,"time":1700000000001,"data":"AQ==","encoding":"base64"}`
-	if got, want := string(AppendHistory(nil, 6, &page, math.MaxInt)), first+second+`],"gap":true}}`; got != want {
-		t.Errorf("got %s, want %s", got, want)
+func pub(m protocol.Message) string {
+	return said(func(out *protocol.Packets) { Codec{}.Message(out, &m) })
+}
+
+func reply(id uint64, kind protocol.Kind, r protocol.Result) string {
+	return said(func(out *protocol.Packets) { Codec{}.Reply(out, &protocol.Command{ID: id, Kind: kind}, &r) })
+}
+
+func failed(id uint64, e protocol.Error) string {
+	return said(func(out *protocol.Packets) { Codec{}.Error(out, id, &e) })
+}
+
+func TestPushes(t *testing.T) {
+	at := hub.Position{Epoch: "x3k9", Offset: 15}
+	push := func(say func(c Codec, out *protocol.Packets)) string {
+		return said(func(out *protocol.Packets) { say(Codec{}, out) })
 	}
-	if got, want := string(AppendHistory(nil, 6, &page, 1)), first+`],"more":true,"gap":true}}`; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	wantAll(t, [][2]string{
+		{pub(protocol.Message{Channel: "n", Offset: 16, Data: []byte(`{"a": 1}`)}), `{"pub":{"channel":"n","offset":16,"data":{"a": 1}}}`},
+		{pub(protocol.Message{Channel: "n", Data: []byte(`plain "text"`), Key: "k", From: "ann"}), `{"pub":{"channel":"n","data":"plain \"text\"","key":"k","from":"ann"}}`},
+		{pub(protocol.Message{Channel: "n", Data: []byte{0, 255}, Binary: true, From: "ann"}), `{"pub":{"channel":"n","data":"AP8=","encoding":"base64","from":"ann"}}`},
+		{pub(protocol.Message{Channel: "n"}), `{"pub":{"channel":"n","data":""}}`},
+		{pub(protocol.Message{Channel: "n", Data: []byte("\"a\xff\"")}), `{"pub":{"channel":"n","data":"\"a\ufffd\""}}`},
+		{pub(protocol.Message{Data: []byte("5")}), `{"message":{"data":5}}`},
+		{push(func(c Codec, out *protocol.Packets) {
+			c.Membership(out, &protocol.Membership{Channel: "c", Client: "0-1", User: "ann"})
+		}), `{"join":{"channel":"c","client":"0-1","user":"ann"}}`},
+		{push(func(c Codec, out *protocol.Packets) {
+			c.Membership(out, &protocol.Membership{Channel: "c", Client: "0-1", Left: true})
+		}), `{"leave":{"channel":"c","client":"0-1"}}`},
+		{push(func(c Codec, out *protocol.Packets) { c.Gap(out, "c", "x3k9", 17, 120) }), `{"gap":{"channel":"c","epoch":"x3k9","from":17,"to":120}}`},
+		{push(func(c Codec, out *protocol.Packets) {
+			c.Subscribed(out, &protocol.ChannelState{Channel: "c", Position: at})
+		}), `{"subscribed":{"channel":"c","epoch":"x3k9","offset":15}}`},
+		{push(func(c Codec, out *protocol.Packets) { c.Subscribed(out, &protocol.ChannelState{Channel: "c"}) }), `{"subscribed":{"channel":"c"}}`},
+		{push(func(c Codec, out *protocol.Packets) {
+			c.Unsubscribed(out, "c", &protocol.Error{Code: 102, Message: "gone"})
+		}), `{"unsubscribed":{"channel":"c","code":102,"message":"gone"}}`},
+		{failed(0, protocol.Error{Code: 105, Message: "bad"}), `{"error":{"code":105,"message":"bad"}}`},
+		{failed(7, protocol.Error{Code: 111, Message: "busy", RetryAfter: 1500 * time.Millisecond}), `{"id":7,"error":{"code":111,"message":"busy","retry":1.5}}`},
+		{failed(7, protocol.Error{Code: 111, Message: "busy", RetryAfter: time.Nanosecond}), `{"id":7,"error":{"code":111,"message":"busy","retry":0.001}}`},
+	})
+}
+
+func TestReplies(t *testing.T) {
+	at := hub.Position{Epoch: "x3k9", Offset: 15}
+	expires := func(d time.Duration) protocol.Expiry { return protocol.Expiry{Set: true, Left: d} }
+	page := hub.Page{Position: hub.Position{Epoch: "e", Offset: 3}, Gap: true, Messages: []hub.Kept{
+		{Offset: 1, Time: time.UnixMilli(1700000000000), Payload: []byte(`"aaaaaaaaaa"`), Key: "k", From: "ann"},
+		{Offset: 2, Time: time.UnixMilli(1700000000001), Payload: []byte{1}, Type: frame.OpBinary},
+	}}
+	wantAll(t, [][2]string{
+		{reply(1, protocol.Connect, protocol.Result{Connected: protocol.Connected{Client: "0-1"}}), `{"id":1,"connect":{"client":"0-1","ping":0}}`},
+		{reply(1, protocol.Connect, protocol.Result{Connected: protocol.Connected{
+			Client: "0-1", User: "42", Expires: expires(3600*time.Second - 1), Ping: 44100 * time.Millisecond, Data: []byte("[]"),
+			Channels: []protocol.ChannelState{{Channel: "user:42", Position: at, Resumed: true, Recovered: true}, {Channel: `a"b`, Resumed: true}, {Channel: "c"}},
+		}}), `{"id":1,"connect":{"client":"0-1","user":"42","expires":3599,"ping":45,"data":[],"channels":{"user:42":{"epoch":"x3k9","offset":15,"recovered":true},"a\"b":{"recovered":false},"c":{}}}}`},
+		{reply(2, protocol.Subscribe, protocol.Result{Channel: protocol.ChannelState{Position: at, Resumed: true}}), `{"id":2,"subscribe":{"epoch":"x3k9","offset":15,"recovered":false}}`},
+		{reply(2, protocol.Subscribe, protocol.Result{Channel: protocol.ChannelState{Expires: expires(90500 * time.Millisecond)}}), `{"id":2,"subscribe":{"expires":90}}`},
+		{reply(3, protocol.Unsubscribe, protocol.Result{}), `{"id":3,"unsubscribe":{}}`},
+		{reply(4, protocol.Publish, protocol.Result{}), `{"id":4,"publish":{}}`},
+		{reply(4, protocol.Publish, protocol.Result{Position: at}), `{"id":4,"publish":{"epoch":"x3k9","offset":15}}`},
+		{reply(5, protocol.Presence, protocol.Result{}), `{"id":5,"presence":{"clients":0,"members":[]}}`},
+		{reply(5, protocol.Presence, protocol.Result{Members: protocol.ChannelMembers{Clients: 3, Truncated: true,
+			Members: []protocol.Member{{Client: "0-1", User: "ann", Info: []byte(`{"n":1}`)}, {Client: "0-2"}}}}),
+			`{"id":5,"presence":{"clients":3,"members":[{"client":"0-1","user":"ann","info":{"n":1}},{"client":"0-2"}],"truncated":true}}`},
+		{reply(6, protocol.History, protocol.Result{Page: page}), `{"id":6,"history":{"epoch":"e","offset":3,"messages":[{"offset":1,"time":1700000000000,"data":"aaaaaaaaaa","key":"k","from":"ann"},{"offset":2,"time":1700000000001,"data":"AQ==","encoding":"base64"}],"gap":true}}`},
+		{reply(7, protocol.Call, protocol.Result{}), `{"id":7,"call":{}}`},
+		{reply(7, protocol.Call, protocol.Result{Data: []byte("3")}), `{"id":7,"call":{"data":3}}`},
+		{reply(8, protocol.Refresh, protocol.Result{Expires: expires(-time.Second)}), `{"id":8,"refresh":{"expires":0}}`},
+		{reply(8, protocol.Refresh, protocol.Result{}), `{"id":8,"refresh":{}}`},
+	})
+}
+
+// wantAll compares what the codec said, pair by pair.
+func wantAll(t *testing.T, pairs [][2]string) {
+	t.Helper()
+	for _, pair := range pairs {
+		if got, want := pair[0], pair[1]; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		} else if !json.Valid([]byte(got)) {
+			t.Errorf("%s is not JSON", got)
+		}
 	}
 }
 
 func TestHotPathsDoNotAllocate(t *testing.T) {
-	dst := make([]byte, 0, 1024)
-	pub := &Pub{Channel: "news", Offset: 16, Data: []byte(`{"text":"häh"}`), From: "ann"}
-	if n := testing.AllocsPerRun(100, func() { AppendPub(dst, pub) }); n != 0 {
-		t.Errorf("AppendPub allocates %v times, want 0", n)
+	var out protocol.Packets
+	m := &protocol.Message{Channel: "news", Offset: 16, Data: []byte(`{"text":"häh"}`), From: "ann"}
+	Codec{}.Message(&out, m)
+	if n := testing.AllocsPerRun(100, func() { out.Reset(); Codec{}.Message(&out, m) }); n != 0 {
+		t.Errorf("Message allocates %v times, want 0", n)
 	}
 	in := []byte(`{"id":5,"history":{"limit":3,"channel":"c"}}`)
-	var c Command
-	if n := testing.AllocsPerRun(100, func() { _ = Decode(in, &c) }); n > 1 {
-		t.Errorf("Decode allocates %v times, want once, for the channel", n)
+	var c protocol.Command
+	if n := testing.AllocsPerRun(100, func() { _ = decode(in, &c) }); n > 1 {
+		t.Errorf("decode allocates %v times, want once, for the channel", n)
 	}
 }
 
 func BenchmarkDecode(b *testing.B) {
 	in := []byte(`{"id":5,"publish":{"channel":"chat:general","data":{"text":"hello, is anybody there?","at":1700000000}}}`)
 	b.ReportAllocs()
-	var c Command
+	var c protocol.Command
 	for b.Loop() {
-		if err := Decode(in, &c); err != nil {
+		if err := decode(in, &c); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-func BenchmarkAppendPub(b *testing.B) {
-	pub := &Pub{Channel: "chat:general", Offset: 16, Data: []byte(`{"text":"hello, is anybody there?","at":1700000000}`), From: "ann"}
+func BenchmarkMessage(b *testing.B) {
+	m := &protocol.Message{Channel: "chat:general", Offset: 16, Data: []byte(`{"text":"hello, is anybody there?","at":1700000000}`), From: "ann"}
 	b.ReportAllocs()
-	var dst []byte
+	var out protocol.Packets
 	for b.Loop() {
-		dst = AppendPub(dst[:0], pub)
+		out.Reset()
+		Codec{}.Message(&out, m)
 	}
 }

@@ -1,65 +1,49 @@
 package native
 
-// Heartbeat is what either side sends to learn whether the other one is there,
+import "github.com/roostws/roost/server/protocol"
+
+// Heartbeat is what either side sends to find out whether the other one is there,
 // and the answer to it.
 const Heartbeat = "{}"
 
-// A Pub is a message of a channel, the same for all its subscribers.
-type Pub struct {
-	Channel string
-	// Offset is 0 in channels without history.
-	Offset uint64
-	// Data is the message; Binary if it is not text.
-	Data   []byte
-	Binary bool
-	// Key and From may be empty.
-	Key, From string
-}
-
-// AppendPub appends the push of a message.
-func AppendPub(dst []byte, p *Pub) []byte {
-	b := builder(append(dst, '{')).open("pub").text("channel", p.Channel)
-	if p.Offset != 0 {
-		b = b.number("offset", p.Offset)
+// Message appends the push of a message.
+func (Codec) Message(out *protocol.Packets, m *protocol.Message) {
+	b := builder(append(out.Begin(), '{'))
+	if m.Channel == "" {
+		out.Text(b.open("message").data(m.Data, m.Binary).close().close())
+		return
 	}
-	return b.data(p.Data, p.Binary).optional("key", p.Key).optional("from", p.From).close().close()
+	b = b.open("pub").text("channel", m.Channel)
+	if m.Offset != 0 {
+		b = b.number("offset", m.Offset)
+	}
+	out.Text(b.data(m.Data, m.Binary).optional("key", m.Key).optional("from", m.From).close().close())
 }
 
-// AppendMessage appends a message that is for no channel.
-func AppendMessage(dst, data []byte, binary bool) []byte {
-	return builder(append(dst, '{')).open("message").data(data, binary).close().close()
+// Membership appends a join or a leave.
+func (Codec) Membership(out *protocol.Packets, m *protocol.Membership) {
+	push := "join"
+	if m.Left {
+		push = "leave"
+	}
+	b := builder(append(out.Begin(), '{')).open(push)
+	out.Text(b.text("channel", m.Channel).text("client", m.Client).optional("user", m.User).close().close())
 }
 
-// AppendJoin tells a channel's subscribers that a connection has become one of
-// them, AppendLeave that it is none any more.
-func AppendJoin(dst []byte, channel, client, user string) []byte {
-	return appendPresence(dst, "join", channel, client, user)
+// Gap appends that messages will not come.
+func (Codec) Gap(out *protocol.Packets, channel, epoch string, from, to uint64) {
+	b := builder(append(out.Begin(), '{')).open("gap").text("channel", channel).text("epoch", epoch)
+	out.Text(b.number("from", from).number("to", to).close().close())
 }
 
-// AppendLeave is the counterpart of AppendJoin.
-func AppendLeave(dst []byte, channel, client, user string) []byte {
-	return appendPresence(dst, "leave", channel, client, user)
+// Subscribed appends that the server has subscribed the connection.
+func (Codec) Subscribed(out *protocol.Packets, s *protocol.ChannelState) {
+	b := builder(append(out.Begin(), '{')).open("subscribed").text("channel", s.Channel)
+	out.Text(b.position(s.Position).close().close())
 }
 
-func appendPresence(dst []byte, push, channel, client, user string) []byte {
-	b := builder(append(dst, '{')).open(push)
-	return b.text("channel", channel).text("client", client).optional("user", user).close().close()
-}
-
-// AppendGap tells that the messages from and to, and all between them, will not
-// come.
-func AppendGap(dst []byte, channel, epoch string, from, to uint64) []byte {
-	b := builder(append(dst, '{')).open("gap").text("channel", channel).text("epoch", epoch)
-	return b.number("from", from).number("to", to).close().close()
-}
-
-// AppendSubscribed tells that the server has subscribed the connection.
-func AppendSubscribed(dst []byte, channel string, at Position) []byte {
-	return builder(append(dst, '{')).open("subscribed").text("channel", channel).position(at).close().close()
-}
-
-// AppendUnsubscribed tells that the server has ended a subscription, and why.
-func AppendUnsubscribed(dst []byte, channel string, code int, message string) []byte {
-	b := builder(append(dst, '{')).open("unsubscribed").text("channel", channel)
-	return b.number("code", uint64(code)).text("message", message).close().close()
+// Unsubscribed appends that the server has ended a subscription.
+func (Codec) Unsubscribed(out *protocol.Packets, channel string, why *protocol.Error) {
+	b := builder(append(out.Begin(), '{')).open("unsubscribed").text("channel", channel)
+	out.Text(b.number("code", uint64(why.Code)).text("message", why.Message).close().close())
 }

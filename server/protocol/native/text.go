@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // A builder appends JSON. The comma before a member is there unless the member
@@ -58,7 +60,7 @@ func (b builder) flag(name string, value bool) builder {
 }
 
 // position appends epoch and offset, nothing without history.
-func (b builder) position(at Position) builder {
+func (b builder) position(at hub.Position) builder {
 	if at.Epoch == "" {
 		return b
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/protocol/native"
 	"github.com/roostws/roost/server/protocol/native/nativetest"
 )
@@ -68,17 +70,17 @@ func TestTranscriptsFitCodecAndSchema(t *testing.T) {
 			text := nativetest.Example(l.Text)
 			switch l.Kind {
 			case nativetest.Send:
-				var c native.Command
-				err := native.Decode([]byte(text), &c)
+				var c protocol.Command
+				_, err := native.Codec{}.Decode([]byte(text), false, &c)
 				if text == native.Heartbeat {
 					err = nil
 				}
 				if valid := check(client, text); (valid == nil) != (err == nil) {
 					t.Errorf("%s: the codec says %v, the schema %v", l.Where, err, valid)
 				}
-				var bad *native.Error
+				var bad *protocol.Error
 				if errors.As(err, &bad) {
-					want := string(native.AppendError(nil, c.ID, 105, err.Error(), 0))
+					want := packets(func(out *protocol.Packets) { native.Codec{}.Error(out, c.ID, bad) })
 					if next := transcript.Lines[i+1]; next.Text != want {
 						t.Errorf("%s: the answer is %s, want %s", next.Where, next.Text, want)
 					}
@@ -126,7 +128,7 @@ func TestTranscriptsAreComplete(t *testing.T) {
 	}
 	want := []string{"> heartbeat", "< heartbeat", "> without id", "closed 4400", "closed 4401", "closed 4403",
 		"< pub", "< message", "< join", "< leave", "< gap", "< subscribed", "< unsubscribed"}
-	for kind := native.Connect; kind <= native.Ack; kind++ {
+	for kind := protocol.Connect; kind <= protocol.Ack; kind++ {
 		want = append(want, "> "+kind.String(), "< "+kind.String())
 	}
 	for code := 100; code <= 112; code++ {
@@ -161,4 +163,12 @@ func TestSchemaIsStrict(t *testing.T) {
 			t.Errorf("a server may send %s", text)
 		}
 	}
+}
+
+// packets returns what a codec appends, as text.
+func packets(push func(out *protocol.Packets)) (text string) {
+	var out protocol.Packets
+	push(&out)
+	out.Each(func(_ frame.Opcode, payload []byte) { text += string(payload) })
+	return text
 }

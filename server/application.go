@@ -1,0 +1,84 @@
+package server
+
+import (
+	"context"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// Upgrade calls Handler.Upgrade, and starts Handler.Authorize on a goroutine of its
+// own.
+func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
+	app := &h.server.cfg.Handler
+	u.Grant.Native = h.speaks(u.Grant.Agreed())
+	if app.Upgrade == nil && app.Authorize == nil {
+		return
+	}
+	r := &h.upgrade
+	*r = UpgradeRequest{
+		Subprotocol: u.Grant.Agreed(),
+		conn:        Conn{h.server, u.ID}, request: u.Request, shard: s,
+	}
+	if app.Upgrade != nil {
+		if err := app.Upgrade(r); err != nil {
+			u.Grant.Err = handshakeError(err)
+			return
+		}
+	}
+	if app.Authorize == nil {
+		h.grant(&u.Grant, r)
+		return
+	}
+	if !h.server.work.TryAcquire(1) {
+		u.Grant.Err = errTooBusy
+		return
+	}
+	u.Later = true
+	later, grant := *r, u.Grant
+	later.request = u.Request.Clone()
+	later.shard, later.remote, later.tls = nil, r.RemoteAddr(), r.TLS()
+	go h.authorize(s, u.ID, &later, &grant)
+}
+
+// authorize calls Handler.Authorize. It runs on its own goroutine.
+func (h *hooks) authorize(s *shard.Shard, id netpoll.ID, r *UpgradeRequest, g *shard.Grant) {
+	defer h.server.work.Release(1)
+	ctx, cancel := context.WithTimeout(h.server.ctx, h.server.cfg.Timeouts.HandshakeTimeout)
+	defer cancel()
+	defer func() {
+		if value := recover(); value != nil {
+			h.server.panicked("Authorize", id, value)
+			g.Err = errPanicked
+		}
+		// If ctx has ended, the result may stem from a look-up that was cut short: the
+		// handshake's deadline refuses the connection.
+		if ctx.Err() == nil {
+			s.Authorized(id, g)
+		}
+	}()
+	g.Err = errPanicked // what a goroutine leaves behind that just ends (runtime.Goexit)
+	if err := h.server.cfg.Handler.Authorize(ctx, r); err != nil {
+		g.Err = handshakeError(err)
+		return
+	}
+	g.Err = nil
+	h.grant(g, r)
+}
+
+// grant takes the application's answer over, if it is valid.
+func (h *hooks) grant(g *shard.Grant, r *UpgradeRequest) {
+	if r.User != "" {
+		g.Err = h.server.checkName("user", r.User)
+	}
+	for _, name := range r.Channels {
+		if g.Err == nil {
+			g.Err = h.server.checkName("channel", name)
+		}
+	}
+	if g.Err != nil {
+		h.server.cfg.Logger.Error("the application's answer to an upgrade is invalid", "err", g.Err)
+	}
+	g.User, g.Subprotocol, g.Header, g.Channels = r.User, r.Subprotocol, r.Header, r.Channels
+	g.Native = h.speaks(r.Subprotocol)
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"context"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native"
+)
+
+// newRules returns what the loops' sessions have in common.
+func (s *Server) newRules() *protocol.Rules {
+	r := &protocol.Rules{
+		Host: host{s}, Codecs: s.cfg.Protocols, Application: s.cfg.Application, Events: s.cfg.Events, Logger: s.cfg.Logger,
+		Namespaces: map[string]*protocol.Namespace{}, NameMaxBytes: s.cfg.Limits.ChannelNameMaxBytes, MessageMaxBytes: s.cfg.Limits.MessageMaxBytes,
+		SubscriptionsMax: s.cfg.Limits.SubscriptionsMax, PingInterval: max(s.cfg.Timeouts.PingInterval, 0), Timeout: s.cfg.Timeouts.HandshakeTimeout,
+	}
+	for _, ns := range s.cfg.Namespaces {
+		r.Namespaces[ns.Name] = &protocol.Namespace{
+			Subscribe: ns.Subscribe, Publish: ns.Publish, History: ns.HistoryMessages > 0, Presence: ns.Presence,
+			JoinLeave: ns.JoinLeave, JoinLeaveMax: ns.JoinLeaveMax,
+		}
+		r.JoinLeave = r.JoinLeave || ns.JoinLeave
+	}
+	return r
+}
+
+// host is the server as the sessions of its protocols see it.
+type host struct{ s *Server }
+
+func (h host) Publish(channel, from, key string, t frame.Opcode, data []byte) (hub.Position, error) {
+	p := Publication{Channel: channel, Type: t, Payload: data, Key: key, From: from}
+	if err := h.s.checkPublication(&p); err != nil {
+		return hub.Position{}, err
+	}
+	return h.s.put(&p, nil)
+}
+
+func (h host) Presence(ctx context.Context, channel string, limit int) (protocol.ChannelMembers, error) {
+	return h.s.Presence(ctx, channel, limit)
+}
+
+func (h host) History(channel string, q hub.Query) (hub.Page, error) {
+	found, err := h.s.History(channel, HistoryQuery{Since: q.Since, Limit: q.Limit, Reverse: q.Reverse})
+	page := hub.Page{Position: found.Position, More: found.More, Gap: found.Gap}
+	for _, m := range found.Messages {
+		page.Messages = append(page.Messages, hub.Kept(m))
+	}
+	return page, err
+}
+
+func (h host) Announce(m *protocol.Membership) {
+	word := shard.NewWord(protocol.Prepare(func(out *protocol.Packets) { h.s.cfg.Protocols[0].Membership(out, m) }))
+	if err := h.s.parts.Load().publisher.Channel(m.Channel, word, nil); err != nil {
+		h.s.cfg.Logger.Debug("a join or leave was not announced", "channel", m.Channel, "err", err)
+	}
+}
+
+func (h host) Context() context.Context { return h.s.ctx }
+func (h host) Acquire() bool            { return h.s.work.TryAcquire(1) }
+func (h host) Release()                 { h.s.work.Release(1) }
+
+func (h host) Panicked(in string, id netpoll.ID, value any) { h.s.panicked(in, id, value) }
+
+// encoder makes the form of a message that clients of a protocol get.
+func encoder(c protocol.Codec) func(m *shard.Message) *frame.Prepared {
+	return func(m *shard.Message) *frame.Prepared {
+		return protocol.Prepare(func(out *protocol.Packets) {
+			c.Message(out, &protocol.Message{
+				Channel: m.Channel, Offset: m.Offset, Data: m.Payload(), Binary: m.Opcode() == frame.OpBinary, Key: m.Key, From: m.From,
+			})
+		})
+	}
+}
+
+// defaultProtocols are Config.Protocols where an Application is set alone.
+var defaultProtocols = []protocol.Codec{native.Codec{}}

@@ -1,0 +1,153 @@
+package protocol
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/hub"
+)
+
+// publish publishes on behalf of the client.
+func (t *task) publish() {
+	ns, err := t.namespace()
+	if err != nil {
+		t.fail(err)
+		return
+	}
+	v := t.may(ns.Publish, func(p *Permissions) []string { return p.Publish })
+	check := t.x.rules.Application.Publish
+	switch {
+	case v == granted:
+		t.publishNow(t.cmd.Data)
+	case v == denied || check == nil:
+		t.fail(errDenied)
+	default:
+		r := &PublishRequest{Client: t.id.String(), User: t.user(), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data)}
+		t.ask("Application.Publish", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
+			if err == nil {
+				err = checkJSON("Publish", "Data", r.Data)
+			}
+			if err != nil {
+				t.fail(t.refusal("publish", err))
+				return
+			}
+			t.publishNow(r.Data)
+		})
+	}
+}
+
+func (t *task) publishNow(data []byte) {
+	at, err := t.x.rules.Host.Publish(t.cmd.Channel, t.user(), t.cmd.Key, frame.OpText, data)
+	t.s.HoldPublisher(t.id)
+	if err != nil {
+		t.fail(err)
+		return
+	}
+	if t.x.rules.Events != nil {
+		t.x.event(t.s, t.id, Event{Type: EventMessage, Channel: t.cmd.Channel, Position: at, Data: bytes.Clone(data)})
+	}
+	t.reply(&Result{Position: at})
+}
+
+// Limits of what a client may ask for at once.
+const (
+	defaultLimit   = 100
+	maxLimit       = 1000
+	resultMaxBytes = 256 << 10
+)
+
+// limit returns how many the client wants.
+func (t *task) limit() int {
+	if t.cmd.Limit < 0 {
+		return defaultLimit
+	}
+	return min(t.cmd.Limit, maxLimit)
+}
+
+// presence replies which connections are in the channel. All loops are asked.
+func (t *task) presence() {
+	ns, err := t.namespace()
+	switch {
+	case err != nil:
+	case !ns.Presence:
+		err = &Error{Code: CodeNotAvailable, Message: "this channel has no presence"}
+	case !t.inside():
+		err = errNotSubscribed
+	}
+	if err != nil {
+		t.fail(err)
+		return
+	}
+	var found ChannelMembers
+	channel, limit, host := t.cmd.Channel, t.limit(), t.x.rules.Host
+	t.ask("Presence", func(ctx context.Context) (err error) {
+		found, err = host.Presence(ctx, channel, limit)
+		return err
+	}, func(t *task, err error) {
+		if err != nil {
+			t.fail(err)
+			return
+		}
+		t.reply(&Result{Members: found})
+	})
+}
+
+// history replies with a part of the channel's history.
+func (t *task) history() {
+	ns, err := t.namespace()
+	switch {
+	case err != nil:
+	case !ns.History:
+		err = &Error{Code: CodeNotAvailable, Message: "this channel has no history"}
+	case !t.inside():
+		err = errNotSubscribed
+	}
+	var page hub.Page
+	if err == nil {
+		page, err = t.x.rules.Host.History(t.cmd.Channel, hub.Query{Since: t.cmd.since(), Limit: t.limit(), Reverse: t.cmd.Reverse})
+	}
+	if err != nil {
+		t.fail(err)
+		return
+	}
+	bytes := 0
+	for i := range page.Messages {
+		if bytes += len(page.Messages[i].Payload); i > 0 && bytes > resultMaxBytes {
+			page.Messages, page.More = page.Messages[:i], true
+			break
+		}
+	}
+	t.reply(&Result{Page: page})
+}
+
+// call passes a request to the application.
+func (t *task) call() {
+	call := t.x.rules.Application.Call
+	if call == nil {
+		t.fail(&Error{Code: CodeUnknownMethod, Message: fmt.Sprintf("there is no method %.100q", t.cmd.Method)})
+		return
+	}
+	r := &CallRequest{Client: t.id.String(), User: t.user(), Method: t.cmd.Method, Data: bytes.Clone(t.cmd.Data)}
+	t.ask("Application.Call", func(ctx context.Context) error { return call(ctx, r) }, func(t *task, err error) {
+		if err == nil {
+			err = checkJSON("Call", "Reply", r.Reply)
+		}
+		if err != nil {
+			t.fail(t.refusal("call", err))
+			return
+		}
+		t.reply(&Result{Data: r.Reply})
+	})
+}
+
+// ack tells the application how far the client is.
+func (t *task) ack() {
+	if !t.inside() {
+		t.fail(errNotSubscribed)
+		return
+	}
+	t.x.event(t.s, t.id, Event{Type: EventAcknowledged, Channel: t.cmd.Channel, Position: t.cmd.Position})
+	t.reply(&Result{})
+}

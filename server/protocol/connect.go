@@ -1,0 +1,198 @@
+package protocol
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// connect admits a client, or refuses it.
+func (t *task) connect() {
+	app := t.x.rules.Application
+	if t.s.IsReady(t.id) {
+		t.fail(&Error{Code: CodeBadRequest, Message: "connected already"})
+		return
+	}
+	r := &ConnectRequest{
+		Client: t.id.String(), Token: t.cmd.Token, Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(), User: t.user(),
+	}
+	known := r.User != "" || app.Anonymous
+	switch {
+	case r.Token == "" && known:
+		t.admitClient(r)
+	case app.Connect == nil && r.Token != "":
+		t.turnAway(&Error{Code: CodeUnauthorized, Message: "this server takes no tokens: connect without one"})
+	case app.Connect == nil:
+		t.turnAway(&Error{Code: CodeUnauthorized, Message: "this server admits no client without an identity"})
+	default:
+		t.ask("Application.Connect", func(ctx context.Context) error { return app.Connect(ctx, r) }, func(t *task, err error) {
+			if err != nil {
+				t.turnAway(t.refusal("connect", err))
+				return
+			}
+			t.admitClient(r)
+		})
+	}
+}
+
+// turnAway refuses a connect. The client may try again while there is time, with
+// another token a few times only.
+func (t *task) turnAway(err error) {
+	t.fail(err)
+	t.s.Counters().ConnectsRefused.Add(1)
+	var known *Error
+	if !errors.As(err, &known) || known.Code != CodeUnauthorized && known.Code != CodeTokenExpired && known.Code != CodePermissionDenied {
+		return // not the client's fault
+	}
+	n := t.x.of(t.id)
+	if n.failures++; n.failures >= connectTries {
+		t.x.shut(t.s, t.id, EndUnauthorized)
+	}
+}
+
+// admitClient makes a client one of those to which messages are published.
+func (t *task) admitClient(r *ConnectRequest) {
+	x, rules := t.x, t.x.rules
+	n := x.of(t.id)
+	channels := slices.Concat(n.channels, r.Channels) // both are the application's
+	if err := t.checkAnswer(r, channels); err != nil {
+		t.turnAway(err)
+		return
+	}
+	if over(r.Expires) {
+		t.turnAway(errExpired)
+		return
+	}
+	t.s.Ready(t.id)
+	done := Connected{Client: r.Client, User: r.User, Data: r.Reply, Ping: rules.PingInterval, Expires: expiryAt(r.Expires, time.Now())}
+	if r.User != "" {
+		done.Channels = append(done.Channels, t.enterUser(r.User))
+	}
+	x.event(t.s, t.id, Event{Type: EventConnected})
+	for _, name := range channels {
+		state, err := t.enter(name, t.resume(name))
+		switch {
+		case err == nil:
+			done.Channels = append(done.Channels, state)
+		case err != shard.ErrSubscribed: // a channel may be named twice
+			t.s.Refuse(t.id, name, err)
+		}
+	}
+	*n = session{allow: r.Allow, rate: r.MessageRate, info: r.Info, waiting: n.waiting}
+	t.s.SetExpiry(t.id, done.Expires.Left)
+	t.reply(&Result{Connected: done})
+	x.settle(t.id)
+}
+
+// checkAnswer refuses an answer of the application that cannot be kept.
+func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
+	rules := t.x.rules
+	var err error
+	if before := t.user(); before != "" && r.User != before {
+		err = fmt.Errorf("the upgrade gave the identity %q, connect %q", before, r.User)
+	} else if r.User != "" {
+		err = CheckName("user", r.User, rules.NameMaxBytes)
+	} else if !rules.Application.Anonymous {
+		return &Error{Code: CodeUnauthorized, Message: "the token names no user"}
+	}
+	for _, name := range channels {
+		if err == nil {
+			err = CheckChannel(name, rules.NameMaxBytes)
+		}
+	}
+	if err == nil {
+		err = errors.Join(checkJSON("Connect", "Reply", r.Reply), checkJSON("Connect", "Info", r.Info))
+	}
+	if err != nil {
+		rules.Logger.Error("the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)
+		return &Error{Code: CodeInternal, Message: "something went wrong in the server"}
+	}
+	return nil
+}
+
+// resume returns the position that the client gave for a channel at connect.
+func (t *task) resume(channel string) *hub.Position {
+	if at, ok := t.cmd.Resume[channel]; ok {
+		return &at
+	}
+	return nil
+}
+
+// enterUser gives the connection its identity, and with it the channel "user:ID".
+func (t *task) enterUser(user string) ChannelState {
+	channel := UserPrefix + user
+	resume := t.resume(channel)
+	at, recovered := t.s.SetUser(t.id, user, (*shard.Position)(resume))
+	return ChannelState{Channel: channel, Position: hub.Position(at), Resumed: resume != nil, Recovered: recovered}
+}
+
+// refresh takes a new token for the connection, or for one of its channels.
+func (t *task) refresh() {
+	if t.cmd.Channel != "" {
+		t.refreshChannel()
+		return
+	}
+	app := t.x.rules.Application
+	check := app.Refresh
+	if check == nil {
+		check = app.Connect
+	}
+	if check == nil {
+		t.fail(&Error{Code: CodeNotAvailable, Message: "this server takes no tokens"})
+		return
+	}
+	user := t.user()
+	r := &ConnectRequest{Client: t.id.String(), Token: t.cmd.Token, User: user, RemoteAddr: t.addr()}
+	t.ask("Application.Refresh", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
+		switch {
+		case err != nil:
+			t.fail(t.refusal("refresh", err))
+			return
+		case r.User != user:
+			t.fail(&Error{Code: CodeUnauthorized, Message: "the new token is another user's"})
+			return
+		case over(r.Expires):
+			t.fail(errExpired)
+			return
+		}
+		n := t.x.of(t.id)
+		n.allow, n.rate = r.Allow, r.MessageRate
+		t.x.settle(t.id)
+		expires := expiryAt(r.Expires, time.Now())
+		t.s.SetExpiry(t.id, expires.Left)
+		t.reply(&Result{Expires: expires})
+	})
+}
+
+// refreshChannel takes a new token for one channel.
+func (t *task) refreshChannel() {
+	check := t.x.rules.Application.Subscribe
+	switch {
+	case !t.s.Subscribed(t.id, t.cmd.Channel):
+		t.fail(errNotSubscribed)
+		return
+	case check == nil:
+		t.fail(&Error{Code: CodeNotAvailable, Message: "this server takes no tokens for channels"})
+		return
+	}
+	r := t.subscribeRequest()
+	t.ask("Application.Subscribe", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
+		switch {
+		case err != nil:
+			t.fail(t.refusal("refresh", err))
+		case over(r.Expires):
+			t.fail(errExpired)
+		case !t.s.Subscribed(t.id, t.cmd.Channel):
+			t.fail(errNotSubscribed) // it ended meanwhile
+		default:
+			t.expireChannel(r.Expires)
+			t.reply(&Result{Expires: expiryAt(r.Expires, time.Now())})
+		}
+	})
+}

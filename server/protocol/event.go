@@ -1,0 +1,89 @@
+package protocol
+
+import (
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// EventType names what happened.
+type EventType string
+
+// The types of an Event, with the fields that are set beside Type and Time.
+const (
+	// EventConnected: Client, User.
+	EventConnected EventType = "connected"
+	// EventDisconnected: Client, User, Code, Reason, Age.
+	EventDisconnected EventType = "disconnected"
+	// EventSubscribed: Client, User, Channel; not for a user's own channel, which comes
+	// and goes with the connection.
+	EventSubscribed EventType = "subscribed"
+	// EventUnsubscribed: Client, User, Channel; also for each channel of a connection that ends.
+	EventUnsubscribed EventType = "unsubscribed"
+	// EventOccupied: Channel has its first subscriber.
+	EventOccupied EventType = "occupied"
+	// EventVacated: Channel has lost its last subscriber.
+	EventVacated EventType = "vacated"
+	// EventMessage: a client has published: Client, User, Channel, Data, Position.
+	EventMessage EventType = "message"
+	// EventAcknowledged: a client has processed everything up to Position:
+	// Client, User, Channel, Position.
+	EventAcknowledged EventType = "acknowledged"
+)
+
+// An Event tells the application what happened to clients, whatever they speak.
+// server.Config.Events gets it.
+type Event struct {
+	Type     EventType
+	Time     time.Time
+	Client   string // Conn.String
+	User     string
+	Channel  string
+	Position hub.Position
+	Code     frame.CloseCode
+	Reason   string
+	Age      time.Duration
+	// Data is the message, JSON. It is immutable and may be kept.
+	Data []byte
+}
+
+// Connected tells the application of a connection that speaks raw messages, and
+// of the channels that it came with.
+func (x *Sessions) Connected(s *shard.Shard, id netpoll.ID) {
+	x.event(s, id, Event{Type: EventConnected})
+	x.eachChannel(s, id, x.joined)
+}
+
+// Occupied tells the application that a channel has its first subscriber, or has
+// lost its last one.
+func (x *Sessions) Occupied(channel string, occupied bool) {
+	e := Event{Type: EventVacated, Channel: channel}
+	if occupied {
+		e.Type = EventOccupied
+	}
+	x.tell(0, &e)
+}
+
+// event tells the application of a connection.
+func (x *Sessions) event(s *shard.Shard, id netpoll.ID, e Event) {
+	if x.rules.Events != nil {
+		own := e // so that nothing is allocated where nothing listens
+		own.Client, own.User = id.String(), s.User(id)
+		x.tell(id, &own)
+	}
+}
+
+// tell calls Rules.Events. A panic there changes nothing: what happened has
+// happened.
+func (x *Sessions) tell(id netpoll.ID, e *Event) {
+	defer func() {
+		if value := recover(); value != nil {
+			x.rules.Host.Panicked("Events", id, value)
+		}
+	}()
+	e.Time = time.Now()
+	x.rules.Events(e)
+}

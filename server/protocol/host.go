@@ -1,0 +1,67 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
+)
+
+// A Host is the server as the sessions see it. Any goroutine may call its methods.
+type Host interface {
+	// Publish publishes on behalf of a user. The name of the channel was checked.
+	Publish(channel, from, key string, t frame.Opcode, data []byte) (hub.Position, error)
+	// Presence asks all loops; it must not be called on one.
+	Presence(ctx context.Context, channel string, limit int) (ChannelMembers, error)
+	// History returns a part of what is kept of a channel.
+	History(channel string, q hub.Query) (hub.Page, error)
+	// Announce publishes a membership to the subscribers of its channel. If the
+	// loops are busy, it is left out.
+	Announce(m *Membership)
+	// Context ends with the server.
+	Context() context.Context
+	// Acquire takes one of the places for work of the application, Release gives it
+	// back.
+	Acquire() bool
+	Release()
+	// Panicked reports a panic in the application's code.
+	Panicked(in string, id netpoll.ID, value any)
+}
+
+// ErrBadName: a channel name or user ID is empty, too long, not valid UTF-8, or
+// of a kind that cannot be used so.
+var ErrBadName = errors.New("server: bad name")
+
+// ErrMessageTooBig: a message is larger than may be sent.
+var ErrMessageTooBig = errors.New("server: message too big")
+
+// CheckName refuses names that could not be told apart, logged or bounded. what
+// is what it is a name of.
+func CheckName(what, name string, maxBytes int) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: the %s is empty", ErrBadName, what)
+	case len(name) > maxBytes:
+		return fmt.Errorf("%w: the %s has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, what, len(name), maxBytes)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w: the %s is not valid UTF-8", ErrBadName, what)
+	}
+	return nil
+}
+
+// CheckChannel refuses names of channels that no connection can be subscribed to:
+// also those of users, in which each connection of the user is by itself.
+func CheckChannel(name string, maxBytes int) error {
+	if err := CheckName("channel", name, maxBytes); err != nil {
+		return err
+	}
+	if strings.HasPrefix(name, UserPrefix) {
+		return fmt.Errorf("%w: %q is the channel of a user: it can't be joined or left", ErrBadName, name)
+	}
+	return nil
+}

@@ -1,0 +1,200 @@
+package protocol
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+	"unicode/utf8"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// A task is one command while it is carried out.
+type task struct {
+	x   *Sessions
+	s   *shard.Shard
+	id  netpoll.ID
+	cmd Command
+}
+
+// Message acts on a message from a client, or queues it behind a command that
+// waits for the application.
+func (x *Sessions) Message(s *shard.Shard, id netpoll.ID, p []byte, binary bool) {
+	if n := x.byID[id]; n != nil && (n.waiting.asking || len(n.waiting.queue) > 0) {
+		x.wait(s, id, n, p, binary)
+		return
+	}
+	if !x.handle(s, id, p, binary) {
+		x.wait(s, id, x.of(id), p, binary)
+	}
+}
+
+// handle carries out the commands of a message. It returns false if the message
+// has to wait for a call to end. One whose first command makes the next ones wait
+// is cut in two: the rest goes to the head of the queue.
+func (x *Sessions) handle(s *shard.Shard, id netpoll.ID, p []byte, binary bool) bool {
+	c := x.codec(s, id)
+	if c == nil {
+		return true
+	}
+	for {
+		t := &x.task
+		*t = task{x: x, s: s, id: id}
+		rest, err := c.Decode(p, binary, &t.cmd)
+		if err == nil && t.cmd.Kind == Call && s.IsReady(id) {
+			if n := x.byID[id]; n != nil && n.waiting.calls >= callsMax {
+				return false
+			}
+		}
+		t.begin(err)
+		t.cmd = Command{}
+		if len(rest) == 0 || !s.IsOpen(id) {
+			return true
+		}
+		if n := x.byID[id]; n != nil && n.waiting.asking {
+			x.wait(s, id, n, rest, binary)
+			return true
+		}
+		p = rest
+	}
+}
+
+// begin refuses a command that may not be carried out, and acts on others. err is
+// what Decode returned.
+func (t *task) begin(err error) {
+	var ending Ending
+	switch {
+	case errors.As(err, &ending):
+		t.x.shut(t.s, t.id, ending)
+	case err != nil:
+		t.fail(err)
+	case t.cmd.Kind != Connect && !t.s.IsReady(t.id):
+		t.fail(&Error{Code: CodeUnauthorized, Message: "connect first"})
+	case !t.admit():
+		t.fail(&Error{Code: CodeLimit, Message: "more messages a second than this client may send", RetryAfter: time.Second})
+	default:
+		t.act()
+	}
+}
+
+// admit counts the command against the rate that the client's token gives it.
+func (t *task) admit() bool {
+	n := t.x.byID[t.id]
+	if n == nil || n.rate == 0 {
+		return true
+	}
+	if now := time.Now().Unix(); now != n.second {
+		n.second, n.spent = now, 0
+	}
+	n.spent++
+	return n.spent <= n.rate
+}
+
+func (t *task) act() {
+	switch t.cmd.Kind {
+	case Connect:
+		t.connect()
+	case Subscribe:
+		t.subscribe()
+	case Unsubscribe:
+		t.unsubscribe()
+	case Publish:
+		t.publish()
+	case Presence:
+		t.presence()
+	case History:
+		t.history()
+	case Call:
+		t.call()
+	case Refresh:
+		t.refresh()
+	case Ack:
+		t.ack()
+	}
+}
+
+// reply sends the result, if the client wants a reply.
+func (t *task) reply(r *Result) {
+	if t.cmd.ID == 0 {
+		return
+	}
+	if c := t.x.codec(t.s, t.id); c != nil {
+		c.Reply(&t.x.out, &t.cmd, r)
+		t.x.flush(t.s, t.id)
+	}
+}
+
+// fail tells the client what went wrong.
+func (t *task) fail(err error) {
+	e := t.explain(err)
+	t.s.Counters().CommandErrors.Add(1)
+	t.x.say(t.s, t.id, func(c Codec, out *Packets) { c.Error(out, t.cmd.ID, e) })
+}
+
+// explain returns err as the client may be told it.
+func (t *task) explain(err error) *Error {
+	var known *Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, shard.ErrBusy):
+		return &Error{Code: CodeBusy, Message: "the server is busy", RetryAfter: time.Second}
+	case errors.Is(err, ErrBadName):
+		return &Error{Code: CodeBadRequest, Message: err.Error()}
+	case errors.Is(err, shard.ErrTooManySubscriptions):
+		return &Error{Code: CodeLimit, Message: "the connection is in as many channels as it may be"}
+	case errors.Is(err, shard.ErrSubscribed):
+		return &Error{Code: CodeAlreadySubscribed, Message: "subscribed already"}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Code: CodeTimeout, Message: "it took too long"}
+	case errors.Is(err, ErrMessageTooBig):
+		return &Error{Code: CodeLimit, Message: "the message is too big"}
+	}
+	t.x.rules.Logger.Error("a command of a client failed", "conn_id", t.id.String(), "command", t.cmd.Kind.String(), "err", err)
+	return &Error{Code: CodeInternal, Message: "something went wrong in the server"}
+}
+
+// errNotJSON: what a function of the application has set would break the message
+// that it becomes a part of.
+var errNotJSON = errors.New("not valid JSON")
+
+// checkJSON refuses what the application has set if it is neither JSON nor
+// nothing. function and field name it.
+func checkJSON(function, field string, value []byte) error {
+	if len(value) == 0 || json.Valid(value) && utf8.Valid(value) {
+		return nil
+	}
+	return fmt.Errorf("server: Application.%s has set %s to %.40q: %w", function, field, value, errNotJSON)
+}
+
+// refusal returns an error of the application as the client is told it.
+func (t *task) refusal(what string, err error) error {
+	var known *Error
+	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	t.x.rules.Logger.Info("the application refused a client", "what", what, "conn_id", t.id.String(), "err", err)
+	return errDenied
+}
+
+// addr returns the client's address. It is looked up, on the loop.
+func (t *task) addr() netip.AddrPort { return t.s.RemoteAddr(t.id) }
+
+// user returns the client's identity, empty if it has none.
+func (t *task) user() string { return t.s.User(t.id) }
+
+// Errors that clients are told in several places.
+var (
+	errDenied        = &Error{Code: CodePermissionDenied, Message: "permission denied"}
+	errExpired       = &Error{Code: CodeTokenExpired, Message: "the token has expired"}
+	errNotSubscribed = &Error{Code: CodeNotSubscribed, Message: "not subscribed"}
+	// errEnded: the application has ended a subscription.
+	errEnded = &Error{Code: CodePermissionDenied, Message: "ended by the application"}
+)
+
+// over reports that a moment was set and has come.
+func over(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }

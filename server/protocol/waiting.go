@@ -1,0 +1,149 @@
+package protocol
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// Bounds of what one connection may have under way.
+const (
+	// callsMax is how many calls of one connection the application works on at a time.
+	callsMax = 16
+	// Beyond either of these the connection is not read.
+	queueMax      = 64
+	queueMaxBytes = 16 << 10
+)
+
+// waiting is what a connection waits for: questions to the application, and the
+// messages that came meanwhile. Its WebSocket is still read, so that pings and
+// heartbeats are answered.
+type waiting struct {
+	// asking: a command whose effect later ones must see is under way.
+	asking bool
+	// calls is the number of calls under way; later commands do not wait for them.
+	calls int
+	// queue holds messages whose turn has not come.
+	queue      []queued
+	queueBytes int
+	paused     bool
+}
+
+type queued struct {
+	payload []byte
+	binary  bool
+}
+
+// idle reports that the connection waits for nothing.
+func (w *waiting) idle() bool { return !w.asking && w.calls == 0 && len(w.queue) == 0 }
+
+// push puts a copy of a message at the end of the queue and reports whether the
+// queue is full now.
+func (w *waiting) push(p []byte, binary bool) (full bool) {
+	w.queue = append(w.queue, queued{bytes.Clone(p), binary})
+	w.queueBytes += len(p)
+	return len(w.queue) >= queueMax || w.queueBytes >= queueMaxBytes
+}
+
+// wait queues a message behind others and stops reading the connection when there
+// are too many.
+func (x *Sessions) wait(s *shard.Shard, id netpoll.ID, n *session, p []byte, binary bool) {
+	if n.waiting.push(p, binary) && !n.waiting.paused {
+		n.waiting.paused = true
+		s.Pause(id)
+	}
+}
+
+// proceed acts on queued messages until one has to wait again.
+func (x *Sessions) proceed(s *shard.Shard, id netpoll.ID) {
+	for s.IsOpen(id) {
+		n := x.byID[id]
+		if n == nil {
+			return
+		}
+		w := &n.waiting
+		if w.asking {
+			return
+		}
+		if len(w.queue) == 0 {
+			w.queue = nil
+			if w.paused {
+				w.paused = false
+				s.Unpause(id)
+			}
+			x.settle(id)
+			return
+		}
+		next := w.queue[0]
+		if !x.handle(s, id, next.payload, next.binary) {
+			return // it stays in the queue until a call has ended
+		}
+		w.queue[0] = queued{}
+		w.queue = w.queue[1:]
+		w.queueBytes -= len(next.payload)
+	}
+}
+
+var errGone = errors.New("server: a function of the application ended without an answer")
+
+// ask runs work, which may block, on its own goroutine, and then calls then with
+// the same command on the loop, if the connection is still open. work must not
+// touch t. Until then later commands wait, unless the command is a Call. After
+// Rules.Timeout then gets context.DeadlineExceeded, and a later result is dropped.
+// If the application has too much work already, the client is told that the server
+// is busy.
+func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
+	x, rules := t.x, t.x.rules
+	if !rules.Host.Acquire() {
+		t.fail(shard.ErrBusy)
+		return
+	}
+	own := *t // the loop uses t again
+	own.cmd.Data = nil
+	w := &x.of(t.id).waiting
+	call := t.cmd.Kind == Call
+	if call {
+		w.calls++
+	} else {
+		w.asking = true
+	}
+	ctx, cancel := context.WithTimeout(rules.Host.Context(), rules.Timeout)
+	var once sync.Once
+	finish := func(err error) {
+		once.Do(func() {
+			_ = own.s.Call(func(s *shard.Shard) {
+				if s == nil || !s.IsOpen(own.id) {
+					return
+				}
+				// In both the session is there: it is not bare meanwhile.
+				if w := &x.of(own.id).waiting; call {
+					w.calls--
+				} else {
+					w.asking = false
+				}
+				then(&own, err)
+				x.proceed(s, own.id)
+			})
+		})
+	}
+	stop := context.AfterFunc(ctx, func() { finish(context.DeadlineExceeded) })
+	go func() {
+		defer rules.Host.Release()
+		defer cancel()
+		err := errGone // what a goroutine that just ends (runtime.Goexit) leaves behind
+		defer func() {
+			if value := recover(); value != nil {
+				rules.Host.Panicked(what, own.id, value)
+			}
+			stop()
+			finish(err)
+		}()
+		if err = work(ctx); ctx.Err() != nil {
+			err = context.DeadlineExceeded // no client is admitted by a look-up that was cut short
+		}
+	}()
+}
