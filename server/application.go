@@ -11,7 +11,7 @@ import (
 // own.
 func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	app := &h.server.cfg.Handler
-	u.Grant.Native = h.speaks(u.Grant.Agreed())
+	u.Grant.Protocol = h.protocol(u.Grant.Agreed())
 	if app.Upgrade == nil && app.Authorize == nil {
 		return
 	}
@@ -80,5 +80,5 @@ func (h *hooks) grant(g *shard.Grant, r *UpgradeRequest) {
 		h.server.cfg.Logger.Error("the application's answer to an upgrade is invalid", "err", g.Err)
 	}
 	g.User, g.Subprotocol, g.Header, g.Channels = r.User, r.Subprotocol, r.Header, r.Channels
-	g.Native = h.speaks(r.Subprotocol)
+	g.Protocol = h.protocol(r.Subprotocol)
 }

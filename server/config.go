@@ -277,8 +277,8 @@ func (c Config) validate() error {
 	}
 	if len(c.Protocols) > 0 && c.Application == nil {
 		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), "none, because Application is not set")
-	} else if len(c.Protocols) > 1 {
-		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), "one")
+	} else if len(c.Protocols) > shard.ProtocolsMax {
+		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), fmt.Sprintf("at most %d", shard.ProtocolsMax))
 	}
 	inRange("Limits.SubscriptionsMax", c.Limits.SubscriptionsMax, 1, 1<<20)
 	inRange("Limits.ChannelNameMaxBytes", c.Limits.ChannelNameMaxBytes, 1, 1<<12)

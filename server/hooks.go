@@ -32,16 +32,16 @@ type hooks struct {
 // hooksOf returns those of a shard.
 func (s *Server) hooksOf(sh *shard.Shard) *hooks { return s.parts.Load().hooks[sh.Loop().Index()] }
 
-// speaks reports whether a connection with this subprotocol speaks one of
-// Config.Protocols.
-func (h *hooks) speaks(subprotocol string) bool {
-	return slices.ContainsFunc(h.server.cfg.Protocols, func(c protocol.Codec) bool { return c.Subprotocol() == subprotocol })
+// protocol returns the number of the protocol that a connection with this
+// subprotocol speaks: its place in Config.Protocols, from 1, or 0 for none.
+func (h *hooks) protocol(subprotocol string) int {
+	return 1 + slices.IndexFunc(h.server.cfg.Protocols, func(c protocol.Codec) bool { return c.Subprotocol() == subprotocol })
 }
 
 // Open reports a connection that is ready, or, where it speaks a protocol, that
 // has to connect first.
 func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
-	if g.Native {
+	if g.Protocol != 0 {
 		h.sessions.Open(id, g.Channels)
 	} else {
 		h.sessions.Connected(s, id)
@@ -54,7 +54,7 @@ func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 
 // Message hands a message to its protocol, or to Handler.Message.
 func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload []byte) {
-	if s.Native(id) {
+	if s.Protocol(id) != 0 {
 		h.sessions.Message(s, id, payload, op == frame.OpBinary)
 		return
 	}

@@ -53,8 +53,7 @@ func (h host) History(channel string, q hub.Query) (hub.Page, error) {
 }
 
 func (h host) Announce(m *protocol.Membership) {
-	word := shard.NewWord(protocol.Prepare(func(out *protocol.Packets) { h.s.cfg.Protocols[0].Membership(out, m) }))
-	if err := h.s.parts.Load().publisher.Channel(m.Channel, word, nil); err != nil {
+	if err := h.s.parts.Load().publisher.Channel(m.Channel, shard.NewNotice(m), nil); err != nil {
 		h.s.cfg.Logger.Debug("a join or leave was not announced", "channel", m.Channel, "err", err)
 	}
 }
@@ -65,15 +64,20 @@ func (h host) Release()                 { h.s.work.Release(1) }
 
 func (h host) Panicked(in string, id netpoll.ID, value any) { h.s.panicked(in, id, value) }
 
-// encoder makes the form of a message that clients of a protocol get.
-func encoder(c protocol.Codec) func(m *shard.Message) *frame.Prepared {
-	return func(m *shard.Message) *frame.Prepared {
+// shardProtocol returns what the shards know of a protocol.
+func shardProtocol(c protocol.Codec) shard.Protocol {
+	beat := c.Heartbeat()
+	return shard.Protocol{Ask: beat.Ask, Answer: beat.Answer, Encode: func(m *shard.Message) *frame.Prepared {
 		return protocol.Prepare(func(out *protocol.Packets) {
+			if news, ok := m.Notice.(*protocol.Membership); ok {
+				c.Membership(out, news)
+				return
+			}
 			c.Message(out, &protocol.Message{
 				Channel: m.Channel, Offset: m.Offset, Data: m.Payload(), Binary: m.Opcode() == frame.OpBinary, Key: m.Key, From: m.From,
 			})
 		})
-	}
+	}}
 }
 
 // defaultProtocols are Config.Protocols where an Application is set alone.

@@ -153,8 +153,8 @@ func (s *Server) Connections(ctx context.Context, user string, limit int) ([]Con
 
 func (s *Server) connection(sh *shard.Shard, id netpoll.ID, user string) ConnectionInfo {
 	info := ConnectionInfo{Client: id.String(), User: user, RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
-	if sh.Native(id) {
-		info.Subprotocol = s.cfg.Protocols[0].Subprotocol()
+	if n := sh.Protocol(id); n != 0 {
+		info.Subprotocol = s.cfg.Protocols[n-1].Subprotocol()
 	}
 	info.LagMessages, info.PendingBytes = sh.Lag(id)
 	sh.Channels(id, func(name string) bool {

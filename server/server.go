@@ -122,7 +122,7 @@ func New(cfg Config) (*Server, error) {
 		}
 	}
 	for _, codec := range cfg.Protocols {
-		s.shards.EncodeNative = encoder(codec)
+		s.shards.Protocols = append(s.shards.Protocols, shardProtocol(codec))
 		if name := codec.Subprotocol(); !slices.Contains(s.shards.Policy.Subprotocols, name) {
 			s.shards.Policy.Subprotocols = append(slices.Clone(s.shards.Policy.Subprotocols), name)
 		}

@@ -137,10 +137,10 @@ func (x *Sessions) Info(id netpoll.ID) []byte {
 
 // codec returns that of a connection, nil for one that speaks raw messages.
 func (x *Sessions) codec(s *shard.Shard, id netpoll.ID) Codec {
-	if !s.Native(id) {
-		return nil
+	if n := s.Protocol(id); n != 0 {
+		return x.rules.Codecs[n-1]
 	}
-	return x.rules.Codecs[0]
+	return nil
 }
 
 // Open begins a connection that has to Connect. channels are joined then.
@@ -152,7 +152,7 @@ func (x *Sessions) Open(id netpoll.ID, channels []string) {
 
 // Closed ends a connection, of whatever protocol.
 func (x *Sessions) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
-	if s.LetIn(id) {
+	if s.WasReady(id) {
 		x.eachChannel(s, id, x.left)
 		x.event(s, id, Event{Type: EventDisconnected, Code: c.Code, Reason: c.Reason, Age: c.Age})
 	}

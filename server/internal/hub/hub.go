@@ -191,7 +191,7 @@ func (h *Hub) publish(e Entry) (Position, error) {
 	}
 	m := e.Message
 	var ns *Namespace
-	if e.To != ToAll && m.Native == nil {
+	if e.To != ToAll && m.Notice == nil {
 		ns = h.Namespace(m.Channel)
 	}
 	st, floor := h.stripe(m.Channel)

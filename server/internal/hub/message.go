@@ -10,7 +10,7 @@ import (
 // A Message is one publication, shared by all shards and by its channel's
 // history. It is immutable once it is published.
 type Message struct {
-	// Channel is the name under which native clients see the message: a channel,
+	// Channel is the name under which clients of a protocol see the message: a channel,
 	// "user:ID", or empty for one that reaches a single connection or all of them.
 	Channel string
 	// Epoch and Offset are the message's place in its channel's history; empty and 0
@@ -24,27 +24,30 @@ type Message struct {
 	Time int64
 	Key  string
 	From string
-	// Native, if set before publishing, is all that native clients get of the
-	// message, and others get nothing: a push of the protocol itself.
-	Native *frame.Prepared
+	// Notice, if set before publishing, makes the message a push of the protocols
+	// themselves: they encode it, and raw connections do not get it.
+	Notice any
 
-	raw    *frame.Prepared
-	once   sync.Once
-	native *frame.Prepared
+	raw   *frame.Prepared
+	forms [ProtocolsMax]atomic.Pointer[frame.Prepared] // made when they are needed
+	mu    sync.Mutex                                   // held to make one
 	// unserved counts the shards that have not fanned the message out yet. Its
 	// history keeps it until then.
 	unserved atomic.Int32
 }
 
-// NewMessage encodes a message for clients that speak raw messages; the native
-// form is made when the first client needs it. It copies payload.
+// ProtocolsMax is how many protocols a server may have: each costs a pointer a
+// message.
+const ProtocolsMax = 4
+
+// NewMessage encodes a message for clients that speak raw messages; the forms of
+// the protocols are made when a client needs them. It copies payload.
 func NewMessage(op frame.Opcode, payload []byte) *Message {
 	return &Message{raw: frame.Prepare(op, payload)}
 }
 
-// NewNativePush makes a message of the native protocol itself, for native clients
-// only.
-func NewNativePush(f *frame.Prepared) *Message { return &Message{Native: f} }
+// NewNotice makes a message for connections that speak a protocol only.
+func NewNotice(notice any) *Message { return &Message{Notice: notice} }
 
 // Opcode returns what NewMessage was given.
 func (m *Message) Opcode() frame.Opcode { return m.raw.Opcode() }
@@ -55,18 +58,26 @@ func (m *Message) Payload() []byte { return m.raw.Payload() }
 // Raw is the message as raw clients get it, nil if they do not.
 func (m *Message) Raw() *frame.Prepared { return m.raw }
 
-// AsNative is the message as native clients get it, nil if they do not. encode
-// makes it of a raw message, once; it may be nil.
-func (m *Message) AsNative(encode func(*Message) *frame.Prepared) *frame.Prepared {
-	switch {
-	case m.Native != nil:
-		return m.Native
-	case encode == nil:
-		return nil
+// Form returns the message as connections of a protocol get it. number is the
+// protocol's, from 1; encode makes the form, once.
+func (m *Message) Form(number int, encode func(*Message) *frame.Prepared) *frame.Prepared {
+	form := &m.forms[number-1]
+	if f := form.Load(); f != nil {
+		return f
 	}
-	m.once.Do(func() { m.native = encode(m) })
-	return m.native
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := form.Load(); f != nil {
+		return f // another loop was faster
+	}
+	f := encode(m)
+	form.Store(f)
+	return f
 }
+
+// noticeBytes is what a Notice is counted with: its size is not known before a
+// protocol has encoded it.
+const noticeBytes = 128
 
 // Size is what the message is counted with against bounds in bytes.
 func (m *Message) Size() int {
@@ -74,8 +85,8 @@ func (m *Message) Size() int {
 	if m.raw != nil {
 		n = len(m.raw.Bytes())
 	}
-	if m.Native != nil {
-		n += len(m.Native.Bytes())
+	if m.Notice != nil {
+		n += noticeBytes
 	}
 	return n
 }

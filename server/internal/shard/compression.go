@@ -39,7 +39,7 @@ func (c conn) setDeflate(p *frame.DeflateParams) {
 	if !p.Enabled {
 		return
 	}
-	c.windowBits = uint8(p.ServerMaxWindowBits)
+	c.setWindowBits(int(p.ServerMaxWindowBits))
 	c.s.count.Deflated.Add(1)
 	if w := p.ServerWindow(); w != nil {
 		c.makeExt().sent = w

@@ -140,9 +140,9 @@ func (c conn) expireOpen() {
 		// after that, which may be before this one's PongTimeout.
 		c.dueBy(s.tick + min(s.ticks.ping, s.ticks.pong))
 		s.count.PingsSent.Add(1)
-		if c.flags&flagNative != 0 {
+		if p := s.protocolOf(c.slot); p != nil && len(p.ask) > 0 {
 			c.flags |= flagHeartbeat
-			c.send(heartbeatFrame)
+			c.send(p.ask)
 			return
 		}
 		c.send(emptyPing)

@@ -34,10 +34,12 @@ type Grant struct {
 	Subprotocol string
 	// Header are more lines for the 101 response.
 	Header []handshake.Header
-	// Channels are joined before Hooks.Open is called, but by native clients.
+	// Channels are joined before Hooks.Open is called, except by connections that
+	// speak a protocol: they join when they have connected.
 	Channels []string
-	// Native: the connection speaks the native protocol.
-	Native bool
+	// Protocol is the number of the connection's protocol: its place in
+	// Config.Protocols, from 1, or 0 for raw messages.
+	Protocol int
 
 	result  handshake.Result
 	deflate frame.DeflateParams
@@ -200,8 +202,8 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	// The user is set and the channels are joined before the 101 is written: once
 	// the client has seen that, what is published must reach it.
 	c.setUser(g.User)
-	if g.Native {
-		c.flags |= flagNative | flagUnready // Ready and Subscribe follow
+	if c.setProtocol(g.Protocol); g.Protocol != 0 {
+		c.flags |= flagUnready // Ready and Subscribe follow
 	} else {
 		s.joinAll(c.id, g.Channels)
 	}

@@ -176,7 +176,7 @@ func (c conn) sentJob(j *job, start, n int, err error) (next int) {
 		if n > 0 {
 			x.pending.progressTick = s.tick
 		}
-		if c.windowBits != 0 {
+		if c.windowBits() != 0 {
 			for _, m := range j.messages[start:next] {
 				c.remember(m)
 			}

@@ -8,10 +8,10 @@ import (
 )
 
 // A Message is one publication, shared by all shards and by the channel's
-// history. Nothing of it changes once it is published.
+// history. It is immutable once it is published.
 type Message struct {
-	// Channel is the name under which native clients see it: a channel, "user:ID",
-	// or nothing for what reaches a connection or all of them.
+	// Channel is the name under which clients of a protocol see it: a channel,
+	// "user:ID", or empty for one that reaches a single connection or all of them.
 	Channel string
 	// Offset numbers the messages of a channel with history, from 1; else 0.
 	Offset uint64
@@ -19,26 +19,26 @@ type Message struct {
 	Time int64
 	Key  string
 	From string
-	// Native, if set before, is all that native clients are sent, and others are not:
-	// a word of the protocol itself.
-	Native *frame.Prepared
+	// Notice, if set before publishing, makes the message a push of the protocols
+	// themselves: they encode it, and raw connections do not get it.
+	Notice any
 
-	raw    *frame.Prepared
-	once   sync.Once
-	native *frame.Prepared
+	raw   *frame.Prepared
+	forms [ProtocolsMax]atomic.Pointer[frame.Prepared] // made when they are needed
+	mu    sync.Mutex                                   // held to make one
 	// inFlight counts the shards that have not fanned it out yet; history keeps it
 	// until then.
 	inFlight atomic.Int32
 }
 
-// NewMessage encodes a message for clients that speak raw messages; the native
-// form is made when the first one needs it. It copies payload.
+// NewMessage encodes a message for clients that speak raw messages; the forms of
+// the protocols are made when a client needs them. It copies payload.
 func NewMessage(op frame.Opcode, payload []byte) *Message {
 	return &Message{raw: frame.Prepare(op, payload)}
 }
 
-// NewWord makes a message for native clients only, of their protocol.
-func NewWord(f *frame.Prepared) *Message { return &Message{Native: f} }
+// NewNotice makes a message for connections that speak a protocol only.
+func NewNotice(notice any) *Message { return &Message{Notice: notice} }
 
 // Opcode is what was given to NewMessage.
 func (m *Message) Opcode() frame.Opcode { return m.raw.Opcode() }
@@ -52,47 +52,53 @@ func (m *Message) size() int {
 	if m.raw != nil {
 		n = len(m.raw.Bytes())
 	}
-	if m.Native != nil {
-		n += len(m.Native.Bytes())
+	if m.Notice != nil {
+		n += noticeBytes
 	}
 	return n
 }
 
-// variant tells apart the forms in which connections get a message: 0 is a plain
-// raw frame, 1 to 8 are compressed ones with windows of 8 to 15 bits, and
-// from nativeVariants on come the same for the native protocol.
+// noticeBytes is what a Notice is counted with: its size is not known before a
+// protocol has encoded it.
+const noticeBytes = 128
+
+// variant tells apart the forms in which connections get a message: of each
+// protocol, the first is a plain frame, and the others are compressed with windows
+// of 8 to 15 bits.
 func (sl *slot) variant() int {
-	v := 0
-	if sl.windowBits != 0 {
-		v = int(sl.windowBits) - 7
-	}
-	if sl.flags&flagNative != 0 {
-		v += nativeVariants
+	v := windowVariants * sl.protocol()
+	if bits := sl.windowBits(); bits != 0 {
+		v += bits - 7
 	}
 	return v
 }
 
-const nativeVariants = 9
+const windowVariants = 9
 
-// prepared answers m as raw or native clients get it, nil if they do not.
-func (s *Shard) prepared(m *Message, native bool) *frame.Prepared {
-	switch {
-	case !native:
+// prepared returns m as connections of a protocol get it, nil if they do not.
+func (s *Shard) prepared(m *Message, protocol int) *frame.Prepared {
+	if protocol == 0 {
 		return m.raw
-	case m.Native != nil:
-		return m.Native
-	case s.cfg.EncodeNative == nil:
-		return nil
 	}
-	m.once.Do(func() { m.native = s.cfg.EncodeNative(m) })
-	return m.native
+	form := &m.forms[protocol-1]
+	if f := form.Load(); f != nil {
+		return f
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := form.Load(); f != nil {
+		return f // another loop was faster
+	}
+	f := s.protocols[protocol-1].Encode(m)
+	form.Store(f)
+	return f
 }
 
-// encoded answers m as the bytes that a connection of this variant gets, none if
-// it is not for those.
+// encoded returns m as the bytes that a connection of this variant gets, none if
+// it does not get the message.
 func (s *Shard) encoded(m *Message, variant int) []byte {
-	f := s.prepared(m, variant >= nativeVariants)
-	switch bits := variant % nativeVariants; {
+	f := s.prepared(m, variant/windowVariants)
+	switch bits := variant % windowVariants; {
 	case f == nil:
 		return nil
 	case bits == 0:

@@ -156,7 +156,7 @@ func (c conn) sendMessage(m *Message) (written bool) {
 		return false
 	}
 	written = c.deliver(p, 0, 1)
-	if written && c.windowBits != 0 {
+	if written && c.windowBits() != 0 {
 		c.remember(m)
 	}
 	return written

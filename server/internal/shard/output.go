@@ -78,20 +78,20 @@ func (c conn) remember(m *Message) {
 		return
 	}
 	if w := x.sent; w != nil && frame.IsCompressed(c.s.encoded(m, c.variant())) {
-		w.Add(c.s.prepared(m, c.flags&flagNative != 0).Payload())
+		w.Add(c.s.prepared(m, c.protocol()).Payload())
 	}
 }
 
 // appendMessage encodes a message for one connection.
 func (c conn) appendMessage(dst []byte, op frame.Opcode, payload []byte) []byte {
-	if c.windowBits == 0 || len(payload) < frame.DeflateMinBytes {
+	if c.windowBits() == 0 || len(payload) < frame.DeflateMinBytes {
 		return frame.AppendFrame(dst, op, payload)
 	}
 	var w *frame.Window
 	if x := c.ext(); x != nil {
 		w = x.sent
 	}
-	return frame.AppendDeflatedFrame(dst, op, payload, int(c.windowBits), w)
+	return frame.AppendDeflatedFrame(dst, op, payload, c.windowBits(), w)
 }
 
 // stall keeps p until the socket has room. A shared piece may be kept by
@@ -181,7 +181,7 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 		c.send(c.appendMessage(nil, op, payload))
 		return
 	}
-	if c.windowBits != 0 || c.flags&(flagStalled|flagTLS) != 0 || len(payload) < replyDirectBytes {
+	if c.windowBits() != 0 || c.flags&(flagStalled|flagTLS) != 0 || len(payload) < replyDirectBytes {
 		s.replies = c.appendMessage(s.replies, op, payload)
 		if len(s.replies) >= 2*replyDirectBytes {
 			c.flushReplies()

@@ -73,7 +73,7 @@ func (p *Publisher) publish(o op) error {
 		o.message.Channel = ""
 	}
 	var ns *Namespace
-	if o.kind != opBroadcast && o.message.Native == nil {
+	if o.kind != opBroadcast && o.message.Notice == nil {
 		ns = p.cfg.namespace(o.message.Channel)
 	}
 	st := p.stripe(o.message.Channel)

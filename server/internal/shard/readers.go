@@ -211,7 +211,7 @@ func (c conn) tellGap(channel string, from, to, missed uint64) {
 	x := c.ext()
 	x.missed += missed
 	c.s.count.SlowDrops.Add(missed)
-	if c.flags&flagNative != 0 {
+	if c.protocol() != 0 {
 		c.s.hooks.Gap(c.s, c.id, channel, from, to)
 	}
 }
@@ -272,7 +272,7 @@ func (c conn) writeMessages(messages []*Message) (done int) {
 	if x := c.makeExt(); progress {
 		x.pending.progressTick = s.tick
 	}
-	if c.windowBits != 0 {
+	if c.windowBits() != 0 {
 		for _, m := range messages[:done] {
 			c.remember(m)
 		}

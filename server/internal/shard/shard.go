@@ -66,7 +66,8 @@ type Hooks interface {
 	Message(s *Shard, id netpoll.ID, op frame.Opcode, payload []byte)
 	// Closed reports the end of a connection that Open reported.
 	Closed(s *Shard, id netpoll.ID, c Closed)
-	// Gap tells a native client that messages of a channel will not come.
+	// Gap reports that messages of a channel will not come to a connection that
+	// speaks a protocol.
 	Gap(s *Shard, id netpoll.ID, channel string, from, to uint64)
 	// Tick is called at each tick.
 	Tick(s *Shard)
@@ -77,7 +78,7 @@ type Hooks interface {
 	// or subscribed meanwhile.
 	Occupied(s *Shard, channel string, occupied bool)
 	// Joined and Left tell of what Join and Leave have done; at is where messages
-	// begin, in channels with history. For a native connection that is not let in
+	// begin, in channels with history. For a connection that has not connected in its protocol
 	// they have done nothing: it may be made good at Ready.
 	Joined(s *Shard, id netpoll.ID, channel string, at Position)
 	Left(s *Shard, id netpoll.ID, channel string)
@@ -118,8 +119,9 @@ type Config struct {
 	Namespaces      map[string]*Namespace // those with history
 	// Occupancy turns Hooks.Occupied on, for some 100 bytes a channel.
 	Occupancy bool
-	// EncodeNative makes the form of a message that native clients get.
-	EncodeNative      func(*Message) *frame.Prepared
+	// Protocols are what connections may speak beside raw messages, at most
+	// ProtocolsMax.
+	Protocols         []Protocol
 	SubscriptionsMax  int
 	InboxMaxEntries   int
 	InboxMaxBytes     int
@@ -168,14 +170,15 @@ func (g *Group) SetShards(shards []*Shard) { g.shards = shards }
 // A Shard is one loop and all that it owns.
 type Shard struct {
 	// Immutable after New.
-	cfg   *Config
-	group *Group
-	loop  netpoll.Loop
-	index int // the loop's
-	hooks Hooks
-	log   *slog.Logger
-	clock func() time.Duration
-	ticks ticks
+	cfg       *Config
+	protocols []Protocol
+	group     *Group
+	loop      netpoll.Loop
+	index     int // the loop's
+	hooks     Hooks
+	log       *slog.Logger
+	clock     func() time.Duration
+	ticks     ticks
 
 	// Any goroutine.
 	inbox     inbox
@@ -186,7 +189,7 @@ type Shard struct {
 	// Owned by the loop.
 	slots     table[slot]
 	deadlines table[uint32]
-	expiry    table[uint32] // the tick in which a native connection's token expires, 0: never
+	expiry    table[uint32] // the tick in which a connection's token expires, 0: never
 	spent     table[uint16] // messages taken this second, if MessageRate is set
 	high      uint32        // slots [0, high) were used since the last trim
 	conns     int
@@ -268,6 +271,9 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 		message: s.toTicks(cfg.MessageTimeout),
 	}
 	s.tick = uint32(s.clock()/cfg.TickInterval) + 1
+	for _, p := range cfg.Protocols {
+		s.protocols = append(s.protocols, p.framed())
+	}
 	s.scratch = s.getDecoder()
 	s.intake.refusalsLeft = refusalsPerTick
 	s.intake.requests.Max, s.intake.tlsPlaces.Max = cfg.HandshakesMax, cfg.TLSHandshakes
@@ -282,7 +288,7 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 			s.spent, err = newTable[uint16](n)
 		}
 	}
-	if err == nil && cfg.EncodeNative != nil {
+	if err == nil && len(cfg.Protocols) > 0 {
 		s.expiry, err = newTable[uint32](n)
 	}
 	if err == nil && cfg.Addresses.Tracked() {

@@ -103,9 +103,8 @@ const (
 	flagTLS
 	// flagOpened: Hooks.Open was called, so Hooks.Closed is due.
 	flagOpened
-	// flagNative: it speaks the native protocol.
-	flagNative
-	// flagUnready: and has not been let in there yet: nothing is published to it.
+	// flagUnready: it speaks a protocol in which it has not connected yet: nothing is
+	// published to it.
 	flagUnready
 	// flagHeartbeat: a heartbeat of ours waits for the answer.
 	flagHeartbeat
@@ -121,7 +120,7 @@ const (
 type slot struct {
 	generation  uint32
 	state       state
-	windowBits  uint8 // permessage-deflate: the window of what we send; 0 is none
+	form        uint8 // see windowBits and protocol
 	flags       uint16
 	user        uint32 // row in Shard.users
 	userNext    uint32 // slot+1 of the next connection of the same user
@@ -133,3 +132,14 @@ type slot struct {
 	messageTick uint32 // when the last message came
 	heardTick   uint32 // when anything came last; after a ping, PingInterval before it
 }
+
+// windowBits returns the window of permessage-deflate for what we send; 0 is none.
+func (sl *slot) windowBits() int { return int(sl.form & 15) }
+
+// protocol returns the number of the connection's protocol: its place in
+// Config.Protocols, from 1, or 0 for raw messages.
+func (sl *slot) protocol() int { return int(sl.form >> 4) }
+
+func (sl *slot) setWindowBits(bits int) { sl.form = sl.form&^15 | uint8(bits) }
+
+func (sl *slot) setProtocol(number int) { sl.form = sl.form&15 | uint8(number)<<4 }

@@ -23,7 +23,7 @@ func (c conn) handleFrames(p []byte) {
 	switch {
 	case c.decoder() != nil:
 		d = c.decoder()
-	case c.windowBits != 0:
+	case c.windowBits() != 0:
 		d.Reset(s.cfg.DeflateDecoder)
 		if x := c.ext(); x != nil {
 			d.SetWindow(x.received)
@@ -109,8 +109,7 @@ func (c conn) handleMessage(m frame.Message) {
 		if x := c.ext(); x != nil {
 			x.messageSince = s.tick
 		}
-		if c.flags&flagNative != 0 && string(m.Payload) == heartbeatText && m.Opcode == frame.OpText {
-			c.handleHeartbeat()
+		if p := s.protocolOf(c.slot); p != nil && m.Opcode == frame.OpText && c.handleHeartbeat(p, m.Payload) {
 			return
 		}
 		c.messageTick = s.tick
@@ -135,27 +134,27 @@ func (c conn) handleMessage(m frame.Message) {
 	}
 }
 
-// heartbeatText is the native protocol's ping, and pong: a page in a browser sees
-// neither of WebSocket's.
-const heartbeatText = "{}"
-
-var heartbeatFrame = frame.AppendFrame(nil, frame.OpText, []byte(heartbeatText))
-
 // handleHeartbeat takes a heartbeat for the answer to ours, if that is due, and
-// answers it otherwise.
-func (c conn) handleHeartbeat() {
+// answers it otherwise. It reports whether the message is one.
+func (c conn) handleHeartbeat(p *Protocol, payload []byte) bool {
+	asks, answers := string(payload) == p.Ask, string(payload) == p.Answer
+	if len(p.ask) == 0 || !asks && !answers {
+		return false
+	}
 	s := c.s
 	c.spendToken()
-	if c.flags&flagHeartbeat != 0 {
+	switch {
+	case answers && c.flags&flagHeartbeat != 0:
 		c.flags &^= flagHeartbeat
 		s.count.PongsReceived.Add(1)
-		return
+	case asks:
+		s.count.PingsReceived.Add(1)
+		s.replies = append(s.replies, p.answer...)
+		if len(s.replies) >= replyDirectBytes {
+			c.flushReplies()
+		}
 	}
-	s.count.PingsReceived.Add(1)
-	s.replies = append(s.replies, heartbeatFrame...)
-	if len(s.replies) >= replyDirectBytes {
-		c.flushReplies()
-	}
+	return true
 }
 
 // callMessage gives a message to the application. A panic there costs this

@@ -1,0 +1,128 @@
+package shard
+
+import (
+	"time"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// A Protocol is what the shards know of a protocol over the wire: they encode a
+// message once for all its connections, and exchange heartbeats by themselves.
+type Protocol struct {
+	// Encode makes the form of a message in which the protocol's connections get it.
+	// It may be called on several loops at once.
+	Encode func(*Message) *frame.Prepared
+	// Ask is a text message that the other side answers with Answer. They may be the
+	// same. If Ask is empty, the wire's own pings serve.
+	Ask, Answer string
+
+	ask, answer []byte // framed
+}
+
+// ProtocolsMax is how many protocols a server may have: the slot has 4 bits for
+// their number, and each costs a pointer a message.
+const ProtocolsMax = 4
+
+// framed returns p with its heartbeats ready to be sent.
+func (p Protocol) framed() Protocol {
+	if p.Ask != "" {
+		p.ask = frame.AppendFrame(nil, frame.OpText, []byte(p.Ask))
+		p.answer = frame.AppendFrame(nil, frame.OpText, []byte(p.Answer))
+	}
+	return p
+}
+
+// protocolOf returns a connection's protocol, nil for raw messages.
+func (s *Shard) protocolOf(sl *slot) *Protocol {
+	if n := sl.protocol(); n != 0 {
+		return &s.protocols[n-1]
+	}
+	return nil
+}
+
+// What a protocol asks of a shard. All of it on the loop only.
+
+// Protocol returns the number of a connection's protocol: its place in
+// Config.Protocols, from 1, or 0 for raw messages.
+func (s *Shard) Protocol(id netpoll.ID) int {
+	if c, ok := s.find(id); ok {
+		return c.protocol()
+	}
+	return 0
+}
+
+// Ready admits a connection that has connected in its protocol: what is published
+// to all and to its user reaches it from now on.
+func (s *Shard) Ready(id netpoll.ID) {
+	if c, ok := s.find(id); ok {
+		c.flags &^= flagUnready
+	}
+}
+
+// IsReady reports whether a connection is open, and has connected where it speaks a
+// protocol.
+func (s *Shard) IsReady(id netpoll.ID) bool {
+	c, ok := s.findOpen(id)
+	return ok && c.flags&flagUnready == 0
+}
+
+// unready reports whether a connection is open and has not connected in its
+// protocol.
+func (s *Shard) unready(id netpoll.ID) bool {
+	c, ok := s.findOpen(id)
+	return ok && c.flags&flagUnready != 0
+}
+
+// WasReady reports whether a connection was ever ready, also while it ends.
+func (s *Shard) WasReady(id netpoll.ID) bool {
+	c, ok := s.find(id)
+	return ok && c.flags&flagOpened != 0 && c.flags&flagUnready == 0
+}
+
+// IsOpen reports whether a connection is open, ready or not.
+func (s *Shard) IsOpen(id netpoll.ID) bool {
+	_, ok := s.findOpen(id)
+	return ok
+}
+
+// Shut closes a connection with a Close frame, ahead of what waits for it in
+// jobs. (Close goes after that.)
+func (s *Shard) Shut(id netpoll.ID, code frame.CloseCode, reason string) {
+	if c, ok := s.find(id); ok {
+		c.startClose(code, reason)
+	}
+}
+
+// SetExpiry arranges that Hooks.Expired is called for a connection in d, or a
+// moment later; never, if d is 0.
+func (s *Shard) SetExpiry(id netpoll.ID, d time.Duration) {
+	c, ok := s.find(id)
+	if !ok {
+		return
+	}
+	s.expiry.rows[id.Slot()] = 0
+	if d > 0 {
+		at := s.tick + s.toTicks(min(d, maxExpiry))
+		s.expiry.rows[id.Slot()] = at
+		c.dueBy(at)
+	}
+}
+
+// maxExpiry is longer than any process lives, and fits into ticks.
+const maxExpiry = 365 * 24 * time.Hour
+
+// Pause stops reading a connection while work for it goes on elsewhere. What it
+// has sent already waits.
+func (s *Shard) Pause(id netpoll.ID) {
+	if c, ok := s.findOpen(id); ok {
+		c.pause(flagPausedWork)
+	}
+}
+
+// Unpause undoes Pause.
+func (s *Shard) Unpause(id netpoll.ID) {
+	if c, ok := s.find(id); ok {
+		c.resume(flagPausedWork)
+	}
+}

@@ -1,0 +1,107 @@
+package shard
+
+import (
+	"time"
+
+	"github.com/roostws/roost/netpoll"
+)
+
+// Questions about connections and channels. All of them on the loop only.
+
+// Channels calls f with each channel that a connection is in, until f returns
+// false. f must not subscribe or unsubscribe it.
+func (s *Shard) Channels(id netpoll.ID, f func(channel string) bool) {
+	c, ok := s.find(id)
+	if !ok {
+		return
+	}
+	for i := c.subs; i != 0; i = s.sub(i).next {
+		if !f(s.channels[s.sub(i).channel].name) {
+			return
+		}
+	}
+}
+
+// Subscribed reports whether a connection is in a channel.
+func (s *Shard) Subscribed(id netpoll.ID, channel string) (found bool) {
+	s.Channels(id, func(name string) bool {
+		found = name == channel
+		return !found
+	})
+	return found
+}
+
+// Subscribers is how many connections of this shard are in a channel.
+func (s *Shard) Subscribers(channel string) int {
+	if ch := s.channelByName[channel]; ch != nil {
+		return int(ch.subscribers.n)
+	}
+	return 0
+}
+
+// Members calls f with each connection of this shard in a channel, until f returns
+// false. f must not subscribe or unsubscribe any of them.
+func (s *Shard) Members(channel string, f func(netpoll.ID) bool) {
+	ch := s.channelByName[channel]
+	if ch == nil {
+		return
+	}
+	for i := range ch.subscribers.n {
+		if !f(s.in(ch.subscribers.at(i).slot).id) {
+			return
+		}
+	}
+}
+
+// UserMembers calls f with each connection of a user, until f answers false. f
+// must not change their identities.
+func (s *Shard) UserMembers(user string, f func(netpoll.ID) bool) {
+	row := s.users.find(user)
+	if row == 0 {
+		return
+	}
+	for at := s.users.entry(row).head; at != 0; at = s.slots.rows[at-1].userNext {
+		if !f(s.in(at - 1).id) {
+			return
+		}
+	}
+}
+
+// AllChannels calls f with each channel of this shard and how many connections are
+// in it.
+func (s *Shard) AllChannels(f func(channel string, subscribers int)) {
+	for name, ch := range s.channelByName {
+		f(name, int(ch.subscribers.n))
+	}
+}
+
+// Age is how long a connection is open, in whole ticks.
+func (s *Shard) Age(id netpoll.ID) time.Duration {
+	c, ok := s.find(id)
+	if !ok {
+		return 0
+	}
+	return time.Duration(s.tick-c.openedTick) * s.cfg.TickInterval
+}
+
+// Lag is how many messages a connection is behind, and the bytes that wait for it
+// alone.
+func (s *Shard) Lag(id netpoll.ID) (messages uint64, pendingBytes int) {
+	c, ok := s.find(id)
+	if !ok {
+		return 0, 0
+	}
+	x := c.ext()
+	if x == nil {
+		return 0, 0
+	}
+	if c.flags&flagLagging != 0 {
+		messages = s.framesBegun - x.lagFrames
+	}
+	for _, r := range x.readers {
+		r.log.stripe.mu.Lock()
+		messages += r.log.tip() + 1 - r.next
+		r.log.stripe.mu.Unlock()
+	}
+	return messages, x.pending.bytes
+}
