@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"log/slog"
 	"net"
@@ -68,6 +69,22 @@ const (
 	proxyLocal = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 )
 
+// proxyLong is proxyV2 with n bytes of extensions: NOOPs (section 2.2.4).
+func proxyLong(n int) string {
+	const noop = 4
+	text := []byte(proxyV2)
+	for left := n; left > 0; {
+		m := min(left-3, 1000)
+		if left-3-m < 3 && left-3-m > 0 {
+			m -= 3
+		}
+		text = append(append(text, noop, byte(m>>8), byte(m)), make([]byte, m)...)
+		left -= 3 + m
+	}
+	binary.BigEndian.PutUint16([]byte(text)[14:], uint16(12+n))
+	return string(text)
+}
+
 func TestProxyProtocol(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
 		for _, tc := range []struct {
@@ -76,6 +93,8 @@ func TestProxyProtocol(t *testing.T) {
 			{"version 1", proxyV1, "203.0.113.7:4711"},
 			{"version 1, IPv6", proxyV6, "[2001:db8::7]:4711"},
 			{"version 2", proxyV2, "203.0.113.7:4711"},
+			{"version 2, 600 bytes of extensions", proxyLong(600), "203.0.113.7:4711"},
+			{"version 2, 4,096 bytes", proxyLong(4096 - len(proxyV2)), "203.0.113.7:4711"},
 			{"health check", proxyLocal, ""},
 			{"unknown", "PROXY UNKNOWN\r\n", ""},
 		} {
@@ -109,7 +128,31 @@ func TestProxyProtocol(t *testing.T) {
 	})
 }
 
+// The longest header that can be said costs no more memory than the shortest.
+func TestLongestProxyHeader(t *testing.T) {
+	for _, piece := range []int{1000, 16, 1 << 20} {
+		cfg, seen := tellAddresses(server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.0/8"}}})
+		s := start(t, cfg)
+		c := connect(t, s)
+		for text := proxyLong(65535-12) + upgrade(); text != ""; {
+			n := min(piece, len(text))
+			c.put(text[:n])
+			text = text[n:]
+		}
+		c.wantStatus(101)
+		c.put(masked(ws.OpText, "through"))
+		c.wantFrame(ws.OpText, "through")
+		seen.want(t, "203.0.113.7:4711")
+	}
+}
+
 func TestProxyProtocolBeforeTLS(t *testing.T) {
+	for name, header := range map[string]string{"short": proxyV2, "long": proxyLong(60_000)} {
+		t.Run(name, func(t *testing.T) { testProxyProtocolBeforeTLS(t, header) })
+	}
+}
+
+func testProxyProtocolBeforeTLS(t *testing.T, header string) {
 	cfg, seen := tellAddresses(server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}})
 	s := startTLS(t, cfg)
 	conn, err := net.Dial("tcp", s.Addrs()[0].String())
@@ -119,7 +162,7 @@ func TestProxyProtocolBeforeTLS(t *testing.T) {
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	// With the first TLS record right behind it, in one segment.
-	secure := tls.Client(&prefixConn{Conn: conn, prefix: []byte(proxyV2)}, &tls.Config{InsecureSkipVerify: true})
+	secure := tls.Client(&prefixConn{Conn: conn, prefix: []byte(header)}, &tls.Config{InsecureSkipVerify: true})
 	if _, err := io.WriteString(secure, upgrade()); err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,24 @@ func TestHandshakesMax(t *testing.T) {
 	})
 }
 
+// So does a plain request whose body comes in pieces, also where its head came
+// in one.
+func TestBodiesTakePlaces(t *testing.T) {
+	s := start(t, server.Config{Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1},
+		Timeouts: server.Timeouts{HandshakeTimeout: 5 * time.Minute}, HTTP: http.HandlerFunc(testHTTP)})
+	const head = "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+	first := connect(t, s)
+	first.put(head + "he")
+	eventually(t, "the place is taken", func() bool { return s.Stats().BytesReceived == uint64(len(head)+2) })
+	next := connect(t, s)
+	next.put(head + "w")
+	eventually(t, "the next one waits", func() bool { return s.Stats().HandshakesQueued == 1 })
+	next.put("orld")
+	first.put("llo")
+	wantBody(t, first.wantStatus(201), `POST /form  "hello" <nil>`)
+	wantBody(t, next.wantStatus(201), `POST /form  "world" <nil>`)
+}
+
 // Who keeps the others waiting has to make room, long before its time is over.
 func TestHandshakesMakeRoom(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {

@@ -79,6 +79,14 @@ func TestHTTP(t *testing.T) {
 			}
 			wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
 		})
+		t.Run("more than the body, in pieces", func(t *testing.T) {
+			c := connect(t, s)
+			c.put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nh")
+			c.put("el")
+			c.put("lo GET / HTTP/1.1\r\n")
+			wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
+			c.wantEnd()
+		})
 		for name, cut := range map[string]int{"head at once": 0, "head in pieces": 20} {
 			t.Run("Expect, "+name, func(t *testing.T) {
 				c := connect(t, s)

@@ -19,13 +19,13 @@ import (
 	"unsafe"
 )
 
-// MaxBytes bounds a header. A version 1 line has 107 bytes at most (section
-// 2.1). Version 2 could have 64 KiB of extensions (TLVs); 536 bytes are what
-// the specification says always fits the first segment, and balancers send 30
-// to 250.
-const MaxBytes = 536
-
+// A version 1 line has 107 bytes at most (section 2.1).
 const maxLine = 107
+
+// MaxParseBytes is how many bytes Parse needs at most. A version 2 header may
+// be longer, up to 65,551 bytes: what follows its addresses are extensions
+// (TLVs), of which none is used, so that nobody has to keep them.
+const MaxParseBytes = maxLine
 
 // A Header is what the balancer told.
 type Header struct {
@@ -42,7 +42,7 @@ type Header struct {
 var (
 	ErrNoHeader  = errors.New("proxyproto: the connection does not begin with a PROXY header")
 	ErrMalformed = errors.New("proxyproto: malformed PROXY header")
-	ErrTooLong   = errors.New("proxyproto: PROXY header too long")
+	ErrTooLong   = errors.New("proxyproto: the PROXY line has no end")
 	ErrVersion   = errors.New("proxyproto: unknown version, command or address family")
 )
 
@@ -51,10 +51,11 @@ const (
 	blockStart = "\r\n\r\n\x00\r\nQUIT\n"
 )
 
-// Parse reads the header at the beginning of p. It returns how many bytes it
-// has; the connection's own bytes follow. 0 and no error: p is only its
-// beginning, call again with more. It answers as soon as it can know, and never
-// asks for more than MaxBytes.
+// Parse reads the header at the beginning of p and returns the number of its
+// bytes, n; the connection's own bytes follow. n may be greater than len(p): the
+// bytes of the header that are still to come are extensions, for the caller to
+// drop. With n 0 and no error p is only a beginning: call again with more. Parse
+// returns as soon as it can know, and needs no more than MaxParseBytes.
 func Parse(p []byte) (h Header, n int, err error) {
 	switch {
 	case hasStart(p, lineStart):
@@ -187,22 +188,18 @@ func parseBlock(p []byte) (h Header, n int, err error) {
 		return h, 0, err
 	}
 	n = blockFixed + int(binary.BigEndian.Uint16(p[atLength:]))
-	if n > MaxBytes {
-		return h, 0, ErrTooLong
-	}
-	// The addresses fit, or the block is wrong: known before they are there.
-	family := p[atFamily] >> 4
-	if p[atVersion] == commandProxy && n-blockFixed < addressBytes(family) {
-		return h, 0, ErrMalformed
-	}
-	if len(p) < n {
-		return h, 0, nil
-	}
 	if p[atVersion] == commandLocal {
 		return Header{Local: true}, n, nil // addresses are to be ignored
 	}
-	// What follows the addresses are TLVs. None of them is used.
-	switch a := p[blockFixed:n]; family {
+	// The addresses fit, or the block is wrong: known before they are there.
+	family := p[atFamily] >> 4
+	if n-blockFixed < addressBytes(family) {
+		return h, 0, ErrMalformed
+	}
+	if family != familyUnix && len(p) < blockFixed+addressBytes(family) {
+		return h, 0, nil
+	}
+	switch a := p[blockFixed:]; family {
 	case familyInet:
 		h.Source = netip.AddrPortFrom(netip.AddrFrom4([4]byte(a[0:4])), binary.BigEndian.Uint16(a[8:]))
 		h.Destination = netip.AddrPortFrom(netip.AddrFrom4([4]byte(a[4:8])), binary.BigEndian.Uint16(a[10:]))

@@ -69,6 +69,10 @@ func (c conn) awaitRequest() {
 // one is ended: a server that guesses can be lied to.
 func (c conn) handleProxy(p []byte) {
 	held := c.ext() != nil
+	if held && c.ext().proxyDue > 0 {
+		c.skipProxy(p)
+		return
+	}
 	if held {
 		c.hold(p)
 		p = c.input()
@@ -86,19 +90,40 @@ func (c conn) handleProxy(p []byte) {
 		c.takePlace()
 		return
 	}
-	rest := p[n:]
+	due := n - len(p)
+	rest := p[min(n, len(p)):]
 	if held {
 		rest = append([]byte(nil), rest...)
 		c.s.putInput(c.ext())
 		c.dropExt()
 	}
-	c.awaitRequest()
 	if h.Source.IsValid() {
 		c.setAddress(h.Source)
 		if !c.admitAddress(h.Source.Addr()) {
 			return
 		}
 	}
+	if due > 0 {
+		c.makeExt().proxyDue = due
+		c.takePlace()
+		return
+	}
+	c.proxied(rest)
+}
+
+// skipProxy drops what a long PROXY header has behind its addresses.
+func (c conn) skipProxy(p []byte) {
+	x := c.ext()
+	n := min(x.proxyDue, len(p))
+	if x.proxyDue -= n; x.proxyDue == 0 {
+		c.dropExt()
+		c.proxied(p[n:])
+	}
+}
+
+// proxied goes on with what the client sent behind the PROXY header.
+func (c conn) proxied(rest []byte) {
+	c.awaitRequest()
 	switch {
 	case len(rest) == 0:
 	case c.flags&flagTLS != 0:

@@ -22,6 +22,8 @@ type ext struct {
 	// headScanned is how much of input was searched for the end of a request head,
 	// requestBytes how long the request is, body included, once that is known.
 	headScanned, requestBytes int
+	// proxyDue is how much of a PROXY header is still to come, and to be dropped.
+	proxyDue int
 	// pending is output that the socket did not take.
 	pending pending
 	// verdict is why the connection ends, once that is known.
@@ -41,7 +43,7 @@ type ext struct {
 }
 
 func (x *ext) empty() bool {
-	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
 // ext returns the connection's rare state, nil if it has none.

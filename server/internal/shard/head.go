@@ -223,7 +223,7 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 		c.dueBy(s.tick + s.ticks.idle)
 	}
 	if n < len(answer) {
-		c.stall(piece{answer, n}, false)
+		c.stall(piece{frames: answer, off: n, http: true}, false)
 	}
 	s.count.Open.Add(1)
 	s.count.Opened.Add(1)

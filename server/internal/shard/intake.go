@@ -71,7 +71,10 @@ func (c conn) placed() {
 
 // queued reports whether a connection waits for a place.
 func (c conn) queued() bool {
-	return (c.state == stateHead || c.state == stateProxy) && c.flags&(flagPausedWork|flagPlaced) == flagPausedWork
+	if c.flags&(flagPausedWork|flagPlaced) != flagPausedWork {
+		return false
+	}
+	return c.state == stateHead || c.state == stateProxy || c.awaitsBody()
 }
 
 // vacate gives the connection's place, if it has one, to the next in the queue.

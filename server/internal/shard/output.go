@@ -14,11 +14,12 @@ type pending struct {
 	progressTick uint32
 }
 
-// A piece is a run of frames, shared and immutable or owned by the connection,
-// sent up to off.
+// A piece is a run of frames, or an answer to a request, shared and immutable or
+// owned by the connection, sent up to off.
 type piece struct {
 	frames []byte
 	off    int
+	http   bool // an answer to a request, which has no frames
 }
 
 // pinShare: a remainder smaller than a 1/pinShare of its run is copied, so that
@@ -41,14 +42,14 @@ func (c conn) deliver(frames []byte, off int, count int) bool {
 		}
 		s.delivered += uint64(count)
 		if n < len(frames)-off {
-			c.stall(piece{frames, off + n}, true)
+			c.stall(piece{frames: frames, off: off + n}, true)
 		}
 		return true
 	}
 	x := c.makeExt()
 	if x.pending.bytes < s.cfg.PendingMaxBytes {
 		s.delivered += uint64(count)
-		c.stall(piece{frames, off}, true)
+		c.stall(piece{frames: frames, off: off}, true)
 		return true
 	}
 	if s.cfg.SlowDrop {
@@ -102,8 +103,8 @@ func (c conn) stall(p piece, shared bool) {
 	if !shared || left < len(p.frames)/pinShare {
 		// The start of the frame that off is in must stay known: see
 		// keepPartialFrame.
-		start := frameStart(p.frames, p.off)
-		p = piece{append([]byte(nil), p.frames[start:]...), p.off - start}
+		start := p.frameStart()
+		p = piece{frames: append([]byte(nil), p.frames[start:]...), off: p.off - start, http: p.http}
 	}
 	x.pending.refs = append(x.pending.refs, p)
 	x.pending.bytes += left
@@ -126,23 +127,19 @@ func (c conn) markStalled() {
 	}
 }
 
-// isHTTP tells the answer to a request from frames: none of ours begins with an
-// H, which would be a fragment of a compressed Close.
-func isHTTP(p []byte) bool { return len(p) > 0 && p[0] == 'H' }
-
-// frameStart finds the start of the frame that the byte at off belongs to.
-func frameStart(frames []byte, off int) int {
-	at := 0
-	if isHTTP(frames) {
-		return at
+// frameStart returns the start of the frame that the byte at p.off belongs to.
+func (p *piece) frameStart() int {
+	if p.http {
+		return 0
 	}
+	at := 0
 	for {
-		h, n, err := frame.ParseHeader(frames[at:])
+		h, n, err := frame.ParseHeader(p.frames[at:])
 		if err != nil || n == 0 {
 			return at
 		}
 		next := at + n + int(h.Length)
-		if next > off || next >= len(frames) {
+		if next > p.off || next >= len(p.frames) {
 			return at
 		}
 		at = next
@@ -154,14 +151,15 @@ func (c conn) send(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	if c.flags&flagStalled != 0 {
-		c.stall(piece{p, 0}, false)
-		return
+	n := 0
+	if c.flags&flagStalled == 0 {
+		var err error
+		if n, err = c.write(p); err != nil || n == len(p) {
+			return
+		}
 	}
-	n, err := c.write(p)
-	if err == nil && n < len(p) {
-		c.stall(piece{p, n}, false)
-	}
+	// Before it is open, a connection gets answers to its request only.
+	c.stall(piece{frames: p, off: n, http: c.flags&flagOpened == 0}, false)
 }
 
 // replyDirectBytes is the payload size from which copying into the reply
@@ -199,7 +197,7 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 	s.vector[0], s.vector[1] = nil, nil
 	if err == nil && n < len(header)+len(payload) {
 		whole := frame.AppendFrame(make([]byte, 0, len(header)+len(payload)), op, payload)
-		c.stall(piece{whole, n}, true) // ours already: no need to copy again
+		c.stall(piece{frames: whole, off: n}, true) // ours already: no need to copy again
 	}
 }
 
@@ -312,14 +310,14 @@ func (p *pending) keepPartialFrame() (dropped int) {
 	first := p.refs[0]
 	clear(p.refs)
 	p.refs, p.bytes = p.refs[:0], 0
-	start := frameStart(first.frames, first.off)
-	if isHTTP(first.frames) {
+	start := first.frameStart()
+	if first.http {
 		p.refs, p.bytes = append(p.refs, first), len(first.frames)-first.off
 	} else if start < first.off {
 		h, n, err := frame.ParseHeader(first.frames[start:])
 		if err == nil && n > 0 {
 			end := min(start+n+int(h.Length), len(first.frames))
-			p.refs = append(p.refs, piece{first.frames[start:end:end], first.off - start})
+			p.refs = append(p.refs, piece{frames: first.frames[start:end:end], off: first.off - start})
 			p.bytes = end - first.off
 		}
 	}

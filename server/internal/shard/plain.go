@@ -35,15 +35,21 @@ func (c conn) handlePlain(p []byte, end int) {
 		c.hold(p)
 	}
 	c.ext().requestBytes = end + int(body)
+	c.takePlace()
+}
+
+// awaitsBody reports whether a part of the request's body is still to come.
+func (c conn) awaitsBody() bool {
+	return c.state == statePlain && c.ext() != nil && c.ext().requestBytes > 0
 }
 
 // handlePlainBody takes a further piece of a request's body.
 func (c conn) handlePlainBody(p []byte) {
-	if c.flags&flagPausedWork != 0 {
-		return
+	if !c.awaitsBody() {
+		return // behind the request nothing is wanted: the response ends the connection
 	}
 	c.hold(p)
-	if x := c.ext(); x != nil && len(x.input) >= x.requestBytes {
+	if x := c.ext(); len(x.input) >= x.requestBytes {
 		c.servePlain(x.input[:x.requestBytes])
 	}
 }

@@ -274,7 +274,7 @@ func (c conn) closeSlow() {
 	c.decide(Closed{Code: frame.CloseTryAgainLater, Reason: slowReason})
 	c.setState(stateClosing)
 	c.setDeadline(c.s.tick + c.s.ticks.close)
-	c.stall(piece{frame.AppendClose(nil, frame.CloseTryAgainLater, slowReason), 0}, true)
+	c.stall(piece{frames: frame.AppendClose(nil, frame.CloseTryAgainLater, slowReason)}, true)
 	c.resume(flagPausedOutput) // its part of the closing handshake must be read
 }
 
