@@ -43,7 +43,7 @@ var layers = []struct {
 	},
 	{
 		"server",
-		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/internal/retry", "golang.org/x/sync", "golang.org/x/sys", "github.com/gobwas/ws", "github.com/hashicorp/golang-lru/v2/simplelru"},
+		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/internal", "golang.org/x/sync", "golang.org/x/sys", "github.com/gobwas/ws", "github.com/hashicorp/golang-lru/v2/simplelru"},
 		[]string{module + "/cmd", module + "/bench", module + "/web", "github.com/alecthomas/kong", "go.yaml.in/yaml", "gonum.org"},
 		"the library is embedded in other people's programs: no command line, no page, no plot comes with it",
 	},
@@ -64,6 +64,12 @@ var layers = []struct {
 		[]string{module + "/server", "golang.org/x/time/rate"},
 		[]string{module + "/cmd", module + "/bench", module + "/web"},
 		"whoever publishes from Go does not carry the HTTP API",
+	},
+	{
+		"internal/offheap",
+		[]string{"golang.org/x/sys"},
+		[]string{module + "/netpoll", module + "/server"},
+		"memory outside of the heap is a tool for layers that know nothing of each other",
 	},
 	{
 		"internal/retry",

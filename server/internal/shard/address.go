@@ -26,10 +26,10 @@ func (s *Shard) RemoteAddr(id netpoll.ID) netip.AddrPort {
 }
 
 // address returns the connection's row of addresses, if they are tracked.
-func (c conn) address() *intake.Address { return &c.s.intake.addresses.rows[c.id.Slot()] }
+func (c conn) address() *intake.Address { return &c.s.intake.addresses.Rows[c.id.Slot()] }
 
 // tracked reports whether connections have addresses here.
-func (in *intakeState) tracked() bool { return in.addresses.rows != nil }
+func (in *intakeState) tracked() bool { return in.addresses.Rows != nil }
 
 // openAddress notes the address of a new connection from a listener and sets its
 // first state. It reports whether the connection may stay.

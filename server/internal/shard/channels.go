@@ -241,7 +241,7 @@ func (s *Shard) moveSubscriber(ch *channel, from, to uint32) {
 	}
 	moved := *ch.subscribers.at(from)
 	*ch.subscribers.at(to) = moved
-	for i := s.slots.rows[moved.slot].subs; i != 0; i = s.sub(i).next {
+	for i := s.slots.Rows[moved.slot].subs; i != 0; i = s.sub(i).next {
 		if sub := s.sub(i); sub.channel == ch.row && sub.pos == from {
 			sub.pos = to
 			return
@@ -262,7 +262,7 @@ func (c conn) setUser(name string) {
 	self := c.id.Slot() + 1
 	c.user, c.userNext = row, entry.head
 	if entry.head != 0 {
-		s.slots.rows[entry.head-1].userPrev = self
+		s.slots.Rows[entry.head-1].userPrev = self
 	}
 	entry.head = self
 	if channel := userChannel(name); s.cfg.namespace(channel) != nil {
@@ -294,14 +294,14 @@ func (c conn) dropUser() {
 	}
 	entry := s.users.entry(c.user)
 	if c.userNext != 0 {
-		s.slots.rows[c.userNext-1].userPrev = c.userPrev
+		s.slots.Rows[c.userNext-1].userPrev = c.userPrev
 	}
 	if c.userPrev != 0 {
-		s.slots.rows[c.userPrev-1].userNext = c.userNext
+		s.slots.Rows[c.userPrev-1].userNext = c.userNext
 	} else {
 		entry.head = c.userNext
 	}
-	if j := s.active; j != nil && j.user == c.user && j.cursor != 0 && &s.slots.rows[j.cursor-1] == c.slot {
+	if j := s.active; j != nil && j.user == c.user && j.cursor != 0 && &s.slots.Rows[j.cursor-1] == c.slot {
 		j.cursor = c.userNext // the fan-out stood here
 	}
 	if entry.head == 0 && entry.pins == 0 {

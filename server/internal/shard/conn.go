@@ -18,10 +18,10 @@ type conn struct {
 // the ID is stale, that is, if the connection has ended.
 func (s *Shard) find(id netpoll.ID) (c conn, ok bool) {
 	i := id.Slot()
-	if int(i) >= len(s.slots.rows) {
+	if int(i) >= len(s.slots.Rows) {
 		return conn{}, false
 	}
-	c = conn{s, id, &s.slots.rows[i]}
+	c = conn{s, id, &s.slots.Rows[i]}
 	return c, c.current()
 }
 
@@ -33,7 +33,7 @@ func (s *Shard) findOpen(id netpoll.ID) (c conn, ok bool) {
 
 // in returns the cursor of slot i. In a free one its state is stateFree.
 func (s *Shard) in(i uint32) conn {
-	sl := &s.slots.rows[i]
+	sl := &s.slots.Rows[i]
 	return conn{s, netpoll.MakeID(s.index, i, sl.generation), sl}
 }
 
@@ -50,7 +50,7 @@ func (c conn) isOpen() bool { return c.current() && c.state == stateOpen }
 
 // setDeadline sets the tick at which expire looks at the connection next; 0
 // means never.
-func (c conn) setDeadline(tick uint32) { c.s.deadlines.rows[c.id.Slot()] = tick }
+func (c conn) setDeadline(tick uint32) { c.s.deadlines.Rows[c.id.Slot()] = tick }
 
 // dueBy makes sure that expire looks at the connection by the given tick.
 func (c conn) dueBy(tick uint32) { c.s.dueBy(c.id.Slot(), tick) }

@@ -25,7 +25,7 @@ func (s *Shard) toTicks(d time.Duration) uint32 {
 
 // dueBy makes sure that slot i is looked at by tick t.
 func (s *Shard) dueBy(i, t uint32) {
-	if d := &s.deadlines.rows[i]; *d == 0 || *d > t {
+	if d := &s.deadlines.Rows[i]; *d == 0 || *d > t {
 		*d = t
 	}
 }
@@ -45,9 +45,9 @@ func (s *Shard) OnTick() {
 	if s.loop.Index() == 0 && len(s.cfg.Namespaces) > 0 {
 		s.group.publisher.sweep()
 	}
-	for i, due := range s.deadlines.rows[:s.high] {
+	for i, due := range s.deadlines.Rows[:s.high] {
 		if due != 0 && due <= s.tick {
-			s.deadlines.rows[i] = 0
+			s.deadlines.Rows[i] = 0
 			s.in(uint32(i)).expire()
 		}
 	}
@@ -152,14 +152,14 @@ func (c conn) expireOpen() {
 // expireToken tells of a token whose time is over.
 func (c conn) expireToken() (ended bool) {
 	s := c.s
-	if s.expiry.rows == nil || s.expiry.rows[c.id.Slot()] == 0 {
+	if s.expiry.Rows == nil || s.expiry.Rows[c.id.Slot()] == 0 {
 		return false
 	}
-	if at := s.expiry.rows[c.id.Slot()]; s.tick < at {
+	if at := s.expiry.Rows[c.id.Slot()]; s.tick < at {
 		c.dueBy(at)
 		return false
 	}
-	s.expiry.rows[c.id.Slot()] = 0
+	s.expiry.Rows[c.id.Slot()] = 0
 	s.hooks.Expired(s, c.id)
 	return c.state != stateOpen
 }
@@ -203,7 +203,7 @@ func (s *Shard) refillTokens() {
 		return
 	}
 	s.tokenSecond = second
-	clear(s.spent.rows[:s.high])
+	clear(s.spent.Rows[:s.high])
 	limited := s.rateLimited
 	s.rateLimited = nil
 	for _, id := range limited {

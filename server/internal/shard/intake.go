@@ -2,6 +2,7 @@ package shard
 
 import (
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
@@ -29,9 +30,9 @@ import (
 // (the TLS handshake is computed, the application decides on the upgrade) are
 // never ended for that.
 type intakeState struct {
-	addresses table[intake.Address] // without rows unless Config.Addresses needs them
-	requests  intake.Places         // of connections with flagPlaced
-	tlsPlaces intake.Places         // of TLS handshakes
+	addresses offheap.Table[intake.Address] // without rows unless Config.Addresses needs them
+	requests  intake.Places                 // of connections with flagPlaced
+	tlsPlaces intake.Places                 // of TLS handshakes
 	tls       intake.Buffer
 	// refusalsLeft is how many more connections that their address's limits refuse
 	// get a response until the next tick.

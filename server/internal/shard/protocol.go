@@ -101,10 +101,10 @@ func (s *Shard) SetExpiry(id netpoll.ID, d time.Duration) {
 	if !ok {
 		return
 	}
-	s.expiry.rows[id.Slot()] = 0
+	s.expiry.Rows[id.Slot()] = 0
 	if d > 0 {
 		at := s.tick + s.toTicks(min(d, maxExpiry))
-		s.expiry.rows[id.Slot()] = at
+		s.expiry.Rows[id.Slot()] = at
 		c.dueBy(at)
 	}
 }

@@ -15,6 +15,7 @@ package shard
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
@@ -187,11 +189,11 @@ type Shard struct {
 	jobBytes  atomic.Int64 // their bytes
 
 	// Owned by the loop.
-	slots     table[slot]
-	deadlines table[uint32]
-	expiry    table[uint32] // the tick in which a connection's token expires, 0: never
-	spent     table[uint16] // messages taken this second, if MessageRate is set
-	high      uint32        // slots [0, high) were used since the last trim
+	slots     offheap.Table[slot]
+	deadlines offheap.Table[uint32]
+	expiry    offheap.Table[uint32] // the tick in which a connection's token expires, 0: never
+	spent     offheap.Table[uint16] // messages taken this second, if MessageRate is set
+	high      uint32                // slots [0, high) were used since the last trim
 	conns     int
 	tick      uint32
 	random    *rand.Rand
@@ -283,20 +285,20 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	}
 	n := cfg.MaxConnections + SpareSlots
 	var err error
-	if s.slots, err = newTable[slot](n); err == nil {
-		if s.deadlines, err = newTable[uint32](n); err == nil && cfg.MessageRate > 0 {
-			s.spent, err = newTable[uint16](n)
+	if s.slots, err = offheap.New[slot](n); err == nil {
+		if s.deadlines, err = offheap.New[uint32](n); err == nil && cfg.MessageRate > 0 {
+			s.spent, err = offheap.New[uint16](n)
 		}
 	}
 	if err == nil && len(cfg.Protocols) > 0 {
-		s.expiry, err = newTable[uint32](n)
+		s.expiry, err = offheap.New[uint32](n)
 	}
 	if err == nil && cfg.Addresses.Tracked() {
-		s.intake.addresses, err = newTable[intake.Address](n)
+		s.intake.addresses, err = offheap.New[intake.Address](n)
 	}
 	if err != nil {
 		s.Free()
-		return nil, err
+		return nil, fmt.Errorf("connection tables (lower MaxConnections?): %w", err)
 	}
 	return s, nil
 }
@@ -308,11 +310,11 @@ func (s *Shard) Free() {
 			o.call(nil)
 		}
 	}
-	s.slots.free()
-	s.deadlines.free()
-	s.expiry.free()
-	s.spent.free()
-	s.intake.addresses.free()
+	s.slots.Free()
+	s.deadlines.Free()
+	s.expiry.Free()
+	s.spent.Free()
+	s.intake.addresses.Free()
 }
 
 // Loop is the shard's event loop.
@@ -321,25 +323,25 @@ func (s *Shard) Loop() netpoll.Loop { return s.loop }
 // OnOpen takes a new connection in.
 func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	i := id.Slot()
-	if int(i) >= len(s.slots.rows) {
+	if int(i) >= len(s.slots.Rows) {
 		s.count.RefusedFull.Add(1)
 		s.loop.Abort(id)
 		return
 	}
 	s.high = max(s.high, i+1)
 	s.conns++
-	s.slots.rows[i] = slot{generation: id.Generation(), openedTick: s.tick}
-	c := conn{s, id, &s.slots.rows[i]}
+	s.slots.Rows[i] = slot{generation: id.Generation(), openedTick: s.tick}
+	c := conn{s, id, &s.slots.Rows[i]}
 	c.setDeadline(s.tick + s.ticks.handshake)
 	if s.cfg.TLS != nil && tag >= uint64(s.cfg.FirstTLS) && tag < netpoll.AttachTag {
 		c.flags = flagTLS
 	}
 	s.count.Accepted.Add(1)
-	if s.expiry.rows != nil {
-		s.expiry.rows[i] = 0
+	if s.expiry.Rows != nil {
+		s.expiry.Rows[i] = 0
 	}
 	if s.cfg.MessageRate > 0 {
-		s.spent.rows[i] = 0 // what the one before in this slot has spent
+		s.spent.Rows[i] = 0 // what the one before in this slot has spent
 	}
 	if s.group.connections.Add(1) > s.group.limit {
 		s.group.connections.Add(-1)
@@ -454,11 +456,12 @@ func (s *Shard) trim() {
 	if s.conns > 0 || s.high == 0 {
 		return
 	}
-	s.slots.clear()
-	s.deadlines.clear()
-	s.expiry.clear()
-	s.spent.clear()
-	s.intake.addresses.clear()
+	used := int(s.high)
+	s.slots.Clear(used)
+	s.deadlines.Clear(used)
+	s.expiry.Clear(used)
+	s.spent.Clear(used)
+	s.intake.addresses.Clear(used)
 	s.high = 0
 	s.exts, s.extFree, s.spareExt = make([]*ext, 1), nil, nil
 	s.subs, s.subFree = chunks[subscription]{}, 0

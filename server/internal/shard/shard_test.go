@@ -375,7 +375,7 @@ func TestStalledConnectionOwesNoPong(t *testing.T) {
 func TestCloseHasItsTime(t *testing.T) {
 	r := newRig(t, 1, nil) // close 5 s
 	id := r.open(0, "u")
-	for s := r.shards[0]; s.tick+1 < s.deadlines.rows[id.Slot()]; { // until a ping is due next
+	for s := r.shards[0]; s.tick+1 < s.deadlines.Rows[id.Slot()]; { // until a ping is due next
 		r.advance(250 * time.Millisecond)
 	}
 	r.check(r.shards[0].Close(id, frame.CloseNormal, ""))
@@ -410,8 +410,8 @@ func TestTrim(t *testing.T) {
 	if s.high != 0 || len(s.exts) != 1 || s.subs.n != 0 || len(s.channels) != 1 || s.users.entries.n != 1 {
 		t.Errorf("high %d, %d exts, %d subs, %d channels, %d users", s.high, len(s.exts), s.subs.n, len(s.channels), s.users.entries.n)
 	}
-	for i, sl := range s.slots.rows[:600] {
-		if sl != (slot{}) || s.deadlines.rows[i] != 0 {
+	for i, sl := range s.slots.Rows[:600] {
+		if sl != (slot{}) || s.deadlines.Rows[i] != 0 {
 			t.Fatalf("slot %d is not clear: %+v", i, sl)
 		}
 	}

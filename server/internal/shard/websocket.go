@@ -171,7 +171,7 @@ func (c conn) spendToken() {
 	if s.cfg.MessageRate == 0 {
 		return
 	}
-	spent := &s.spent.rows[c.id.Slot()]
+	spent := &s.spent.Rows[c.id.Slot()]
 	if *spent++; int(*spent) >= s.cfg.MessageRate {
 		s.count.RateLimited.Add(1)
 		s.rateLimited = append(s.rateLimited, c.id)
