@@ -16,6 +16,16 @@ import (
 
 const module = "github.com/roostws/roost"
 
+// engineLibraries are the libraries of engines other than epoll, with what they
+// bring along.
+var engineLibraries = []string{
+	"github.com/panjf2000/gnet/v2", "github.com/panjf2000/ants/v2", "go.uber.org/zap",
+	"gopkg.in/natefinch/lumberjack.v2", "github.com/mailru/easygo",
+}
+
+// aboveNetpoll is what no part of netpoll may know.
+var aboveNetpoll = []string{module + "/frame", module + "/server", "github.com/gobwas/ws", "net/http", "log", "log/slog"}
+
 // layers tells who may import whom. A package is under the longest folder that
 // fits; folders within folders are layers of their own only where they stand
 // here. may lists what is outside of the standard library, direct imports
@@ -37,9 +47,45 @@ var layers = []struct {
 	},
 	{
 		"netpoll",
-		[]string{"github.com/panjf2000/gnet/v2", "github.com/mailru/easygo/netpoll", "golang.org/x/sys", module + "/netpoll"},
-		[]string{module + "/frame", module + "/server", "github.com/gobwas/ws", "net/http", "log", "log/slog"},
-		"sockets and event loops know no word of WebSocket, so that any engine can carry any protocol",
+		nil,
+		slices.Concat([]string{module + "/frame", module + "/server", "net/http", "log", "log/slog"}, engineLibraries),
+		"the contract stands alone: any engine can keep it, any protocol can use it",
+	},
+	{
+		"netpoll/internal",
+		[]string{"golang.org/x/sys", module + "/netpoll", module + "/internal/offheap"},
+		slices.Concat(aboveNetpoll, engineLibraries),
+		"what engines share is not bound to a library of one of them",
+	},
+	{
+		"netpoll/epoll",
+		[]string{"golang.org/x/sys", module + "/netpoll"},
+		slices.Concat(aboveNetpoll, engineLibraries),
+		"a program that embeds epoll links no other engine",
+	},
+	{
+		"netpoll/easygo",
+		[]string{"github.com/mailru/easygo/netpoll", "golang.org/x/sys", module + "/netpoll"},
+		append(aboveNetpoll, "github.com/panjf2000/gnet/v2"),
+		"one engine, one library",
+	},
+	{
+		"netpoll/gnet",
+		[]string{"github.com/panjf2000/gnet/v2", "golang.org/x/sys", module + "/netpoll"},
+		append(aboveNetpoll, "github.com/mailru/easygo"),
+		"one engine, one library",
+	},
+	{
+		"netpoll/engines",
+		[]string{module + "/netpoll"},
+		aboveNetpoll,
+		"the list of engines is for programs that offer a choice",
+	},
+	{
+		"netpoll/netpolltest",
+		[]string{"golang.org/x/sys", module + "/netpoll"},
+		slices.Concat(aboveNetpoll, engineLibraries),
+		"the contract's test takes any engine, and names none",
 	},
 	{
 		"server",
@@ -143,10 +189,11 @@ type listed struct {
 	Standard   bool
 }
 
-func list(t *testing.T) []listed {
+func list(t *testing.T, packages string, environment ...string) []listed {
 	t.Helper()
 	openSources(t)
-	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Deps,Standard", "./...")
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Deps,Standard", packages)
+	cmd.Env = append(cmd.Environ(), environment...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -191,7 +238,7 @@ func under(path, folder string) bool {
 }
 
 func TestLayers(t *testing.T) {
-	packages := list(t)
+	packages := list(t, "./...")
 	standard := map[string]bool{"C": true}
 	for _, p := range packages {
 		if p.Standard {
@@ -238,9 +285,26 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestServerLinksOneEngine: a program that embeds the server on Linux links the
+// epoll engine, and not the libraries of the others.
+func TestServerLinksOneEngine(t *testing.T) {
+	epoll := false
+	for _, p := range list(t, "./server", "GOOS=linux") {
+		epoll = epoll || p.ImportPath == module+"/netpoll/epoll"
+		for _, library := range engineLibraries {
+			if under(p.ImportPath, library) {
+				t.Errorf("the server reaches %s", p.ImportPath)
+			}
+		}
+	}
+	if !epoll {
+		t.Error("the server does not reach its own engine: the test looks at the wrong place")
+	}
+}
+
 // A folder named after nothing collects everything.
 func TestNoFolderForLeftovers(t *testing.T) {
-	for _, p := range list(t) {
+	for _, p := range list(t, "./...") {
 		if !under(p.ImportPath, module) {
 			continue
 		}

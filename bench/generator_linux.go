@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/epoll"
 )
 
 // generatorTick is how often a generator looks for what nobody wakes it for:
@@ -27,7 +28,7 @@ func serveGenerator(in io.Reader, out io.Writer) error {
 	debug.SetGCPercent(400) // the machine's time belongs to the server
 	var g *generator
 	started := make(chan struct{})
-	engine, err := netpoll.Start(netpoll.Epoll, netpoll.Config{Loops: 1, TickInterval: generatorTick},
+	engine, err := epoll.Driver.Start(netpoll.Config{Loops: 1, TickInterval: generatorTick},
 		func(l netpoll.Loop) netpoll.Handler {
 			g = newGenerator(l, out)
 			close(started)

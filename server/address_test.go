@@ -86,7 +86,7 @@ func proxyLong(n int) string {
 }
 
 func TestProxyProtocol(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		for _, tc := range []struct {
 			name, header, want string // want empty: the socket's own address
 		}{
@@ -299,7 +299,7 @@ func (b *syncBuffer) String() string {
 }
 
 func TestConnectionsPerAddress(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{ConnectionsPerAddress: 2}, Handler: server.Handler{Message: echo}})
 		first, second := upgraded(t, s), upgraded(t, s)
 		third := connect(t, s)

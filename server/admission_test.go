@@ -38,7 +38,7 @@ const half = "GET / HTTP/1.1\r\n"
 // Beyond HandshakesMax a request in pieces waits, unread, until a place is free;
 // one in one piece does not.
 func TestHandshakesMax(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 3}, Timeouts: server.Timeouts{HandshakeTimeout: 5 * time.Minute},
 			Handler: server.Handler{Message: echo}})
 		slow := silence(t, s.Addrs()[0], 3, half)
@@ -89,7 +89,7 @@ func TestBodiesTakePlaces(t *testing.T) {
 
 // Who keeps the others waiting has to make room, long before its time is over.
 func TestHandshakesMakeRoom(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second},
 			Handler: server.Handler{Message: echo}})
 		slow := newClient(t, silence(t, s.Addrs()[0], 1, half)[0])
@@ -156,7 +156,7 @@ func clientHello() string {
 // A storm of TLS handshakes and requests that stop half-way, and of connections
 // that say nothing, keeps nobody from talking, and nobody from coming in.
 func TestHandshakeStorm(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		const storm, tlsMax = 300, 8
 		s := start(t, server.Config{Engine: engine, Loops: 1, Limits: server.Limits{HandshakesMax: 64, TLSHandshakesMax: tlsMax}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second}, Sockets: server.Sockets{DeferAccept: -1},
 			Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"},
@@ -198,7 +198,7 @@ func TestHandshakeStorm(t *testing.T) {
 
 // A connection of the address beyond its rate is told when to come back, and may.
 func TestConnectRatePerAddress(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{ConnectRatePerAddress: 2}, Handler: server.Handler{Message: echo}})
 		good := upgraded(t, s)
 		eventually(t, "too many a second", func() bool {

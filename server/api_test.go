@@ -36,7 +36,7 @@ func check(t *testing.T, errs ...error) {
 }
 
 func TestConn(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s, conn := named(t, server.Config{Engine: engine, Limits: server.Limits{SubscriptionsMax: 2}})
 		ann, bob := upgraded(t, s, "X-User: ann"), upgraded(t, s, "X-User: bob")
 		a := conn("ann")
@@ -111,7 +111,7 @@ func TestBadArguments(t *testing.T) {
 // A loop that is blocked by a callback takes notes up to the bounds, and none
 // beyond; then all of them are delivered.
 func TestErrBusy(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		blocked, proceed := make(chan struct{}), make(chan struct{})
 		s, conn := named(t, server.Config{Engine: engine, Loops: 1, Limits: server.Limits{InboxMaxEntries: 20, InboxMaxBytes: 100 << 10}, Handler: server.Handler{
 			Message: func(m *server.Message) { close(blocked); <-proceed },
@@ -156,7 +156,7 @@ func TestErrBusy(t *testing.T) {
 // All subscribers of a channel see one order, on all loops, whoever publishes.
 // What one goroutine sends to a Conn arrives in its order.
 func TestOrder(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s, conn := named(t, server.Config{Engine: engine, Limits: server.Limits{PendingMaxBytes: 1 << 20}})
 		const subscribers, publishers, each = 6, 4, 200
 		var clients []*client

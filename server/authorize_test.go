@@ -14,7 +14,7 @@ import (
 )
 
 func TestAuthorize(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		proceed := make(chan struct{})
 		s := start(t, server.Config{Engine: engine, Subprotocols: []string{"v1"}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
@@ -102,7 +102,7 @@ func (c *client) want101(text string) {
 }
 
 func TestAuthorizeTimeout(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		var cancelled atomic.Int64
 		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
@@ -123,7 +123,7 @@ func TestAuthorizeTimeout(t *testing.T) {
 }
 
 func TestAuthorizeMaxPending(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		proceed := make(chan struct{})
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{AuthorizeMaxPending: 2}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error { <-proceed; return nil },

@@ -15,6 +15,8 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
+	"github.com/roostws/roost/netpoll/gnet"
 	"github.com/roostws/roost/server"
 )
 
@@ -45,18 +47,18 @@ func number(t *testing.T, p []byte) int {
 
 // eachPausingEngine leaves gnet out, which cannot stop reading: there a flood
 // ends with the connection (TestBackPressureGnet).
-func eachPausingEngine(t *testing.T, f func(t *testing.T, engine netpoll.Kind)) {
-	for _, kind := range netpoll.Kinds() {
-		if kind != netpoll.Gnet {
-			t.Run(string(kind), func(t *testing.T) { f(t, kind) })
+func eachPausingEngine(t *testing.T, f func(t *testing.T, engine netpoll.Driver)) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		if engine != gnet.Driver {
+			f(t, engine)
 		}
-	}
+	})
 }
 
 // A client that pipelines and does not read is not read either: what it makes
 // the server hold is bounded, and nothing is lost.
 func TestBackPressure(t *testing.T) {
-	eachPausingEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachPausingEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		const size = 8 << 10
 		const count = 50 << 20 / size
 		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{SendBufferBytes: 64 << 10}, Handler: server.Handler{Message: echo}})
@@ -106,7 +108,7 @@ func TestBackPressure(t *testing.T) {
 // On gnet such a client is disconnected when its input has grown too much.
 func TestBackPressureGnet(t *testing.T) {
 	ends := make(chan server.CloseEvent, 1)
-	s := start(t, server.Config{Engine: netpoll.Gnet, Sockets: server.Sockets{SendBufferBytes: 64 << 10}, Handler: server.Handler{
+	s := start(t, server.Config{Engine: gnet.Driver, Sockets: server.Sockets{SendBufferBytes: 64 << 10}, Handler: server.Handler{
 		Message: echo, Close: func(e *server.CloseEvent) { ends <- *e },
 	}})
 	c := upgraded(t, s)
@@ -128,10 +130,10 @@ func TestBackPressureGnet(t *testing.T) {
 }
 
 func TestBigMessages(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MessageMaxBytes: 16 << 20, PendingMaxBytes: 4 << 10}, Handler: server.Handler{Message: echo}})
 		largest := 2 << 20
-		if engine == netpoll.DefaultKind {
+		if engine == engines.All()[0] {
 			largest = 16 << 20 // the race detector makes it slow
 		}
 		for _, size := range []int{5000, 70_000, largest} {
@@ -156,7 +158,7 @@ func TestBigMessages(t *testing.T) {
 }
 
 // slowServer has everybody in the channel "all".
-func slowServer(t *testing.T, engine netpoll.Kind, policy server.SlowPolicy, ends chan server.CloseEvent) *server.Server {
+func slowServer(t *testing.T, engine netpoll.Driver, policy server.SlowPolicy, ends chan server.CloseEvent) *server.Server {
 	return start(t, server.Config{Engine: engine, Limits: server.Limits{SlowConsumer: policy, LagMaxBytes: 256 << 10}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: patience, CloseTimeout: patience},
 		Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error { r.Channels = []string{"all"}; return nil },
@@ -203,7 +205,7 @@ func stream(t *testing.T, s *server.Server, count, size int, readers ...*client)
 }
 
 func TestSlowDisconnect(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 10)
 		s := slowServer(t, engine, server.SlowDisconnect, ends)
 		slow := upgraded(t, s)
@@ -240,7 +242,7 @@ func TestSlowDisconnect(t *testing.T) {
 }
 
 func TestSlowDrop(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 10)
 		s := slowServer(t, engine, server.SlowDrop, ends)
 		slow := upgraded(t, s)
@@ -282,7 +284,7 @@ func TestSlowDrop(t *testing.T) {
 
 // Stalled clients hold references to the same bytes, whatever is published.
 func TestStalledClientsCostLittle(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		const stalled = 300
 		ends := make(chan server.CloseEvent, stalled+1)
 		s := slowServer(t, engine, server.SlowDrop, ends)
@@ -305,7 +307,7 @@ func TestStalledClientsCostLittle(t *testing.T) {
 // A relay: one client floods, all get everything, in order. The flood waits in
 // its own socket, not in the server.
 func TestRelayHoldsPublishers(t *testing.T) {
-	eachPausingEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachPausingEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		var errs sync.Map
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{PendingMaxBytes: 64 << 20}, Handler: server.Handler{
 			Message: func(m *server.Message) {
@@ -357,7 +359,7 @@ func TestRelayHoldsPublishers(t *testing.T) {
 }
 
 func TestMessageRate(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		const rate, count = 50, 101
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MessageRate: rate}, Handler: server.Handler{Message: echo}})
 		c, other := upgraded(t, s), upgraded(t, s)

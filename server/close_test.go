@@ -15,7 +15,7 @@ import (
 )
 
 func TestMaxConnections(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MaxConnections: 3}, Handler: server.Handler{Message: echo}})
 		var in []*client
 		for range 3 {
@@ -71,7 +71,7 @@ func TestProtocolViolations(t *testing.T) {
 		{"too big", raw(0x82, 0xfe, 0x04, 0x01, 0, 0, 0, 0), 1009, func(st *server.Stats) uint64 { return st.MessagesTooBig }},
 		{"too many fragments", raw(0x02, 0x80, 0, 0, 0, 0) + strings.Repeat(raw(0x00, 0x80, 0, 0, 0, 0), 4), 1008, protocolErrors},
 	}
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 1)
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MessageMaxBytes: 1024, MessageMaxFragments: 4}, Handler: server.Handler{
 			Message: echo, Close: func(e *server.CloseEvent) { ends <- *e },
@@ -100,7 +100,7 @@ func TestProtocolViolations(t *testing.T) {
 func protocolErrors(st *server.Stats) uint64 { return st.ProtocolErrors }
 
 func TestClosingHandshake(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 10)
 		conns := make(chan server.Conn, 10)
 		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{CloseTimeout: 4 * time.Second}, Handler: server.Handler{
@@ -182,7 +182,7 @@ func TestClosingHandshake(t *testing.T) {
 
 // What was published before a close goes before it.
 func TestFarewell(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error { r.User, r.Channels = "ann", []string{"room"}; return nil },
 		}})
@@ -239,7 +239,7 @@ func TestPanics(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+			eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 				var bad server.Handler
 				c.in(&bad)
 				var isBad sync.Map

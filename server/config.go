@@ -30,8 +30,9 @@ type Config struct {
 	// change), client certificates, versions. If MinVersion is zero, TLS 1.2. An
 	// idle TLS connection costs some 6 KiB, and no goroutine.
 	TLS *tls.Config
-	// Engine is the kind of event loop. If empty, netpoll.DefaultKind.
-	Engine netpoll.Kind
+	// Engine runs the event loops. If nil, epoll.Driver on Linux and gnet.Driver
+	// elsewhere; a program links only the engines whose packages it imports.
+	Engine netpoll.Driver
 	// Loops is the number of event loops, each a goroutine locked to its
 	// thread. If zero, GOMAXPROCS.
 	Loops int
@@ -173,8 +174,8 @@ func (c Config) withDefaults() Config {
 			*v = d
 		}
 	}
-	if c.Engine == "" {
-		c.Engine = netpoll.DefaultKind
+	if c.Engine == nil {
+		c.Engine = defaultEngine
 	}
 	orInt(&c.Limits.MaxConnections, DefaultMaxConnections)
 	orInt(&c.Limits.HandshakeMaxBytes, DefaultHandshakeMaxBytes)
@@ -244,13 +245,6 @@ func (c Config) validate() error {
 		if v < low {
 			bad(field, v, fmt.Sprintf("at least %v", low))
 		}
-	}
-	known := false
-	for _, k := range netpoll.Kinds() {
-		known = known || k == c.Engine
-	}
-	if !known {
-		bad("Engine", fmt.Sprintf("%q", c.Engine), fmt.Sprintf("one of %v", netpoll.Kinds()))
 	}
 	inRange("Loops", c.Loops, 0, netpoll.MaxLoops)
 	inRange("Limits.MaxConnections", c.Limits.MaxConnections, 1, netpoll.MaxSlots-shard.SpareSlots)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestPings(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 2)
 		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{PingInterval: 200 * time.Millisecond, PongTimeout: 3 * time.Second}, Handler: server.Handler{
 			Close: func(e *server.CloseEvent) { ends <- *e },
@@ -47,7 +47,7 @@ func TestPings(t *testing.T) {
 }
 
 func TestIdleTimeout(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{IdleTimeout: 3 * time.Second, PingInterval: 200 * time.Millisecond}, Handler: server.Handler{Message: echo}})
 		idle, busy := upgraded(t, s), upgraded(t, s)
 		done := make(chan struct{})
@@ -87,7 +87,7 @@ func TestIdleTimeout(t *testing.T) {
 }
 
 func TestWriteStall(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 2)
 		s := start(t, server.Config{Engine: engine, Limits: server.Limits{LagMaxBytes: 1 << 30}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: 200 * time.Millisecond},
 			Handler: server.Handler{

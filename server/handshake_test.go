@@ -15,7 +15,7 @@ import (
 )
 
 func TestHandshakeRefusals(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Origins: []string{"https://good.example"}})
 		cases := []struct {
 			name, request string
@@ -73,7 +73,7 @@ func TestHandshakeOrigins(t *testing.T) {
 		{"any", []string{"*"}, "https://whoever.example", 101},
 		{"none is no browser", []string{"https://good.example"}, "", 101},
 	}
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				s := start(t, server.Config{Engine: engine, Loops: 1, Origins: c.origins})
@@ -90,7 +90,7 @@ func TestHandshakeOrigins(t *testing.T) {
 }
 
 func TestHandshakeAnswers(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		var s *server.Server
 		s = newServer(t, server.Config{Engine: engine, Subprotocols: []string{"chat.v1", "chat.v2"}, Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error {
@@ -177,7 +177,7 @@ func TestHandshakeAnswers(t *testing.T) {
 }
 
 func TestHandshakeInPieces(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{Message: echo}})
 		t.Run("byte by byte", func(t *testing.T) {
 			w := connect(t, s)
@@ -210,7 +210,7 @@ func TestHandshakeInPieces(t *testing.T) {
 }
 
 func TestHandshakeTimeout(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}})
 		half, silent := connect(t, s), connect(t, s)
 		half.put(upgrade()[:60])

@@ -14,7 +14,7 @@ import (
 // A message that drips in is closed with 1008, though each byte keeps the
 // connection alive; one that takes its time within the limit is not.
 func TestSlowMessage(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{MessageTimeout: 4 * time.Second}, Handler: server.Handler{Message: echo}})
 		slow := upgraded(t, s)
 		donec := make(chan struct{})
@@ -48,7 +48,7 @@ func TestSlowMessage(t *testing.T) {
 // Whoever floods with small frames is answered each, in order, but lets the
 // others go first.
 func TestFloodTakesTurns(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Loops: 1, Handler: server.Handler{Message: echo}})
 		flood, other := upgraded(t, s), upgraded(t, s)
 		const count = 20_000

@@ -37,7 +37,7 @@ func testHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestHTTP(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, HTTP: http.HandlerFunc(testHTTP), Limits: server.Limits{MessageMaxBytes: 1000}})
 
 		t.Run("GET", func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestHTTP(t *testing.T) {
 // TestHTTPSlowReader: as long as the reader makes progress, a response may take
 // longer than CloseTimeout.
 func TestHTTPSlowReader(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, HTTP: http.HandlerFunc(testHTTP), Sockets: server.Sockets{SendBufferBytes: 64 << 10},
 			Timeouts: server.Timeouts{CloseTimeout: 3 * time.Second, WriteStallTimeout: patience}})
 		c := connect(t, s)

@@ -16,7 +16,7 @@ import (
 // Pings may be as rare as one likes: that moves TCP's own probes no further than
 // the system allows.
 func TestRarePings(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{PingInterval: 48 * time.Hour}, Handler: server.Handler{Message: echo}})
 		c := upgraded(t, s)
 		c.send("hello")
@@ -27,7 +27,7 @@ func TestRarePings(t *testing.T) {
 // Clients of every listener meet on the same channels, and each is known by its
 // own address.
 func TestSeveralListeners(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		addrs := make(chan netip.AddrPort, 8)
 		var s *server.Server
 		s = newServer(t, server.Config{

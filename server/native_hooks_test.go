@@ -18,7 +18,7 @@ import (
 )
 
 // nativeServer runs a server for native clients.
-func nativeServer(t *testing.T, engine netpoll.Kind, native protocol.Application, adjust func(c *server.Config)) *server.Server {
+func nativeServer(t *testing.T, engine netpoll.Driver, native protocol.Application, adjust func(c *server.Config)) *server.Server {
 	t.Helper()
 	cfg := server.Config{Engine: engine, Application: &native, Namespaces: []server.Namespace{
 		{Name: "open", HistoryMessages: 10, Publish: protocol.AccessAnyone, Presence: true, JoinLeave: true},
@@ -60,7 +60,7 @@ func anybody(_ context.Context, r *protocol.ConnectRequest) error {
 // What a hook answers is checked, and what it does wrong costs nobody but the
 // client that it was for.
 func TestNativeHooksThatFail(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{
 			Connect: func(_ context.Context, r *protocol.ConnectRequest) error {
 				r.User = "ann"
@@ -133,7 +133,7 @@ func TestNativeHooksThatFail(t *testing.T) {
 
 // A hook that takes too long is told as a timeout, and holds nobody else up.
 func TestNativeHookTimeout(t *testing.T) {
-	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		release := make(chan struct{})
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true, Call: func(ctx context.Context, r *protocol.CallRequest) error {
 			switch r.Method {
@@ -160,7 +160,7 @@ func TestNativeHookTimeout(t *testing.T) {
 
 // At most AuthorizeMaxPending hooks run; who comes too many is told to come back.
 func TestNativeHooksAreBounded(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		begun, release := make(chan struct{}), make(chan struct{})
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true, Call: func(context.Context, *protocol.CallRequest) error {
 			begun <- struct{}{}
@@ -181,7 +181,7 @@ func TestNativeHooksAreBounded(t *testing.T) {
 
 // An identity that the upgrade gave needs no token, and no token can change it.
 func TestNativeUpgradeIdentity(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Connect: anybody}, func(c *server.Config) {
 			c.Handler.Upgrade = func(r *server.UpgradeRequest) error {
 				r.User, r.Channels = "ann", []string{"open:room", "open:room"}
@@ -214,7 +214,7 @@ func TestNativeUpgradeIdentity(t *testing.T) {
 
 // Nobody gets in without an identity where that is not allowed.
 func TestNativeAnonymousIsRefused(t *testing.T) {
-	s := nativeServer(t, "", protocol.Application{}, nil)
+	s := nativeServer(t, nil, protocol.Application{}, nil)
 	c := speaking(t, s)
 	c.send(`{"id":1,"connect":{}}`)
 	c.wantError(1, protocol.CodeUnauthorized)
@@ -224,7 +224,7 @@ func TestNativeAnonymousIsRefused(t *testing.T) {
 
 // A token allows what its patterns say, until another one takes its place.
 func TestNativePermissions(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Connect: func(_ context.Context, r *protocol.ConnectRequest) error {
 			r.User = "ann"
 			if r.Token == "some" {
@@ -260,7 +260,7 @@ func TestNativePermissions(t *testing.T) {
 
 // The application is told what happens, and a mistake of its own there hurts nobody.
 func TestNativeEvents(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		var mu sync.Mutex
 		var told []string
 		done := make(chan struct{})
@@ -330,7 +330,7 @@ func anybodyAtRate(_ context.Context, r *protocol.ConnectRequest) error {
 // What the application joins a native client to, the client is told; before it
 // has connected, with connect.
 func TestNativeJoinByApplication(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		conns := make(chan server.Conn, 1)
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) {
 			c.Limits.SubscriptionsMax = 2
@@ -377,7 +377,7 @@ func TestNativeJoinByApplication(t *testing.T) {
 
 // Events tell of clients of raw messages, too.
 func TestEventsOfRawClients(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		told, conns := make(chan string, 100), make(chan server.Conn, 1)
 		s := start(t, server.Config{Engine: engine,
 			Events: func(e *protocol.Event) { told <- strings.TrimSpace(string(e.Type) + " " + e.User + " " + e.Channel) },
@@ -422,7 +422,7 @@ func TestEventsOfRawClients(t *testing.T) {
 // The application is asked only where the namespace leaves it to decide: what is
 // for nobody, or for users, stays so whatever a hook would say.
 func TestNativeHooksOpenNoMore(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{
 			Anonymous: true,
 			Subscribe: func(context.Context, *protocol.SubscribeRequest) error { return nil },

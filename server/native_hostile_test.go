@@ -32,7 +32,7 @@ func (c *client) flood(text string) {
 // What is no message of the protocol ends the connection, before and after
 // connect, and hurts nobody else.
 func TestNativeBadMessages(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, nil)
 		other := connected(t, s, "")
 		for _, test := range []struct {
@@ -64,7 +64,7 @@ func TestNativeBadMessages(t *testing.T) {
 // Thousands of commands in one breath are answered one by one, in order, also
 // those that go beyond a limit.
 func TestNativeFloods(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) { c.Limits.SubscriptionsMax = 10 })
 		// Before connect.
 		c := speaking(t, s)
@@ -115,7 +115,7 @@ func TestNativeFloods(t *testing.T) {
 
 // A token's rate is kept to: what is too much is not done, and told.
 func TestNativeTokenRate(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Connect: anybodyAtRate}, nil)
 		c := connected(t, s, "x")
 		flood := &strings.Builder{}
@@ -146,7 +146,7 @@ func TestNativeTokenRate(t *testing.T) {
 func TestNativeFuzzedCommands(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) { c.Limits.SubscriptionsMax = 3 })
 		names := []string{"connect", "subscribe", "unsubscribe", "publish", "presence", "history", "call", "refresh", "ack", "id", "pub", ""}
@@ -195,7 +195,7 @@ func TestNativeFuzzedCommands(t *testing.T) {
 // Of a channel with policy skip, every message comes once and in order, or is
 // within a gap that was told.
 func TestNativeGapsAccountForAll(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, transcriptConfig(engine))
 		c := connected(t, s, "ann")
 		c.send(`{"id":2,"subscribe":{"channel":"ticker:gold"}}`)
@@ -240,7 +240,7 @@ func TestNativeGapsAccountForAll(t *testing.T) {
 // Clients of raw messages and of the native protocol share channels: each gets its
 // own form, and nobody the other's words.
 func TestNativeBesideRaw(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) {
 			c.Handler.Upgrade = func(r *server.UpgradeRequest) error {
 				if r.Subprotocol == "" {
@@ -277,7 +277,7 @@ func TestNativeBesideRaw(t *testing.T) {
 
 // Presence is bounded in what it lists, not in what it counts, over all loops.
 func TestNativePresenceIsBounded(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, nil)
 		const clients = 12
 		all := make([]*client, clients)

@@ -41,7 +41,7 @@ func tokens(expires time.Duration) *protocol.Application {
 
 // Who is not let in gets nothing that is published, and not for ever a chance.
 func TestNativeConnectIsRefused(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := notifier(t, engine, func(c *server.Config) { c.Application, c.Handler = tokens(0), server.Handler{} })
 		c := speaking(t, s)
 		if err := s.Broadcast(server.Text, []byte("secret")); err != nil {
@@ -72,7 +72,7 @@ func TestNativeConnectIsRefused(t *testing.T) {
 }
 
 func TestNativeConnectTakesTooLong(t *testing.T) {
-	s := notifier(t, "", func(c *server.Config) {
+	s := notifier(t, nil, func(c *server.Config) {
 		c.Timeouts.HandshakeTimeout, c.Handler = time.Second, server.Handler{}
 		c.Application = tokens(0)
 		c.Application.Connect = func(ctx context.Context, _ *protocol.ConnectRequest) error {
@@ -114,7 +114,7 @@ func (c *client) frames() (texts []string, code ws.StatusCode) {
 }
 
 func TestTokensExpire(t *testing.T) {
-	s := notifier(t, "", func(c *server.Config) {
+	s := notifier(t, nil, func(c *server.Config) {
 		c.Application, c.Handler = tokens(2*time.Second), server.Handler{}
 		c.Namespaces = []server.Namespace{{Name: "vip", Subscribe: protocol.AccessGranted}}
 	})
@@ -154,7 +154,7 @@ func TestTokensExpire(t *testing.T) {
 
 // Whatever a client sends, it is told what was wrong, and goes on.
 func TestNativeCommandErrors(t *testing.T) {
-	s := notifier(t, "", func(c *server.Config) {
+	s := notifier(t, nil, func(c *server.Config) {
 		c.Application, c.Handler = tokens(0), server.Handler{}
 		c.Limits.SubscriptionsMax = 2
 		c.Namespaces = append(c.Namespaces, server.Namespace{Name: "vip", Subscribe: protocol.AccessNobody}, server.Namespace{Name: "plain"})

@@ -33,7 +33,7 @@ func (c *client) text() string {
 
 // A connection's life in the native protocol, from nothing to a resume.
 func TestNativeLife(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := notifier(t, engine, func(c *server.Config) {
 			c.Application = &protocol.Application{Anonymous: true}
 			c.Namespaces[0].Publish = protocol.AccessAnyone

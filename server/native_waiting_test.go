@@ -15,7 +15,7 @@ import (
 // While the application is asked, pings and heartbeats are answered, and what a
 // client has sent meanwhile is carried out after it, in order, however much it is.
 func TestNativeOrderWhileAsked(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		release := make(chan struct{})
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true, Subscribe: func(context.Context, *protocol.SubscribeRequest) error {
 			<-release
@@ -49,7 +49,7 @@ func TestNativeOrderWhileAsked(t *testing.T) {
 // Calls of one connection run side by side, 16 at a time. What follows waits for
 // none of them, but a further call for its place.
 func TestNativeParallelCalls(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		begun, release := make(chan string), make(chan struct{})
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true, Call: func(_ context.Context, r *protocol.CallRequest) error {
 			begun <- r.Method

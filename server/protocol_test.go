@@ -84,7 +84,7 @@ func (lines) Close(e protocol.Ending) (frame.CloseCode, string) { return 4900, e
 // A second protocol is a codec and nothing else: the rules, the fan-out, and
 // heartbeats are there for both, and a publication reaches each in its own form.
 func TestTwoProtocols(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Connect: anybody, Anonymous: true}, func(c *server.Config) {
 			c.Protocols = []protocol.Codec{native.Codec{}, lines{}}
 			c.Timeouts.PingInterval, c.Timeouts.PongTimeout = 200*time.Millisecond, time.Minute
@@ -149,7 +149,7 @@ func TestTwoProtocols(t *testing.T) {
 
 // What the application does reaches a protocol with as many packets as it wants.
 func TestPacketsOfAPush(t *testing.T) {
-	s := nativeServer(t, "", protocol.Application{Connect: anybody, Anonymous: true}, func(c *server.Config) {
+	s := nativeServer(t, nil, protocol.Application{Connect: anybody, Anonymous: true}, func(c *server.Config) {
 		c.Protocols = []protocol.Codec{lines{}}
 		c.Handler.Upgrade = func(r *server.UpgradeRequest) error {
 			r.User = "ann"

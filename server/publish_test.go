@@ -14,7 +14,7 @@ import (
 
 // notifier is a server with history in "news:" whose clients are named by their path and
 // join what their query says.
-func notifier(t *testing.T, engine netpoll.Kind, adjust func(c *server.Config)) *server.Server {
+func notifier(t *testing.T, engine netpoll.Driver, adjust func(c *server.Config)) *server.Server {
 	cfg := server.Config{
 		Engine: engine, Loops: 2,
 		Namespaces: []server.Namespace{{Name: "news", HistoryMessages: 10}, {Name: "user", HistoryMessages: 5}},
@@ -47,7 +47,7 @@ func within(t *testing.T) context.Context {
 }
 
 func TestReceipts(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := notifier(t, engine, nil)
 		var clients []*client
 		for i := range 6 {
@@ -83,7 +83,7 @@ func TestReceipts(t *testing.T) {
 }
 
 func TestIdempotency(t *testing.T) {
-	s := notifier(t, "", func(c *server.Config) { c.Limits.IdempotencyAge = time.Second })
+	s := notifier(t, nil, func(c *server.Config) { c.Limits.IdempotencyAge = time.Second })
 	c := as(t, s, "ann", "news:1")
 	p := server.Publication{Channel: "news:1", Payload: []byte("once"), IdempotencyKey: "k1"}
 	first, err := s.PublishMessage(within(t), p)
@@ -108,7 +108,7 @@ func TestIdempotency(t *testing.T) {
 }
 
 func TestPublicationsThatAreRefused(t *testing.T) {
-	s := notifier(t, "", nil)
+	s := notifier(t, nil, nil)
 	for name, p := range map[string]server.Publication{
 		"no target":       {},
 		"two targets":     {Channel: "a", All: true},
@@ -130,7 +130,7 @@ func TestPublicationsThatAreRefused(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	s := notifier(t, "", nil)
+	s := notifier(t, nil, nil)
 	for i := 1; i <= 15; i++ {
 		if _, err := s.PublishMessage(within(t), server.Publication{Channel: "news:1", Payload: fmt.Appendf(nil, "%d", i), Key: "k", From: "ann"}); err != nil {
 			t.Fatal(err)
@@ -152,7 +152,7 @@ func TestHistory(t *testing.T) {
 }
 
 func TestQueries(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := notifier(t, engine, nil)
 		ann, bob := as(t, s, "ann", "news:1", "room"), as(t, s, "bob", "room")
 		second := as(t, s, "ann")
@@ -229,7 +229,7 @@ func TestQueries(t *testing.T) {
 }
 
 func TestNobodyJoinsTheChannelOfAUser(t *testing.T) {
-	s := notifier(t, "", func(c *server.Config) {
+	s := notifier(t, nil, func(c *server.Config) {
 		c.Handler.Message = func(m *server.Message) {
 			if err := m.Conn().Join("user:ann"); !errors.Is(err, server.ErrBadName) {
 				m.Reply(server.Text, fmt.Appendf(nil, "joined: %v", err))

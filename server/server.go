@@ -163,7 +163,7 @@ func (s *Server) Start() error {
 	var mu sync.Mutex
 	var failed error
 	made, callbacks := map[int]*shard.Shard{}, map[int]*hooks{}
-	engine, err := netpoll.Start(s.cfg.Engine, netpoll.Config{
+	engine, err := s.cfg.Engine.Start(netpoll.Config{
 		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.Sockets.ReusePort,
 		DeferAccept: max(s.cfg.Sockets.DeferAccept, 0), MaxConns: s.cfg.Limits.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.Sockets.SendBufferBytes, TickInterval: s.shards.TickInterval,
@@ -201,7 +201,7 @@ func (s *Server) Start() error {
 	}
 	s.running.Store(&engine)
 	s.started = true
-	s.cfg.Logger.Info("server started", "engine", string(engine.Kind()), "loops", len(made), "max_connections", s.cfg.Limits.MaxConnections)
+	s.cfg.Logger.Info("server started", "engine", s.cfg.Engine.Name(), "loops", len(made), "max_connections", s.cfg.Limits.MaxConnections)
 	go s.watch(engine)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
 	"github.com/roostws/roost/server"
 )
 
@@ -20,16 +21,16 @@ import (
 const patience = time.Minute
 
 // eachEngine runs f with every engine that this system has.
-func eachEngine(t *testing.T, f func(t *testing.T, engine netpoll.Kind)) {
-	for _, kind := range netpoll.Kinds() {
-		t.Run(string(kind), func(t *testing.T) { f(t, kind) })
+func eachEngine(t *testing.T, f func(t *testing.T, engine netpoll.Driver)) {
+	for _, engine := range engines.All() {
+		t.Run(engine.Name(), func(t *testing.T) { f(t, engine) })
 	}
 }
 
 // eachEngineAtOnce is eachEngine for tests that mostly wait: for all engines at
 // the same time.
-func eachEngineAtOnce(t *testing.T, f func(t *testing.T, engine netpoll.Kind)) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+func eachEngineAtOnce(t *testing.T, f func(t *testing.T, engine netpoll.Driver)) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		t.Parallel()
 		f(t, engine)
 	})
@@ -204,7 +205,7 @@ func eventually(t *testing.T, what string, cond func() bool) {
 func echo(m *server.Message) { m.Reply(m.Type, m.Payload) }
 
 func TestEcho(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Handler: server.Handler{Message: echo}})
 		c := dial(t, s)
 		c.send("hello")
@@ -219,7 +220,7 @@ func TestEcho(t *testing.T) {
 }
 
 func TestBroadcastReachesAll(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Handler: server.Handler{
 			Message: func(m *server.Message) { _ = m.Broadcast(m.Type, m.Payload) },
 		}})

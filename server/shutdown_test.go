@@ -15,7 +15,7 @@ import (
 )
 
 func TestShutdown(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		proceed := make(chan struct{})
 		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
@@ -84,7 +84,7 @@ func (c *client) wantFarewell() {
 }
 
 func TestShutdownDeadline(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine})
 		c := upgraded(t, s) // and never says a word
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -99,7 +99,7 @@ func TestShutdownDeadline(t *testing.T) {
 }
 
 func TestStartAndClose(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		cfg := server.Config{Engine: engine, Listen: []string{"127.0.0.1:0"}}
 		s, err := server.New(cfg)
 		check(t, err)
@@ -144,7 +144,6 @@ func TestStartAndClose(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	cases := map[string]server.Config{
-		"Engine":              {Engine: "steam"},
 		"Loops":               {Loops: -1},
 		"MaxConnections":      {Limits: server.Limits{MaxConnections: -1}},
 		"SendBufferBytes":     {Sockets: server.Sockets{SendBufferBytes: -1}},

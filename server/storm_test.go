@@ -8,15 +8,17 @@ import (
 	"testing"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
+	"github.com/roostws/roost/netpoll/gnet"
 	"github.com/roostws/roost/server"
 )
 
 // Thousands vanish at once and thousands come back at once, with identities and
 // subscriptions; nothing of it is left in the end.
 func TestStorm(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		clients := 500
-		if engine == netpoll.DefaultKind {
+		if engine == engines.All()[0] {
 			clients = 2000
 		}
 		goroutines, files := runtime.NumGoroutine(), descriptors()
@@ -62,7 +64,7 @@ func TestStorm(t *testing.T) {
 					return false
 				}
 			}
-			return engine == netpoll.Gnet || runtime.NumGoroutine() <= goroutines
+			return engine == gnet.Driver || runtime.NumGoroutine() <= goroutines
 		})
 	})
 }

@@ -30,7 +30,7 @@ func mux(s *server.Server) http.Handler {
 }
 
 func TestServeHTTP(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Listen: []string{}, Handler: server.Handler{Message: echo}})
 		theirs := httptest.NewServer(mux(s))
 		defer theirs.Close()

@@ -37,7 +37,7 @@ type Timeouts struct {
 // tickInterval is a quarter of the shortest timeout, at most 250 ms: fine enough
 // for every deadline, coarse enough to cost nothing.
 func (t *Timeouts) tickInterval() time.Duration {
-	tick := netpoll.DefaultTickInterval
+	tick := 250 * time.Millisecond
 	for _, d := range []time.Duration{t.HandshakeTimeout, t.MessageTimeout, t.PingInterval, t.PongTimeout, t.IdleTimeout, t.WriteStallTimeout, t.CloseTimeout} {
 		if d > 0 {
 			tick = min(tick, d/4)

@@ -71,7 +71,7 @@ func dialTLS(t *testing.T, s *server.Server, cfg *tls.Config) *client {
 }
 
 func TestTLSEcho(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
 			t.Run(name, func(t *testing.T) {
 				s := startTLS(t, server.Config{Engine: engine, Limits: server.Limits{MessageMaxBytes: 4 << 20}, Handler: server.Handler{Message: echo}})

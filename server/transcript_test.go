@@ -19,7 +19,7 @@ import (
 )
 
 // docs/transcripts/README.md tells what the server of the transcripts is like.
-func transcriptConfig(engine netpoll.Kind) server.Config {
+func transcriptConfig(engine netpoll.Driver) server.Config {
 	return server.Config{
 		Engine: engine, Loops: 1, Limits: server.Limits{SubscriptionsMax: 8, LagMaxBytes: 64 << 10}, Sockets: server.Sockets{SendBufferBytes: 32 << 10},
 		Namespaces: []server.Namespace{
@@ -97,7 +97,7 @@ func TestTranscripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eachEngine(t, func(t *testing.T, engine netpoll.Kind) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		for _, transcript := range all {
 			t.Run(transcript.Name, func(t *testing.T) {
 				p := &play{t: t, clients: map[string]*client{}, values: nativetest.Values{}, held: map[string]string{}}

@@ -10,13 +10,13 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
 )
 
 // onEveryEngine runs a behaviour's test against each engine of this system.
 func onEveryEngine(t *testing.T, test func(t *testing.T, engine string)) {
-	for _, kind := range netpoll.Kinds() {
-		t.Run(string(kind), func(t *testing.T) { test(t, string(kind)) })
+	for _, name := range engines.Names() {
+		t.Run(name, func(t *testing.T) { test(t, name) })
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/api"
 )
@@ -148,13 +148,10 @@ func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 // helpVars are the defaults that the help text shows. They come from the
 // packages that own them, so that the two cannot drift apart.
 func helpVars() kong.Vars {
-	kinds := make([]string, 0, 3)
-	for _, k := range netpoll.Kinds() {
-		kinds = append(kinds, string(k))
-	}
+	names := engines.Names()
 	vars := kong.Vars{
-		"engines":      strings.Join(kinds, ","),
-		"engine":       string(netpoll.DefaultKind),
+		"engines":      strings.Join(names, ","),
+		"engine":       names[0],
 		"compression":  string(server.CompressionOn),
 		"compressions": string(server.CompressionOn) + "," + string(server.CompressionContext) + "," + string(server.CompressionOff),
 		"slow":         string(server.SlowDisconnect),

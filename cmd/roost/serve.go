@@ -100,7 +100,7 @@ func (s *ServeCmd) Run(out streams) error {
 		"addr", strings.Join(addrs(srv), ","),
 		"admin_addr", admin.addr(),
 		"behaviour", chosen.name(),
-		"engine", string(config.Engine),
+		"engine", config.Engine.Name(),
 		"loops", config.Loops,
 		"nofile", nofile,
 		"max_connections", config.Limits.MaxConnections,

@@ -11,7 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
 	"github.com/roostws/roost/server"
 )
 
@@ -41,7 +41,7 @@ type ServeCmd struct {
 	AdminFlags
 	WebhookFlags
 
-	Engine          netpoll.Kind       `group:"engine" help:"Event loops: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
+	Engine          string             `group:"engine" help:"Event loops: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
 	Loops           int                `group:"engine" help:"Number of event loops. 0: one for each processor that Go may use." placeholder:"N" default:"0"`
 	Compression     server.Compression `group:"engine" help:"Answer to offers of permessage-deflate: ${enum} (${default}). context compresses better, and takes up to 64 KiB for a connection." enum:"${compressions}" default:"${compression}"`
 	SendBufferBytes int                `group:"engine" help:"Send buffer in the kernel, per connection, bytes. 0: the kernel tunes it." placeholder:"N" default:"0"`
@@ -159,10 +159,11 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 	if s.TLSCert != "" && len(secure) == 0 {
 		plain, secure = nil, s.Addr
 	}
+	engine, _ := engines.ByName(s.Engine) // the enum of the flag has checked it
 	return server.Config{
 		Listen:       plain,
 		ListenTLS:    secure,
-		Engine:       s.Engine,
+		Engine:       engine,
 		Loops:        s.Loops,
 		Sockets:      server.Sockets{ReusePort: s.ReusePort, DeferAccept: s.DeferAccept, SendBufferBytes: s.SendBufferBytes, NoIOURing: s.NoIOURing},
 		Proxies:      server.Proxies{ProxyProtocol: s.ProxyProtocol, TrustedProxies: s.TrustedProxies, ForwardedHeader: s.ForwardedHeader},

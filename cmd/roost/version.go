@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
 )
 
 // VersionCmd is roost version.
@@ -14,12 +14,9 @@ type VersionCmd struct{}
 
 // Run prints what this binary is.
 func (VersionCmd) Run(s streams) error {
-	kinds := make([]string, 0, 3)
-	for _, k := range netpoll.Kinds() {
-		kinds = append(kinds, string(k))
-	}
+	names := engines.Names()
 	_, err := fmt.Fprintf(s.out, "roost %s\n%s %s/%s, engines: %s (default %s)\n",
-		version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.Join(kinds, ", "), netpoll.DefaultKind)
+		version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, strings.Join(names, ", "), names[0])
 	return err
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/roostws/roost/netpoll"
 )
 
-// StartFunc starts the engine under test; netpoll.Start with a kind is one.
-type StartFunc func(cfg netpoll.Config, newHandler func(l netpoll.Loop) netpoll.Handler) (netpoll.Engine, error)
+// startFunc starts the engine under test.
+type startFunc func(cfg netpoll.Config, newHandler func(l netpoll.Loop) netpoll.Handler) (netpoll.Engine, error)
 
 // TestContract holds an engine to every sentence of the contract in package
 // netpoll, on real sockets. Beside what each part looks at, a referee watches in
@@ -18,11 +18,12 @@ type StartFunc func(cfg netpoll.Config, newHandler func(l netpoll.Loop) netpoll.
 // may be left over: no connection, no descriptor, no goroutine.
 //
 // It counts the descriptors of the process: nothing else may run beside it.
-func TestContract(t *testing.T, start StartFunc) {
+func TestContract(t *testing.T, driver netpoll.Driver) {
+	start := driver.Start
 	warmUp(t, start)
 	for _, part := range []struct {
 		name string
-		test func(t *testing.T, start StartFunc)
+		test func(t *testing.T, start startFunc)
 	}{
 		{"Start", testStart},
 		{"AddressInUse", testAddressInUse},
@@ -40,7 +41,9 @@ func TestContract(t *testing.T, start StartFunc) {
 		{"ShortWrite", testShortWrite},
 		{"WriteKeepsNothing", testWriteKeepsNothing},
 		{"PauseRead", testPauseRead},
-		{"PauseReadBound", testPauseReadBound},
+		{"PauseReadBound", func(t *testing.T, start startFunc) {
+			testPauseReadBound(t, start, driver.Name() == "gnet")
+		}},
 
 		{"CloseReasons", testCloseReasons},
 		{"WriteError", testWriteError},
@@ -74,7 +77,7 @@ func TestContract(t *testing.T, start StartFunc) {
 
 // warmUp makes what the process makes once and keeps, so that the counts of
 // descriptors and goroutines are steady.
-func warmUp(t *testing.T, start StartFunc) {
+func warmUp(t *testing.T, start startFunc) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // Go's own poller
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +92,7 @@ func warmUp(t *testing.T, start StartFunc) {
 	engine.Close()
 }
 
-func testStart(t *testing.T, start StartFunc) {
+func testStart(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	if got := len(r.engine.Loops()); got != 2 {
 		t.Fatalf("%d loops, want 2", got)
@@ -113,7 +116,7 @@ func testStart(t *testing.T, start StartFunc) {
 	}
 }
 
-func testAddressInUse(t *testing.T, start StartFunc) {
+func testAddressInUse(t *testing.T, start startFunc) {
 	first := newRig(t, start, testConfig(), hooks{})
 	cfg := testConfig()
 	cfg.Listen = []string{"127.0.0.1:0", first.engine.Addrs()[0].String()}
@@ -140,7 +143,7 @@ func testAddressInUse(t *testing.T, start StartFunc) {
 	}
 }
 
-func testListeners(t *testing.T, start StartFunc) {
+func testListeners(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	path := t.TempDir() + "/s"
 	cfg.Listen = []string{"127.0.0.1:0", "[::1]:0", "unix:" + path, "127.0.0.1:0", ":0"}
@@ -167,7 +170,7 @@ func testListeners(t *testing.T, start StartFunc) {
 	}
 }
 
-func testNoListener(t *testing.T, start StartFunc) {
+func testNoListener(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.Listen = nil
 	r := newRig(t, start, cfg, hooks{})
@@ -177,7 +180,7 @@ func testNoListener(t *testing.T, start StartFunc) {
 	r.on(0, func(netpoll.Loop) {})
 }
 
-func testIdentity(t *testing.T, start StartFunc) {
+func testIdentity(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.Loops = 1
 	r := newRig(t, start, cfg, hooks{})
@@ -200,7 +203,7 @@ func testIdentity(t *testing.T, start StartFunc) {
 	}
 }
 
-func testStaleID(t *testing.T, start StartFunc) {
+func testStaleID(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.Loops = 1
 	r := newRig(t, start, cfg, hooks{})

@@ -79,7 +79,7 @@ func (r *rig) attach(loop, fd int, tag uint64) {
 	})
 }
 
-func testAttachConnected(t *testing.T, start StartFunc) {
+func testAttachConnected(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	for loop := range 2 {
 		for i := range 5 {
@@ -134,7 +134,7 @@ func testAttachConnected(t *testing.T, start StartFunc) {
 
 // testAttachConnecting attaches a socket whose connection is on its way, and one
 // whose connection will be refused.
-func testAttachConnecting(t *testing.T, start StartFunc) {
+func testAttachConnecting(t *testing.T, start startFunc) {
 	hello := []byte("hello from a socket that was connecting")
 	var sent atomic.Int64
 	push := func(l netpoll.Loop, id netpoll.ID) {
@@ -236,7 +236,7 @@ func isConnected(fd int) bool {
 	return n == 1
 }
 
-func testAttachRefused(t *testing.T, start StartFunc) {
+func testAttachRefused(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	fds := socketPair(t)
 	r.on(0, func(l netpoll.Loop) {

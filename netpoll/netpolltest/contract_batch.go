@@ -12,7 +12,7 @@ import (
 // testWriteBatch: a batch of any size does what as many writes do: all arrives,
 // a full socket takes a part and is reported, an empty write and a stale ID are
 // what they are alone.
-func testWriteBatch(t *testing.T, start StartFunc) {
+func testWriteBatch(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.Loops = 1
 	cfg.SendBufferBytes = 32 << 10

@@ -16,7 +16,7 @@ import (
 
 // testChaos lets clients and handlers do what comes into their heads. What
 // must hold is what the referee watches, and that all is well afterwards.
-func testChaos(t *testing.T, start StartFunc) {
+func testChaos(t *testing.T, start startFunc) {
 	const clients, visits = 30, 20
 	const seed = 1
 	cfg := testConfig()

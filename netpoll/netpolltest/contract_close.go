@@ -16,7 +16,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 )
 
-func testCloseReasons(t *testing.T, start StartFunc) {
+func testCloseReasons(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	for _, tt := range []struct {
 		name string
@@ -51,7 +51,7 @@ func testCloseReasons(t *testing.T, start StartFunc) {
 
 // testWriteError: the loop is kept from reading while the peer breaks the
 // connection, so that Write is the first to hear of it.
-func testWriteError(t *testing.T, start StartFunc) {
+func testWriteError(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	conn, id := r.open()
 	r.on(id.Loop(), func(l netpoll.Loop) {
@@ -75,7 +75,7 @@ func testWriteError(t *testing.T, start StartFunc) {
 
 // testCloseDelivers: a last message arrives although the peer reads slowly and
 // has sent what nobody read, and OnClose does not wait for that.
-func testCloseDelivers(t *testing.T, start StartFunc) {
+func testCloseDelivers(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.SendBufferBytes = 512 << 10
 	last := pattern(200 << 10)
@@ -118,7 +118,7 @@ func testCloseDelivers(t *testing.T, start StartFunc) {
 
 // testCloseTimesOut: a peer that never closes is waited for LingerTimeout,
 // whether it reads or not.
-func testCloseTimesOut(t *testing.T, start StartFunc) {
+func testCloseTimesOut(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.LingerTimeout = 150 * time.Millisecond
 	cfg.SendBufferBytes = 32 << 10
@@ -145,7 +145,7 @@ func testCloseTimesOut(t *testing.T, start StartFunc) {
 // testCloseAnywhere: Close and Abort may be called in every callback, twice,
 // about the connection at hand or another one; the peer goes on sending all the
 // time. The referee sees that only OnClose follows.
-func testCloseAnywhere(t *testing.T, start StartFunc) {
+func testCloseAnywhere(t *testing.T, start startFunc) {
 	ends := map[string]func(l netpoll.Loop, id netpoll.ID){
 		"Close":           func(l netpoll.Loop, id netpoll.ID) { l.Close(id); l.Close(id) },
 		"Abort":           func(l netpoll.Loop, id netpoll.ID) { l.Abort(id); l.Abort(id) },
@@ -167,7 +167,7 @@ func testCloseAnywhere(t *testing.T, start StartFunc) {
 	}
 }
 
-func closeIn(t *testing.T, start StartFunc, where string, end func(l netpoll.Loop, id netpoll.ID)) {
+func closeIn(t *testing.T, start startFunc, where string, end func(l netpoll.Loop, id netpoll.ID)) {
 	cfg := testConfig()
 	cfg.Loops = 1
 	cfg.SendBufferBytes = 32 << 10
@@ -242,7 +242,7 @@ func closeIn(t *testing.T, start StartFunc, where string, end func(l netpoll.Loo
 }
 
 // testAbortStalled: Abort does not wait for anything.
-func testAbortStalled(t *testing.T, start StartFunc) {
+func testAbortStalled(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.SendBufferBytes = 32 << 10
 	cfg.LingerTimeout = time.Hour
@@ -263,7 +263,7 @@ func testAbortStalled(t *testing.T, start StartFunc) {
 // testVanishAndReturn: 1,000 connections, some of them paused, some with a full
 // socket, are reset at once, twice. The others notice nothing, and the slots
 // are used again.
-func testVanishAndReturn(t *testing.T, start StartFunc) {
+func testVanishAndReturn(t *testing.T, start startFunc) {
 	const crowd = 1000
 	cfg := testConfig()
 	cfg.SendBufferBytes = 16 << 10

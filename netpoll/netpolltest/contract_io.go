@@ -17,7 +17,7 @@ import (
 )
 
 // testDataAtOnce: what was sent before OnOpen is read.
-func testDataAtOnce(t *testing.T, start StartFunc) {
+func testDataAtOnce(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	for range 100 {
 		conn := r.dial(0)
@@ -28,7 +28,7 @@ func testDataAtOnce(t *testing.T, start StartFunc) {
 
 // testDataBuffer: the handler may change what it is given, and the whole of it
 // is given, in order, whatever its size.
-func testDataBuffer(t *testing.T, start StartFunc) {
+func testDataBuffer(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.ReadBufferBytes = 4096
 	var largest atomic.Int64
@@ -61,7 +61,7 @@ func testDataBuffer(t *testing.T, start StartFunc) {
 
 // testWritev: any number of slices, in order, empty ones among them, and none
 // of them changed.
-func testWritev(t *testing.T, start StartFunc) {
+func testWritev(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	conn, id := r.open()
 	for _, count := range []int{0, 1, 2, 1023, 1024, 1025, 5000} {
@@ -131,7 +131,7 @@ func (s *stream) push(l netpoll.Loop) {
 // testShortWrite: a peer that does not read costs nothing and is reported;
 // when it reads, OnWritable comes once for each short write, and everything
 // arrives.
-func testShortWrite(t *testing.T, start StartFunc) {
+func testShortWrite(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.SendBufferBytes = 64 << 10
 	s := &stream{p: pattern(16 << 20)}
@@ -185,7 +185,7 @@ func testShortWrite(t *testing.T, start StartFunc) {
 
 // testWriteKeepsNothing: the engine keeps no byte of what a stalled peer does
 // not take, and none of its buffers.
-func testWriteKeepsNothing(t *testing.T, start StartFunc) {
+func testWriteKeepsNothing(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.SendBufferBytes = 32 << 10
 	r := newRig(t, start, cfg, hooks{writable: func(netpoll.Loop, netpoll.ID) {}})
@@ -229,7 +229,7 @@ func liveHeap() int64 {
 
 // testPauseRead: nothing is read while paused, everything is afterwards; the
 // peer may be far ahead, as far as the engine goes.
-func testPauseRead(t *testing.T, start StartFunc) {
+func testPauseRead(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.PausedReadMaxBytes = 1 << 20
 	var got bytes.Buffer // on the loop
@@ -285,7 +285,7 @@ func testPauseRead(t *testing.T, start StartFunc) {
 
 // testPauseReadBound: a paused peer that goes on sending is held back by TCP,
 // or, by an engine that cannot stop its reads, cut off.
-func testPauseReadBound(t *testing.T, start StartFunc) {
+func testPauseReadBound(t *testing.T, start startFunc, cutsOff bool) {
 	cfg := testConfig()
 	cfg.PausedReadMaxBytes = 100 << 10
 	r := newRig(t, start, cfg, hooks{
@@ -293,7 +293,7 @@ func testPauseReadBound(t *testing.T, start StartFunc) {
 		data: func(netpoll.Loop, netpoll.ID, []byte) {},
 	})
 	conn, id := r.open()
-	if r.engine.Kind() == netpoll.Gnet {
+	if cutsOff {
 		go conn.Write(pattern(1 << 20))
 		r.wantClose("more than PausedReadMaxBytes", id, netpoll.ErrPausedReadFull)
 		r.wantEnd("more than PausedReadMaxBytes", conn)

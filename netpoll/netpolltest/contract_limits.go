@@ -29,7 +29,7 @@ func wantRefused(t *testing.T, what string, conn net.Conn) {
 	conn.Close()
 }
 
-func testMaxConns(t *testing.T, start StartFunc) {
+func testMaxConns(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.MaxConns = 4
 	r := newRig(t, start, cfg, hooks{})
@@ -64,7 +64,7 @@ const scarceEnv = "ROOST_CONTRACT_SCARCE"
 
 // testNoDescriptorLeft runs itself in a process of its own, because the limit on
 // descriptors is the process's.
-func testNoDescriptorLeft(t *testing.T, start StartFunc) {
+func testNoDescriptorLeft(t *testing.T, start startFunc) {
 	if os.Getenv(scarceEnv) != "" {
 		scarce(t, start)
 		return
@@ -79,7 +79,7 @@ func testNoDescriptorLeft(t *testing.T, start StartFunc) {
 	}
 }
 
-func scarce(t *testing.T, start StartFunc) {
+func scarce(t *testing.T, start startFunc) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func giveBack(t *testing.T, fds []int, n int) []int {
 }
 
 // testStopAccepting: newcomers are turned away by the system, connections stay.
-func testStopAccepting(t *testing.T, start StartFunc) {
+func testStopAccepting(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.Listen = append(cfg.Listen, "unix:"+t.TempDir()+"/s")
 	r := newRig(t, start, cfg, hooks{})
@@ -196,7 +196,7 @@ func testStopAccepting(t *testing.T, start StartFunc) {
 
 // testEngineClose: everything ends, whatever it is doing. That nothing is left
 // is checked by the rig.
-func testEngineClose(t *testing.T, start StartFunc) {
+func testEngineClose(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.SendBufferBytes = 32 << 10
 	cfg.LingerTimeout = time.Hour
@@ -244,7 +244,7 @@ func testEngineClose(t *testing.T, start StartFunc) {
 }
 
 // testSocketOptions reads the options back from an accepted connection.
-func testSocketOptions(t *testing.T, start StartFunc) {
+func testSocketOptions(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.SendBufferBytes = 50_000
 	cfg.KeepAlive = 77 * time.Second
@@ -294,7 +294,7 @@ func testSocketOptions(t *testing.T, start StartFunc) {
 }
 
 // testDeferAccept: on Linux a connection is not there before it speaks.
-func testDeferAccept(t *testing.T, start StartFunc) {
+func testDeferAccept(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.DeferAccept = 10 * time.Second
 	r := newRig(t, start, cfg, hooks{})

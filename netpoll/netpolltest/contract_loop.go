@@ -23,7 +23,7 @@ func oneLoop() netpoll.Config {
 	return cfg
 }
 
-func testWakeCoalesces(t *testing.T, start StartFunc) {
+func testWakeCoalesces(t *testing.T, start startFunc) {
 	var wakes atomic.Int64
 	r := newRig(t, start, oneLoop(), hooks{wake: func(netpoll.Loop) bool {
 		wakes.Add(1)
@@ -54,7 +54,7 @@ func testWakeCoalesces(t *testing.T, start StartFunc) {
 	r.wantStats("wakes are counted", func(s netpoll.Stats) bool { return s.Wakes == uint64(wakes.Load()) })
 }
 
-func testWakeInsideOnWake(t *testing.T, start StartFunc) {
+func testWakeInsideOnWake(t *testing.T, start startFunc) {
 	var left atomic.Int64
 	r := newRig(t, start, oneLoop(), hooks{wake: func(l netpoll.Loop) bool {
 		if left.Load() > 0 {
@@ -71,7 +71,7 @@ func testWakeInsideOnWake(t *testing.T, start StartFunc) {
 // testWakeHammer looks for a Wake that is lost: each caller waits until the
 // loop has seen its number, while the loop falls asleep and wakes up all the
 // time.
-func testWakeHammer(t *testing.T, start StartFunc) {
+func testWakeHammer(t *testing.T, start startFunc) {
 	var posted, seen atomic.Int64
 	r := newRig(t, start, oneLoop(), hooks{wake: func(netpoll.Loop) bool {
 		seen.Store(posted.Load())
@@ -98,7 +98,7 @@ func testWakeHammer(t *testing.T, start StartFunc) {
 
 // testWakeYieldsToSockets: as long as OnWake asks to be called again it is, and
 // the sockets of the same loop have their turns.
-func testWakeYieldsToSockets(t *testing.T, start StartFunc) {
+func testWakeYieldsToSockets(t *testing.T, start startFunc) {
 	var busy atomic.Bool
 	var wakes atomic.Int64
 	r := newRig(t, start, oneLoop(), hooks{wake: func(netpoll.Loop) bool {
@@ -130,7 +130,7 @@ func testWakeYieldsToSockets(t *testing.T, start StartFunc) {
 
 // testWakeAfterClose: Wake after the engine's end does nothing; above all it does
 // not write to a descriptor that is somebody else's by now.
-func testWakeAfterClose(t *testing.T, start StartFunc) {
+func testWakeAfterClose(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	r.on(0, func(netpoll.Loop) {})
 	r.engine.Close()
@@ -159,7 +159,7 @@ func testWakeAfterClose(t *testing.T, start StartFunc) {
 
 // testWakeDuringClose: Wake may come at any time, and does not keep the engine
 // from ending.
-func testWakeDuringClose(t *testing.T, start StartFunc) {
+func testWakeDuringClose(t *testing.T, start startFunc) {
 	for range 10 {
 		r := newRig(t, start, testConfig(), hooks{wake: func(netpoll.Loop) bool { return true }})
 		stopc := make(chan struct{})
@@ -182,7 +182,7 @@ func testWakeDuringClose(t *testing.T, start StartFunc) {
 	}
 }
 
-func testTicks(t *testing.T, start StartFunc) {
+func testTicks(t *testing.T, start startFunc) {
 	const ticks = 15
 	cfg := testConfig()
 	cfg.TickInterval = 20 * time.Millisecond
@@ -200,7 +200,7 @@ func testTicks(t *testing.T, start StartFunc) {
 }
 
 // testPanics: a panic costs the connection that it is about, and nobody else.
-func testPanics(t *testing.T, start StartFunc) {
+func testPanics(t *testing.T, start startFunc) {
 	type report struct {
 		loop  int
 		id    netpoll.ID

@@ -74,7 +74,7 @@ func testConfig() netpoll.Config {
 
 // newRig starts an engine and stops it when the test ends; then nothing of it
 // may be left: connections, descriptors, goroutines.
-func newRig(t *testing.T, start StartFunc, cfg netpoll.Config, h hooks) *rig {
+func newRig(t *testing.T, start startFunc, cfg netpoll.Config, h hooks) *rig {
 	t.Helper()
 	r := &rig{t: t, hooks: h, closed: make(map[netpoll.ID]error)}
 	r.loops = make([]*rigHandler, cfg.Loops)

@@ -127,7 +127,7 @@ var _ netpoll.Loop = (*FakeLoop)(nil)
 // NewLoop makes a loop without a handler; Start gives it one.
 func NewLoop(opts Options) *FakeLoop {
 	if opts.ReadBufferBytes == 0 {
-		opts.ReadBufferBytes = netpoll.DefaultReadBufferBytes
+		opts.ReadBufferBytes = 64 << 10
 	}
 	return &FakeLoop{
 		opts:       opts,

@@ -1,0 +1,154 @@
+// Package epoll is Roost's own engine, the default on Linux: accept until
+// EAGAIN, read straight after accept, raw system calls, pointer-free tables.
+package epoll
+
+import (
+	"os"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/internal/loop"
+)
+
+// Driver starts engines of this package.
+var Driver netpoll.Driver = driver{}
+
+type driver struct{}
+
+func (driver) Name() string { return "epoll" }
+
+func (driver) Start(cfg netpoll.Config, newHandler func(l netpoll.Loop) netpoll.Handler) (netpoll.Engine, error) {
+	e, err := loop.Start(cfg, newPoller, newHandler)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// eventsPerWait is how many events one epoll_wait fetches: enough that its cost
+// vanishes among them, few enough that a newcomer or a wake-up does not wait
+// for thousands of reads.
+const eventsPerWait = 256
+
+// A poller is an epoll descriptor and a thread.
+type poller struct {
+	fd     int
+	events [eventsPerWait]unix.EpollEvent
+}
+
+func newPoller() (loop.Poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	return &poller{fd: fd}, nil
+}
+
+// AlwaysRing is part of [loop.Poller].
+func (p *poller) AlwaysRing() bool { return false }
+
+// Close is part of [loop.Poller].
+func (p *poller) Close() { _ = unix.Close(p.fd) }
+
+// Run is part of [loop.Poller]. It polls without blocking as long as that finds
+// something, and sleeps when it does not: only the sleep is worth telling the
+// scheduler about.
+func (p *poller) Run(l *loop.Loop) error {
+	runtime.LockOSThread() // for ever: the thread ends with the goroutine
+	l.Start()
+	if err := p.Add(l.Doorbell.FD(), loop.DoorbellToken, loop.InterestRead); err != nil {
+		return err
+	}
+	for !l.Ended {
+		n, err := p.wait(l)
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			ev := &p.events[i]
+			l.Ready(token(ev), loop.EpollReadiness(ev.Events))
+		}
+		l.EndTurn()
+	}
+	return nil
+}
+
+// wait fetches events, or sleeps until there is one, a wake-up or a deadline.
+func (p *poller) wait(l *loop.Loop) (int, error) {
+	n, errno := p.pollNow()
+	if n > 0 || l.HasLeftover() {
+		return n, waitError(errno)
+	}
+	longest, ok := l.FallAsleep()
+	defer l.Awake()
+	if !ok {
+		return 0, nil
+	}
+	n, errno = p.sleep(longest)
+	return n, waitError(errno)
+}
+
+// pollNow asks without waiting. It is a raw system call: the scheduler is not
+// told, as it cannot block.
+func (p *poller) pollNow() (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd),
+		uintptr(unsafe.Pointer(&p.events)), eventsPerWait, 0, 0, 0)
+	if errno != 0 {
+		n = 0
+	}
+	return int(n), errno
+}
+
+// sleep waits for an event.
+func (p *poller) sleep(longest time.Duration) (int, unix.Errno) {
+	// Rounded up, or the last millisecond would be spent in a spin.
+	milliseconds := max(0, (longest+time.Millisecond-1)/time.Millisecond)
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd),
+		uintptr(unsafe.Pointer(&p.events)), eventsPerWait, uintptr(milliseconds), 0, 0)
+	if errno != 0 {
+		n = 0
+	}
+	return int(n), errno
+}
+
+func waitError(errno unix.Errno) error {
+	if errno == 0 || errno == unix.EINTR {
+		return nil
+	}
+	return os.NewSyscallError("epoll_wait", errno)
+}
+
+// Add is part of [loop.Poller].
+func (p *poller) Add(fd int, token netpoll.ID, in loop.Interest) error {
+	return p.control(unix.EPOLL_CTL_ADD, fd, token, in)
+}
+
+// Modify is part of [loop.Poller].
+func (p *poller) Modify(fd int, token netpoll.ID, _, in loop.Interest) error {
+	return p.control(unix.EPOLL_CTL_MOD, fd, token, in)
+}
+
+// Remove is part of [loop.Poller]. It is not left to close(2): a descriptor that has been handed to another
+// process stays open there, and its events would come here for ever.
+func (p *poller) Remove(fd int) {
+	unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), unix.EPOLL_CTL_DEL, uintptr(fd), 0, 0, 0)
+}
+
+func (p *poller) control(op, fd int, token netpoll.ID, in loop.Interest) error {
+	ev := unix.EpollEvent{Events: loop.EpollEvents(in), Fd: int32(token), Pad: int32(token >> 32)}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), uintptr(op), uintptr(fd),
+		uintptr(unsafe.Pointer(&ev)), 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("epoll_ctl", errno)
+	}
+	return nil
+}
+
+// token returns what control has put into an event.
+func token(ev *unix.EpollEvent) netpoll.ID {
+	return netpoll.ID(uint32(ev.Fd)) | netpoll.ID(uint32(ev.Pad))<<32
+}
