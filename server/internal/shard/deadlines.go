@@ -51,6 +51,7 @@ func (s *Shard) OnTick() {
 			s.in(uint32(i)).expire()
 		}
 	}
+	s.flushPings()
 	s.makeRoom()
 	s.resumePublishers()
 	s.trim()
@@ -131,25 +132,11 @@ func (c conn) expireOpen() {
 		// shows whether it lives. Without a ping, no pong is missed.
 		c.dueBy(s.tick + s.ticks.pong)
 	default:
-		c.flags |= flagAwaitsPong
-		if c.flags&flagTLS != 0 {
-			c.tls().Trim() // silent for so long
-		}
-		c.heardTick = s.tick - s.ticks.ping
-		// The answer moves heardTick, and the next ping is due PingInterval
-		// after that, which may be before this one's PongTimeout.
-		c.dueBy(s.tick + min(s.ticks.ping, s.ticks.pong))
-		s.count.PingsSent.Add(1)
-		if p := s.protocolOf(c.slot); p != nil && len(p.ask) > 0 {
-			c.flags |= flagHeartbeat
-			c.send(p.ask)
-			return
-		}
-		c.send(emptyPing)
+		c.ping()
 	}
 }
 
-// expireToken tells of a token whose time is over.
+// expireToken calls Hooks.Expired if the time that SetExpiry gave is over.
 func (c conn) expireToken() (ended bool) {
 	s := c.s
 	if s.expiry.Rows == nil || s.expiry.Rows[c.id.Slot()] == 0 {
@@ -160,6 +147,7 @@ func (c conn) expireToken() (ended bool) {
 		return false
 	}
 	s.expiry.Rows[c.id.Slot()] = 0
+	s.flushPings() // the hook may write to any connection
 	s.hooks.Expired(s, c.id)
 	return c.state != stateOpen
 }
@@ -182,13 +170,6 @@ func (c conn) expireMessage() (ended bool) {
 	s.count.MessageTimeouts.Add(1)
 	c.startClose(frame.ClosePolicyViolation, "message took too long to arrive")
 	return true
-}
-
-// firstPing spreads the pings of connections that came together: somewhere in
-// the second half of the interval.
-func (s *Shard) firstPing() uint32 {
-	half := s.ticks.ping / 2
-	return s.tick + half + s.random.Uint32N(half+1) + 1
 }
 
 // refillTokens gives the message tokens of one second back, once a second, and

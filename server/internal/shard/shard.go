@@ -226,7 +226,7 @@ type Shard struct {
 	laggers      int
 	framesBegun  uint64
 	parked       []netpoll.ID       // who has read the active job
-	batch        []netpoll.Outgoing // gathered by serve, for flushBatch
+	batch        []netpoll.Outgoing // gathered by serve for flushBatch, and by ping for flushPings
 	batchStarts  []int32
 	budget       int
 	delivered    uint64

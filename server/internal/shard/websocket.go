@@ -8,10 +8,6 @@ import (
 
 type decoder = frame.Decoder
 
-// emptyPing is a ping without payload (RFC 6455, section 5.5.2): two bytes are
-// enough to learn that the peer is there.
-var emptyPing = frame.AppendFrame(nil, frame.OpPing, nil)
-
 // handleFrames decodes what a WebSocket connection sent. p is ours.
 func (c conn) handleFrames(p []byte) {
 	s := c.s
@@ -132,29 +128,6 @@ func (c conn) handleMessage(m frame.Message) {
 	case frame.OpClose:
 		c.handleClose(m.Payload)
 	}
-}
-
-// handleHeartbeat takes a heartbeat for the answer to ours, if that is due, and
-// answers it otherwise. It reports whether the message is one.
-func (c conn) handleHeartbeat(p *Protocol, payload []byte) bool {
-	asks, answers := string(payload) == p.Ask, string(payload) == p.Answer
-	if len(p.ask) == 0 || !asks && !answers {
-		return false
-	}
-	s := c.s
-	c.spendToken()
-	switch {
-	case answers && c.flags&flagHeartbeat != 0:
-		c.flags &^= flagHeartbeat
-		s.count.PongsReceived.Add(1)
-	case asks:
-		s.count.PingsReceived.Add(1)
-		s.replies = append(s.replies, p.answer...)
-		if len(s.replies) >= replyDirectBytes {
-			c.flushReplies()
-		}
-	}
-	return true
 }
 
 // callMessage gives a message to the application. A panic there costs this

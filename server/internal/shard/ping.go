@@ -1,0 +1,90 @@
+package shard
+
+import (
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+)
+
+// Pings tell a silent connection from a dead one. They are due at ticks, some
+// hundreds at a time, and go out together: where the system has io_uring, one
+// system call makes up to pingsAtOnce of the writes.
+
+// pingsAtOnce bounds a batch of pings. Larger ones save nothing that can be
+// measured, and their array stays.
+const pingsAtOnce = 128
+
+// emptyPing is a ping without payload (RFC 6455, section 5.5.2): two bytes are
+// enough to learn that the peer is there.
+var emptyPing = frame.AppendFrame(nil, frame.OpPing, nil)
+
+// firstPing spreads the pings of connections that came together: somewhere in
+// the second half of the interval.
+func (s *Shard) firstPing() uint32 {
+	half := s.ticks.ping / 2
+	return s.tick + half + s.random.Uint32N(half+1) + 1
+}
+
+// ping pings a silent connection, soon: see flushPings.
+func (c conn) ping() {
+	s := c.s
+	c.flags |= flagAwaitsPong
+	c.heardTick = s.tick - s.ticks.ping
+	// The answer moves heardTick, and the next ping is due PingInterval after that,
+	// which may be before this one's PongTimeout.
+	c.dueBy(s.tick + min(s.ticks.ping, s.ticks.pong))
+	s.count.PingsSent.Add(1)
+	p := emptyPing
+	if protocol := s.protocolOf(c.slot); protocol != nil && len(protocol.ask) > 0 {
+		c.flags |= flagHeartbeat
+		p = protocol.ask
+	}
+	if c.flags&flagTLS != 0 {
+		c.tls().Trim() // it was silent for so long
+		c.send(p)
+		return
+	}
+	if s.batch = append(s.batch, netpoll.Outgoing{ID: c.id, P: p}); len(s.batch) == pingsAtOnce {
+		s.flushPings()
+	}
+}
+
+// flushPings writes the pings that were gathered. Nothing else may be written to
+// their connections, or gathered, in between.
+func (s *Shard) flushPings() {
+	if len(s.batch) == 0 {
+		return
+	}
+	s.loop.WriteBatch(s.batch)
+	for i := range s.batch {
+		if o := &s.batch[i]; o.Err == nil && o.N < len(o.P) {
+			if c, ok := s.findOpen(o.ID); ok {
+				c.stall(piece{frames: o.P, off: o.N}, true)
+			}
+		}
+	}
+	clear(s.batch)
+	s.batch = s.batch[:0]
+}
+
+// handleHeartbeat takes a heartbeat for the answer to ours, if that is due, and
+// answers it otherwise. It reports whether the message is one.
+func (c conn) handleHeartbeat(p *Protocol, payload []byte) bool {
+	asks, answers := string(payload) == p.Ask, string(payload) == p.Answer
+	if len(p.ask) == 0 || !asks && !answers {
+		return false
+	}
+	s := c.s
+	c.spendToken()
+	switch {
+	case answers && c.flags&flagHeartbeat != 0:
+		c.flags &^= flagHeartbeat
+		s.count.PongsReceived.Add(1)
+	case asks:
+		s.count.PingsReceived.Add(1)
+		s.replies = append(s.replies, p.answer...)
+		if len(s.replies) >= replyDirectBytes {
+			c.flushReplies()
+		}
+	}
+	return true
+}
