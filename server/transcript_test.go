@@ -100,8 +100,16 @@ func TestTranscripts(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		for _, transcript := range all {
 			t.Run(transcript.Name, func(t *testing.T) {
-				p := &play{t: t, clients: map[string]*client{}, values: nativetest.Values{}, held: map[string]string{}}
+				p := &play{t: t, clients: map[string]*client{}, values: nativetest.Values{}, held: map[string]string{}, released: make(chan struct{})}
 				cfg := transcriptConfig(engine)
+				cfg.Application.Call = func(ctx context.Context, r *protocol.CallRequest) error {
+					if r.Method == "wait" {
+						r.Reply = r.Data
+						<-p.released
+						return nil
+					}
+					return transcriptCall(ctx, r)
+				}
 				cfg.Handler.Open = func(e *server.OpenEvent) { p.conns.Store(e.Conn().String(), e.Conn()) }
 				p.server = start(t, cfg)
 				for _, line := range transcript.Lines {
@@ -122,7 +130,9 @@ type play struct {
 	conns   sync.Map // server.Conn by name
 	clients map[string]*client
 	values  nativetest.Values
-	held    map[string]string // a message that a line <* has read and did not want
+	// released is closed by the action "release".
+	released chan struct{}
+	held     map[string]string // a message that a line <* has read and did not want
 }
 
 func (p *play) step(l nativetest.Line) {
@@ -212,6 +222,9 @@ func (p *play) act(l nativetest.Line) error {
 		return p.server.DisconnectUser(a.User, a.Code, a.Reason)
 	case "stall":
 		return p.stall(a.Channel)
+	case "release":
+		close(p.released)
+		return nil
 	}
 	return errors.New("no such action")
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/jsonx"
 )
 
 // results gathers the answers of a batch, one for each item, in order.
@@ -27,9 +28,9 @@ func (r *results) begin(members ...string) {
 	}
 	r.b = append(r.b, '{')
 	for i := 0; i < len(members); i += 2 {
-		r.b = appendString(r.b, members[i])
+		r.b = jsonx.AppendText(r.b, members[i])
 		r.b = append(r.b, ':')
-		r.b = appendString(r.b, members[i+1])
+		r.b = jsonx.AppendText(r.b, members[i+1])
 		r.b = append(r.b, ',')
 	}
 }
@@ -154,8 +155,8 @@ func (h *Handler) parseBatch(body []byte) (items [][]byte, wait time.Duration, e
 	p := publication{wait: h.cfg.Wait}
 	var unknown []string
 	var list []byte
-	for w := walk(body); w.more(); {
-		quoted, value := w.member()
+	for w := jsonx.Walk(body); w.More(); {
+		quoted, value := w.Member()
 		name, _ := unquote(quoted)
 		switch string(name) {
 		case "publications":
@@ -181,8 +182,8 @@ func (h *Handler) parseBatch(body []byte) (items [][]byte, wait time.Duration, e
 	if list[0] != '[' {
 		return nil, 0, badValue("publications", "an array of what /v1/publish takes")
 	}
-	for w := walk(list); w.more(); {
-		items = append(items, w.element())
+	for w := jsonx.Walk(list); w.More(); {
+		items = append(items, w.Element())
 	}
 	return items, p.wait, h.checkCount(len(items))
 }

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/jsonx"
 )
 
 // DisconnectCode is the close code where a request does not say: 4403,
@@ -106,8 +107,8 @@ func (h *Handler) wantEmpty(w http.ResponseWriter, r *http.Request) error {
 	if err := object(buf.Bytes()); err != nil {
 		return err
 	}
-	if members := walk(buf.Bytes()); members.more() {
-		quoted, _ := members.member()
+	if members := jsonx.Walk(buf.Bytes()); members.More() {
+		quoted, _ := members.Member()
 		name, _ := unquote(quoted)
 		return unknownMembers([]string{string(name)}, "user and channel stand in the address, and the body is empty")
 	}

@@ -12,10 +12,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/jsonx"
 )
 
-// object tells whether b is one JSON object in UTF-8. encoding/json checks the
-// syntax; what walks the members below may rely on it.
+// object refuses a body that is not one JSON object in UTF-8. encoding/json checks
+// the syntax; what walks the members may rely on it.
 func object(b []byte) error {
 	trimmed := bytes.TrimLeft(b, " \t\r\n")
 	switch {
@@ -37,110 +38,11 @@ func object(b []byte) error {
 	return nil
 }
 
-// A walker goes through the members of an object, or the elements of an array,
-// that is known to be valid JSON. What it answers are parts of it.
-type walker struct {
-	b []byte
-	i int
-}
-
-// walk begins with the first member or element of value.
-func walk(value []byte) walker {
-	w := walker{b: value}
-	w.space()
-	w.i++ // the bracket
-	return w
-}
-
-func (w *walker) space() {
-	for w.i < len(w.b) {
-		switch w.b[w.i] {
-		case ' ', '\t', '\r', '\n':
-			w.i++
-		default:
-			return
-		}
-	}
-}
-
-// more steps over a comma and tells whether there is another one.
-func (w *walker) more() bool {
-	w.space()
-	if w.b[w.i] == ',' {
-		w.i++
-		w.space()
-	}
-	return w.b[w.i] != '}' && w.b[w.i] != ']'
-}
-
-// member is the next name, in its quotation marks, and value.
-func (w *walker) member() (name, value []byte) {
-	name = w.element()
-	w.space()
-	w.i++ // the colon
-	w.space()
-	return name, w.element()
-}
-
-// element is the value that begins here.
-func (w *walker) element() []byte {
-	begin, depth := w.i, 0
-	for w.i < len(w.b) {
-		switch w.b[w.i] {
-		case '"':
-			w.text()
-		case '{', '[':
-			depth++
-			w.i++
-		case '}', ']':
-			if depth == 0 {
-				return w.b[begin:w.i] // a number, true, false or null was the last
-			}
-			depth--
-			w.i++
-		case ',', ' ', '\t', '\r', '\n', ':':
-			if depth == 0 {
-				return w.b[begin:w.i]
-			}
-			w.i++
-			continue
-		default:
-			w.i++
-			continue
-		}
-		if depth == 0 {
-			return w.b[begin:w.i]
-		}
-	}
-	return w.b[begin:]
-}
-
-// text steps over the string that begins here.
-func (w *walker) text() {
-	for w.i++; w.b[w.i] != '"'; w.i++ {
-		if w.b[w.i] == '\\' {
-			w.i++
-		}
-	}
-	w.i++
-}
-
-// unquote is the text of a JSON string; plain ones are not copied.
+// unquote returns the text of a JSON string; a plain one is not copied.
 func unquote(quoted []byte) ([]byte, bool) {
-	if len(quoted) < 2 || quoted[0] != '"' {
-		return nil, false
-	}
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return quoted[1 : len(quoted)-1], true
-	}
-	var s string
-	if json.Unmarshal(quoted, &s) != nil {
-		return nil, false
-	}
-	return []byte(s), true
+	text, err := jsonx.Text(quoted)
+	return text, err == nil
 }
-
-func isNull(value []byte) bool { return string(value) == "null" }
 
 // member names, as bits of what was seen.
 const (
@@ -212,8 +114,8 @@ func (p *publication) parse(body []byte, allowed int, wait time.Duration) error 
 	*p = publication{wait: wait}
 	seen := 0
 	var unknown []string
-	for w := walk(body); w.more(); {
-		quoted, value := w.member()
+	for w := jsonx.Walk(body); w.More(); {
+		quoted, value := w.Member()
 		name, _ := unquote(quoted)
 		bit := memberBit(name) & allowed
 		if bit == 0 {
@@ -223,7 +125,7 @@ func (p *publication) parse(body []byte, allowed int, wait time.Duration) error 
 		if seen&bit != 0 {
 			return problem(http.StatusBadRequest, CodeBadValue, "The member %q stands there twice. Send it once.", name).about(string(name))
 		}
-		if isNull(value) && bit != memberData {
+		if jsonx.IsNull(value) && bit != memberData {
 			continue // as good as absent
 		}
 		if err := p.set(bit, string(name), value); err != nil {
@@ -284,7 +186,7 @@ func (p *publication) set(bit int, name string, value []byte) error {
 	}
 	text, ok := unquote(value)
 	if !ok {
-		return badValue(name, "a string")
+		return badValue(name, "a string, without an escape that is half of a surrogate pair")
 	}
 	switch bit {
 	case memberText:
@@ -367,8 +269,8 @@ func textList(name string, value []byte) ([]string, error) {
 		return nil, badValue(name, "an array of strings")
 	}
 	var list []string
-	for w := walk(value); w.more(); {
-		text, ok := unquote(w.element())
+	for w := jsonx.Walk(value); w.More(); {
+		text, ok := unquote(w.Element())
 		if !ok {
 			return nil, badValue(name, "an array of strings")
 		}

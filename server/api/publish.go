@@ -2,13 +2,13 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/jsonx"
 )
 
 // publish answers POST /v1/publish. This is the request that has to be cheap: one
@@ -101,7 +101,7 @@ func idempotencyHeader(r *http.Request) (string, error) {
 func appendReceipt(b []byte, r *server.Receipt) []byte {
 	if r.Epoch != "" {
 		b = append(b, `"epoch":`...)
-		b = appendString(b, r.Epoch)
+		b = jsonx.AppendText(b, r.Epoch)
 		b = append(b, `,"offset":`...)
 		b = strconv.AppendUint(b, r.Offset, 10)
 		b = append(b, ',')
@@ -114,20 +114,4 @@ func appendReceipt(b []byte, r *server.Receipt) []byte {
 	b = strconv.AppendBool(b, r.Complete)
 	b = append(b, `,"duplicate":`...)
 	return strconv.AppendBool(b, r.Duplicate)
-}
-
-// appendString appends a JSON string.
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, err := json.Marshal(s)
-			if err != nil {
-				panic("a string is not JSON: " + err.Error()) // every string is
-			}
-			return append(b, quoted...)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
 }

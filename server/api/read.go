@@ -1,9 +1,7 @@
 package api
 
 import (
-	"bytes"
 	_ "embed" // openapi.json
-	"encoding/base64"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/jsonx"
 )
 
 // answerJSON sends v.
@@ -100,29 +99,10 @@ func (h *Handler) history(c *client, w http.ResponseWriter, r *http.Request) err
 	}{page.Epoch, page.Offset, make([]message, 0, len(page.Messages)), page.More, page.Gap}
 	for _, m := range page.Messages {
 		out := message{Offset: m.Offset, Time: m.Time.UnixMilli(), Key: m.Key, From: m.From}
-		out.Data, out.Encoding = dataOf(m.Type, m.Payload)
+		out.Data, out.Encoding = jsonx.AppendData(nil, m.Payload, m.Type == server.Binary)
 		result.Messages = append(result.Messages, out)
 	}
 	return h.answerJSON(w, result)
-}
-
-// dataOf is a message as the native protocol shows it: a text that is JSON as it
-// is, another as a string, and bytes in base64.
-func dataOf(t server.MessageType, payload []byte) (data json.RawMessage, encoding string) {
-	switch {
-	case t == server.Binary:
-		data := append([]byte{'"'}, base64.StdEncoding.EncodeToString(payload)...)
-		return append(data, '"'), "base64"
-	case json.Valid(payload):
-		return payload, ""
-	}
-	var quoted bytes.Buffer
-	encoder := json.NewEncoder(&quoted)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(string(payload)); err != nil {
-		panic("a string is not JSON: " + err.Error()) // every string is
-	}
-	return bytes.TrimSpace(quoted.Bytes()), ""
 }
 
 // presence answers GET /v1/channels/{channel}/presence.

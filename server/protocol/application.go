@@ -84,6 +84,8 @@ type PublishRequest struct {
 	Client, User, Channel string
 	// Data is the message, JSON. Set by the application, it is published instead.
 	Data json.RawMessage
+	// Base64: Data is a JSON string that holds binary data in base64.
+	Base64 bool
 }
 
 // A CallRequest is a client's request to the application.

@@ -5,7 +5,8 @@ import "github.com/roostws/roost/server/internal/hub"
 // A Kind tells commands apart.
 type Kind uint8
 
-// The commands.
+// The commands. The zero Kind is a heartbeat that the shard has not taken for one,
+// because it is written in another way.
 const (
 	Connect Kind = iota + 1
 	Subscribe
@@ -46,6 +47,8 @@ type Command struct {
 	// Data is JSON or nothing: Connect, Publish, Call. It is a part of the message
 	// that was decoded, and dies with it.
 	Data []byte
+	// Base64: Publish; Data is a JSON string that holds binary data in base64.
+	Base64 bool
 	// Position is the resume of Subscribe, the since of History, and Ack's, if
 	// HasPosition.
 	Position    hub.Position

@@ -3,10 +3,13 @@ package protocol
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/jsonx"
 )
 
 // publish publishes on behalf of the client.
@@ -20,11 +23,11 @@ func (t *task) publish() {
 	check := t.x.rules.Application.Publish
 	switch {
 	case v == granted:
-		t.publishNow(t.cmd.Data)
+		t.publishNow(t.cmd.Data, t.cmd.Base64)
 	case v == denied || check == nil:
 		t.fail(errDenied)
 	default:
-		r := &PublishRequest{Client: t.id.String(), User: t.user(), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data)}
+		r := &PublishRequest{Client: t.id.String(), User: t.user(), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data), Base64: t.cmd.Base64}
 		t.ask("Application.Publish", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
 			if err == nil {
 				err = checkJSON("Publish", "Data", r.Data)
@@ -33,22 +36,46 @@ func (t *task) publish() {
 				t.fail(t.refusal("publish", err))
 				return
 			}
-			t.publishNow(r.Data)
+			t.publishNow(r.Data, r.Base64)
 		})
 	}
 }
 
-func (t *task) publishNow(data []byte) {
-	at, err := t.x.rules.Host.Publish(t.cmd.Channel, t.user(), t.cmd.Key, frame.OpText, data)
+// publishNow publishes data, which is JSON; with inBase64, a JSON string that holds
+// binary data.
+func (t *task) publishNow(data []byte, inBase64 bool) {
+	payload, opcode := data, frame.OpText
+	if inBase64 {
+		var err error
+		if payload, err = decodeBase64(data); err != nil {
+			t.fail(t.refusal("publish", fmt.Errorf("server: Application.Publish has set Data to %.40q: %w", data, err)))
+			return
+		}
+		opcode = frame.OpBinary
+	}
+	at, err := t.x.rules.Host.Publish(t.cmd.Channel, t.user(), t.cmd.Key, opcode, payload)
 	t.s.HoldPublisher(t.id)
 	if err != nil {
 		t.fail(err)
 		return
 	}
 	if t.x.rules.Events != nil {
-		t.x.event(t.s, t.id, Event{Type: EventMessage, Channel: t.cmd.Channel, Position: at, Data: bytes.Clone(data)})
+		t.x.event(t.s, t.id, Event{Type: EventMessage, Channel: t.cmd.Channel, Position: at, Data: bytes.Clone(payload), Binary: inBase64})
 	}
 	t.reply(&Result{Position: at})
+}
+
+// errNotBase64: binary data that is no JSON string in base64.
+var errNotBase64 = errors.New("not a JSON string in base64")
+
+func decodeBase64(value []byte) ([]byte, error) {
+	text, err := jsonx.Text(bytes.TrimSpace(value))
+	if err == nil {
+		if payload, err := base64.StdEncoding.AppendDecode(nil, text); err == nil {
+			return payload, nil
+		}
+	}
+	return nil, errNotBase64
 }
 
 // Limits of what a client may ask for at once.

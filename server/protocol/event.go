@@ -27,7 +27,7 @@ const (
 	EventOccupied EventType = "occupied"
 	// EventVacated: Channel has lost its last subscriber.
 	EventVacated EventType = "vacated"
-	// EventMessage: a client has published: Client, User, Channel, Data, Position.
+	// EventMessage: a client has published: Client, User, Channel, Data, Binary, Position.
 	EventMessage EventType = "message"
 	// EventAcknowledged: a client has processed everything up to Position:
 	// Client, User, Channel, Position.
@@ -46,8 +46,9 @@ type Event struct {
 	Code     frame.CloseCode
 	Reason   string
 	Age      time.Duration
-	// Data is the message, JSON. It is immutable and may be kept.
-	Data []byte
+	// Data is the message, JSON unless it is Binary. It is immutable and may be kept.
+	Data   []byte
+	Binary bool
 }
 
 // Connected tells the application of a connection that speaks raw messages, and

@@ -72,6 +72,8 @@ func (t *task) begin(err error) {
 		t.x.shut(t.s, t.id, ending)
 	case err != nil:
 		t.fail(err)
+	case t.cmd.Kind == 0:
+		t.s.Heartbeat(t.id)
 	case t.cmd.Kind != Connect && !t.s.IsReady(t.id):
 		t.fail(&Error{Code: CodeUnauthorized, Message: "connect first"})
 	case !t.admit():
@@ -174,7 +176,7 @@ func checkJSON(function, field string, value []byte) error {
 // refusal returns an error of the application as the client is told it.
 func (t *task) refusal(what string, err error) error {
 	var known *Error
-	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, errNotBase64) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	t.x.rules.Logger.Info("the application refused a client", "what", what, "conn_id", t.id.String(), "err", err)

@@ -103,6 +103,8 @@ type Question struct {
 	Method string `json:"method,omitempty"`
 	// Data is what the client adds: connect, refresh, publish, call.
 	Data json.RawMessage `json:"data,omitempty"`
+	// Encoding is "base64" where Data is a string that holds binary data: publish.
+	Encoding string `json:"encoding,omitempty"`
 }
 
 // expiry says when what an answer allows ends.
@@ -125,8 +127,14 @@ type connectAnswer struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// dataAnswer answers publish and call.
-type dataAnswer struct {
+// publishAnswer answers publish. Encoding is that of Data.
+type publishAnswer struct {
+	Data     json.RawMessage `json:"data"`
+	Encoding string          `json:"encoding"`
+}
+
+// callAnswer answers call.
+type callAnswer struct {
 	Data json.RawMessage `json:"data"`
 }
 
@@ -179,11 +187,17 @@ func (a *Asker) Subscribe(ctx context.Context, r *protocol.SubscribeRequest) err
 // Publish asks whether a client may publish; the answer's data, if any, is
 // published instead. It is for protocol.Application.Publish.
 func (a *Asker) Publish(ctx context.Context, r *protocol.PublishRequest) error {
-	var got dataAnswer
+	var got publishAnswer
 	q := Question{Type: "publish", Client: r.Client, User: r.User, Channel: r.Channel, Data: r.Data}
+	if r.Base64 {
+		q.Encoding = jsonx.Base64
+	}
 	return a.ask(ctx, q, &got, func() error {
+		if got.Encoding != "" && got.Encoding != jsonx.Base64 {
+			return fmt.Errorf(`the answer's "encoding" is %.40q: want "base64", or leave it out`, got.Encoding)
+		}
 		if data := orNothing(got.Data); data != nil {
-			r.Data = data
+			r.Data, r.Base64 = data, got.Encoding == jsonx.Base64
 		}
 		return nil
 	})
@@ -191,7 +205,7 @@ func (a *Asker) Publish(ctx context.Context, r *protocol.PublishRequest) error {
 
 // Call hands a client's request over. It is for protocol.Application.Call.
 func (a *Asker) Call(ctx context.Context, r *protocol.CallRequest) error {
-	var got dataAnswer
+	var got callAnswer
 	q := Question{Type: "call", Client: r.Client, User: r.User, Method: r.Method, Data: r.Data}
 	return a.ask(ctx, q, &got, func() error {
 		r.Reply = orNothing(got.Data)

@@ -66,7 +66,7 @@ func encode(e *protocol.Event) []byte {
 	}
 	switch {
 	case len(e.Data) == 0:
-	case json.Valid(e.Data):
+	case !e.Binary && json.Valid(e.Data):
 		w.Data = e.Data
 	default:
 		w.Data, w.Encoding = strconv.AppendQuote(nil, base64.StdEncoding.EncodeToString(e.Data)), "base64"

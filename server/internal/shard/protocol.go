@@ -52,6 +52,23 @@ func (s *Shard) Protocol(id netpoll.ID) int {
 	return 0
 }
 
+// Heartbeat acts on a heartbeat that the protocol has recognised, as the shard does
+// on those that are exactly Ask.
+func (s *Shard) Heartbeat(id netpoll.ID) {
+	c, ok := s.findOpen(id)
+	if !ok || c.protocol() == 0 {
+		return
+	}
+	switch p := s.protocolOf(c.slot); {
+	case c.flags&flagHeartbeat != 0:
+		c.flags &^= flagHeartbeat
+		s.count.PongsReceived.Add(1)
+	default:
+		s.count.PingsReceived.Add(1)
+		s.Reply(id, frame.OpText, []byte(p.Answer))
+	}
+}
+
 // Ready admits a connection that has connected in its protocol: what is published
 // to all and to its user reaches it from now on.
 func (s *Shard) Ready(id netpoll.ID) {

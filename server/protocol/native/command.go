@@ -1,11 +1,13 @@
 package native
 
 import (
-	"encoding/json"
+	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/protocol"
 )
 
@@ -56,6 +58,7 @@ var commands = [...]command{
 	protocol.Publish - 1: {"publish", []member{
 		channel,
 		{"data", true, setData},
+		{"encoding", false, setEncoding},
 		{"key", false, setText(func(c *protocol.Command) *string { return &c.Key })},
 	}},
 	protocol.Presence - 1: {"presence", []member{channel, limit}},
@@ -87,14 +90,12 @@ var (
 // decode reads one message of a client, valid UTF-8. The error is an Ending or a
 // *memberError; with the latter c.ID is set if the message had a valid one.
 // Unknown members are ignored, and null is the same as no member, except as data.
+// An object without members is a heartbeat: Kind stays 0.
 func decode(p []byte, c *protocol.Command) error {
 	*c = protocol.Command{Limit: -1}
-	o := object{p}
-	o.skip()
-	if len(o.rest) == 0 || o.rest[0] != '{' || !json.Valid(p) {
+	if !jsonx.IsObject(p) {
 		return protocol.EndMalformed
 	}
-	o = newObject(o.rest)
 	var failed error
 	fail := func(member, reason string) {
 		if failed == nil {
@@ -102,12 +103,17 @@ func decode(p []byte, c *protocol.Command) error {
 		}
 	}
 	var body []byte
-	for name, value := o.next(); name != nil; name, value = o.next() {
-		label := label(name)
+	empty := true
+	for w := jsonx.Walk(p); w.More(); empty = false {
+		name, value := w.Member()
+		label, _ := jsonx.Text(name)
+		if jsonx.IsNull(value) {
+			continue
+		}
 		if string(label) == "id" {
 			if c.ID != 0 {
 				fail("id", "is there twice")
-			} else if id, err := integer(value, 1); err != nil {
+			} else if id, err := jsonx.Integer(value, 1); err != nil {
 				fail("id", err.Error())
 			} else {
 				c.ID = id
@@ -124,15 +130,29 @@ func decode(p []byte, c *protocol.Command) error {
 		}
 	}
 	switch {
+	case empty: // a heartbeat, with white space
 	case failed != nil:
 	case c.Kind == 0:
 		fail("", "unknown command: want one of connect, subscribe, unsubscribe, publish, presence, history, call, refresh, ack")
 	case body[0] != '{':
-		fail(c.Kind.String(), fmt.Sprintf("is %s: want an object", kindOf(body)))
+		fail(c.Kind.String(), fmt.Sprintf("is %s: want an object", jsonx.Kind(body)))
 	default:
-		return decodeBody(&commands[c.Kind-1], body, c)
+		failed = decodeBody(&commands[c.Kind-1], body, c)
+	}
+	if failed == nil && c.Base64 && !isBase64(c.Data) {
+		fail("publish.data", "is not a string in base64 with padding (RFC 4648, section 4)")
 	}
 	return failed
+}
+
+// isBase64 reports whether a value is a string in base64, without line breaks.
+func isBase64(value []byte) bool {
+	text, err := jsonx.Text(value)
+	if err != nil || bytes.ContainsAny(text, "\r\n") {
+		return false
+	}
+	_, err = base64.StdEncoding.AppendDecode(nil, text)
+	return err == nil
 }
 
 func kindNamed(name []byte) protocol.Kind {
@@ -147,9 +167,9 @@ func kindNamed(name []byte) protocol.Kind {
 // decodeBody reads the members of one command.
 func decodeBody(form *command, body []byte, c *protocol.Command) error {
 	seen, null := 0, 0
-	o := newObject(body)
-	for name, value := o.next(); name != nil; name, value = o.next() {
-		label := label(name)
+	for w := jsonx.Walk(body); w.More(); {
+		name, value := w.Member()
+		label, _ := jsonx.Text(name) // nothing if it could be none of ours
 		for i := range form.members {
 			m := &form.members[i]
 			if m.name != string(label) {
@@ -159,7 +179,7 @@ func decodeBody(form *command, body []byte, c *protocol.Command) error {
 				return &memberError{form.name + "." + m.name, "is there twice"}
 			}
 			seen |= 1 << i
-			if isNull(value) && m.name != "data" {
+			if jsonx.IsNull(value) && m.name != "data" {
 				null |= 1 << i
 				break
 			}
@@ -181,6 +201,12 @@ func decodeBody(form *command, body []byte, c *protocol.Command) error {
 	return nil
 }
 
+// text returns the text that a value is.
+func text(value []byte) (string, error) {
+	b, err := jsonx.Text(value)
+	return string(b), err
+}
+
 func setText(field func(*protocol.Command) *string) func(*protocol.Command, []byte) error {
 	return func(c *protocol.Command, value []byte) (err error) {
 		*field(c), err = text(value)
@@ -200,21 +226,29 @@ func setData(c *protocol.Command, value []byte) error {
 	return nil
 }
 
+func setEncoding(c *protocol.Command, value []byte) error {
+	if name, err := text(value); err != nil || name != jsonx.Base64 {
+		return fmt.Errorf("is %.24s: want \"base64\", or leave it out for JSON", value)
+	}
+	c.Base64 = true
+	return nil
+}
+
 func setOffset(c *protocol.Command, value []byte) (err error) {
 	c.HasPosition = true
-	c.Position.Offset, err = integer(value, 0)
+	c.Position.Offset, err = jsonx.Integer(value, 0)
 	return err
 }
 
 func setLimit(c *protocol.Command, value []byte) error {
-	n, err := integer(value, 0)
+	n, err := jsonx.Integer(value, 0)
 	c.Limit = int(min(n, 1<<31-1)) // what is answered is bounded anyway
 	return err
 }
 
 func setReverse(c *protocol.Command, value []byte) error {
-	if kindOf(value) != "a boolean" {
-		return fmt.Errorf("is %s: want true or false", kindOf(value))
+	if jsonx.Kind(value) != "a boolean" {
+		return fmt.Errorf("is %s: want true or false", jsonx.Kind(value))
 	}
 	c.Reverse = value[0] == 't'
 	return nil
@@ -230,7 +264,7 @@ func setPosition(c *protocol.Command, value []byte) (err error) {
 func position(value []byte) (hub.Position, error) {
 	var at protocol.Command
 	if value[0] != '{' {
-		return hub.Position{}, fmt.Errorf("is %s: want an object with epoch and offset", kindOf(value))
+		return hub.Position{}, fmt.Errorf("is %s: want an object with epoch and offset", jsonx.Kind(value))
 	}
 	err := decodeBody(&positionForm, value, &at)
 	var inner *memberError
@@ -248,14 +282,17 @@ var positionForm = command{"", []member{
 // setResume reads positions by channel.
 func setResume(c *protocol.Command, value []byte) error {
 	if value[0] != '{' {
-		return fmt.Errorf("is %s: want an object with a position for each channel", kindOf(value))
+		return fmt.Errorf("is %s: want an object with a position for each channel", jsonx.Kind(value))
 	}
 	c.Resume = map[string]hub.Position{}
-	o := newObject(value)
-	for name, value := o.next(); name != nil; name, value = o.next() {
+	for w := jsonx.Walk(value); w.More(); {
+		name, value := w.Member()
 		label, err := text(name)
 		if err != nil {
 			return fmt.Errorf("has a channel whose name %w", err)
+		}
+		if jsonx.IsNull(value) {
+			continue
 		}
 		if _, twice := c.Resume[label]; twice {
 			return fmt.Errorf("has the channel %.64q twice", label)

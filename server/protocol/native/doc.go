@@ -6,7 +6,6 @@
 //	command.go   what clients send
 //	reply.go     what the server replies
 //	push.go      what the server sends by itself
-//	object.go    reading JSON, member by member
 //	text.go      writing JSON
 //
 // encoding/json checks messages, which are then read in place: its own

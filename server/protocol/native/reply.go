@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/protocol"
 )
 
@@ -80,7 +81,7 @@ func (b builder) connected(c *protocol.Connected) builder {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, c.Channels[i].Channel), ':', '{')
+		b = append(jsonx.AppendText(b, c.Channels[i].Channel), ':', '{')
 		b = b.state(&c.Channels[i]).close()
 	}
 	return b.close()
