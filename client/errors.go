@@ -156,6 +156,10 @@ func misdirected(err error) bool {
 	if refused, ok := errors.AsType[*UpgradeError](err); ok {
 		return !refused.mends()
 	}
+	if refused, ok := errors.AsType[*ServerError](err); ok {
+		// There may be a better token.
+		return !refused.Temporary() && !refusesToken(err)
+	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return true
 	}

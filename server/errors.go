@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -16,7 +17,7 @@ var (
 	// ErrBusy: a loop's inbox is at InboxMaxEntries or InboxMaxBytes. Nothing
 	// was sent to anybody. Try again later, or slow down.
 	ErrBusy = shard.ErrBusy
-	// ErrServerClosed: the server is closed, or was never started.
+	// ErrServerClosed: the server is closed or shutting down, or was never started.
 	ErrServerClosed = netpoll.ErrEngineClosed
 	// ErrBadName: a channel name or user ID is empty, longer than
 	// ChannelNameMaxBytes, or not valid UTF-8.
@@ -25,6 +26,9 @@ var (
 	ErrTooManySubscriptions = shard.ErrTooManySubscriptions
 	// ErrMessageTooBig: a message to be sent is larger than InboxMaxBytes.
 	ErrMessageTooBig = protocol.ErrMessageTooBig
+	// ErrKeyReused: Publication.IdempotencyKey was used before for another message to
+	// the same target. Nothing was published.
+	ErrKeyReused = hub.ErrKeyReused
 )
 
 // Why a connection ended, in CloseEvent.Err.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -124,4 +125,28 @@ func (n Namespace) validate() error {
 		bad("JoinLeaveMax", n.JoinLeaveMax, "1 to 1048576")
 	}
 	return errors.Join(errs...)
+}
+
+// CheckNamespace returns an error of code 104 if clients of a protocol cannot be in a
+// channel because its namespace is not configured: most likely the name is misspelt.
+// Methods of Server and Conn do not check that, since connections without a protocol
+// may be in any channel. Without Config.Application and Config.Namespaces there is
+// nothing to misspell.
+func (s *Server) CheckNamespace(channel string) error {
+	name := protocol.NamespaceOf(channel)
+	if name == "" || name+":" == protocol.UserPrefix || s.cfg.Application == nil && len(s.cfg.Namespaces) == 0 {
+		return nil
+	}
+	if slices.ContainsFunc(s.cfg.Namespaces, func(ns Namespace) bool { return ns.Name == name }) {
+		return nil
+	}
+	var names []string
+	for _, ns := range s.cfg.Namespaces {
+		names = append(names, strconv.Quote(ns.Name))
+	}
+	exist := "none is configured"
+	if len(names) > 0 {
+		exist = "there are " + strings.Join(names, ", ")
+	}
+	return &protocol.Error{Code: protocol.CodeUnknownNamespace, Message: fmt.Sprintf("there is no namespace %.80q (%s)", name, exist)}
 }

@@ -2,12 +2,11 @@ package server
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
@@ -41,9 +40,10 @@ func (s *Server) publishNow(p *Publication) error {
 
 // PublishMessage publishes p and waits until every loop has counted for how
 // many connections it was and how many it was written to, or ctx is done: then
-// the receipt is not Complete, and the message is published all the same. Not
-// from callbacks, which run on the loops that it would wait for. Errors as
-// Publish.
+// the receipt is not Complete, and the message is published all the same. It must
+// not be called from callbacks, which run on the loops that it would wait for. Its
+// errors are those of Publish, and ErrKeyReused; after any of them nothing was
+// published. ErrServerClosed is returned from the moment that Shutdown begins.
 func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, error) {
 	if p.Type == 0 {
 		p.Type = Text
@@ -52,49 +52,72 @@ func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, er
 		return Receipt{}, err
 	}
 	if p.IdempotencyKey == "" {
-		return s.publishCounted(ctx, &p)
-	}
-	sent, first := s.repetitions.begin(p.Channel + "\x00" + p.User + "\x00" + p.IdempotencyKey)
-	if !first {
-		select {
-		case <-sent.done: // even if ctx is done: who does not wait learns what is known
-		default:
-			select {
-			case <-sent.done:
-			case <-ctx.Done():
-				return Receipt{}, fmt.Errorf("server: the same idempotency key is being published: %w", ctx.Err())
-			}
+		sent, err := s.send(&p)
+		if err != nil {
+			return Receipt{}, err
 		}
-		r := sent.receipt
-		r.Duplicate = true
-		return r, sent.err
+		return s.receipt(ctx, sent), nil
 	}
-	r, err := s.publishCounted(ctx, &p)
-	s.repetitions.end(sent, r, err)
-	return r, err
-}
-
-func (s *Server) publishCounted(ctx context.Context, p *Publication) (Receipt, error) {
-	tally := shard.NewTally()
-	at, err := s.put(p, tally)
+	key := p.Channel + "\x00" + p.User + "\x00" + p.IdempotencyKey
+	sent, repeated, err := s.repetitions.Do(key, p.digest(), func() (sent, error) { return s.send(&p) })
 	if err != nil {
 		return Receipt{}, err
 	}
-	r := Receipt{Position: at}
-	select {
-	case <-tally.Done():
-		r.Complete = true
-	case <-ctx.Done():
-	case <-s.donec:
-	}
-	r.Matched, r.Written = tally.Matched(), tally.Written()
+	r := s.receipt(ctx, sent)
+	r.Duplicate = repeated
 	return r, nil
+}
+
+// sent is a publication that is in the inbox of each loop.
+type sent struct {
+	at    Position
+	tally *shard.Tally
+}
+
+func (s *Server) send(p *Publication) (sent, error) {
+	tally := shard.NewTally()
+	at, err := s.put(p, tally)
+	return sent{at, tally}, err
+}
+
+// receipt waits until the loops have counted, or ctx is done.
+func (s *Server) receipt(ctx context.Context, sent sent) Receipt {
+	r := Receipt{Position: sent.at}
+	select {
+	case <-sent.tally.Done():
+		r.Complete = true
+	default:
+		select {
+		case <-sent.tally.Done():
+			r.Complete = true
+		case <-ctx.Done():
+		case <-s.donec:
+		}
+	}
+	r.Matched, r.Written = sent.tally.Matched(), sent.tally.Written()
+	return r
+}
+
+var digestSeed = maphash.MakeSeed()
+
+// digest tells publications apart that have the same target and idempotency key.
+func (p *Publication) digest() uint64 {
+	var h maphash.Hash
+	h.SetSeed(digestSeed)
+	_ = binary.Write(&h, binary.LittleEndian, []int64{int64(p.Type), int64(p.Spread), int64(len(p.Key)), int64(len(p.From))}) // never fails
+	_, _ = h.WriteString(p.Key)
+	_, _ = h.WriteString(p.From)
+	_, _ = h.Write(p.Payload)
+	return h.Sum64()
 }
 
 // put hands a publication that was checked to the loops.
 func (s *Server) put(p *Publication, tally *shard.Tally) (Position, error) {
+	// Shutdown closes the connections behind what was published until then.
+	s.publishing.RLock()
+	defer s.publishing.RUnlock()
 	running := s.parts.Load()
-	if running == nil {
+	if running == nil || s.draining {
 		return Position{}, ErrServerClosed
 	}
 	m := shard.NewMessage(p.Type, p.Payload)
@@ -141,8 +164,8 @@ func (s *Server) checkPublication(p *Publication) error {
 			return err
 		}
 	}
-	if len(p.Key) > s.cfg.Limits.ChannelNameMaxBytes {
-		return fmt.Errorf("%w: the key has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, len(p.Key), s.cfg.Limits.ChannelNameMaxBytes)
+	if len(p.Key) > publicationKeyMaxBytes {
+		return fmt.Errorf("%w: the key has %d bytes, want at most %d", ErrBadName, len(p.Key), publicationKeyMaxBytes)
 	}
 	if len(p.IdempotencyKey) > idempotencyKeyMaxBytes {
 		return fmt.Errorf("%w: the idempotency key has %d bytes, want at most %d", ErrBadName, len(p.IdempotencyKey), idempotencyKeyMaxBytes)
@@ -155,6 +178,7 @@ func (s *Server) checkPublication(p *Publication) error {
 
 const (
 	idempotencyKeyMaxBytes = 255
+	publicationKeyMaxBytes = 255
 	// spreadMax keeps a forgotten unit (30 for 30s) or a slip from holding a message for days.
 	spreadMax = time.Hour
 )
@@ -184,59 +208,4 @@ func (s *Server) History(channel string, q HistoryQuery) (HistoryPage, error) {
 		})
 	}
 	return page, nil
-}
-
-// repetitions remembers what was published under idempotency keys.
-type repetitions struct {
-	age   time.Duration
-	mu    sync.Mutex
-	known *simplelru.LRU[string, *sentOnce] // guarded by mu
-}
-
-// sentOnce is one of them; receipt is valid when done is closed.
-type sentOnce struct {
-	key     string
-	at      time.Time
-	done    chan struct{}
-	receipt Receipt
-	err     error
-}
-
-// repetitionsMax bounds them: some 300 bytes each.
-const repetitionsMax = 100_000
-
-func newRepetitions(age time.Duration) *repetitions {
-	known, _ := simplelru.NewLRU[string, *sentOnce](repetitionsMax, nil) // an error is for sizes below 1
-	return &repetitions{age: age, known: known}
-}
-
-// begin answers what is known of a key, and whether the caller is the first.
-func (r *repetitions) begin(key string) (sent *sentOnce, first bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	if sent, ok := r.known.Peek(key); ok && now.Sub(sent.at) < r.age {
-		return sent, false
-	}
-	for { // Peek moves nothing up, so the oldest is the first that was added
-		_, oldest, ok := r.known.GetOldest()
-		if !ok || now.Sub(oldest.at) < r.age {
-			break
-		}
-		r.known.RemoveOldest()
-	}
-	sent = &sentOnce{key: key, at: now, done: make(chan struct{})}
-	r.known.Add(key, sent)
-	return sent, true
-}
-
-// end notes the first one's receipt; what failed may be tried again.
-func (r *repetitions) end(sent *sentOnce, receipt Receipt, err error) {
-	if err != nil {
-		r.mu.Lock()
-		r.known.Remove(sent.key)
-		r.mu.Unlock()
-	}
-	sent.receipt, sent.err = receipt, err
-	close(sent.done)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
@@ -36,7 +37,7 @@ type Server struct {
 	cancel      context.CancelFunc
 	work        *semaphore.Weighted // Authorize and HTTP goroutines
 	rules       *protocol.Rules
-	repetitions *repetitions
+	repetitions *hub.Repetitions[sent]
 
 	donec chan struct{} // closed when the loops have ended
 
@@ -50,6 +51,10 @@ type Server struct {
 	mu      sync.Mutex
 	started bool
 	closed  bool
+
+	// publishing is read-locked while a publication goes into the inboxes.
+	publishing sync.RWMutex
+	draining   bool // guarded by publishing: Shutdown has begun, nothing is published any more
 }
 
 // parts are what runs; they do not change once they are complete.
@@ -112,7 +117,7 @@ func New(cfg Config) (*Server, error) {
 		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),
 	}
 	s.shards.HistoryMaxBytes, s.shards.Occupancy = cfg.Limits.HistoryMaxBytes, cfg.Events != nil
-	s.repetitions = newRepetitions(cfg.Limits.IdempotencyAge)
+	s.repetitions = hub.NewRepetitions[sent](cfg.Limits.IdempotencyAge)
 	s.rules = s.newRules()
 	s.shards.Namespaces = map[string]*shard.Namespace{}
 	for i := range cfg.Namespaces {
@@ -259,10 +264,10 @@ func (s *Server) checkMessage(t MessageType, payload []byte) error {
 	return nil
 }
 
-// Shutdown ends the server gracefully: it takes no new connections, closes each
-// with 1001 behind what was sent before, and waits for the clients' part until
-// ctx is done; what is left then is cut, and ctx's error returned. Not from
-// callbacks.
+// Shutdown ends the server gracefully: it takes no new connections and no more
+// publications, closes each connection with 1001 after everything that was sent to it,
+// and waits until the clients have answered or ctx is done: it then cuts the rest and
+// returns ctx's error. It must not be called from callbacks.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	running := s.started && !s.closed
@@ -272,6 +277,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	engine := s.engine()
 	engine.StopAccepting()
+	s.publishing.Lock()
+	s.draining = true
+	s.publishing.Unlock()
 	for _, sh := range s.members() {
 		sh.Drain(frame.CloseGoingAway, "server is going away")
 	}

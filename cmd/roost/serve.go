@@ -83,7 +83,7 @@ func (s *ServeCmd) Run(out streams) error {
 	if err != nil {
 		return flagError(err)
 	}
-	admin, err := s.AdminFlags.open(srv, logger)
+	admin, err := s.AdminFlags.open(srv, s.moreStats(hooks), logger)
 	if err != nil {
 		return err
 	}
@@ -125,6 +125,21 @@ func (s *ServeCmd) Run(out streams) error {
 			return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())
 		}
 	}
+}
+
+// moreStats are the counters that /v1/stats has beside the server's.
+func (s *ServeCmd) moreStats(hooks *webhooks) map[string]func() any {
+	stats := map[string]func() any{}
+	if v := s.verifier; v != nil {
+		stats["token"] = func() any { return v.Stats() }
+	}
+	if hooks.sender != nil {
+		stats["webhook"] = func() any { return hooks.sender.Stats() }
+	}
+	if hooks.asker != nil {
+		stats["ask"] = func() any { return hooks.asker.Stats() }
+	}
+	return stats
 }
 
 // shutdown says goodbye to the clients, at most for ShutdownTimeout, and tells

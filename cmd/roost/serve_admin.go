@@ -61,6 +61,7 @@ func adminAddr(text string) (string, error) {
 type adminPort struct {
 	flags    *AdminFlags
 	srv      *server.Server
+	stats    map[string]func() any // beside the server's
 	logger   *slog.Logger
 	listener net.Listener
 	http     http.Server
@@ -72,11 +73,11 @@ type adminPort struct {
 }
 
 // open listens and answers. Until srv runs, the answer is that it does not.
-func (f *AdminFlags) open(srv *server.Server, logger *slog.Logger) (*adminPort, error) {
+func (f *AdminFlags) open(srv *server.Server, stats map[string]func() any, logger *slog.Logger) (*adminPort, error) {
 	if f.AdminAddr == "" {
 		return nil, nil
 	}
-	a := &adminPort{flags: f, srv: srv, logger: logger, hangup: make(chan os.Signal, 1)}
+	a := &adminPort{flags: f, srv: srv, stats: stats, logger: logger, hangup: make(chan os.Signal, 1)}
 	if err := a.load(); err != nil {
 		return nil, err
 	}
@@ -119,6 +120,7 @@ func (a *adminPort) load() error {
 		PublishBodyMaxBytes: a.flags.PublishBodyMaxBytes,
 		BatchMaxItems:       a.flags.BatchMaxItems,
 		Healthy:             a.healthy,
+		Stats:               a.stats,
 		Logger:              a.logger,
 	}
 	if a.flags.APIKeysFile != "" {

@@ -195,3 +195,19 @@ func TestAdminStreamEndsWithTheServer(t *testing.T) {
 		t.Errorf("the shutdown took %v", took)
 	}
 }
+
+// What the server sends and checks for the application is counted beside its own.
+func TestStatsOfEverything(t *testing.T) {
+	p := startRoost(t, loopback("--native", "--token-secret", testSecret, "--admin-addr", "0", "--webhook-url", "http://127.0.0.1:9/",
+		"--ask-url", "http://127.0.0.1:9/", "--webhook-secret", webhookSecret)...)
+	status, body := get(t, p.adminURL()+"/v1/stats", "")
+	var stats map[string]any
+	if err := json.Unmarshal([]byte(body), &stats); err != nil || status != 200 {
+		t.Fatalf("%d %s: %v", status, body, err)
+	}
+	for name, counter := range map[string]string{"token": "refused", "webhook": "dropped", "ask": "asked", "engine": "wakes"} {
+		if part, _ := stats[name].(map[string]any); part[counter] == nil {
+			t.Errorf("/v1/stats has no %s.%s: %s", name, counter, body)
+		}
+	}
+}

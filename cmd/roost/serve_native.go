@@ -22,18 +22,20 @@ import (
 
 // NativeFlags are those of roost serve for the native protocol, its tokens and its namespaces.
 type NativeFlags struct {
-	Native           bool          `group:"native" help:"Speak the native protocol with clients that offer the subprotocol roost.v1.json; others speak as they do without."`
-	Anonymous        bool          `group:"native" help:"Let clients in that show no token, or one without a user."`
-	TokenSecretFile  string        `group:"native" help:"Secrets that tokens are signed with (HS256; from 48 bytes HS384, from 64 bytes HS512 as well): each line of the file is one, of 32 bytes or more." placeholder:"FILE"`
-	TokenSecret      string        `group:"native" help:"One such secret. Better in the environment: everybody on this machine sees a command line." placeholder:"SECRET"`
-	TokenKey         []string      `group:"native" help:"Public key that tokens are signed for, PEM: RSA (RS256, RS384, RS512, PS256), ECDSA on P-256 (ES256) or P-384 (ES384), or Ed25519 (EdDSA). May be given several times." placeholder:"FILE"`
-	TokenJWKSURL     string        `name:"token-jwks-url" group:"native" help:"Where the public keys are, as a JSON Web Key Set: fetched every 10 minutes, and when no key fits a token." placeholder:"URL"`
-	TokenIssuer      string        `group:"native" help:"What tokens must have as iss." placeholder:"NAME"`
-	TokenAudience    []string      `group:"native" help:"Of what tokens must have at least one as aud." placeholder:"NAME"`
-	TokenLeeway      time.Duration `group:"native" help:"How far the clock of the program that makes tokens may differ (${default}); 0s: not at all." default:"10s"`
-	TokenUserClaim   string        `group:"native" help:"The claim that holds the user's ID (sub)." placeholder:"NAME"`
-	TokenClaimPrefix string        `group:"native" help:"What stands before the claims channel, channels, allow, rate and info, as identity providers demand it." placeholder:"PREFIX"`
-	Namespaces       namespaceList `group:"native" sep:"none" help:"Settings of channels by what stands before the colon in their names: a list in the file of --config (docs/roost.yaml shows one), or here as YAML." placeholder:"YAML"`
+	Native           bool            `group:"native" help:"Speak the native protocol with clients that offer the subprotocol roost.v1.json; others speak as they do without."`
+	Anonymous        bool            `group:"native" help:"Let clients in that show no token, or one without a user."`
+	TokenSecretFile  string          `group:"native" help:"Secrets that tokens are signed with (HS256; from 48 bytes HS384, from 64 bytes HS512 as well): each line of the file is one, of 32 bytes or more." placeholder:"FILE"`
+	TokenSecret      string          `group:"native" help:"One such secret. Better in the environment: everybody on this machine sees a command line." placeholder:"SECRET"`
+	TokenKey         []string        `group:"native" help:"Public key that tokens are signed for, PEM: RSA (RS256, RS384, RS512, PS256), ECDSA on P-256 (ES256) or P-384 (ES384), or Ed25519 (EdDSA). May be given several times." placeholder:"FILE"`
+	TokenJWKSURL     string          `name:"token-jwks-url" group:"native" help:"Where the public keys are, as a JSON Web Key Set: fetched every 10 minutes, and when no key fits a token." placeholder:"URL"`
+	TokenIssuer      string          `group:"native" help:"What tokens must have as iss." placeholder:"NAME"`
+	TokenAudience    []string        `group:"native" help:"Of what tokens must have at least one as aud." placeholder:"NAME"`
+	TokenLeeway      time.Duration   `group:"native" help:"How far the clock of the program that makes tokens may differ (${default}); 0s: not at all." default:"10s"`
+	TokenUserClaim   string          `group:"native" help:"The claim that holds the user's ID (sub)." placeholder:"NAME"`
+	TokenClaimPrefix string          `group:"native" help:"What stands before the claims channel, channels, allow, rate and info, as identity providers demand it." placeholder:"PREFIX"`
+	verifier         *token.Verifier // set by configure, if tokens are checked
+
+	Namespaces namespaceList `group:"native" sep:"none" help:"Settings of channels by what stands before the colon in their names: a list in the file of --config (docs/roost.yaml shows one), or here as YAML." placeholder:"YAML"`
 }
 
 // check is called by the command line's parser; asks is whether the application
@@ -83,6 +85,7 @@ func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (end
 	if err != nil {
 		return nil, usageError{errors.New(tokenFlags.Replace(err.Error()))}
 	}
+	f.verifier = verifier
 	config.Application.Connect, config.Application.Refresh, config.Application.Subscribe = verifier.Connect, verifier.Refresh, verifier.Subscribe
 	return verifier.Close, nil
 }

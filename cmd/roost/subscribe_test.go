@@ -149,6 +149,7 @@ func TestSubscribeCommandEnds(t *testing.T) {
 	}()
 	page := httptest.NewServer(http.NotFoundHandler())
 	defer page.Close()
+	misspelt, _ := made(t, "--secret", testSecret, "--user", "42", "--channels", "plain,nwes:1")
 	good, _ := made(t, "--secret", testSecret, "--user", "42")
 	wrong, _ := made(t, "--secret", "another secret of thirty-two bytes!!", "--user", "42")
 	expired, _ := made(t, "--secret", testSecret, "--user", "42", "--expires", "1s")
@@ -166,6 +167,7 @@ func TestSubscribeCommandEnds(t *testing.T) {
 		"expired file":  {[]string{"--url", "ws://" + strict.addr + "/", "--token-file", expiredFile, "news"}, []string{"expired at", "(102)", "roost token"}},
 		"not HTTP":      {[]string{"--url", "ws://" + strangers.Addr().String() + "/", "news"}, []string{"malformed HTTP"}},
 		"not there":     {[]string{"--url", "ws://" + page.Listener.Addr().String() + "/", "news"}, []string{"404", "check the URL"}},
+		"in a token":    {[]string{"--url", "ws://" + native.addr + "/", "--token", misspelt, "plain"}, []string{`names the channel "nwes:1"`, "(104)"}},
 		"no namespace":  {[]string{"--url", "ws://" + native.addr + "/", "--token", good, "nwes:1"}, []string{"no namespace", "(104)"}},
 	} {
 		t.Run(name, func(t *testing.T) {

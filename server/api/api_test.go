@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"io"
@@ -60,6 +61,14 @@ func (f *fake) note(c call) error {
 	defer f.mu.Unlock()
 	f.calls = append(f.calls, c)
 	return f.err
+}
+
+// CheckNamespace knows all but nwes.
+func (f *fake) CheckNamespace(channel string) error {
+	if strings.HasPrefix(channel, "nwes:") {
+		return &protocol.Error{Code: protocol.CodeUnknownNamespace, Message: `there is no namespace "nwes" (there are "news")`}
+	}
+	return nil
 }
 
 func (f *fake) History(channel string, q server.HistoryQuery) (server.HistoryPage, error) {
@@ -340,7 +349,8 @@ func TestBackendErrors(t *testing.T) {
 		{server.ErrServerClosed, 503, CodeClosed, "closed", "5"},
 		{server.ErrBadName, 400, CodeBadName, "Bad name", ""},
 		{server.ErrMessageTooBig, 413, CodeMessageTooBig, "too big", ""},
-		{&protocol.Error{Code: protocol.CodeUnknownNamespace, Message: "unknown namespace"}, 404, CodeRefused, "Unknown namespace", ""},
+		{&protocol.Error{Code: protocol.CodeUnknownNamespace, Message: "unknown namespace"}, 404, CodeNoNamespace, "Unknown namespace", ""},
+		{server.ErrKeyReused, 422, CodeKeyReused, "nothing was published", ""},
 		{&protocol.Error{Code: protocol.CodeLimit, Message: "too many", RetryAfter: 1500 * time.Millisecond}, 429, CodeRefused, "Too many", "2"},
 		{context.DeadlineExceeded, 503, CodeTimeout, "in time", "1"},
 		{io.ErrUnexpectedEOF, 500, CodeInternal, "log", ""},
@@ -423,9 +433,9 @@ func TestReadRefusals(t *testing.T) {
 		code   Code
 		detail string
 	}{
-		{"/v1/channels?limit=0", CodeBadValue, "1 to 1000"},
-		{"/v1/channels?limit=1001", CodeBadValue, "1 to 1000"},
-		{"/v1/channels?limit=ten", CodeBadValue, "1 to 1000"},
+		{"/v1/channels?limit=0", CodeBadValue, "1 to "},
+		{"/v1/channels?limit=-1", CodeBadValue, "1 to "},
+		{"/v1/channels?limit=ten", CodeBadValue, "1 to "},
 		{"/v1/channels?limit=1&limit=2", CodeBadValue, "twice"},
 		{"/v1/channels?prefx=a&lmit=1", CodeUnknownMember, `"lmit", "prefx"`},
 		{"/v1/channels?prefix=%zz", CodeBadValue, "malformed"},
@@ -484,8 +494,111 @@ func TestControl(t *testing.T) {
 	wantAnswer(t, ask(t, newHandler(t, f, Config{}), "POST", "/v1/users/42/subscriptions/news", ` {} `), 204, "")
 }
 
+// A misspelt namespace is an error wherever a channel can be named.
+func TestUnknownNamespace(t *testing.T) {
+	for _, target := range []string{
+		"GET /v1/channels/nwes:1/history", "GET /v1/channels/nwes:1/presence", "DELETE /v1/channels/nwes:1/connections",
+		"POST /v1/users/u/subscriptions/nwes:1", "DELETE /v1/users/u/subscriptions/nwes:1",
+	} {
+		f := &fake{}
+		method, path, _ := strings.Cut(target, " ")
+		wantProblem(t, ask(t, newHandler(t, f, Config{}), method, path, ""), 404, CodeNoNamespace, `"nwes" (there are "news")`)
+		if len(f.calls) > 0 {
+			t.Errorf("%s: %+v", target, f.calls)
+		}
+	}
+	f := &fake{}
+	h := newHandler(t, f, Config{})
+	wantProblem(t, ask(t, h, "POST", "/v1/publish", `{"channel":"nwes:1","data":1}`), 404, CodeNoNamespace, "nwes")
+	for target, body := range map[string]string{
+		"/v1/publish/many": `{"channels":["nwes:1"],"data":1}`,
+		"/v1/batch":        `{"publications":[{"channel":"nwes:1","data":1}]}`,
+	} {
+		if w := ask(t, h, "POST", target, body); w.Code != 200 || !strings.Contains(w.Body.String(), `"code":"unknown_namespace"`) || !strings.Contains(w.Body.String(), `"failed":1`) {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+	wantPublished(t, f)
+}
+
+// As over the native protocol, more than 1,000 is as good as 1,000.
+func TestLimitIsCapped(t *testing.T) {
+	for _, limit := range []string{"1000", "1001", "10000", "2000000000"} {
+		f := &fake{}
+		h := newHandler(t, f, Config{})
+		for _, path := range []string{"/v1/channels", "/v1/channels/c/history", "/v1/channels/c/presence", "/v1/users/u/connections"} {
+			if w := ask(t, h, "GET", path+"?limit="+limit, ""); w.Code != 200 {
+				t.Errorf("%s?limit=%s: %d %s", path, limit, w.Code, w.Body)
+			}
+		}
+		for _, c := range f.calls {
+			if max(c.limit, c.history.Limit) != ListMax {
+				t.Errorf("limit=%s: %+v, want %d", limit, c, ListMax)
+			}
+		}
+	}
+}
+
+func gzipped(text string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = io.WriteString(w, text)
+	_ = w.Close()
+	return b.String()
+}
+
+// A body in gzip is what it stands for, and bounded by that.
+func TestGzipBodies(t *testing.T) {
+	h := newHandler(t, &fake{}, Config{PublishBodyMaxBytes: 64 << 10})
+	zip := func(target, body, kind string) *httptest.ResponseRecorder {
+		_, w := send(h, "POST", target, body, "Content-Encoding", "gzip", "Content-Type", kind)
+		return w
+	}
+	wantAnswer(t, zip("/v1/publish", gzipped(`{"channel":"c","data":1}`), typeJSON), 200, askedOnce)
+	if w := zip("/v1/batch", gzipped("{\"channel\":\"c\",\"data\":1}\n{\"channel\":\"c\",\"data\":2}\n"), typeNDJSON); strings.Count(w.Body.String(), `"matched":3`) != 2 {
+		t.Errorf("a stream: %d %s", w.Code, w.Body)
+	}
+	if w := zip("/v1/users/4/subscriptions/c", gzipped(""), typeJSON); w.Code != 204 {
+		t.Errorf("an empty body: %d %s", w.Code, w.Body)
+	}
+	bomb := gzipped(`{"channel":"c","data":"` + strings.Repeat("x", 10<<20) + `"}`)
+	if len(bomb) > 64<<10 {
+		t.Fatalf("it has %d bytes", len(bomb))
+	}
+	wantProblem(t, zip("/v1/publish", bomb, typeJSON), 413, CodeBodyTooLarge, "65536 bytes")
+	if w := zip("/v1/batch", bomb, typeNDJSON); !strings.Contains(w.Body.String(), string(CodeBodyTooLarge)) {
+		t.Errorf("a line too long: %d %s", w.Code, w.Body)
+	}
+	whole := gzipped(`{"channel":"c","data":1}`)
+	for name, body := range map[string]string{
+		"not gzip": `{"channel":"c","data":1}`, "nothing": "", "cut": whole[:len(whole)-9], "a bit off": whole[:12] + "\xff" + whole[13:],
+	} {
+		if w := zip("/v1/publish", body, typeJSON); w.Code != 400 {
+			t.Errorf("%s: %d %s, want 400", name, w.Code, w.Body)
+		}
+	}
+}
+
 func TestStats(t *testing.T) {
-	w := ask(t, newHandler(t, &fake{}, Config{}), "GET", "/v1/stats", "")
+	w := ask(t, newHandler(t, &fake{}, Config{Stats: map[string]func() any{
+		"webhook": func() any {
+			return struct {
+				Dropped       uint64
+				DroppedByType map[string]uint64
+			}{5, map[string]uint64{"message": 5}}
+		},
+		"token": func() any {
+			return struct {
+				Refused            uint64
+				JWKSFetched, Never time.Time
+			}{2, time.UnixMilli(1_700_000_000_123), time.Time{}}
+		},
+	}}), "GET", "/v1/stats", "")
+	for _, want := range []string{`"webhook":{"dropped":5,"dropped_by_type":{"message":5}}`, `"token":{"jwks_fetched":1700000000123,"never":0,"refused":2}`} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("stats lack %s:\n%s", want, w.Body)
+		}
+	}
 	var got map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
@@ -527,8 +640,12 @@ func TestWrongAddressMethodAndType(t *testing.T) {
 	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/x-ndjson", "application/json; charset=latin1", "a/b/c"} {
 		wantProblem(t, ask(t, h, "POST", "/v1/publish", body, "Content-Type", kind), 415, CodeMediaType, "")
 	}
-	wantProblem(t, ask(t, h, "POST", "/v1/publish", body, "Content-Encoding", "gzip"), 415, CodeMediaType, "gzip")
-	wantProblem(t, ask(t, h, "POST", "/v1/users/4/subscriptions/c", "", "Content-Type", ""), 415, CodeMediaType, "application/json")
+	wantProblem(t, ask(t, h, "POST", "/v1/publish", body, "Content-Encoding", "br"), 415, CodeMediaType, "gzip")
+	// Without a body there is nothing that needs a type.
+	if w := ask(t, h, "POST", "/v1/users/4/subscriptions/c", "", "Content-Type", ""); w.Code != 204 {
+		t.Errorf("without a body: %d %s, want 204", w.Code, w.Body)
+	}
+	wantProblem(t, ask(t, h, "POST", "/v1/publish", "", "Content-Type", ""), 400, CodeBadJSON, "body is empty")
 	for _, kind := range []string{"application/json; charset=UTF-8", "Application/JSON"} {
 		wantAnswer(t, ask(t, h, "POST", "/v1/publish", `{"channel":"c","data":1,"wait":"0s"}`, "Content-Type", kind), 200, askedOnce)
 		h = newHandler(t, &fake{}, Config{})
@@ -555,6 +672,16 @@ func TestWebPagesAreKeptOut(t *testing.T) {
 			t.Errorf("%q: %d %s, want 403", header, w.Code, w.Body)
 		}
 		wantPublished(t, f)
+		// Reading is not for pages either.
+		f = &fake{}
+		if w := ask(t, newHandler(t, f, Config{}), "GET", "/v1/channels", "", header...); w.Code != 403 || len(f.calls) > 0 {
+			t.Errorf("GET with %q: %d %s, want 403", header, w.Code, w.Body)
+		}
+	}
+	for _, header := range [][]string{{"Origin", "http://127.0.0.1:8081"}, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}} {
+		if w := ask(t, newHandler(t, &fake{}, Config{}), "GET", "/v1/channels", "", header...); w.Code != 200 {
+			t.Errorf("GET with %q: %d %s, want 200", header, w.Code, w.Body)
+		}
 	}
 	for _, host := range []string{"localhost", "localhost:8081", "LOCALHOST", "127.0.0.1:1", "127.8.8.8", "[::1]:8081", "[::1]"} {
 		if w := ask(t, newHandler(t, &fake{}, Config{}), "POST", "/v1/publish", body, "Host", host); w.Code != 200 {

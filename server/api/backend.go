@@ -7,12 +7,14 @@ import (
 	"github.com/roostws/roost/server/protocol"
 )
 
-// Backend is what the API asks: a *server.Server, which documents the methods.
-// They are called from many goroutines at a time.
+// Backend is the server behind the API: a *server.Server, which documents the
+// methods. They are called from many goroutines at a time.
 type Backend interface {
 	// PublishMessage publishes even if ctx is done: ctx only ends the wait for
 	// the receipt. It copies the payload.
 	PublishMessage(ctx context.Context, p server.Publication) (server.Receipt, error)
+	// CheckNamespace refuses channels whose namespace is not configured.
+	CheckNamespace(channel string) error
 	History(channel string, q server.HistoryQuery) (server.HistoryPage, error)
 	Presence(ctx context.Context, channel string, limit int) (protocol.ChannelMembers, error)
 	Channels(ctx context.Context, prefix string, limit int) (infos []server.ChannelInfo, more bool, err error)

@@ -28,6 +28,10 @@ type Config struct {
 	Wait time.Duration
 	// Healthy answers GET /healthz: an error is a 503. If nil, all is well.
 	Healthy func() error
+	// Stats are more counters for GET /v1/stats, each a struct of numbers (SenderStats
+	// of package webhook, say) under a name of its own. The functions may be called from
+	// any goroutine.
+	Stats map[string]func() any
 	// Logger gets what a client must not be told. If nil, silent.
 	Logger *slog.Logger
 }
@@ -45,8 +49,8 @@ const (
 	WaitMax = time.Minute
 	// SpreadMax bounds Publication.Spread.
 	SpreadMax = time.Hour
-	// ListMax bounds the limit of lists; ListDefault is the limit of those that
-	// do not say.
+	// ListMax is the largest number of entries of a list; ListDefault is the number
+	// where a request does not say.
 	ListMax     = 1000
 	ListDefault = 100
 	// IdempotencyKeyMaxBytes bounds an idempotency key.

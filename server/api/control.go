@@ -50,8 +50,8 @@ func (h *Handler) disconnectChannel(c *client, w http.ResponseWriter, r *http.Re
 	if err != nil {
 		return err
 	}
-	channel := r.PathValue("channel")
-	if err := c.mayName(channel); err != nil {
+	channel, err := h.channel(c, r)
+	if err != nil {
 		return err
 	}
 	return noContent(w, h.backend.DisconnectChannel(channel, code, reason))
@@ -84,7 +84,7 @@ func (h *Handler) disconnect(c *client, w http.ResponseWriter, r *http.Request) 
 
 // subscribe answers POST /v1/users/{user}/subscriptions/{channel}.
 func (h *Handler) subscribe(c *client, w http.ResponseWriter, r *http.Request) error {
-	user, channel, err := subscriptionOf(c, r)
+	user, channel, err := h.subscriptionOf(c, r)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (h *Handler) wantEmpty(w http.ResponseWriter, r *http.Request) error {
 
 // unsubscribe answers DELETE /v1/users/{user}/subscriptions/{channel}.
 func (h *Handler) unsubscribe(c *client, w http.ResponseWriter, r *http.Request) error {
-	user, channel, err := subscriptionOf(c, r)
+	user, channel, err := h.subscriptionOf(c, r)
 	if err != nil {
 		return err
 	}
@@ -126,13 +126,14 @@ func (h *Handler) unsubscribe(c *client, w http.ResponseWriter, r *http.Request)
 
 // subscriptionOf reads user and channel. A key with patterns needs one for each:
 // else it could reach any user through a channel of its own.
-func subscriptionOf(c *client, r *http.Request) (user, channel string, err error) {
+func (h *Handler) subscriptionOf(c *client, r *http.Request) (user, channel string, err error) {
 	if q := params(r); q.err != nil {
 		return "", "", q.err
 	}
-	user, channel = r.PathValue("user"), r.PathValue("channel")
+	user = r.PathValue("user")
 	if err := c.mayNameUser(user); err != nil {
 		return "", "", err
 	}
-	return user, channel, c.mayName(channel)
+	channel, err = h.channel(c, r)
+	return user, channel, err
 }

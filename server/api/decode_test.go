@@ -161,6 +161,8 @@ func TestPublishAllocatesLittle(t *testing.T) {
 // quiet takes everything.
 type quiet struct{ Backend }
 
+func (quiet) CheckNamespace(string) error { return nil }
+
 func (quiet) PublishMessage(context.Context, server.Publication) (server.Receipt, error) {
 	return server.Receipt{Position: server.Position{Epoch: "e1", Offset: 7}, Matched: 3, Written: 3, Complete: true}, nil
 }

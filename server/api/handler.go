@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// A Handler answers the publish API. Its methods may be called from any goroutine.
+// A Handler serves the publish API. Its methods may be called from any goroutine.
 type Handler struct {
 	// Immutable after New.
 	backend   Backend
@@ -25,7 +25,7 @@ type Handler struct {
 	buffers sync.Pool
 }
 
-// New checks cfg and makes a Handler.
+// New checks cfg and returns a Handler.
 func New(backend Backend, cfg Config) (*Handler, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -44,7 +44,7 @@ func New(backend Backend, cfg Config) (*Handler, error) {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
-// route is one endpoint. One without a scope is for everybody.
+// route is one endpoint. One without a scope needs no key.
 type route struct {
 	method, path string
 	scope        Scope
@@ -113,17 +113,24 @@ func (h *Handler) serve(route *route, w http.ResponseWriter, r *http.Request) er
 			}
 		}
 	}
-	if r.Method == "POST" {
+	if r.Method == "POST" && (r.ContentLength != 0 || r.Header.Get("Content-Type") != "") {
 		if err := checkMediaType(r); err != nil {
+			return err
+		}
+		if err := h.inflate(r); err != nil {
 			return err
 		}
 	}
 	return route.handle(h, c, w, r)
 }
 
-// admit finds out who asks, and whether that client may.
+// admit returns the client that sent a request, if it may use the scope.
 func (h *Handler) admit(scope Scope, r *http.Request) (*client, error) {
-	if err := h.crossSite.Check(r); err != nil {
+	// CrossOriginProtection lets pages read what they like. Here reading is worth
+	// protecting, too.
+	write := *r
+	write.Method = http.MethodPost
+	if err := h.crossSite.Check(&write); err != nil {
 		return nil, problem(http.StatusForbidden, CodeCrossSite, "The request comes from a web page of another site. Call the API from your back end.")
 	}
 	c, err := h.authenticate(r)
@@ -133,8 +140,8 @@ func (h *Handler) admit(scope Scope, r *http.Request) (*client, error) {
 	return c, c.mayUse(scope)
 }
 
-// Require puts what decides on the API's own requests (keys, scopes, host names)
-// before another handler of the same port.
+// Require returns a handler that checks requests as the API checks its own (keys,
+// scopes, host names) before it calls next.
 func (h *Handler) Require(scope Scope, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := h.admit(scope, r); err != nil {
@@ -154,9 +161,6 @@ const (
 // a text. ("Simple" requests of the Fetch standard have no other types.)
 func checkMediaType(r *http.Request) error {
 	header := r.Header.Get("Content-Type")
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" {
-		return problem(http.StatusUnsupportedMediaType, CodeMediaType, "The body is encoded with %s. Send it as it is.", encoding)
-	}
 	if header == typeJSON {
 		return nil
 	}
@@ -176,7 +180,7 @@ func checkMediaType(r *http.Request) error {
 	return nil
 }
 
-// buffer is an empty one, to be given back with release.
+// buffer returns an empty buffer, to be given back with release.
 func (h *Handler) buffer() *bytes.Buffer {
 	b := h.buffers.Get().(*bytes.Buffer)
 	b.Reset()
@@ -190,7 +194,7 @@ func (h *Handler) release(b *bytes.Buffer) {
 	}
 }
 
-// read has the whole body in a buffer.
+// read reads the whole body into a buffer.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, into *bytes.Buffer) error {
 	limit := int64(h.cfg.PublishBodyMaxBytes)
 	if r.ContentLength > limit {
@@ -217,7 +221,7 @@ func (h *Handler) tooLarge() error {
 	return problem(http.StatusRequestEntityTooLarge, CodeBodyTooLarge, "The body, or a line of it, is larger than %d bytes (PublishBodyMaxBytes). Send less at a time, or a batch as a stream (%s).", h.cfg.PublishBodyMaxBytes, typeNDJSON)
 }
 
-// answer sends b.
+// answer writes a 200 with b, which is JSON.
 func answer(w http.ResponseWriter, b []byte) {
 	header := w.Header()
 	header["Content-Type"] = jsonHeader
@@ -233,9 +237,9 @@ var (
 	noSniffHeader = []string{"nosniff"}
 )
 
-// done is the context of those that do not wait.
+// done is the context of publications that do not wait for a receipt.
 var done = func() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	cancel(fmt.Errorf("%w: nobody waits", context.DeadlineExceeded))
+	cancel(fmt.Errorf("%w: no wait", context.DeadlineExceeded))
 	return ctx
 }()

@@ -255,6 +255,16 @@ func (c *client) mayName(channel string) error {
 	return problem(http.StatusForbidden, CodeForbidden, "The API key %q is not good for the channel %q. Its patterns are %s.", c.Name, channel, strings.Join(c.Channels, ", "))
 }
 
+// channel returns the channel in a request's address, if the client may name it and
+// it may exist.
+func (h *Handler) channel(c *client, r *http.Request) (string, error) {
+	name := r.PathValue("channel")
+	if err := c.mayName(name); err != nil {
+		return "", err
+	}
+	return name, h.backend.CheckNamespace(name)
+}
+
 // mayNameUser is mayName for a user's channel.
 func (c *client) mayNameUser(user string) error {
 	if len(c.Channels) == 0 {

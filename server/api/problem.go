@@ -63,6 +63,8 @@ const (
 	CodeClosed         Code = "closed"
 	CodeTimeout        Code = "timeout"
 	CodeRefused        Code = "refused"
+	CodeNoNamespace    Code = "unknown_namespace"
+	CodeKeyReused      Code = "idempotency_key_reused"
 	CodeInternal       Code = "internal"
 	CodeUnhealthy      Code = "unhealthy"
 	CodeBodyIncomplete Code = "body_incomplete"
@@ -94,11 +96,15 @@ func (h *Handler) problemOf(err error) *Problem {
 	case errors.Is(err, server.ErrBusy):
 		return problem(http.StatusServiceUnavailable, CodeBusy, "The server has too much waiting to take more; nothing was done. Try again after Retry-After, or publish slower.").retry(time.Second)
 	case errors.Is(err, server.ErrServerClosed):
-		return problem(http.StatusServiceUnavailable, CodeClosed, "The server is closed or closing. Try again when it is back.").retry(5 * time.Second)
+		return problem(http.StatusServiceUnavailable, CodeClosed, "The server is closed or closing; nothing was done. Try again when it is back.").retry(5 * time.Second)
 	case errors.Is(err, server.ErrBadName):
 		return problem(http.StatusBadRequest, CodeBadName, "%s.", sentence(err))
 	case errors.Is(err, server.ErrMessageTooBig):
 		return problem(http.StatusRequestEntityTooLarge, CodeMessageTooBig, "%s. Send less at a time.", sentence(err))
+	case errors.Is(err, server.ErrKeyReused):
+		return problem(http.StatusUnprocessableEntity, CodeKeyReused, "The idempotency key was used before, for another message to the same target; nothing was published now. Use a new key for each message.").about("idempotency_key")
+	case errors.As(err, &refused) && refused.Code == protocol.CodeUnknownNamespace:
+		return problem(http.StatusNotFound, CodeNoNamespace, "%s. Check what stands before the colon; --namespaces configures more.", sentence(errors.New(refused.Message))).about("channel")
 	case errors.As(err, &refused):
 		p := problem(refused.Status(), CodeRefused, "%s.", sentence(refused))
 		if refused.RetryAfter > 0 {

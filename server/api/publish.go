@@ -58,6 +58,11 @@ func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.R
 	if err := c.mayPublish(&p.Publication); err != nil {
 		return server.Receipt{}, err
 	}
+	if p.Channel != "" {
+		if err := h.backend.CheckNamespace(p.Channel); err != nil {
+			return server.Receipt{}, err
+		}
+	}
 	if p.IdempotencyKey != "" && c.Name != "" {
 		// A key's repetitions are its own.
 		p.IdempotencyKey = c.Name + "/" + p.IdempotencyKey

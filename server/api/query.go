@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -64,8 +65,10 @@ func (q *query) number(name string, low, high, without uint64) uint64 {
 	return n
 }
 
+// limit is the number of entries that a list may have: as over the native protocol,
+// more than ListMax is as good as ListMax.
 func (q *query) limit(low uint64) int {
-	return int(q.number("limit", low, ListMax, ListDefault))
+	return int(min(q.number("limit", low, math.MaxInt32, ListDefault), ListMax))
 }
 
 func (q *query) flag(name string) bool {

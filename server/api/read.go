@@ -63,7 +63,6 @@ func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) er
 
 // history answers GET /v1/channels/{channel}/history.
 func (h *Handler) history(c *client, w http.ResponseWriter, r *http.Request) error {
-	channel := r.PathValue("channel")
 	q := params(r, "since_epoch", "since_offset", "limit", "reverse")
 	ask := server.HistoryQuery{Limit: q.limit(0), Reverse: q.flag("reverse")}
 	if q.has("since_epoch") != q.has("since_offset") {
@@ -75,7 +74,8 @@ func (h *Handler) history(c *client, w http.ResponseWriter, r *http.Request) err
 	if q.err != nil {
 		return q.err
 	}
-	if err := c.mayName(channel); err != nil {
+	channel, err := h.channel(c, r)
+	if err != nil {
 		return err
 	}
 	page, err := h.backend.History(channel, ask)
@@ -107,13 +107,13 @@ func (h *Handler) history(c *client, w http.ResponseWriter, r *http.Request) err
 
 // presence answers GET /v1/channels/{channel}/presence.
 func (h *Handler) presence(c *client, w http.ResponseWriter, r *http.Request) error {
-	channel := r.PathValue("channel")
 	q := params(r, "limit")
 	limit := q.limit(0)
 	if q.err != nil {
 		return q.err
 	}
-	if err := c.mayName(channel); err != nil {
+	channel, err := h.channel(c, r)
+	if err != nil {
 		return err
 	}
 	p, err := h.backend.Presence(r.Context(), channel, limit)

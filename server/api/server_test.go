@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ var _ api.Backend = (*server.Server)(nil)
 // site is a server with its publish API.
 type site struct {
 	t    *testing.T
+	srv  *server.Server
 	ws   string // address of the clients' port
 	http *httptest.Server
 }
@@ -58,7 +60,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, ws: srv.Addrs()[0].String(), http: httptest.NewServer(h)}
+	s := &site{t: t, srv: srv, ws: srv.Addrs()[0].String(), http: httptest.NewServer(h)}
 	t.Cleanup(s.http.Close)
 	return s
 }
@@ -222,5 +224,115 @@ func TestServersRefusals(t *testing.T) {
 	}
 	if status := s.ask("DELETE", "/v1/connections/nobody", "", &p); status != 400 || p.Code != string(api.CodeBadName) || !strings.Contains(p.Detail, "nobody") {
 		t.Errorf("no connection's name: %d %+v", status, p)
+	}
+}
+
+// Repetitions while the first publication is under way have its position, and wait
+// for its receipt as long as they like. Another message with its key is refused.
+func TestRepetitionsAtTheSameTime(t *testing.T) {
+	s := newSite(t)
+	s.dial("ann", "news:3")
+	const keys, copies = 20, 8
+	var mu sync.Mutex
+	offsets := map[string]map[uint64]int{}
+	firsts := 0
+	var wg sync.WaitGroup
+	for i := range keys * copies {
+		wg.Go(func() {
+			key := fmt.Sprint(i % keys)
+			var r receipt
+			if status := s.ask("POST", "/v1/publish", `{"channel":"news:3","data":1,"wait":"0s","idempotency_key":"`+key+`"}`, &r); status != 200 {
+				t.Errorf("a repetition: %d %+v", status, r)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if offsets[key] == nil {
+				offsets[key] = map[uint64]int{}
+			}
+			offsets[key][r.Offset]++
+			if !r.Duplicate {
+				firsts++
+			}
+		})
+	}
+	wg.Wait()
+	if firsts != keys {
+		t.Errorf("%d were published, want %d", firsts, keys)
+	}
+	for key, of := range offsets {
+		if len(of) != 1 {
+			t.Errorf("key %s has the offsets %v, want one", key, of)
+		}
+	}
+	for _, other := range []string{`"data":2`, `"data":1,"key":"k"`, `"data":1,"from":"ann"`, `"text":"1","spread":"1s"`, `"base64":"MQ=="`} {
+		var r receipt
+		if status := s.ask("POST", "/v1/publish", `{"channel":"news:3",`+other+`,"idempotency_key":"1"}`, &r); status != 422 || r.Code != string(api.CodeKeyReused) {
+			t.Errorf("%s: %d %+v, want 422", other, status, r)
+		}
+	}
+	var r receipt
+	if s.ask("POST", "/v1/publish", `{"channel":"news:4","data":2,"idempotency_key":"1"}`, &r); r.Duplicate || r.Offset != 1 {
+		t.Errorf("to another channel: %+v", r)
+	}
+}
+
+// What would be lost is refused from the beginning of a shutdown, however long the
+// clients take to say goodbye.
+func TestPublishDuringShutdown(t *testing.T) {
+	s := newSite(t)
+	ann := s.dial("ann", "news:5") // does not answer the Close frame
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.srv.Shutdown(ctx) }()
+	published := 0
+	for {
+		var r receipt
+		status := s.ask("POST", "/v1/publish", `{"channel":"news:5","data":1}`, &r)
+		if status == 503 && r.Code == string(api.CodeClosed) {
+			break
+		}
+		if status != 200 {
+			t.Fatalf("%d %+v", status, r)
+		}
+		published++
+	}
+	// All that was acknowledged comes before the Close frame.
+	for range published {
+		wantMessage(t, ann, ws.OpText, "1")
+	}
+	if frame, err := ws.ReadFrame(ann); err != nil || frame.Header.OpCode != ws.OpClose {
+		t.Errorf("%v, %v; want the Close frame", frame, err)
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("the server has not waited for the client: %v", err)
+	default:
+	}
+	cancel()
+	<-ended
+}
+
+// A misspelt namespace is an error that names those that there are.
+func TestMisspeltNamespace(t *testing.T) {
+	s := newSite(t)
+	for target, body := range map[string]string{
+		"POST /v1/publish":                         `{"channel":"nwes:1","data":1}`,
+		"GET /v1/channels/nwes:1/history":          "",
+		"GET /v1/channels/nwes:1/presence":         "",
+		"DELETE /v1/channels/nwes:1/connections":   "",
+		"POST /v1/users/ann/subscriptions/nwes:1":  "",
+		"DELETE /v1/users/ann/subscriptions/nwes:": "",
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		var p receipt
+		if status := s.ask(method, path, body, &p); status != 404 || p.Code != string(api.CodeNoNamespace) || !strings.Contains(p.Detail, `"nwes" (there are "news")`) {
+			t.Errorf("%s: %d %+v", target, status, p)
+		}
+	}
+	for _, fine := range []string{"news:1", "plain", "user:ann"} {
+		if status := s.ask("POST", "/v1/publish", `{"channel":"`+fine+`","data":1}`, nil); status != 200 {
+			t.Errorf("%s: %d", fine, status)
+		}
 	}
 }

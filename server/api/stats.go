@@ -4,32 +4,41 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 	"unicode"
 )
 
-// stats answers GET /v1/stats: server.Stats with its names in snake_case.
+// stats answers GET /v1/stats: server.Stats and Config.Stats, with the names of their
+// fields in snake_case.
 func (h *Handler) stats(_ *client, w http.ResponseWriter, r *http.Request) error {
 	if q := params(r); q.err != nil {
 		return q.err
 	}
-	return h.answerJSON(w, snakeCase(reflect.ValueOf(h.backend.Stats())))
+	all := snakeCase(reflect.ValueOf(h.backend.Stats()))
+	for name, stats := range h.cfg.Stats {
+		all[name] = snakeCase(reflect.ValueOf(stats()))
+	}
+	return h.answerJSON(w, all)
 }
 
-// snakeCase is a struct of numbers, and of such structs, as JSON likes it. It
-// follows server.Stats by itself when that grows.
+// snakeCase returns a struct of numbers, times and such structs as a JSON object.
+// Times are Unix milliseconds, 0 for none.
 func snakeCase(v reflect.Value) map[string]any {
 	out := make(map[string]any, v.NumField())
 	for field, value := range v.Fields() {
-		if value.Kind() == reflect.Struct {
-			out[snake(field.Name)] = snakeCase(value)
+		name := snake(field.Name)
+		if at, ok := value.Interface().(time.Time); ok {
+			out[name] = max(at.UnixMilli(), 0)
+		} else if value.Kind() == reflect.Struct {
+			out[name] = snakeCase(value)
 		} else {
-			out[snake(field.Name)] = value.Interface()
+			out[name] = value.Interface()
 		}
 	}
 	return out
 }
 
-// snake makes TLSHandshakes tls_handshakes, and InvalidUTF8 invalid_utf8.
+// snake turns TLSHandshakes into tls_handshakes, and InvalidUTF8 into invalid_utf8.
 func snake(name string) string {
 	var b strings.Builder
 	runes := []rune(name)

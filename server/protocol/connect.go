@@ -106,6 +106,12 @@ func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
 			err = CheckChannel(name, rules.NameMaxBytes)
 		}
 	}
+	for _, name := range r.Channels {
+		if ns := NamespaceOf(name); err == nil && ns != "" && rules.Namespaces[ns] == nil {
+			rules.Logger.Error("a token, or the application, names a channel without a namespace", "conn_id", t.id.String(), "user", r.User, "channel", name)
+			return &Error{Code: CodeUnknownNamespace, Message: fmt.Sprintf("the token, or the application, names the channel %.255q, and there is no namespace %q", name, ns)}
+		}
+	}
 	if err == nil {
 		err = errors.Join(checkJSON("Connect", "Reply", r.Reply), checkJSON("Connect", "Info", r.Info))
 	}

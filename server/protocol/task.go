@@ -145,6 +145,8 @@ func (t *task) explain(err error) *Error {
 		return known
 	case errors.Is(err, shard.ErrBusy):
 		return &Error{Code: CodeBusy, Message: "the server is busy", RetryAfter: time.Second}
+	case errors.Is(err, netpoll.ErrEngineClosed):
+		return &Error{Code: CodeBusy, Message: "the server is shutting down; nothing was done", RetryAfter: time.Second}
 	case errors.Is(err, ErrBadName):
 		return &Error{Code: CodeBadRequest, Message: err.Error()}
 	case errors.Is(err, shard.ErrTooManySubscriptions):

@@ -1,7 +1,7 @@
 package hub
 
 import (
-	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,9 +16,14 @@ type Repetitions[R any] struct {
 	known *simplelru.LRU[string, *once[R]] // guarded by mu
 }
 
+// ErrKeyReused is returned where an idempotency key is used again for something
+// else.
+var ErrKeyReused = errors.New("server: the idempotency key belongs to another publication")
+
 // once is one publication; result and err are valid when done is closed.
 type once[R any] struct {
 	at     time.Time
+	digest uint64
 	done   chan struct{}
 	result R
 	err    error
@@ -34,23 +39,17 @@ func NewRepetitions[R any](age time.Duration) *Repetitions[R] {
 }
 
 // Do calls do and remembers its result under key, unless that is an error: what
-// failed may be tried again. If key is known it returns the first call's result,
-// and repeated is true; it waits for that result until ctx is done, and returns
-// ctx's error then. A result that is there is returned in any case.
-func (r *Repetitions[R]) Do(ctx context.Context, key string, do func() (R, error)) (result R, repeated bool, err error) {
-	sent, first := r.begin(key)
+// failed may be tried again. If key is known it waits for the first call, which must
+// not take long, and returns its result; repeated is then true. It returns
+// ErrKeyReused if that call was for something else: digest tells.
+func (r *Repetitions[R]) Do(key string, digest uint64, do func() (R, error)) (result R, repeated bool, err error) {
+	sent, first := r.begin(key, digest)
 	if !first {
-		select {
-		case <-sent.done:
-			return sent.result, true, sent.err
-		default:
+		if sent.digest != digest {
+			return result, false, ErrKeyReused
 		}
-		select {
-		case <-sent.done:
-			return sent.result, true, sent.err
-		case <-ctx.Done():
-			return result, true, ctx.Err()
-		}
+		<-sent.done
+		return sent.result, true, sent.err
 	}
 	sent.result, sent.err = do()
 	if sent.err != nil {
@@ -63,7 +62,7 @@ func (r *Repetitions[R]) Do(ctx context.Context, key string, do func() (R, error
 }
 
 // begin returns what is known of a key, and whether the caller is the first.
-func (r *Repetitions[R]) begin(key string) (sent *once[R], first bool) {
+func (r *Repetitions[R]) begin(key string, digest uint64) (sent *once[R], first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -77,7 +76,7 @@ func (r *Repetitions[R]) begin(key string) (sent *once[R], first bool) {
 		}
 		r.known.RemoveOldest()
 	}
-	sent = &once[R]{at: now, done: make(chan struct{})}
+	sent = &once[R]{at: now, digest: digest, done: make(chan struct{})}
 	r.known.Add(key, sent)
 	return sent, true
 }
