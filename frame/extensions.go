@@ -2,6 +2,41 @@ package frame
 
 import "strings"
 
+// tokenBytes are the characters of a token (RFC 9110, section 5.6.2; RFC 2616,
+// section 2.2, which RFC 6455 refers to, has the same).
+var tokenBytes = func() (t [256]bool) {
+	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
+		t[c] = true
+	}
+	return t
+}()
+
+// IsToken reports whether s is a token: the form of a subprotocol, of an
+// extension's name and of an HTTP header's name. The empty string is none.
+func IsToken(s string) bool {
+	for i := range len(s) {
+		if !tokenBytes[s[i]] {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// CheckExtensions reads a value of Sec-WebSocket-Extensions and returns the
+// number of extensions in it. A header in several lines is one list: a line may
+// be empty, all of them together may not (RFC 6455, section 9.1). The only error
+// is ErrExtensionSyntax, which fails the handshake. It keeps nothing of header.
+func CheckExtensions(header string) (n int, err error) {
+	s := extensionScanner{rest: header}
+	for more := s.nextElement(); more; more = s.nextElement() {
+		if _, ok := s.extension(nil); !ok || !s.endElement() {
+			return 0, ErrExtensionSyntax
+		}
+		n++
+	}
+	return n, nil
+}
+
 // An extension is one element of Sec-WebSocket-Extensions.
 type extension struct {
 	name   string
@@ -20,23 +55,16 @@ type extensionParam struct {
 func parseExtensions(header string) ([]extension, error) {
 	s := extensionScanner{rest: header}
 	var list []extension
-	for {
-		s.space()
-		if s.take(',') {
-			continue
-		}
-		if s.rest == "" {
-			return list, nil
-		}
-		e, ok := s.extension()
-		if !ok {
+	for s.nextElement() {
+		var e extension
+		var ok bool
+		e.name, ok = s.extension(func(p extensionParam) { e.params = append(e.params, p) })
+		if !ok || !s.endElement() {
 			return nil, ErrExtensionSyntax
 		}
 		list = append(list, e)
-		if s.space(); s.rest != "" && !s.take(',') {
-			return nil, ErrExtensionSyntax
-		}
 	}
+	return list, nil
 }
 
 // An extensionScanner walks over a header value.
@@ -54,10 +82,23 @@ func (s *extensionScanner) take(c byte) bool {
 	return true
 }
 
-// token takes the longest token (RFC 2616, section 2.2).
+// nextElement skips empty elements. It reports whether another one follows.
+func (s *extensionScanner) nextElement() bool {
+	for s.space(); s.take(','); s.space() {
+	}
+	return s.rest != ""
+}
+
+// endElement takes what stands between two elements.
+func (s *extensionScanner) endElement() bool {
+	s.space()
+	return s.rest == "" || s.take(',')
+}
+
+// token takes the longest token.
 func (s *extensionScanner) token() (string, bool) {
 	n := 0
-	for n < len(s.rest) && isTokenByte(s.rest[n]) {
+	for n < len(s.rest) && tokenBytes[s.rest[n]] {
 		n++
 	}
 	token := s.rest[:n]
@@ -65,30 +106,30 @@ func (s *extensionScanner) token() (string, bool) {
 	return token, n > 0
 }
 
-func isTokenByte(c byte) bool {
-	return c > ' ' && c < 0x7f && !strings.ContainsRune(`()<>@,;:\"/[]?={}`, rune(c))
-}
-
-func (s *extensionScanner) extension() (e extension, ok bool) {
-	if e.name, ok = s.token(); !ok {
-		return e, false
+// extension takes one element and gives each of its parameters to param, which
+// may be nil.
+func (s *extensionScanner) extension(param func(extensionParam)) (name string, ok bool) {
+	if name, ok = s.token(); !ok {
+		return "", false
 	}
 	for s.space(); s.take(';'); s.space() {
 		s.space()
 		var p extensionParam
 		if p.name, ok = s.token(); !ok {
-			return e, false
+			return "", false
 		}
 		if s.space(); s.take('=') {
 			s.space()
 			p.hasValue = true
 			if p.value, ok = s.value(); !ok {
-				return e, false
+				return "", false
 			}
 		}
-		e.params = append(e.params, p)
+		if param != nil {
+			param(p)
+		}
 	}
-	return e, true
+	return name, true
 }
 
 // value takes a token or a quoted string: "When using the quoted-string syntax
@@ -101,7 +142,7 @@ func (s *extensionScanner) value() (string, bool) {
 	var value []byte
 	for s.rest != "" && !s.take('"') {
 		s.take('\\')
-		if s.rest == "" || !isTokenByte(s.rest[0]) {
+		if s.rest == "" || !tokenBytes[s.rest[0]] {
 			return "", false
 		}
 		value = append(value, s.rest[0])

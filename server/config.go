@@ -140,7 +140,7 @@ const (
 const (
 	DefaultMaxConnections      = 1_000_000
 	DefaultDeferAccept         = time.Second
-	DefaultHandshakeMaxBytes   = 8 << 10
+	DefaultHandshakeMaxBytes   = 16 << 10
 	DefaultHandshakeTimeout    = 10 * time.Second
 	DefaultTLSHandshakesMax    = 256
 	DefaultHandshakesMax       = 16_384

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +27,13 @@ func TestHandshakeRefusals(t *testing.T) {
 			{name: "garbage", request: "\x80\x01\x02 garbage\r\n", status: 400, says: "not HTTP"},
 			{name: "TLS", request: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", status: 400, says: "TLS"},
 			{name: "64 KiB header", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 64<<10) + "\r\n\r\n", status: 431, says: "too long"},
-			{name: "no end within the limit", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 9<<10), status: 431, says: "too long"},
-			{name: "HTTP/1.0", request: strings.Replace(upgrade(), "HTTP/1.1", "HTTP/1.0", 1), status: 505, says: "HTTP/1.0"},
+			{name: "no end within the limit", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 17<<10), status: 431, says: "too long"},
+			{name: "HTTP/1.0", request: strings.Replace(upgrade(), "HTTP/1.1", "HTTP/1.0", 1), status: 426, says: "HTTP/1.0"},
+			{name: "long target", request: "GET /" + strings.Repeat("a", 17<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", status: 414, says: "target is too long"},
+			{name: "long target without end", request: "GET /" + strings.Repeat("a", 16<<10), status: 414, says: "target is too long"},
+			{name: "malformed extensions", request: upgrade("Sec-WebSocket-Extensions: permessage-deflate; ="), status: 400, says: "Sec-WebSocket-Extensions"},
+			{name: "version 14 with a key of another form", request: strings.NewReplacer("Version: 13", "Version: 14", "dGhlIHNhbXBsZSBub25jZQ==", strings.Repeat("a", 43)+"=").Replace(upgrade()), status: 426, says: "13",
+				header: http.Header{"Sec-Websocket-Version": {"13"}}},
 			{name: "POST", request: strings.Replace(upgrade(), "GET", "POST", 1), status: 405, says: "GET", header: http.Header{"Allow": {"GET"}}},
 			{name: "bad key", request: strings.Replace(upgrade(), "dGhlIHNhbXBsZSBub25jZQ==", "short", 1), status: 400, says: "Sec-WebSocket-Key"},
 			{name: "no key", request: strings.Replace(upgrade(), "Sec-WebSocket-Key", "X-Key", 1), status: 400, says: "missing"},
@@ -45,6 +51,7 @@ func TestHandshakeRefusals(t *testing.T) {
 				w := connect(t, s)
 				w.put(c.request)
 				r := w.wantStatus(c.status)
+				wantDate(t, r)
 				wantBodyHas(t, r, c.says)
 				for name, want := range c.header {
 					wantHeader(t, r, name, want[0])
@@ -59,6 +66,102 @@ func TestHandshakeRefusals(t *testing.T) {
 	})
 }
 
+// RFC 9110, section 6.6.1: a response says when it was made.
+func wantDate(t *testing.T, r *http.Response) {
+	t.Helper()
+	at, err := http.ParseTime(r.Header.Get("Date"))
+	if age := time.Since(at); err != nil || len(r.Header.Values("Date")) != 1 || age < -time.Second || age > patience {
+		t.Errorf("Date %q", r.Header.Values("Date"))
+	}
+}
+
+// RFC 9110, section 9.3.2: a response to HEAD has no content, whatever is wrong.
+func TestRefusedHEAD(t *testing.T) {
+	s := start(t, server.Config{Limits: server.Limits{HandshakeMaxBytes: 1 << 10}})
+	for name, c := range map[string]struct {
+		request string
+		status  int
+	}{
+		"no WebSocket":        {"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", 426},
+		"POST of a WebSocket": {strings.Replace(upgrade(), "GET", "HEAD", 1), 405},
+		"malformed":           {"HEAD / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400},
+		"behind a blank line": {"\r\nHEAD / HTTP/1.1\r\n\r\n", 400},
+		"too long":            {"HEAD / HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 1<<10), 431},
+		"target too long":     {"HEAD /" + strings.Repeat("c", 1<<10), 414},
+		"health":              {"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200},
+	} {
+		w := connect(t, s)
+		w.put(c.request)
+		head, err := io.ReadAll(w)
+		if err != nil || !strings.HasPrefix(string(head), "HTTP/1.1 "+strconv.Itoa(c.status)) ||
+			strings.Index(string(head), "\r\n\r\n") != len(head)-4 || !strings.Contains(string(head), "\r\nContent-Length: ") {
+			t.Errorf("%s: %q, %v", name, head, err)
+		}
+	}
+}
+
+// What works today must not be told apart by a proxy's or a library's habits.
+func TestHandshakeHabits(t *testing.T) {
+	s := start(t, server.Config{Handler: server.Handler{Message: echo}})
+	for name, request := range map[string]string{
+		"16,000 bytes of cookies":    upgrade("Cookie: " + strings.Repeat("c", 16_000)),
+		"ws in the target":           strings.Replace(upgrade(), "GET /", "GET ws://example.com/", 1),
+		"another Host header":        strings.Replace(upgrade(), "GET /", "GET http://other.example/", 1),
+		"an empty subprotocol":       upgrade("Sec-WebSocket-Protocol:"),
+		"an empty origin":            upgrade("Origin:"),
+		"a device's origin":          upgrade("Origin: localhost"),
+		"an origin with a slash":     upgrade("Origin: https://example.com/"),
+		"the key of RFC 6455, 4.1":   strings.Replace(upgrade(), "dGhlIHNhbXBsZSBub25jZQ==", "AQIDBAUGBwgJCgsMDQ4PEC==", 1),
+		"an extension nobody speaks": upgrade(`Sec-WebSocket-Extensions: x-other; a="b"`),
+	} {
+		w := connect(t, s)
+		w.put(request)
+		r := w.wantStatus(101)
+		wantDate(t, r)
+		if strings.Contains(name, "RFC 6455") {
+			wantHeader(t, r, "Sec-WebSocket-Accept", "OfS0wDaT5NoxF2gqm7Zj2YtetzM=")
+		}
+		w.put(masked(ws.OpText, "through"))
+		w.wantFrame(ws.OpText, "through")
+	}
+}
+
+// A balancer may ask on the port that clients use.
+func TestHealth(t *testing.T) {
+	health := "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+	s := start(t, server.Config{Limits: server.Limits{MaxConnections: 2}, Handler: server.Handler{Message: echo}})
+	w := connect(t, s)
+	w.put(health)
+	r := w.wantStatus(200)
+	wantDate(t, r)
+	wantBody(t, r, "ok\n")
+	w.wantEnd()
+	for request, status := range map[string]int{
+		"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n": 426,
+		"GET /healthz/x HTTP/1.1\r\nHost: x\r\n\r\n":                     426,
+		"GET /healthz?verbose HTTP/1.0\r\n\r\n":                          200,
+	} {
+		w := connect(t, s)
+		w.put(request)
+		w.wantStatus(status)
+	}
+	if st := s.Stats(); st.HandshakesRefused != 2 {
+		t.Errorf("HandshakesRefused = %d, want 2", st.HandshakesRefused)
+	}
+	// A full server wants no more clients.
+	upgraded(t, s)
+	upgraded(t, s)
+	w = connect(t, s)
+	w.put(health)
+	wantHeader(t, w.wantStatus(503), "Retry-After", "5")
+
+	// Where the application answers plain requests, this one is its own.
+	own := start(t, server.Config{HTTP: http.HandlerFunc(testHTTP)})
+	w = connect(t, own)
+	w.put(health)
+	w.wantStatus(201)
+}
+
 func TestHandshakeOrigins(t *testing.T) {
 	cases := []struct {
 		name    string
@@ -71,6 +174,8 @@ func TestHandshakeOrigins(t *testing.T) {
 		{"listed", []string{"https://good.example"}, "https://good.example", 101},
 		{"wildcard", []string{"https://*.good.example"}, "https://a.good.example", 101},
 		{"any", []string{"*"}, "https://whoever.example", 101},
+		{"a page from a file, not listed", nil, "file://", 403},
+		{"a page from a file", []string{"file://"}, "file://", 101},
 		{"none is no browser", []string{"https://good.example"}, "", 101},
 	}
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
@@ -16,10 +17,14 @@ import (
 // goroutine of its own, and gives the response to the loop.
 func (s *Server) answerHTTP(sh *shard.Shard, id netpoll.ID, remote netip.AddrPort, request []byte) {
 	defer s.work.Release(1)
+	var date handshake.Date
+	respondError := func(err error) {
+		sh.Respond(id, handshake.AppendError(nil, err, handshake.Envelope{Date: date.At(time.Now()), Head: handshake.IsHEAD(request)}))
+	}
 	// The head was found valid before; net/http builds its own view of it.
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(request)))
 	if err != nil {
-		sh.Respond(id, handshake.AppendError(nil, &handshake.Error{Status: 400, Reason: "malformed request"}))
+		respondError(&handshake.Error{Status: 400, Reason: "malformed request"})
 		return
 	}
 	r = r.WithContext(s.ctx)
@@ -32,7 +37,7 @@ func (s *Server) answerHTTP(sh *shard.Shard, id netpoll.ID, remote netip.AddrPor
 			if value != http.ErrAbortHandler {
 				s.panicked("HTTP", id, value)
 			}
-			sh.Respond(id, handshake.AppendError(nil, errPanicked))
+			respondError(errPanicked)
 		}
 	}()
 	s.cfg.HTTP.ServeHTTP(w, r)
@@ -68,9 +73,19 @@ func (w *response) bytes(head bool) []byte {
 	if w.header.Get("Content-Type") == "" && w.body.Len() > 0 {
 		w.header.Set("Content-Type", http.DetectContentType(w.body.Bytes()))
 	}
+	if w.header.Get("Date") == "" {
+		w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	}
 	w.header.Set("Connection", "close")
 	w.header.Del("Transfer-Encoding")
-	if w.status != http.StatusNoContent && w.status != http.StatusNotModified {
+	switch {
+	case w.status == http.StatusNoContent:
+		w.header.Del("Content-Length") // RFC 9110 section 8.6: must not be sent
+	case w.status == http.StatusNotModified:
+	case head && w.body.Len() == 0:
+		// A handler may say how long the content would be without writing it, as
+		// http.ServeContent does. If it says nothing, nothing is known.
+	default:
 		w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
 	}
 	var out bytes.Buffer

@@ -27,7 +27,14 @@ func testHTTP(w http.ResponseWriter, r *http.Request) {
 		panic("on purpose")
 	case "/abort":
 		panic(http.ErrAbortHandler)
+	case "/file": // says how long it is, and writes nothing for HEAD
+		http.ServeContent(w, r, "page.html", time.Time{}, strings.NewReader(strings.Repeat("x", 2124)))
+	case "/unknown": // says nothing of its length, and writes nothing for HEAD
+		if r.Method != http.MethodHead {
+			_, _ = io.WriteString(w, "x")
+		}
 	case "/empty":
+		w.Header().Set("Content-Length", "0")
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		w.Header().Set("X-From", r.RemoteAddr[:strings.LastIndexByte(r.RemoteAddr, ':')])
@@ -59,6 +66,29 @@ func TestHTTP(t *testing.T) {
 			}
 			if rest, err := io.ReadAll(c); len(rest) > 0 || err != nil {
 				t.Errorf("%q, %v behind the head", rest, err)
+			}
+		})
+		t.Run("HEAD says what GET says", func(t *testing.T) {
+			for path, length := range map[string]string{"/file": "2124", "/page": "20", "/empty": "", "/unknown": "", "/healthz": "23"} {
+				c := connect(t, s)
+				c.put("HEAD " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
+				all, err := io.ReadAll(c)
+				head, content, _ := strings.Cut(string(all), "\r\n\r\n")
+				if err != nil || content != "" {
+					t.Errorf("%s: %q behind the head, %v", path, content, err)
+				}
+				got := ""
+				for line := range strings.Lines(head) {
+					if name, value, _ := strings.Cut(line, ": "); name == "Content-Length" {
+						got = strings.TrimSpace(value)
+					}
+				}
+				if got != length {
+					t.Errorf("%s: Content-Length %q, want %q", path, got, length)
+				}
+				if !strings.Contains(head, "\r\nDate: ") {
+					t.Errorf("%s: no Date in %q", path, head)
+				}
 			}
 		})
 		t.Run("HTTP/1.0", func(t *testing.T) {

@@ -30,13 +30,14 @@ type Limits struct {
 	// queued. While connections are queued, here or for a TLS handshake, or
 	// MaxConnections is reached, a connection that has sent nothing for
 	// HandshakeTimeout/8 is closed to make room. If zero, 16,384. Each may hold
-	// HandshakeMaxBytes.
+	// HandshakeMaxBytes: 256 MiB together with both defaults, if all are slow.
 	HandshakesMax int
 	// TLSHandshakesMax limits the TLS handshakes under way, one goroutine each.
 	// Further connections are queued without being read for up to HandshakeTimeout.
 	// If zero, 256.
 	TLSHandshakesMax int
-	// HandshakeMaxBytes limits the HTTP request head. If zero, 8 KiB. A slow
+	// HandshakeMaxBytes limits the HTTP request head. If zero, 16 KiB: long cookies
+	// need 9, and browsers allow 4 KiB a cookie. A slow
 	// sender can make the server hold that much for HandshakeTimeout.
 	HandshakeMaxBytes int
 	// AuthorizeMaxPending limits the Authorize calls and plain HTTP requests under

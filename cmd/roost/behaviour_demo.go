@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -63,7 +65,11 @@ func (d *demo) configure(c *server.Config) {
 		// A textbook page is opened from a file or from another port.
 		c.Origins = []string{"*"}
 	}
-	c.HTTP = web.Demo()
+	mux := http.NewServeMux()
+	mux.Handle("/", web.Demo())
+	// A server that stops or is full answers 503 by itself.
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	c.HTTP = mux
 	c.Handler = server.Handler{
 		Upgrade: d.upgrade,
 		Open:    d.open,

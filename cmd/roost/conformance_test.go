@@ -179,6 +179,9 @@ func TestConformance(t *testing.T) {
 
 // offer upgrades with an offer of extensions, and answers what was agreed to.
 func offer(t *testing.T, p *process, extensions string) (c *client, agreed string) {
+	if extensions != "" {
+		extensions = "Sec-WebSocket-Extensions: " + extensions + "\r\n"
+	}
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", p.addr, testTimeout)
 	if err != nil {
@@ -187,7 +190,7 @@ func offer(t *testing.T, p *process, extensions string) (c *client, agreed strin
 	t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(testTimeout))
 	_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: %s\r\n\r\n", extensions)
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", extensions)
 	if err != nil {
 		t.Fatal(err)
 	}

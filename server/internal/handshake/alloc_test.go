@@ -26,7 +26,7 @@ func opened(tb testing.TB, head []byte, r *Request, p *Policy, out []byte) []byt
 	if err != nil {
 		tb.Fatal(err)
 	}
-	out, err = AppendResponse(out[:0], &res, nil)
+	out, err = AppendResponse(out[:0], &res, nil, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 			if err == nil {
 				_, err = Upgrade(&r, p)
 			}
-			out = AppendError(out[:0], err)
+			out = AppendError(out[:0], err, Envelope{})
 		})
 		if n != 0 {
 			t.Errorf("%s: %v allocations", c.name, n)
@@ -74,8 +74,8 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 func TestTurningAwayAllocatesNothing(t *testing.T) {
 	out := make([]byte, 0, 512)
 	if n := testing.AllocsPerRun(20, func() {
-		out = AppendUnavailable(out[:0], 5*time.Second)
-		out = AppendTooManyRequests(out[:0], 5*time.Second)
+		out = AppendUnavailable(out[:0], 5*time.Second, Envelope{})
+		out = AppendTooManyRequests(out[:0], 5*time.Second, Envelope{})
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -85,7 +85,7 @@ func TestResponseHeadersAllocateNothing(t *testing.T) {
 	out := make([]byte, 0, 512)
 	extra := []Header{{"X-A-Name-Of-More-Than-Thirty-Two-Bytes", "and a value of more than thirty-two bytes"}}
 	if n := testing.AllocsPerRun(20, func() {
-		out, _ = AppendResponse(out[:0], &Result{Subprotocol: "chat"}, extra)
+		out, _ = AppendResponse(out[:0], &Result{Subprotocol: "chat"}, extra, nil)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -197,7 +197,7 @@ func BenchmarkParts(b *testing.B) {
 	})
 	b.Run("AppendResponse", func(b *testing.B) {
 		for b.Loop() {
-			out, _ = AppendResponse(out[:0], &res, nil)
+			out, _ = AppendResponse(out[:0], &res, nil, nil)
 		}
 	})
 }

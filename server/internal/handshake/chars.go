@@ -1,6 +1,10 @@
 package handshake
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/roostws/roost/frame"
+)
 
 // Character classes of RFC 9110, one bit each.
 const (
@@ -19,11 +23,13 @@ var classes = func() (t [256]byte) {
 		}
 	}
 	const alnum = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	set(classToken, alnum+"!#$%&'*+-.^_`|~")
 	set(classHost, alnum+"-._~")
 	set(classBase64, alnum+"+/")
 	set(classHex, "0123456789ABCDEFabcdef")
 	for c := range 256 {
+		if frame.IsToken(string([]byte{byte(c)})) {
+			t[c] |= classToken
+		}
 		if c >= 0x20 && c != 0x7f || c == '\t' {
 			t[c] |= classValue
 		}

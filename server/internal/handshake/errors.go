@@ -33,13 +33,14 @@ func (e *Error) Error() string {
 
 // Refusals that the caller finds out by itself.
 var (
-	// ErrHeadTooLarge: no end of the head within the limit.
-	ErrHeadTooLarge = &Error{Status: http.StatusRequestHeaderFieldsTooLarge,
-		Reason: "the request head is too long",
-		Advice: "Send fewer or shorter headers; cookies are the usual cause."}
 	// ErrTimeout: no complete head in time.
 	ErrTimeout = &Error{Status: http.StatusRequestTimeout,
 		Reason: "the request head did not come in time"}
+	// ErrTLS: TLS where plain HTTP is spoken. CheckStart returns it.
+	ErrTLS = bad("this is TLS, and the port takes plain HTTP", "Connect with ws:// or http://, or to the TLS port.")
+	// ErrProxyHeader: a PROXY header from an address that is not trusted with one.
+	ErrProxyHeader = bad("the connection begins with a PROXY header, and its address is not one that may send it",
+		"Tell the server to take PROXY headers from the balancer's address (--proxy-protocol), or the balancer not to send them.")
 	// ErrPlainHTTP: plain HTTP where TLS is spoken.
 	ErrPlainHTTP = bad("this is plain HTTP, and the port takes TLS", "Connect with wss:// or https://.")
 	// ErrUpgradeRequired: a plain HTTP request where only WebSockets are served.
@@ -52,9 +53,13 @@ func bad(reason, advice string) *Error {
 	return &Error{Status: http.StatusBadRequest, Reason: reason, Advice: advice}
 }
 
-// What CheckStart and Parse refuse.
+// What CheckStart, TooLong and Parse refuse.
 var (
-	errTLS     = bad("this is TLS, and the port takes plain HTTP", "Connect with ws:// or http://, or to the TLS port.")
+	errTargetTooLong = &Error{Status: http.StatusRequestURITooLong,
+		Reason: "the request target is too long", Advice: "Send a shorter path and query."}
+	errHeadTooLarge = &Error{Status: http.StatusRequestHeaderFieldsTooLarge,
+		Reason: "the request head is too long",
+		Advice: "Send fewer or shorter headers; cookies are the usual cause. The server's limit is HandshakeMaxBytes (--handshake-max-bytes)."}
 	errNotHTTP = bad("this is not HTTP", "Send an HTTP/1.1 request.")
 
 	errIncomplete = bad("the request head has no end", "End it with an empty line.")
@@ -76,7 +81,6 @@ var (
 		Header: allowGET}
 	errPercent    = bad("a % in the path has no two hexadecimal digits behind it", "Write % as %25.")
 	errPercentNUL = bad("there is an encoded NUL in the path", "Leave %00 out.")
-	errTwoHosts   = bad("the target and the Host header name different hosts", "")
 
 	errFold          = bad("a header line begins with white space", "Send each header in one line; folding is obsolete.")
 	errNoColon       = bad("a header line has no colon", "Send Name: value.")
@@ -103,7 +107,7 @@ var (
 var (
 	errUpgradeMethod = &Error{Status: http.StatusMethodNotAllowed,
 		Reason: "a WebSocket begins with GET", Header: allowGET}
-	errUpgradeVersion = &Error{Status: http.StatusHTTPVersionNotSupported,
+	errUpgradeVersion = &Error{Status: http.StatusUpgradeRequired,
 		Reason: "a WebSocket begins with HTTP/1.1, and this was HTTP/1.0",
 		Advice: "A proxy in between may need to be told (nginx: proxy_http_version 1.1)."}
 	errEmptyHost    = bad("the Host header is empty", "Send the server's name and port.")
@@ -115,13 +119,15 @@ var (
 		Reason: "Sec-WebSocket-Version is not 13", Advice: "Send Sec-WebSocket-Version: 13."}
 	errManyWSVersions = bad("Sec-WebSocket-Version comes more than once", "Send it once.")
 	errNoKey          = bad("Sec-WebSocket-Key is missing", "Send 16 random bytes in base64.")
-	errKey            = bad("Sec-WebSocket-Key is not 16 bytes in base64", "Send 24 characters that end with ==.")
+	errKey            = bad("Sec-WebSocket-Key is not 16 bytes in base64", "Send 22 characters of base64 and ==.")
 	errManyKeys       = bad("Sec-WebSocket-Key comes more than once", "Send it once.")
 	errSubprotocol    = bad("Sec-WebSocket-Protocol is malformed", "Send a comma-separated list of names.")
 	errManyOrigins    = bad("the Origin header comes more than once", "Send it once.")
-	errOrigin         = &Error{Status: http.StatusForbidden,
+	errExtensions     = bad("Sec-WebSocket-Extensions is malformed", "Send permessage-deflate, or leave the header out.")
+	// ErrOrigin: the policy does not allow the page's origin.
+	ErrOrigin = &Error{Status: http.StatusForbidden,
 		Reason: "web pages of this origin may not connect",
-		Advice: "If they should, add the origin to the server's allowed origins."}
+		Advice: "If they should, add the Origin header's value to the server's allowed origins (--origins)."}
 	errExtensionReply = &Error{Status: http.StatusInternalServerError,
 		Reason: "the server's answer to the offered extensions is malformed"}
 )
@@ -131,7 +137,7 @@ var allowGET = []Header{{"Allow", "GET"}}
 // AppendError appends the complete HTTP response that tells err, and that the
 // connection closes, to dst. An err that is no *Error becomes a 500 that does
 // not give its text away.
-func AppendError(dst []byte, err error) []byte {
+func AppendError(dst []byte, err error, env Envelope) []byte {
 	e, ok := err.(*Error)
 	if !ok {
 		e, _ = errors.AsType[*Error](err) // not at once: it allocates
@@ -139,10 +145,10 @@ func AppendError(dst []byte, err error) []byte {
 	if e == nil || e.Status < 300 || e.Status > 599 {
 		e = errInternal
 	}
-	return appendRefusal(dst, e)
+	return appendRefusal(dst, e, env)
 }
 
-func appendRefusal(dst []byte, e *Error) []byte {
+func appendRefusal(dst []byte, e *Error, env Envelope) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(e.Status), 10)
 	dst = append(dst, ' ')
@@ -155,6 +161,7 @@ func appendRefusal(dst []byte, e *Error) []byte {
 	} else {
 		dst = append(dst, "\r\nConnection: close\r\n"...)
 	}
+	dst = appendDate(dst, env.Date)
 	if e.RetryAfter > 0 {
 		dst = append(dst, "Retry-After: "...)
 		dst = strconv.AppendInt(dst, ceilSeconds(e.RetryAfter), 10)
@@ -173,6 +180,9 @@ func appendRefusal(dst []byte, e *Error) []byte {
 	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(n), 10)
 	dst = append(dst, "\r\n\r\n"...)
+	if env.Head {
+		return dst
+	}
 	dst = append(dst, e.Reason...)
 	dst = append(dst, ".\n"...)
 	if e.Advice != "" {
@@ -193,14 +203,26 @@ func ceilSeconds(d time.Duration) int64 {
 // AppendUnavailable appends the response to a client for whom there is no room
 // at the moment: 503, come back after retryAfter (rounded up to seconds; at
 // least one).
-func AppendUnavailable(dst []byte, retryAfter time.Duration) []byte {
+func AppendUnavailable(dst []byte, retryAfter time.Duration, env Envelope) []byte {
 	return appendRefusal(dst, &Error{Status: http.StatusServiceUnavailable, RetryAfter: max(retryAfter, time.Second),
-		Reason: "the server is full or stopping", Advice: "Come back after the seconds in Retry-After."})
+		Reason: "the server is full or stopping", Advice: "Come back after the seconds in Retry-After."}, env)
 }
 
 // AppendTooManyRequests appends the response to a client that comes too often:
 // 429, come back after retryAfter (rounded up to seconds; at least one).
-func AppendTooManyRequests(dst []byte, retryAfter time.Duration) []byte {
+func AppendTooManyRequests(dst []byte, retryAfter time.Duration, env Envelope) []byte {
 	return appendRefusal(dst, &Error{Status: http.StatusTooManyRequests, RetryAfter: max(retryAfter, time.Second),
-		Reason: "too many connections in too short a time", Advice: "Come back after the seconds in Retry-After."})
+		Reason: "too many connections in too short a time", Advice: "Come back after the seconds in Retry-After."}, env)
+}
+
+// AppendHealthy appends the response to a health check that finds the server
+// well: 200.
+func AppendHealthy(dst []byte, env Envelope) []byte {
+	dst = append(dst, "HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: no-store\r\n"...)
+	dst = appendDate(dst, env.Date)
+	dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\n"...)
+	if env.Head {
+		return dst
+	}
+	return append(dst, "ok\n"...)
 }

@@ -19,8 +19,8 @@ func FuzzParse(f *testing.F) {
 	for _, c := range hostileHeads {
 		f.Add([]byte(c.head), uint64(2))
 	}
-	f.Add([]byte(crlf("POST http://a:80/x?y HTTP/1.0", "Content-Length: 3", "Cookie: a", "cookie: b")), uint64(3))
-	f.Add([]byte(crlf("OPTIONS * HTTP/1.1", "Host: [::1]:9", "Transfer-Encoding: chunked")), uint64(4))
+	f.Add([]byte(crlfLines("POST http://a:80/x?y HTTP/1.0", "Content-Length: 3", "Cookie: a", "cookie: b")), uint64(3))
+	f.Add([]byte(crlfLines("OPTIONS * HTTP/1.1", "Host: [::1]:9", "Transfer-Encoding: chunked")), uint64(4))
 	f.Fuzz(func(t *testing.T, p []byte, seed uint64) {
 		_ = CheckStart(p)
 		end := HeadEnd(p, 0)

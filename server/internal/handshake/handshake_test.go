@@ -66,7 +66,7 @@ func TestRealClientsAreAccepted(t *testing.T) {
 func ok(edit ...string) string {
 	lines := []string{"GET /ws HTTP/1.1", "Host: a.example", "Upgrade: websocket", "Connection: Upgrade",
 		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + testKey}
-	return crlf(append(lines, edit...)...)
+	return crlfLines(append(lines, edit...)...)
 }
 
 // replaced is ok with one line's beginning found and the line exchanged for
@@ -85,7 +85,7 @@ func replaced(begin string, by ...string) string {
 	if !found {
 		panic("no line begins with " + begin)
 	}
-	return crlf(out...)
+	return crlfLines(out...)
 }
 
 // The heads that must not get through Parse, or not through Upgrade, and with
@@ -146,7 +146,6 @@ var hostileHeads = []struct {
 	{"% at the end of the path", replaced("GET", "GET /ws%2?x HTTP/1.1"), errPercent},
 	{"* with GET", replaced("GET", "GET * HTTP/1.1"), errTarget},
 	{"CONNECT", replaced("GET", "CONNECT a.example:443 HTTP/1.1"), errConnect},
-	{"other host in the target", replaced("GET", "GET http://b.example/ws HTTP/1.1"), errTwoHosts},
 	{"user in the target", replaced("GET", "GET http://u@a.example/ws HTTP/1.1"), errTarget},
 	{"absolute target without host", replaced("GET", "GET http:///ws HTTP/1.1"), errTarget},
 	{"other scheme", replaced("GET", "GET ftp://a.example/ws HTTP/1.1"), errTarget},
@@ -187,6 +186,7 @@ var hostileHeads = []struct {
 	{"POST", replaced("GET", "POST /ws HTTP/1.1"), errUpgradeMethod},
 	{"OPTIONS *", replaced("GET", "OPTIONS * HTTP/1.1"), errUpgradeMethod},
 	{"HTTP/1.0", replaced("GET", "GET /ws HTTP/1.0"), errUpgradeVersion},
+	{"absolute target, HTTP/1.1, no Host", "GET http://a.example/ws HTTP/1.1\r\n\r\n", errNoHost},
 	{"no Upgrade", replaced("Upgrade"), ErrUpgradeRequired},
 	{"Upgrade to h2c", replaced("Upgrade", "Upgrade: h2c"), ErrUpgradeRequired},
 	{"Upgrade to something like it", replaced("Upgrade", "Upgrade: websockets"), ErrUpgradeRequired},
@@ -200,23 +200,31 @@ var hostileHeads = []struct {
 	{"version 8", replaced("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"), errWSVersion},
 	{"version list", replaced("Sec-WebSocket-Version", "Sec-WebSocket-Version: 13, 8"), errWSVersion},
 	{"version 013", replaced("Sec-WebSocket-Version", "Sec-WebSocket-Version: 013"), errWSVersion},
+	{"version 14 with a key of another form", strings.Replace(strings.Replace(ok(), ": 13", ": 14", 1), testKey, strings.Repeat("a", 43)+"=", 1), errWSVersion},
+	{"version 14 with other headers of another form", strings.Replace(ok("Sec-WebSocket-Protocol: \"a\"", "Sec-WebSocket-Extensions: ;"), ": 13", ": 14", 1), errWSVersion},
 	{"version twice", ok("Sec-WebSocket-Version: 13"), errManyWSVersions},
 	{"no key", replaced("Sec-WebSocket-Key"), errNoKey},
 	{"key twice", ok("Sec-WebSocket-Key: " + testKey), errManyKeys},
 	{"key empty", replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key:"), errKey},
 	{"key of 15 bytes", replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA"), errKey},
 	{"key of 17 bytes", replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAA="), errKey},
-	{"key with spare bits", replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR=="), errKey},
 	{"key in the URL alphabet", replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub2-jZQ=="), errKey},
 	{"key without padding", replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQAA"), errKey},
 	{"key with a space", replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhbXBs SBub25jZQ=="), errKey},
-	{"protocol empty", ok("Sec-WebSocket-Protocol:"), errSubprotocol},
 	{"protocol of commas", ok("Sec-WebSocket-Protocol: ,,"), errSubprotocol},
 	{"protocol in quotes", ok(`Sec-WebSocket-Protocol: "chat"`), errSubprotocol},
 	{"protocol without comma", ok("Sec-WebSocket-Protocol: chat superchat"), errSubprotocol},
 	{"bad protocol behind the good", ok("Sec-WebSocket-Protocol: chat, a/b"), errSubprotocol},
+	{"extensions: a parameter without a name", ok("Sec-WebSocket-Extensions: permessage-deflate; ="), errExtensions},
+	{"extensions: semicolons", ok("Sec-WebSocket-Extensions: ;;"), errExtensions},
+	{"extensions: an empty value", ok("Sec-WebSocket-Extensions:"), errExtensions},
+	{"extensions: commas", ok("Sec-WebSocket-Extensions: , ,"), errExtensions},
+	{"extensions: a parameter with an empty value", ok("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits="), errExtensions},
+	{"extensions: an open quote", ok(`Sec-WebSocket-Extensions: x; a="b`), errExtensions},
+	{"extensions: two words", ok("Sec-WebSocket-Extensions: permessage deflate"), errExtensions},
+	{"extensions: bad behind the good", ok("Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Extensions: a/b"), errExtensions},
 	{"origin twice", ok("Origin: http://a.example", "Origin: http://a.example"), errManyOrigins},
-	{"foreign origin", ok("Origin: http://b.example"), errOrigin},
+	{"foreign origin", ok("Origin: http://b.example"), ErrOrigin},
 }
 
 func TestHostileHeadsAreRefused(t *testing.T) {
@@ -237,6 +245,19 @@ func TestUnusualHeadsAreAccepted(t *testing.T) {
 		"one blank line before":       "\r\n" + ok(),
 		"absolute target":             replaced("GET", "GET http://A.example/ws?x HTTP/1.1"),
 		"absolute target, no path":    replaced("GET", "GET http://a.example HTTP/1.1"),
+		"absolute target, ws":         replaced("GET", "GET ws://a.example/ws HTTP/1.1"),
+		"absolute target, WSS":        replaced("GET", "GET WSS://a.example/ws HTTP/1.1"),
+		"absolute target, port":       replaced("GET", "GET http://a.example:80/ws HTTP/1.1"),
+		"absolute target, other host": replaced("GET", "GET http://b.example/ws HTTP/1.1"),
+		"key of RFC 6455, 4.1":        replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC=="),
+		"key of 22 characters":        replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key: zzzzzzzzzzzzzzzzzzzzzz=="),
+		"protocol empty":              ok("Sec-WebSocket-Protocol:"),
+		"protocol empty, then one":    ok("Sec-WebSocket-Protocol:", "Sec-WebSocket-Protocol: chat"),
+		"origin empty":                ok("Origin:"),
+		"origin of a device":          ok("Origin: localhost"),
+		"origin with a slash":         ok("Origin: http://a.example/"),
+		"extensions with quotes":      ok(`Sec-WebSocket-Extensions: ,x;a="b" , permessage-deflate`),
+		"extensions, one line empty":  ok("Sec-WebSocket-Extensions:", "Sec-WebSocket-Extensions: permessage-deflate"),
 		"HTTP/1.2":                    replaced("GET", "GET /ws HTTP/1.2"),
 		"no space behind the colons":  strings.ReplaceAll(ok(), ": ", ":"),
 		"tabs and spaces round value": strings.ReplaceAll(strings.ReplaceAll(ok(), ": ", ": \t "), "\r\n", "\t \r\n")[len("GET /ws HTTP/1.1\t \r\n"):],
@@ -272,7 +293,7 @@ func TestParse(t *testing.T) {
 	if err := Parse([]byte(ok("Content-Length: 7", "X: y")), &r); err != nil {
 		t.Fatal(err)
 	}
-	head := crlf("POST /a/b%20c?q=1?2 HTTP/1.0", "x-TWICE:1", "Other:", "X-Twice: \t2 \t", "Content-Length: 12")
+	head := crlfLines("POST /a/b%20c?q=1?2 HTTP/1.0", "x-TWICE:1", "Other:", "X-Twice: \t2 \t", "Content-Length: 12")
 	if err := Parse([]byte(head), &r); err != nil {
 		t.Fatal(err)
 	}
@@ -298,17 +319,24 @@ func TestParse(t *testing.T) {
 		t.Errorf("Get: empty %q, absent %q", r.Get("Other"), r.Get("None"))
 	}
 
-	if err := Parse([]byte(crlf("OPTIONS * HTTP/1.1", "Host: a", "Transfer-Encoding: Chunked")), &r); err != nil {
+	if err := Parse([]byte(crlfLines("OPTIONS * HTTP/1.1", "Host: a", "Transfer-Encoding: Chunked")), &r); err != nil {
 		t.Fatal(err)
 	}
 	if string(r.Path) != "*" || r.BodyBytes != BodyChunked || r.RawQuery != nil {
 		t.Errorf("Path %q, BodyBytes %d, RawQuery %q", r.Path, r.BodyBytes, r.RawQuery)
 	}
-	if err := Parse([]byte(crlf("GET http://a:80?q HTTP/1.1", "Host: A:80")), &r); err != nil {
+	if err := Parse([]byte(crlfLines("GET http://a:80?q HTTP/1.1", "Host: A:80")), &r); err != nil {
 		t.Fatal(err)
 	}
 	if string(r.Path) != "/" || string(r.RawQuery) != "q" || string(r.Host) != "a:80" || r.BodyBytes != 0 {
 		t.Errorf("Path %q, RawQuery %q, Host %q, BodyBytes %d", r.Path, r.RawQuery, r.Host, r.BodyBytes)
+	}
+	// RFC 9112, section 3.2.2: the Host header is ignored then.
+	if err := Parse([]byte(crlfLines("GET ws://a.example/chat HTTP/1.1", "Host: b.example")), &r); err != nil {
+		t.Fatal(err)
+	}
+	if string(r.Path) != "/chat" || string(r.Host) != "a.example" {
+		t.Errorf("Path %q, Host %q", r.Path, r.Host)
 	}
 }
 
@@ -375,10 +403,50 @@ func TestCheckStart(t *testing.T) {
 		want error
 	}{
 		{"", nil}, {"GET / HT", nil}, {"\r\nGET", nil}, {"\n", nil},
-		{"\x16\x03\x01\x02\x00\x01", errTLS}, {"\x00", errNotHTTP}, {"{\"a\":1}", errNotHTTP}, {"\x81\x85", errNotHTTP},
+		{"\x16\x03\x01\x02\x00\x01", ErrTLS}, {"\x00", errNotHTTP}, {"{\"a\":1}", errNotHTTP}, {"\x81\x85", errNotHTTP},
 	} {
 		if got := CheckStart([]byte(c.p)); got != c.want {
 			t.Errorf("CheckStart(%q) = %v, want %v", c.p, got, c.want)
+		}
+	}
+}
+
+func TestTooLong(t *testing.T) {
+	long := strings.Repeat("a", 100)
+	for p, want := range map[string]*Error{
+		"GET /" + long:                                     errTargetTooLong,
+		"\r\nGET /" + long:                                 errTargetTooLong,
+		"GET / HTTP/1.1\r\nCookie: " + long:                errHeadTooLarge,
+		"\r\nGET / HTTP/1.1\r\nHost: a\r\nCookie: " + long: errHeadTooLarge,
+	} {
+		if got := TooLong([]byte(p)); got != error(want) {
+			t.Errorf("TooLong(%q) = %v, want %v", p, got, want)
+		}
+	}
+	if errTargetTooLong.Status != 414 || errHeadTooLarge.Status != 431 {
+		t.Errorf("%d and %d, want 414 and 431", errTargetTooLong.Status, errHeadTooLarge.Status)
+	}
+}
+
+func TestIsHEAD(t *testing.T) {
+	for p, want := range map[string]bool{"HEAD / HTTP/1.1\r\n": true, "\r\nHEAD ": true, "HEAD": false, "HEADS /": false, "GET /": false, "": false} {
+		if IsHEAD([]byte(p)) != want {
+			t.Errorf("IsHEAD(%q) = %v", p, !want)
+		}
+	}
+}
+
+func TestRefusePlain(t *testing.T) {
+	for head, want := range map[string]*Error{
+		replaced("Upgrade"):               ErrUpgradeRequired,
+		replaced("GET", "GET / HTTP/1.0"): errUpgradeVersion,
+	} {
+		var r Request
+		if err := Parse([]byte(head), &r); err != nil {
+			t.Fatal(err)
+		}
+		if got := RefusePlain(&r); got != error(want) || want.Status != 426 {
+			t.Errorf("%v, want %v", got, want)
 		}
 	}
 }
@@ -397,6 +465,8 @@ func TestSubprotocol(t *testing.T) {
 		{[]string{"A"}, []string{"a"}, ""},
 		{[]string{"x, y"}, []string{"a"}, ""},
 		{[]string{",a,"}, []string{"a"}, "a"},
+		{[]string{""}, []string{"a"}, ""},
+		{[]string{"", "a"}, []string{"a"}, "a"},
 	} {
 		var lines []string
 		for _, o := range c.offers {
@@ -428,7 +498,7 @@ func TestNegotiate(t *testing.T) {
 	}
 
 	asked = nil
-	if _, _, err := openHead(ok("Sec-WebSocket-Extensions: mux", "Origin: http://evil.example"), &p); err != error(errOrigin) || asked != nil {
+	if _, _, err := openHead(ok("Sec-WebSocket-Extensions: mux", "Origin: http://evil.example"), &p); err != error(ErrOrigin) || asked != nil {
 		t.Errorf("refused request: %v, asked about %q", err, asked)
 	}
 	p.Negotiate = func([]byte) string { return "x\r\nSet-Cookie: y" }
@@ -440,6 +510,7 @@ func TestNegotiate(t *testing.T) {
 func TestIsUpgrade(t *testing.T) {
 	for head, want := range map[string]bool{
 		ok():                               true,
+		replaced("GET", "GET / HTTP/1.0"):  false,
 		replaced("Upgrade"):                false,
 		replaced("Upgrade", "Upgrade: h2"): false,
 		replaced("Upgrade", "Upgrade: h2", "upgrade: h2c ,WEBSOCKET"): true,
@@ -465,7 +536,7 @@ func TestErrorsAreTyped(t *testing.T) {
 // A clone says what the request says, after the head has been overwritten.
 func TestClone(t *testing.T) {
 	var r Request
-	head := []byte(crlf("POST /a?b HTTP/1.1", "Host: c", "Content-Length: 5", "X: y", "Z:"))
+	head := []byte(crlfLines("POST /a?b HTTP/1.1", "Host: c", "Content-Length: 5", "X: y", "Z:"))
 	if err := Parse(head, &r); err != nil {
 		t.Fatal(err)
 	}

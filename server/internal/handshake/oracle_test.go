@@ -65,14 +65,16 @@ var stricterThanOracle = []string{
 	"tab before the colon", "space in a name", "empty name", "non-ASCII name", "brackets in a name", "101 headers",
 	"version with more digits", "Kelvin sign",
 	"non-ASCII target", "fragment", "path without slash", "%00 in the path", "%zz in the path", "% at the end of the path",
-	"* with GET", "other host in the target", "user in the target", "absolute target without host", "other scheme",
+	"* with GET", "user in the target", "absolute target without host", "other scheme",
 	"two Hosts", "two Hosts, other case", "Host with a path", "Host with a user", "Host list", "Host with a bad port",
 	"Host with two ports", "Host of a port alone", "Host with open bracket", "Host with junk behind the bracket", "empty Host",
 	"Content-Length twice, equal", "Content-Length list", "Content-Length negative", "Content-Length with a plus",
 	"Content-Length in hex", "Content-Length empty", "Content-Length too long",
 	"CL.TE", "TE.CL", "TE.TE", "TE obscured", "TE with gzip", "body by length", "body in chunks",
-	"Connection without comma", "version twice", "key twice", "key of 17 bytes", "key with spare bits",
+	"Connection without comma", "version twice", "key twice", "key of 17 bytes",
 	"key in the URL alphabet", "key without padding", "key with a space",
+	"extensions: a parameter without a name", "extensions: semicolons", "extensions: an empty value", "extensions: commas",
+	"extensions: a parameter with an empty value", "extensions: an open quote", "extensions: two words", "extensions: bad behind the good",
 	"protocol without comma", "bad protocol behind the good", "origin twice", "foreign origin",
 }
 
@@ -109,7 +111,7 @@ func agreeWithOracle(t *testing.T, head []byte) {
 	if err != nil || wantsList(&r) || bytes.HasPrefix(head, []byte("\r\n")) {
 		return
 	}
-	got, err := AppendResponse(nil, &res, nil)
+	got, err := AppendResponse(nil, &res, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +135,7 @@ func TestAgreesWithOracle(t *testing.T) {
 		agreeWithOracle(t, []byte(c.head))
 		agreeWithOracle(t, []byte(strings.ReplaceAll(c.head, "chat.v2", "x")))
 	}
-	got, err := AppendResponse(nil, &Result{key: [keyBytes]byte([]byte(testKey))}, nil)
+	got, err := AppendResponse(nil, &Result{key: [keyBytes]byte([]byte(testKey))}, nil, nil)
 	if err != nil || !strings.Contains(string(got), "Sec-WebSocket-Accept: "+testAccept+"\r\n") {
 		t.Errorf("RFC 6455 section 1.3 wants %s: %q", testAccept, got)
 	}

@@ -12,7 +12,7 @@ import (
 // the user's cookies: without a policy any page could act as the user
 // (RFC 6455 section 10.2). A request without Origin does not come from a
 // browser, and what is no browser can write any Origin it likes: no policy
-// refuses it.
+// refuses it. The same holds for an Origin that no browser writes (fromWebPage).
 //
 // The zero value is SameHost.
 type OriginPolicy struct {
@@ -47,11 +47,14 @@ func AllowAll() OriginPolicy { return OriginPolicy{all: true} }
 //	https://*.example.com      all names under example.com, not itself
 //	example.com, *.example.com http and https on their standard ports
 //	same-host                  what SameHost allows
-//	null                       sandboxed frames and file: pages
+//	null                       sandboxed frames, and file: pages of some browsers
+//	file://                    file: pages of others, Cordova, ESP32 libraries
 //	*                          every origin
 //
-// An empty list allows what SameHost does. Entries are checked: a typing error
-// would otherwise be found by those who cannot connect.
+// A / at the end counts neither in an entry nor in an Origin header, where some
+// libraries that are no browsers leave it. An empty list allows what SameHost
+// does. Entries are checked: a typing error would otherwise be found by those
+// who cannot connect.
 func AllowOrigins(list ...string) (OriginPolicy, error) {
 	if len(list) == 0 {
 		return SameHost(), nil
@@ -79,6 +82,10 @@ func AllowOrigins(list ...string) (OriginPolicy, error) {
 func parseOriginPattern(entry string) (originPattern, error) {
 	var o originPattern
 	rest := strings.ToLower(entry)
+	if rest == "file://" || rest == "file:///" {
+		return originPattern{scheme: "file"}, nil
+	}
+	rest = strings.TrimSuffix(rest, "/")
 	if scheme, after, ok := strings.Cut(rest, "://"); ok {
 		if scheme == "" || outside(scheme, classToken) < len(scheme) {
 			return o, errors.New("the scheme is malformed")
@@ -90,7 +97,7 @@ func parseOriginPattern(entry string) (originPattern, error) {
 		rest = after
 	}
 	if strings.ContainsAny(rest, "/?#") {
-		return o, errors.New("an origin has no path, not even a / at its end")
+		return o, errors.New("an origin has no path")
 	}
 	if rest == "" || !validHost([]byte(rest)) {
 		return o, errors.New("the host is malformed (a * stands only for whole labels, at the front; other scripts than ASCII as xn--)")
@@ -103,8 +110,15 @@ func parseOriginPattern(entry string) (originPattern, error) {
 	return o, nil
 }
 
-// Allows tells if a page of this origin may connect to this host: the values of
-// the Origin and Host headers.
+// fromWebPage reports whether an Origin header may come from a browser: that
+// writes scheme://host:port, or null (RFC 6454 section 7.1). An empty value or a
+// bare host name is what devices and scripts send, and counts like none.
+func fromWebPage(origin []byte) bool {
+	return string(origin) == "null" || bytes.Contains(origin, []byte("://"))
+}
+
+// Allows reports whether a page of this origin may connect to this host: the
+// values of the Origin and Host headers.
 func (p *OriginPolicy) Allows(origin, host []byte) bool {
 	if p.all {
 		return true
@@ -154,15 +168,20 @@ func (o *originPattern) matches(scheme, host, port []byte) bool {
 	return equalFold(host, o.host)
 }
 
-// splitOrigin: RFC 6454 section 7, scheme "://" host [ ":" port ], and nothing
-// more: no path, no second origin.
+// splitOrigin: RFC 6454 section 7, scheme "://" host [ ":" port ], with or without
+// a / behind it, and nothing more: no path, no second origin. Only file: has no
+// host.
 func splitOrigin(origin []byte) (scheme, host, port []byte, ok bool) {
 	i := bytes.Index(origin, []byte("://"))
-	if i <= 0 || !validHost(origin[i+3:]) {
+	if i <= 0 {
 		return nil, nil, nil, false
 	}
-	host, port = splitPort(origin[i+3:])
-	return origin[:i], host, port, len(host) > 0
+	scheme, host = origin[:i], bytes.TrimSuffix(origin[i+3:], []byte("/"))
+	if !validHost(host) {
+		return nil, nil, nil, false
+	}
+	host, port = splitPort(host)
+	return scheme, host, port, len(host) > 0 || equalFold(scheme, "file")
 }
 
 // samePort compares ports where an empty one is what the scheme implies.

@@ -37,7 +37,14 @@ func TestOriginPolicy(t *testing.T) {
 		{"zero: null", OriginPolicy{}, "null", "a.example", false},
 		{"zero: empty", OriginPolicy{}, "", "a.example", false},
 		{"zero: two origins", OriginPolicy{}, "http://a.example http://b.example", "a.example", false},
-		{"zero: with a path", OriginPolicy{}, "http://a.example/", "a.example", false},
+		{"zero: with a slash", OriginPolicy{}, "http://a.example/", "a.example", true},
+		{"zero: with a port and a slash", OriginPolicy{}, "http://a.example:8080/", "a.example:8080", true},
+		{"zero: with two slashes", OriginPolicy{}, "http://a.example//", "a.example", false},
+		{"zero: with a path", OriginPolicy{}, "http://a.example/x", "a.example", false},
+		{"zero: with a query", OriginPolicy{}, "http://a.example/?", "a.example", false},
+		{"zero: file", OriginPolicy{}, "file://", "a.example", false},
+		{"zero: file, empty host", OriginPolicy{}, "file://", "", false},
+		{"zero: http without a host", OriginPolicy{}, "http:///", "", false},
 		{"zero: with a user", OriginPolicy{}, "http://a.example@a.example", "a.example", false},
 		{"zero: no scheme", OriginPolicy{}, "://a.example", "a.example", false},
 		{"zero: scheme alone", OriginPolicy{}, "http://", "", false},
@@ -63,6 +70,15 @@ func TestOriginPolicy(t *testing.T) {
 		{"listed: null is not", list("https://b.example"), "null", "a.example", false},
 		{"listed: null", list("null"), "null", "a.example", true},
 		{"listed: null is no wildcard", list("null"), "http://b.example", "a.example", false},
+		{"listed: file", list("file://"), "file://", "a.example", true},
+		{"listed: file, other case", list("FILE:///"), "File://", "a.example", true},
+		{"listed: file, with a slash", list("file://"), "file:///", "a.example", true},
+		{"listed: file is no wildcard", list("file://"), "http://b.example", "a.example", false},
+		{"listed: file is not null", list("file://"), "null", "a.example", false},
+		{"listed: file is no host", list("file://"), "file://b.example", "a.example", false},
+		{"listed: others are not file", list("https://b.example", "*.b.example"), "file://", "a.example", false},
+		{"listed: with a slash", list("https://b.example/"), "https://b.example", "a.example", true},
+		{"listed: slash in the request", list("https://b.example"), "https://b.example/", "a.example", true},
 		{"listed: app", list("capacitor://localhost"), "capacitor://localhost", "a.example", true},
 		{"no scheme: http", list("b.example"), "http://b.example", "a.example", true},
 		{"no scheme: https", list("b.example"), "https://b.example", "a.example", true},
@@ -87,7 +103,7 @@ func TestOriginPolicy(t *testing.T) {
 }
 
 func TestAllowOriginsChecksItsList(t *testing.T) {
-	for _, entry := range []string{"", "https://", "https://b.example/", "b.example/x", "https://*", "*.", "*b.example",
+	for _, entry := range []string{"", "https://", "https://b.example//", "file://b/x", "http:///", "b.example/x", "https://*", "*.", "*b.example",
 		"https://x.*.example", "b.example:port", "b.example:65536", "https://*.*.example", "ht tp://b.example", "://b.example",
 		"https://bücher.example", "https://u@b.example", "b.example?x"} {
 		_, err := AllowOrigins("https://fine.example", entry)
@@ -107,8 +123,26 @@ func TestNoOriginIsNoBrowser(t *testing.T) {
 			t.Errorf("%s: without Origin: %v", name, err)
 		}
 		_, _, err := openHead(ok("Origin: null"), &Policy{Origins: origins})
-		if want := name != "all"; (err == error(errOrigin)) != want {
+		if want := name != "all"; (err == error(ErrOrigin)) != want {
 			t.Errorf("%s: with Origin null: %v", name, err)
+		}
+	}
+}
+
+// What no browser writes into Origin counts like no Origin; what pages send is
+// decided by the policy.
+func TestFromWebPage(t *testing.T) {
+	for origin, want := range map[string]bool{
+		"": false, "localhost": false, "a.example": false, "a.example:80": false, "192.0.2.1": false, "x": false,
+		"null": true, "file://": true, "http://a.example": true, "http://a.example http://b.example": true,
+		"chrome-extension://abc": true, "://": true,
+	} {
+		if got := fromWebPage([]byte(origin)); got != want {
+			t.Errorf("fromWebPage(%q) = %v", origin, got)
+		}
+		_, _, err := openHead(ok("Origin: "+origin), new(Policy))
+		if refused := err != nil; refused != want && origin != "http://a.example" {
+			t.Errorf("Origin %q: %v", origin, err)
 		}
 	}
 }

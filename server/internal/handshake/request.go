@@ -25,15 +25,16 @@ func (f *Field) Is(name string) bool { return equalFold(f.Name, name) }
 type Request struct {
 	// Method as sent: methods are case-sensitive.
 	Method []byte
-	// Target as sent: /path?query, http://host/path?query or *.
+	// Target as sent: /path?query, http://host/path?query (or https, ws, wss) or *.
 	Target []byte
 	// Path is the target's path as sent: neither percent-decoded nor cleaned
 	// of dot segments. Its percent-encoding is valid and holds no NUL.
 	Path []byte
 	// RawQuery is what follows the first '?', as sent, unchecked.
 	RawQuery []byte
-	// Host is the Host header's value, syntactically valid; nil only where
-	// HTTP/1.0 came without, empty where it was.
+	// Host is the target's host and port where the target has them, otherwise the
+	// Host header's value, syntactically valid; nil only where HTTP/1.0 came
+	// without, empty where it was.
 	Host []byte
 	// Minor is the x of HTTP/1.x.
 	Minor int

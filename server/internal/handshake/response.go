@@ -4,16 +4,17 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"fmt"
+
+	"github.com/roostws/roost/frame"
 )
 
 // A Header is a header line for a response, from the application.
 type Header struct{ Name, Value string }
 
-// CheckHeader tells if h may go into a response: a name that is a token, a
-// value that cannot begin a line of its own, and no header that the handshake
-// writes itself.
+// CheckHeader reports why h must not go into a response: its name is no token,
+// its value could begin a line of its own, or the handshake writes it itself.
 func CheckHeader(h Header) error {
-	if h.Name == "" || outside(h.Name, classToken) < len(h.Name) {
+	if !frame.IsToken(h.Name) {
 		return fmt.Errorf("handshake: header name %q is not a token", h.Name)
 	}
 	if !validValue(h.Value) {
@@ -28,18 +29,18 @@ func CheckHeader(h Header) error {
 }
 
 var ownHeaders = []string{
-	"Connection", "Upgrade", "Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Retry-After",
+	"Connection", "Upgrade", "Date", "Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Retry-After",
 	"Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Sec-WebSocket-Version",
 }
 
 func validValue(s string) bool { return outside(s, classValue) == len(s) }
 
 // AppendResponse appends the 101 response to dst, with the application's extra
-// header lines behind our own. It allocates nothing if dst has room. An extra
-// header that CheckHeader refuses is an error, and so are a subprotocol and
-// extensions, exchanged since Upgrade, that cannot be sent; dst comes back as it
-// was then.
-func AppendResponse(dst []byte, res *Result, extra []Header) ([]byte, error) {
+// header lines behind our own; date is the Date header's value. It allocates
+// nothing if dst has room. An extra header that CheckHeader refuses is an error,
+// and so are a subprotocol and extensions, exchanged since Upgrade, that cannot
+// be sent: dst comes back as it was.
+func AppendResponse(dst []byte, res *Result, extra []Header, date []byte) ([]byte, error) {
 	if outside(res.Subprotocol, classToken) < len(res.Subprotocol) {
 		return dst, fmt.Errorf("handshake: subprotocol %q is not a token", res.Subprotocol)
 	}
@@ -54,6 +55,7 @@ func AppendResponse(dst []byte, res *Result, extra []Header) ([]byte, error) {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = appendAccept(dst, &res.key)
 	dst = append(dst, "\r\n"...)
+	dst = appendDate(dst, date)
 	if res.Subprotocol != "" {
 		dst = appendHeader(dst, Header{"Sec-WebSocket-Protocol", res.Subprotocol})
 	}

@@ -18,8 +18,8 @@ func TestAppendResponse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := AppendResponse([]byte("before"), &res, []Header{{"Set-Cookie", "a=b"}, {"X-Empty", ""}})
-	want := "before" + crlf("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
+	got, err := AppendResponse([]byte("before"), &res, []Header{{"Set-Cookie", "a=b"}, {"X-Empty", ""}}, nil)
+	want := "before" + crlfLines("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
 		"Sec-WebSocket-Accept: "+testAccept, "Sec-WebSocket-Protocol: chat",
 		"Sec-WebSocket-Extensions: permessage-deflate", "Set-Cookie: a=b", "X-Empty: ")
 	if err != nil || string(got) != want {
@@ -35,12 +35,12 @@ func TestAppendResponseTakesNoInjection(t *testing.T) {
 		{"connection", "close"}, {"Upgrade", "h2c"}, {"Content-Length", "5"}, {"TRANSFER-ENCODING", "chunked"},
 		{"sec-websocket-accept", "x"}, {"Sec-WebSocket-Protocol", "x"}, {"Sec-WebSocket-Extensions", "x"},
 	} {
-		got, err := AppendResponse([]byte("before"), new(Result), []Header{{"Fine", "x"}, h})
+		got, err := AppendResponse([]byte("before"), new(Result), []Header{{"Fine", "x"}, h}, nil)
 		if err == nil || string(got) != "before" {
 			t.Errorf("%q: %v, %q", h, err, got)
 		}
 		e := &Error{Status: 401, Reason: "no", Header: []Header{h, {"WWW-Authenticate", "Bearer"}}}
-		if r, body := readResponse(t, AppendError(nil, e)); r.Header.Get("Set-Cookie") != "" ||
+		if r, body := readResponse(t, AppendError(nil, e, Envelope{})); r.Header.Get("Set-Cookie") != "" ||
 			r.Header.Get("WWW-Authenticate") != "Bearer" || body != "no.\n" {
 			t.Errorf("%q: AppendError let it through: %v", h, r.Header)
 		}
@@ -49,7 +49,7 @@ func TestAppendResponseTakesNoInjection(t *testing.T) {
 
 func TestAppendResponseChecksTheResult(t *testing.T) {
 	for _, res := range []Result{{Subprotocol: "a\r\nb"}, {Subprotocol: "a b"}, {Subprotocol: "a,b"}, {Extensions: "a\nb"}} {
-		if got, err := AppendResponse([]byte("before"), &res, nil); err == nil || string(got) != "before" {
+		if got, err := AppendResponse([]byte("before"), &res, nil, nil); err == nil || string(got) != "before" {
 			t.Errorf("%q %q: %v, %q", res.Subprotocol, res.Extensions, err, got)
 		}
 	}
@@ -76,7 +76,7 @@ func readResponse(t *testing.T, p []byte) (*http.Response, string) {
 
 func TestAppendError(t *testing.T) {
 	for _, c := range hostileHeads {
-		response := AppendError(nil, c.want)
+		response := AppendError(nil, c.want, Envelope{})
 		r, body := readResponse(t, response)
 		if r.StatusCode != c.want.Status || !r.Close || !strings.HasPrefix(body, c.want.Reason+".\n") ||
 			!strings.Contains(body, c.want.Advice) || r.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
@@ -95,7 +95,8 @@ func TestAppendError(t *testing.T) {
 		status int
 		body   string
 	}{
-		{ErrHeadTooLarge, 431, "too long"},
+		{errHeadTooLarge, 431, "too long"},
+		{errTargetTooLong, 414, "too long"},
 		{ErrTimeout, 408, "in time"},
 		{ErrUpgradeRequired, 426, "ws://"},
 		{fmt.Errorf("hook: %w", &Error{Status: 401, Reason: "who are you"}), 401, "who are you.\n"},
@@ -105,7 +106,7 @@ func TestAppendError(t *testing.T) {
 		{nil, 500, "something"},
 		{(*Error)(nil), 500, "something"},
 	} {
-		r, body := readResponse(t, AppendError(nil, c.err))
+		r, body := readResponse(t, AppendError(nil, c.err, Envelope{}))
 		if r.StatusCode != c.status || !strings.Contains(body, c.body) {
 			t.Errorf("%v: %s %q", c.err, r.Status, body)
 		}
@@ -116,7 +117,7 @@ func TestRetryAfter(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "1", -time.Second: "1", time.Millisecond: "1", time.Second: "1", 1001 * time.Millisecond: "2", time.Minute: "60",
 	} {
-		for status, p := range map[int][]byte{503: AppendUnavailable(nil, d), 429: AppendTooManyRequests(nil, d)} {
+		for status, p := range map[int][]byte{503: AppendUnavailable(nil, d, Envelope{}), 429: AppendTooManyRequests(nil, d, Envelope{})} {
 			r, _ := readResponse(t, p)
 			if got := r.Header.Get("Retry-After"); r.StatusCode != status || got != want || !r.Close {
 				t.Errorf("%v: %s, Retry-After %q, want %d, %q", d, r.Status, got, status, want)

@@ -2,12 +2,6 @@ package handshake
 
 import "bytes"
 
-// DefaultMaxHeadBytes bounds a request head, blank line included. Browsers send
-// 500 to 1,000 bytes; what makes a head long is cookies, which browsers bound
-// at 4 KiB each. A caller that has this many bytes and no HeadEnd answers
-// ErrHeadTooLarge.
-const DefaultMaxHeadBytes = 8 << 10
-
 // HeadEnd returns the index just behind the blank line that ends the request
 // head in p, or 0 if the head is not complete. from is how many bytes of p an
 // earlier call has already searched (its len(p)); 0 the first time. So a head
@@ -33,6 +27,22 @@ func HeadEnd(p []byte, from int) int {
 	}
 }
 
+// TooLong returns the refusal of a head that does not end within as many bytes
+// as are allowed, which p are: of the target if not even the request line ends
+// there (RFC 9112 section 3), of the headers otherwise.
+func TooLong(p []byte) error {
+	if bytes.IndexByte(bytes.TrimPrefix(p, crlf), '\n') < 0 {
+		return errTargetTooLong
+	}
+	return errHeadTooLarge
+}
+
+// IsHEAD reports whether p, the beginning of a request, says HEAD: its response
+// has no content, whatever else is wrong with it (RFC 9110 section 9.3.2).
+func IsHEAD(p []byte) bool { return bytes.HasPrefix(bytes.TrimPrefix(p, crlf), headMethod) }
+
+var crlf, headMethod = []byte("\r\n"), []byte("HEAD ")
+
 // CheckStart refuses first bytes that cannot begin an HTTP request, such as a
 // TLS client hello, which may never contain a blank line. It is worth calling
 // once, when the first bytes of an incomplete head are there. p may be empty.
@@ -41,7 +51,7 @@ func CheckStart(p []byte) error {
 	case len(p) == 0 || p[0] == '\r' || p[0] == '\n' || isToken(p[0]):
 		return nil
 	case p[0] == 0x16: // TLS: ContentType handshake.
-		return errTLS
+		return ErrTLS
 	}
 	return errNotHTTP
 }

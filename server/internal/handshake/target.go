@@ -23,11 +23,8 @@ func (r *Request) splitTarget() *Error {
 		if authority, t, ok = cutAuthority(t); !ok {
 			return errTarget
 		}
-		// Section 3.2.2: the target's host replaces the Host header. Whoever
-		// sends two different ones wants two readers to disagree.
-		if r.Host != nil && !equalFold(authority, r.Host) {
-			return errTwoHosts
-		}
+		// Section 3.2.2: the target's host replaces the Host header, whatever
+		// that says.
 		r.Host = authority
 	}
 	r.Path = t
@@ -42,17 +39,15 @@ func (r *Request) splitTarget() *Error {
 
 var rootPath = []byte("/")
 
-// cutAuthority splits http://host:port/path?query before the path.
+// cutAuthority splits http://host:port/path?query before the path. ws and wss
+// are what a client has in its URL (RFC 6455 section 3).
 func cutAuthority(t []byte) (authority, rest []byte, ok bool) {
-	switch {
-	case len(t) > 7 && equalFold(t[:7], "http://"):
-		t = t[7:]
-	case len(t) > 8 && equalFold(t[:8], "https://"):
-		t = t[8:]
-	default:
+	i := bytes.IndexByte(t, ':')
+	if i < 0 || defaultPort(t[:i]) == "" || !bytes.HasPrefix(t[i:], []byte("://")) {
 		return nil, nil, false
 	}
-	i := bytes.IndexAny(t, "/?")
+	t = t[i+len("://"):]
+	i = bytes.IndexAny(t, "/?")
 	if i < 0 {
 		i = len(t)
 	}

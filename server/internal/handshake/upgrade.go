@@ -1,5 +1,11 @@
 package handshake
 
+import (
+	"unsafe"
+
+	"github.com/roostws/roost/frame"
+)
+
 // A Policy is what the server wants of those who connect. It is not changed by
 // Upgrade: any number of loops may share one.
 type Policy struct {
@@ -32,9 +38,19 @@ type Result struct {
 // keyBytes is the length of 16 bytes in base64.
 const keyBytes = 24
 
-// IsUpgrade tells if the request asks for a WebSocket. If not, it is a plain
-// HTTP request. If so, Upgrade tells whether it does it well.
-func IsUpgrade(r *Request) bool { return r.HasToken("Upgrade", "websocket") }
+// IsUpgrade reports whether the request asks for a WebSocket. Otherwise it is a
+// plain HTTP request, as with HTTP/1.0, in which Upgrade is to be ignored (RFC
+// 9110 section 7.8). Upgrade decides whether it asks well.
+func IsUpgrade(r *Request) bool { return r.Minor > 0 && r.HasToken("Upgrade", "websocket") }
+
+// RefusePlain returns the refusal of a plain HTTP request where only WebSockets
+// are served. It tells an HTTP/1.0 request that wanted to be more what to do.
+func RefusePlain(r *Request) error {
+	if r.HasToken("Upgrade", "websocket") {
+		return errUpgradeVersion
+	}
+	return ErrUpgradeRequired
+}
 
 // Upgrade checks a parsed request against RFC 6455 section 4.2.1 and the
 // policy, and settles what section 4.2.2 leaves to the server. Errors are
@@ -50,19 +66,23 @@ func Upgrade(r *Request, p *Policy) (Result, error) {
 // upgrade gathers what one pass over the header lines finds.
 type upgrade struct {
 	Result
-	origin                                 []byte
-	websocket, connection                  bool
-	hasKey, hasVersion, hasOrigin, version bool
+	origin                []byte // nil unless a web page sends it
+	websocket, connection bool
+	// version: the header says 13. hasX: the header was there.
+	version, hasVersion, hasKey, hasOrigin, hasExtensions bool
+	extensions                                            int
+	fault                                                 *Error // the first of a header line
 }
 
 func (u *upgrade) check(r *Request, p *Policy) *Error {
 	for i := range r.fields[:r.count] {
-		if e := u.note(&r.fields[i], p); e != nil {
-			return e
+		if e := u.note(&r.fields[i], p); e != nil && u.fault == nil {
+			u.fault = e
 		}
 	}
 	// Ordered by what helps the client most: is this meant to be a WebSocket
-	// at all, does it arrive whole, is it right, is it allowed.
+	// at all, does it arrive whole, is it right, is it allowed. Nothing can be
+	// said of the other headers of another version (RFC 6455 section 4.2.2).
 	switch {
 	case !u.websocket:
 		return ErrUpgradeRequired
@@ -74,14 +94,18 @@ func (u *upgrade) check(r *Request, p *Policy) *Error {
 		return errEmptyHost
 	case r.BodyBytes != 0:
 		return errUpgradeBody
+	case !u.version && u.fault != errManyWSVersions:
+		return errWSVersion
+	case u.fault != nil:
+		return u.fault
 	case !u.connection:
 		return errNoConnection
-	case !u.version:
-		return errWSVersion
 	case !u.hasKey:
 		return errNoKey
-	case u.hasOrigin && !p.Origins.Allows(u.origin, r.Host):
-		return errOrigin
+	case u.hasExtensions && u.extensions == 0:
+		return errExtensions
+	case u.origin != nil && !p.Origins.Allows(u.origin, r.Host):
+		return ErrOrigin
 	}
 	return u.negotiate(r, p)
 }
@@ -110,12 +134,22 @@ func (u *upgrade) note(f *Field, p *Policy) *Error {
 		copy(u.key[:], f.Value)
 	case f.Is("Sec-WebSocket-Protocol"):
 		return u.selectSubprotocol(f.Value, p)
+	case f.Is("Sec-WebSocket-Extensions"):
+		// A view, not a copy: nothing of it is kept.
+		n, err := frame.CheckExtensions(unsafe.String(unsafe.SliceData(f.Value), len(f.Value)))
+		if err != nil {
+			return errExtensions
+		}
+		u.hasExtensions = true
+		u.extensions += n
 	case f.Is("Origin"):
 		if u.hasOrigin {
 			return errManyOrigins
 		}
 		u.hasOrigin = true
-		u.origin = f.Value
+		if fromWebPage(f.Value) {
+			u.origin = f.Value
+		}
 	}
 	return nil
 }
@@ -134,10 +168,13 @@ func (u *upgrade) noteConnection(list []byte) *Error {
 
 // selectSubprotocol takes the first of the client's names that the server
 // speaks. Names are compared exactly (RFC 6455 section 11.5 has no other way).
-// The list may be spread over several headers (section 11.3.4), none of which
-// is empty: 1#token.
+// The list may be spread over several headers (section 11.3.4). One without a
+// value says as much as none; commas without names (1#token) are malformed.
 func (u *upgrade) selectSubprotocol(list []byte, p *Policy) *Error {
 	names := 0
+	if len(list) == 0 {
+		return nil
+	}
 	for len(list) > 0 {
 		var name []byte
 		name, list = nextItem(list)
@@ -160,14 +197,12 @@ func (u *upgrade) selectSubprotocol(list []byte, p *Policy) *Error {
 	return nil
 }
 
-// validKey: base64 of 16 bytes, the unused bits of its last character zero.
-// 16 bytes are 21 characters, one that carries 2 bits, and padding.
+// validKey: base64 of 16 bytes, which is 22 characters and padding. Four bits of
+// the last one are unused. They should be zero (RFC 4648 section 3.5), but are
+// not in RFC 6455's own example (section 4.1) nor with clients that draw 22
+// characters; no server needs to decode the key (section 4.2.2).
 func validKey(p []byte) bool {
-	if len(p) != keyBytes || outside(p, classBase64) != 22 || p[22] != '=' || p[23] != '=' {
-		return false
-	}
-	c := p[21]
-	return c == 'A' || c == 'Q' || c == 'g' || c == 'w'
+	return len(p) == keyBytes && outside(p, classBase64) == 22 && p[22] == '=' && p[23] == '='
 }
 
 func (u *upgrade) negotiate(r *Request, p *Policy) *Error {

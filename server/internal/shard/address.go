@@ -180,7 +180,7 @@ func (c conn) refuseAddress(why Closed, retry time.Duration) {
 		return
 	}
 	c.decide(why)
-	c.respond(handshake.AppendTooManyRequests(nil, retry))
+	c.respond(handshake.AppendTooManyRequests(nil, retry, c.envelope()))
 }
 
 // refusalsPerTick is how many connections beyond their address's limit get a

@@ -19,7 +19,7 @@ func (s *Shard) negotiate(header []byte) (response string) {
 	if !known {
 		params, answer, err := frame.NegotiateDeflate(string(header), *s.cfg.Deflate)
 		if err != nil {
-			return "" // what cannot be read is declined
+			return "" // not after Upgrade has checked the syntax
 		}
 		o = offer{params, answer}
 		if s.intake.offers == nil {

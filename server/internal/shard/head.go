@@ -56,6 +56,9 @@ func (c conn) handleHead(p []byte) {
 		c.hold(p)
 		p = x.input
 	}
+	if handshake.IsHEAD(p) {
+		c.flags |= flagHEAD
+	}
 	end := handshake.HeadEnd(p, scanned)
 	if end == 0 && len(p) < s.cfg.HandshakeMaxBytes {
 		if scanned == 0 {
@@ -72,7 +75,7 @@ func (c conn) handleHead(p []byte) {
 		return
 	}
 	if end == 0 || end > s.cfg.HandshakeMaxBytes {
-		c.refuse(handshake.ErrHeadTooLarge)
+		c.refuse(handshake.TooLong(p[:s.cfg.HandshakeMaxBytes]))
 		return
 	}
 	if err := handshake.Parse(p[:end], &s.intake.request); err != nil {
@@ -81,7 +84,7 @@ func (c conn) handleHead(p []byte) {
 	}
 	if c.flags&flagRefused != 0 || s.draining {
 		s.count.RefusedFull.Add(1)
-		c.respond(handshake.AppendUnavailable(s.replies[:0], retryAfter))
+		c.respond(handshake.AppendUnavailable(s.replies[:0], retryAfter, c.envelope()))
 		return
 	}
 	if !c.forwarded() {
@@ -151,7 +154,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 	if s.draining && g.Err == nil {
 		// The drain has passed this connection and would not close it.
 		s.count.RefusedFull.Add(1)
-		c.respond(handshake.AppendUnavailable(nil, retryAfter))
+		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
 		return
 	}
 	c.finishUpgrade(g, rest)
@@ -181,7 +184,7 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	if g.Subprotocol != "" {
 		g.result.Subprotocol = g.Subprotocol
 	}
-	answer, err := handshake.AppendResponse(s.replies[:0], &g.result, g.Header)
+	answer, err := handshake.AppendResponse(s.replies[:0], &g.result, g.Header, s.dateNow())
 	s.replies = answer[:0]
 	if err != nil {
 		s.log.Error("the application's answer to an upgrade cannot be sent", "err", err)
@@ -254,8 +257,17 @@ func (c conn) refuse(err error) {
 	if !errors.As(err, &known) {
 		c.s.log.Debug("an upgrade was refused", "conn_id", c.id.String(), "err", err)
 	}
-	c.respond(handshake.AppendError(c.s.replies[:0], err))
+	c.respond(handshake.AppendError(c.s.replies[:0], err, c.envelope()))
 }
+
+// envelope is what the connection's response has beside its content. It is valid
+// until the next response.
+func (c conn) envelope() handshake.Envelope {
+	return handshake.Envelope{Date: c.s.dateNow(), Head: c.flags&flagHEAD != 0}
+}
+
+// dateNow is the value of the Date header.
+func (s *Shard) dateNow() []byte { return s.intake.date.At(time.Now()) }
 
 // respond writes a whole HTTP response and closes.
 func (c conn) respond(response []byte) {
@@ -267,12 +279,12 @@ func (c conn) respond(response []byte) {
 // respondTimeout responds to a client that was too slow, or waited too long for us.
 func (c conn) respondTimeout() {
 	if c.state != stateHead || c.queued() {
-		c.respond(handshake.AppendUnavailable(nil, retryAfter))
+		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
 		return
 	}
 	if c.input() == nil {
 		c.shut() // it has sent nothing
 		return
 	}
-	c.respond(handshake.AppendError(nil, handshake.ErrTimeout))
+	c.respond(handshake.AppendError(nil, handshake.ErrTimeout, c.envelope()))
 }

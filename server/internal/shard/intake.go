@@ -41,6 +41,8 @@ type intakeState struct {
 	adoptions   map[uint64]*Adoption // by tag
 	adoptionTag uint64
 
+	date handshake.Date
+
 	// Scratch: what lives only during a callback.
 	request handshake.Request
 	upgrade Upgrade

@@ -12,7 +12,7 @@ var (
 func (c conn) handlePlain(p []byte, end int) {
 	s := c.s
 	if !s.hooks.ServesHTTP() {
-		c.refuse(handshake.ErrUpgradeRequired)
+		c.handleHealth()
 		return
 	}
 	body := s.intake.request.BodyBytes
@@ -41,6 +41,20 @@ func (c conn) handlePlain(p []byte, end int) {
 // awaitsBody reports whether a part of the request's body is still to come.
 func (c conn) awaitsBody() bool {
 	return c.state == statePlain && c.ext() != nil && c.ext().requestBytes > 0
+}
+
+// healthPath is where a balancer asks whether the server takes clients. While it
+// stops or is full, handleHead has answered 503.
+const healthPath = "/healthz"
+
+// handleHealth answers a plain request where the application answers none.
+func (c conn) handleHealth() {
+	r := &c.s.intake.request
+	if string(r.Path) == healthPath && (string(r.Method) == "GET" || c.flags&flagHEAD != 0) {
+		c.respond(handshake.AppendHealthy(c.s.replies[:0], c.envelope()))
+		return
+	}
+	c.refuse(handshake.RefusePlain(r))
 }
 
 // handlePlainBody takes a further piece of a request's body.

@@ -108,6 +108,8 @@ const (
 	flagUnready
 	// flagHeartbeat: a heartbeat of ours waits for the answer.
 	flagHeartbeat
+	// flagHEAD: its request is HEAD, so that the response has no content.
+	flagHEAD
 	// flagPlaced: it counts against HandshakesMax.
 	flagPlaced
 

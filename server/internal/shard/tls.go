@@ -24,6 +24,9 @@ func (c conn) onDataTLS(p []byte) {
 		// net/http and nginx do, we respond in plain HTTP: no handshake could.
 		c.s.count.TLSHandshakeErrors.Add(1)
 		c.flags &^= flagTLS
+		if handshake.IsHEAD(p) {
+			c.flags |= flagHEAD
+		}
 		c.setState(stateHead)
 		c.refuse(handshake.ErrPlainHTTP)
 	case x.tls == nil:
