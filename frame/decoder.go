@@ -32,8 +32,10 @@ type DecoderConfig struct {
 	// context from message to message needs SetWindow too.
 	AllowRSV1 bool
 	// MaxInflatedBytes bounds what a compressed message may become; more ends
-	// the connection with CloseMessageTooBig. MaxMessageBytes then bounds its
-	// compressed form. If zero, MaxMessageBytes.
+	// the connection with CloseMessageTooBig. Its compressed form may have as many
+	// bytes as MaxMessageBytes can become in any compressor that does not waste
+	// (an eighth more), since DEFLATE makes random bytes longer. If zero,
+	// MaxMessageBytes.
 	MaxInflatedBytes int64
 }
 
@@ -42,6 +44,15 @@ func (c *DecoderConfig) maxMessageBytes() int64 {
 		return DefaultMaxMessageBytes
 	}
 	return c.MaxMessageBytes
+}
+
+// maxDeclaredBytes bounds the payload of a message's frames together.
+func (c *DecoderConfig) maxDeclaredBytes(compressed bool) int64 {
+	limit := c.maxMessageBytes()
+	if !compressed {
+		return limit
+	}
+	return deflatedMaxBytes(limit)
 }
 
 func (c *DecoderConfig) maxInflatedBytes() int64 {
@@ -289,8 +300,8 @@ func (d *Decoder) enter(h Header) error {
 			d.declared = 0
 			d.checked = 0
 		}
-		if limit := d.cfg.maxMessageBytes(); h.Length > limit-d.declared {
-			return tooBig(limit)
+		if h.Length > d.cfg.maxDeclaredBytes(d.compressed)-d.declared {
+			return tooBig(d.cfg.maxMessageBytes())
 		}
 		if limit := d.cfg.maxFragments(); d.fragments == limit {
 			return &ProtocolError{ClosePolicyViolation, fmt.Sprintf("message has more than %d fragments", limit)}

@@ -17,6 +17,18 @@ const inflateTail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
 // deflateWindowBytes is how far back a DEFLATE stream can refer.
 const deflateWindowBytes = 1 << maxWindowBits
 
+// deflatedMaxBytes is how many bytes a message of n bytes may have compressed, by
+// a compressor that emits no empty blocks: what zlib's deflateBound allows for
+// any of its settings, of which the worst spends 9 bits on a literal (fixed
+// Huffman codes), or a block's header on each few hundred bytes.
+func deflatedMaxBytes(n int64) int64 {
+	const rest = 64
+	if n > math.MaxInt64-n/8-n/64-rest {
+		return math.MaxInt64
+	}
+	return n + n/8 + n/64 + rest
+}
+
 // An inflater is a decompressor and its input. One takes about 50 KiB, so they
 // are pooled and stay with no connection.
 type inflater struct {

@@ -141,7 +141,7 @@ func TestInflateRefuses(t *testing.T) {
 		{"inflated binary need not be", deflateFromServer, "c2 07 00 01 00 fe ff ff 00", 0, ""},
 		{"over the limit", &DecoderConfig{AllowRSV1: true, MaxInflatedBytes: 4}, "c1 07" + hello, CloseMessageTooBig, "message inflates to more than 4 bytes"},
 		{"at the limit", &DecoderConfig{AllowRSV1: true, MaxInflatedBytes: 5}, "c1 07" + hello, 0, ""},
-		{"the compressed form is over the limit", &DecoderConfig{AllowRSV1: true, MaxMessageBytes: 6, MaxInflatedBytes: 100}, "c1 07", CloseMessageTooBig, "message is longer than 6 bytes"},
+		{"the compressed form is over the limit", &DecoderConfig{AllowRSV1: true, MaxMessageBytes: 6, MaxInflatedBytes: 100}, "c1 47", CloseMessageTooBig, "message is longer than 6 bytes"},
 		{"not negotiated", fromServer, "c1 07" + hello, CloseProtocolError, errRSVBits.Reason},
 	}
 	for _, tt := range tests {
