@@ -100,6 +100,12 @@ var layers = []struct {
 		"what happens before a connection is open is tested without a shard, and knows no frame (handshake reads the extensions header with package frame)",
 	},
 	{
+		"server/internal/wire",
+		[]string{module + "/frame"},
+		[]string{module + "/netpoll", module + "/server/internal/shard"},
+		"a wire is functions on byte slices: a new transport is one file, whatever sockets and shards do",
+	},
+	{
 		"server/token",
 		[]string{module + "/server", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"},
 		[]string{module + "/cmd", module + "/bench", module + "/web"},

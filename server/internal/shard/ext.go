@@ -47,7 +47,7 @@ func (x *ext) empty() bool {
 }
 
 // ext returns the connection's rare state, nil if it has none.
-func (c conn) ext() *ext { return c.s.exts[c.extRow] }
+func (c conn) ext() *ext { return c.s.exts[c.extRow()] }
 
 // input returns the bytes that are held for later, nil without.
 func (c conn) input() []byte {
@@ -82,22 +82,22 @@ func (c conn) reads() bool {
 
 // makeExt returns the connection's rare state and makes it if there is none.
 func (c conn) makeExt() *ext {
-	if c.extRow != 0 {
+	if c.extRow() != 0 {
 		return c.ext()
 	}
 	s := c.s
 	if n := len(s.extFree); n > 0 {
-		c.extRow = s.extFree[n-1]
+		c.setExtRow(s.extFree[n-1])
 		s.extFree = s.extFree[:n-1]
 	} else {
 		s.exts = append(s.exts, nil)
-		c.slot.extRow = uint32(len(s.exts) - 1)
+		c.setExtRow(uint32(len(s.exts) - 1))
 	}
 	x := s.spareExt
 	if s.spareExt = nil; x == nil {
 		x = &ext{}
 	}
-	s.exts[c.extRow] = x
+	s.exts[c.extRow()] = x
 	return x
 }
 
@@ -117,9 +117,9 @@ func (c conn) freeExt() {
 	if x.tls != nil {
 		x.tls.Abandon()
 	}
-	s.exts[c.extRow] = nil
-	s.extFree = append(s.extFree, c.extRow)
-	c.extRow = 0
+	s.exts[c.extRow()] = nil
+	s.extFree = append(s.extFree, c.extRow())
+	c.setExtRow(0)
 	if x.decoder != nil {
 		s.putDecoder(x.decoder)
 	}

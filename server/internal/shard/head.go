@@ -7,6 +7,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 // retryAfter is when a client that was refused for lack of room may come back.
@@ -226,7 +227,7 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 		c.dueBy(s.tick + s.ticks.idle)
 	}
 	if n < len(answer) {
-		c.stall(piece{frames: answer, off: n, http: true}, false)
+		c.stall(piece{answer, n, wire.Response}, false)
 	}
 	s.count.Open.Add(1)
 	s.count.Opened.Add(1)
@@ -237,7 +238,7 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	}
 	s.replies, s.replyTo = s.replies[:0], 0
 	if len(rest) > 0 && c.isOpen() {
-		c.handleFrames(rest)
+		c.receive(rest)
 	}
 }
 

@@ -167,7 +167,7 @@ func (c conn) sentJob(j *job, start, n int, err error) (next int) {
 		if off := at - e.starts[next]; off > 0 {
 			// By reference to the one frame, which many may share; the run of
 			// all of them goes when the journal lets go of it.
-			c.stall(piece{frames: s.encoded(j.messages[next], c.variant()), off: int(off)}, true)
+			c.stall(c.piece(s.encoded(j.messages[next], c.variant()), int(off)), true)
 			next++
 		}
 	}

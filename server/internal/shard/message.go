@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 // A Message is one publication, shared by all shards and by the channel's
@@ -62,18 +63,21 @@ func (m *Message) size() int {
 // protocol has encoded it.
 const noticeBytes = 128
 
-// variant tells apart the forms in which connections get a message: of each
-// protocol, the first is a plain frame, and the others are compressed with windows
-// of 8 to 15 bits.
+// variant tells apart the forms in which connections get a message: of each wire and
+// protocol, the first is plain, and the others are compressed with windows of 8 to
+// 15 bits, which only WebSocket is.
 func (sl *slot) variant() int {
-	v := windowVariants * sl.protocol()
+	v := wireVariants*int(sl.kind()) + windowVariants*sl.protocol()
 	if bits := sl.windowBits(); bits != 0 {
 		v += bits - 7
 	}
 	return v
 }
 
-const windowVariants = 9
+const (
+	windowVariants = 9
+	wireVariants   = windowVariants * (ProtocolsMax + 1)
+)
 
 // prepared returns m as connections of a protocol get it, nil if they do not.
 func (s *Shard) prepared(m *Message, protocol int) *frame.Prepared {
@@ -97,10 +101,14 @@ func (s *Shard) prepared(m *Message, protocol int) *frame.Prepared {
 // encoded returns m as the bytes that a connection of this variant gets, none if
 // it does not get the message.
 func (s *Shard) encoded(m *Message, variant int) []byte {
-	f := s.prepared(m, variant/windowVariants)
+	kind := wire.Kind(variant / wireVariants)
+	f := s.prepared(m, variant%wireVariants/windowVariants)
 	switch bits := variant % windowVariants; {
 	case f == nil:
 		return nil
+	case kind != wire.WebSocket:
+		// Jobs keep it; a message that is read later is encoded again.
+		return wire.Of(kind).AppendMessage(nil, f.Opcode(), f.Payload())
 	case bits == 0:
 		return f.Bytes()
 	default:

@@ -155,7 +155,7 @@ func (c conn) sendMessage(m *Message) (written bool) {
 	if len(p) == 0 {
 		return false
 	}
-	written = c.deliver(p, 0, 1)
+	written = c.deliver(p)
 	if written && c.windowBits() != 0 {
 		c.remember(m)
 	}

@@ -3,10 +3,11 @@ package shard
 import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
-// pending is output that waits for a full socket: whole frames, but for the
-// first piece, of which a part may be sent.
+// pending is output that waits until the socket has room: whole units of the wire,
+// but for the first piece, of which a part may be sent.
 type pending struct {
 	refs  []piece
 	bytes int
@@ -14,56 +15,64 @@ type pending struct {
 	progressTick uint32
 }
 
-// A piece is a run of frames, or an answer to a request, shared and immutable or
-// owned by the connection, sent up to off.
+// A piece is a run of units of a wire, shared and immutable or owned by the
+// connection, sent up to off.
 type piece struct {
 	frames []byte
 	off    int
-	http   bool // an answer to a request, which has no frames
+	wire   wire.Kind
 }
 
-// pinShare: a remainder smaller than a 1/pinShare of its run is copied, so that
-// a slow consumer does not keep a whole batch alive for a few bytes.
+// piece returns the part of run from off on, in the connection's wire. Before it is
+// open, a connection gets responses to its request only.
+func (c conn) piece(run []byte, off int) piece {
+	if c.flags&flagOpened == 0 {
+		return piece{run, off, wire.Response}
+	}
+	return piece{run, off, c.kind()}
+}
+
+// pinShare: a remainder smaller than 1/pinShare of its run is copied, so that a slow
+// consumer does not keep a whole batch alive for a few bytes.
 const pinShare = 4
 
-// deliver sends frames[off:], count shared and immutable frames meant for this
-// one client, to the open connection in slot i; later, if its socket is full, or
-// according to the slow consumer policy. It tells whether they will arrive if
-// the connection lives.
-func (c conn) deliver(frames []byte, off int, count int) bool {
+// deliver sends frames, one shared and immutable message for this connection alone.
+// If the socket is full the message waits, or the slow consumer policy applies.
+// deliver reports whether it will arrive if the connection lives.
+func (c conn) deliver(frames []byte) bool {
 	s := c.s
 	if c.state != stateOpen {
 		return false
 	}
 	if c.flags&flagStalled == 0 {
-		n, err := c.write(frames[off:])
+		n, err := c.write(frames)
 		if err != nil {
 			return false // OnClose follows
 		}
-		s.delivered += uint64(count)
-		if n < len(frames)-off {
-			c.stall(piece{frames: frames, off: off + n}, true)
+		s.delivered++
+		if n < len(frames) {
+			c.stall(c.piece(frames, n), true)
 		}
 		return true
 	}
 	x := c.makeExt()
-	if x.pending.bytes < s.cfg.PendingMaxBytes {
-		s.delivered += uint64(count)
-		c.stall(piece{frames: frames, off: off}, true)
+	switch {
+	case x.pending.bytes < s.cfg.PendingMaxBytes:
+		s.delivered++
+		c.stall(c.piece(frames, 0), true)
 		return true
+	case s.cfg.SlowDrop:
+		x.missed++
+		s.count.SlowDrops.Add(1)
+	default:
+		s.count.SlowDisconnects.Add(1)
+		c.closeSlow()
 	}
-	if s.cfg.SlowDrop {
-		x.missed += uint64(count)
-		s.count.SlowDrops.Add(uint64(count))
-		return false
-	}
-	s.count.SlowDisconnects.Add(1)
-	c.closeSlow()
 	return false
 }
 
-// write hands p to the socket, through TLS where that is spoken, and answers how
-// much of p is on its way. Less than all of it: the rest waits for OnWritable.
+// write hands p to the socket, through TLS where that is spoken. It returns how much
+// of p is on its way; if that is less than all, the rest must wait for OnWritable.
 func (c conn) write(p []byte) (n int, err error) {
 	if c.flags&flagTLS != 0 {
 		return c.writeTLS(p)
@@ -85,14 +94,18 @@ func (c conn) remember(m *Message) {
 
 // appendMessage encodes a message for one connection.
 func (c conn) appendMessage(dst []byte, op frame.Opcode, payload []byte) []byte {
-	if c.windowBits() == 0 || len(payload) < frame.DeflateMinBytes {
+	switch bits := c.windowBits(); {
+	case c.kind() != wire.WebSocket:
+		return wire.Of(c.kind()).AppendMessage(dst, op, payload)
+	case bits == 0 || len(payload) < frame.DeflateMinBytes:
 		return frame.AppendFrame(dst, op, payload)
+	default:
+		var w *frame.Window
+		if x := c.ext(); x != nil {
+			w = x.sent
+		}
+		return frame.AppendDeflatedFrame(dst, op, payload, bits, w)
 	}
-	var w *frame.Window
-	if x := c.ext(); x != nil {
-		w = x.sent
-	}
-	return frame.AppendDeflatedFrame(dst, op, payload, c.windowBits(), w)
 }
 
 // stall keeps p until the socket has room. A shared piece may be kept by
@@ -101,10 +114,9 @@ func (c conn) stall(p piece, shared bool) {
 	x := c.makeExt()
 	left := len(p.frames) - p.off
 	if !shared || left < len(p.frames)/pinShare {
-		// The start of the frame that off is in must stay known: see
-		// keepPartialFrame.
-		start := p.frameStart()
-		p = piece{frames: append([]byte(nil), p.frames[start:]...), off: p.off - start, http: p.http}
+		// The start of the unit that off is in must stay known: see keepPartial.
+		start, _ := wire.Of(p.wire).Unit(p.frames, p.off)
+		p = piece{append([]byte(nil), p.frames[start:]...), p.off - start, p.wire}
 	}
 	x.pending.refs = append(x.pending.refs, p)
 	x.pending.bytes += left
@@ -115,7 +127,7 @@ func (c conn) stall(p piece, shared bool) {
 	}
 }
 
-// markStalled notes that something waits for the socket.
+// markStalled notes that output waits for the socket.
 func (c conn) markStalled() {
 	s := c.s
 	x := c.makeExt()
@@ -124,25 +136,6 @@ func (c conn) markStalled() {
 		s.count.Stalled.Add(1)
 		x.pending.progressTick = s.tick
 		c.dueBy(s.tick + s.ticks.writeStall)
-	}
-}
-
-// frameStart returns the start of the frame that the byte at p.off belongs to.
-func (p *piece) frameStart() int {
-	if p.http {
-		return 0
-	}
-	at := 0
-	for {
-		h, n, err := frame.ParseHeader(p.frames[at:])
-		if err != nil || n == 0 {
-			return at
-		}
-		next := at + n + int(h.Length)
-		if next > p.off || next >= len(p.frames) {
-			return at
-		}
-		at = next
 	}
 }
 
@@ -158,8 +151,7 @@ func (c conn) send(p []byte) {
 			return
 		}
 	}
-	// Before it is open, a connection gets answers to its request only.
-	c.stall(piece{frames: p, off: n, http: c.flags&flagOpened == 0}, false)
+	c.stall(c.piece(p, n), false)
 }
 
 // replyDirectBytes is the payload size from which copying into the reply
@@ -179,7 +171,7 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 		c.send(c.appendMessage(nil, op, payload))
 		return
 	}
-	if c.windowBits() != 0 || c.flags&(flagStalled|flagTLS) != 0 || len(payload) < replyDirectBytes {
+	if c.kind() != wire.WebSocket || c.windowBits() != 0 || c.flags&(flagStalled|flagTLS) != 0 || len(payload) < replyDirectBytes {
 		s.replies = c.appendMessage(s.replies, op, payload)
 		if len(s.replies) >= 2*replyDirectBytes {
 			c.flushReplies()
@@ -197,7 +189,7 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 	s.vector[0], s.vector[1] = nil, nil
 	if err == nil && n < len(header)+len(payload) {
 		whole := frame.AppendFrame(make([]byte, 0, len(header)+len(payload)), op, payload)
-		c.stall(piece{frames: whole, off: n}, true) // ours already: no need to copy again
+		c.stall(c.piece(whole, n), true) // ours already: no need to copy again
 	}
 }
 
@@ -248,7 +240,7 @@ func (s *Shard) OnWritable(id netpoll.ID) {
 	c.drained()
 }
 
-// drained: nothing waits any more.
+// drained is called when no output waits any more.
 func (c conn) drained() {
 	s := c.s
 	x := c.ext()
@@ -303,23 +295,17 @@ func (p *pending) take(n int) {
 	p.refs = p.refs[:rest]
 }
 
-// keepPartialFrame drops all pending frames but the one of which the peer has
-// already got a part, and answers the number of bytes dropped.
-func (p *pending) keepPartialFrame() (dropped int) {
+// keepPartial drops all pending units but the one of which the peer has already got
+// a part, and a response. It returns the number of bytes dropped.
+func (p *pending) keepPartial() (dropped int) {
 	before := p.bytes
 	first := p.refs[0]
 	clear(p.refs)
 	p.refs, p.bytes = p.refs[:0], 0
-	start := first.frameStart()
-	if first.http {
-		p.refs, p.bytes = append(p.refs, first), len(first.frames)-first.off
-	} else if start < first.off {
-		h, n, err := frame.ParseHeader(first.frames[start:])
-		if err == nil && n > 0 {
-			end := min(start+n+int(h.Length), len(first.frames))
-			p.refs = append(p.refs, piece{frames: first.frames[start:end:end], off: first.off - start})
-			p.bytes = end - first.off
-		}
+	start, end := wire.Of(first.wire).Unit(first.frames, first.off)
+	if start < first.off || first.wire == wire.Response {
+		p.refs = append(p.refs, piece{first.frames[start:end:end], first.off - start, first.wire})
+		p.bytes = end - first.off
 	}
 	return before - p.bytes
 }

@@ -27,7 +27,7 @@ func (c conn) resume(reason uint16) {
 	x := c.ext()
 	input := x.input
 	x.input = nil
-	c.handleFrames(input)
+	c.receive(input)
 	c.s.recycleInput(input)
 	if c.current() {
 		c.dropExt()

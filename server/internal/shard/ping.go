@@ -1,8 +1,8 @@
 package shard
 
 import (
-	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 // Pings tell a silent connection from a dead one. They are due at ticks, some
@@ -12,10 +12,6 @@ import (
 // pingsAtOnce bounds a batch of pings. Larger ones save nothing that can be
 // measured, and their array stays.
 const pingsAtOnce = 128
-
-// emptyPing is a ping without payload (RFC 6455, section 5.5.2): two bytes are
-// enough to learn that the peer is there.
-var emptyPing = frame.AppendFrame(nil, frame.OpPing, nil)
 
 // firstPing spreads the pings of connections that came together: somewhere in
 // the second half of the interval.
@@ -33,7 +29,7 @@ func (c conn) ping() {
 	// which may be before this one's PongTimeout.
 	c.dueBy(s.tick + min(s.ticks.ping, s.ticks.pong))
 	s.count.PingsSent.Add(1)
-	p := emptyPing
+	p := wire.Of(c.kind()).Ping()
 	if protocol := s.protocolOf(c.slot); protocol != nil && len(protocol.ask) > 0 {
 		c.flags |= flagHeartbeat
 		p = protocol.ask
@@ -58,7 +54,7 @@ func (s *Shard) flushPings() {
 	for i := range s.batch {
 		if o := &s.batch[i]; o.Err == nil && o.N < len(o.P) {
 			if c, ok := s.findOpen(o.ID); ok {
-				c.stall(piece{frames: o.P, off: o.N}, true)
+				c.stall(c.piece(o.P, o.N), true)
 			}
 		}
 	}

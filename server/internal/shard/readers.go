@@ -264,7 +264,7 @@ func (c conn) writeMessages(messages []*Message) (done int) {
 	if done < len(vector) {
 		c.markStalled()
 		if n > 0 {
-			c.stall(piece{frames: vector[done], off: n}, true)
+			c.stall(c.piece(vector[done], n), true)
 			done++
 		}
 	}

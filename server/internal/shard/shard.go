@@ -379,7 +379,7 @@ func (s *Shard) OnData(id netpoll.ID, p []byte) {
 func (c conn) onPlain(p []byte) {
 	switch c.state {
 	case stateOpen, stateClosing:
-		c.handleFrames(p)
+		c.receive(p)
 	case stateHead:
 		c.handleHead(p)
 	case statePlain:

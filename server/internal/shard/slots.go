@@ -2,6 +2,8 @@ package shard
 
 import (
 	"fmt"
+
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 // state is where a connection stands. It moves to the right only:
@@ -129,7 +131,7 @@ type slot struct {
 	userPrev    uint32 // slot+1 of the previous one
 	userFrom    uint32 // the offset in the user's channel from which on messages are for this connection
 	subs        uint32 // first row in Shard.subs
-	extRow      uint32 // row in Shard.exts
+	rare        uint32 // row in Shard.exts, in 24 bits, and the wire.Kind above them: see extRow and kind
 	openedTick  uint32
 	messageTick uint32 // when the last message came
 	heardTick   uint32 // when anything came last; after a ping, PingInterval before it
@@ -145,3 +147,14 @@ func (sl *slot) protocol() int { return int(sl.form >> 4) }
 func (sl *slot) setWindowBits(bits int) { sl.form = sl.form&^15 | uint8(bits) }
 
 func (sl *slot) setProtocol(number int) { sl.form = sl.form&15 | uint8(number)<<4 }
+
+// extRow returns the connection's row in Shard.exts. A loop has at most 2^24
+// connections (netpoll.MaxSlots).
+func (sl *slot) extRow() uint32 { return sl.rare & (1<<24 - 1) }
+
+func (sl *slot) setExtRow(row uint32) { sl.rare = sl.rare&^(1<<24-1) | row }
+
+// kind returns how messages travel on the connection once it is open.
+func (sl *slot) kind() wire.Kind { return wire.Kind(sl.rare >> 24) }
+
+func (sl *slot) setKind(k wire.Kind) { sl.rare = sl.rare&(1<<24-1) | uint32(k)<<24 }

@@ -4,17 +4,18 @@ import (
 	"errors"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 type decoder = frame.Decoder
 
-// handleFrames decodes what a WebSocket connection sent. p is ours.
-func (c conn) handleFrames(p []byte) {
-	s := c.s
+// receive decodes what an open connection has sent. p is ours.
+func (c conn) receive(p []byte) {
+	s, kind := c.s, c.kind()
 	c.flags &^= flagAwaitsPong
 	c.heardTick = s.tick
-	// Most connections hold no half frame, so they share one decoder; it is
-	// handed to the connection that leaves something in it.
+	// Most connections are not in the middle of a message, so they share one decoder;
+	// a connection that leaves something in it keeps it.
 	d := s.scratch
 	switch {
 	case c.decoder() != nil:
@@ -35,7 +36,14 @@ func (c conn) handleFrames(p []byte) {
 			c.hold(p)
 			break
 		}
-		m, n, err := d.Next(p)
+		var m frame.Message
+		var n int
+		var err error
+		if kind == wire.WebSocket { // every message takes this path: a direct call
+			m, n, err = d.Next(p)
+		} else {
+			m, n, err = wire.Of(kind).Next(d, p)
+		}
 		p = p[n:]
 		if err != nil {
 			c.failFrames(err)
@@ -54,8 +62,8 @@ func (c conn) handleFrames(p []byte) {
 	s.replies, s.replyTo = s.replies[:0], 0
 }
 
-// settleDecoder keeps d with the connection if it is in the middle of
-// something, and makes it fit for the next connection if not.
+// settleDecoder keeps d with the connection if it is in the middle of a message, and
+// makes it ready for the next connection otherwise.
 func (c conn) settleDecoder(d *decoder) {
 	s := c.s
 	mid := !d.Idle() && c.alive()
@@ -100,7 +108,7 @@ func (c conn) handleMessage(m frame.Message) {
 	switch m.Opcode {
 	case frame.OpText, frame.OpBinary:
 		if c.state != stateOpen {
-			return // after our Close nobody listens (RFC 6455, section 1.4)
+			return // after our Close frame, data is dropped (RFC 6455, section 1.4)
 		}
 		if x := c.ext(); x != nil {
 			x.messageSince = s.tick
@@ -130,8 +138,8 @@ func (c conn) handleMessage(m frame.Message) {
 	}
 }
 
-// callMessage gives a message to the application. A panic there costs this
-// connection and nobody else.
+// callMessage gives a message to the application. A panic there ends this
+// connection only.
 func (c conn) callMessage(m frame.Message) {
 	defer c.s.recoverHook(c.id, "Message")
 	c.s.hooks.Message(c.s, c.id, m.Opcode, m.Payload)
@@ -170,12 +178,7 @@ func (c conn) handleClose(payload []byte) {
 	}
 	c.decide(Closed{Code: code, Reason: string(reason), ByPeer: true})
 	c.setState(stateClosing)
-	echo := code
-	if code == frame.CloseNoStatus {
-		s.replies = frame.AppendClose(s.replies, frame.CloseNoStatus, "")
-	} else {
-		s.replies = frame.AppendClose(s.replies, echo, "")
-	}
+	s.replies = frame.AppendClose(s.replies, code, "")
 	c.flushReplies()
 	c.shutWhenFlushed()
 }
@@ -201,93 +204,8 @@ func (c conn) failFrames(err error) {
 	c.decide(Closed{Code: code, Reason: reason, Err: err})
 	if c.state == stateOpen {
 		c.setState(stateClosing)
-		s.replies = frame.AppendClose(s.replies, code, reason)
+		s.replies = wire.Of(c.kind()).AppendClose(s.replies, code, reason)
 		c.flushReplies()
 	}
 	c.shutWhenFlushed()
-}
-
-// decide notes why a connection ends. The first reason counts.
-func (c conn) decide(why Closed) {
-	if x := c.makeExt(); !x.decided {
-		x.decided, x.verdict = true, why
-	}
-}
-
-// startClose begins the closing handshake from our side.
-func (c conn) startClose(code frame.CloseCode, reason string) {
-	switch c.state {
-	case stateOpen:
-		c.decide(Closed{Code: code, Reason: reason})
-		c.stopLagging()
-		c.stopReadingAll()
-		c.setState(stateClosing)
-		// Whatever else was due is not any more.
-		c.setDeadline(c.s.tick + c.s.ticks.close)
-		// Messages that were answered in this turn go before the Close frame.
-		if c.s.replyTo == c.id {
-			c.flushReplies()
-		}
-		c.send(frame.AppendClose(nil, code, reason))
-	case stateProxy, stateTLS, stateHead, stateAuthorizing, statePlain:
-		c.decide(Closed{Code: code, Reason: reason})
-		c.shut()
-	}
-}
-
-// slowReason is what a slow consumer is told.
-const slowReason = "slow consumer: too much output was waiting; reconnect"
-
-// closeSlow ends a slow consumer: behind the frame that is half sent goes a
-// Close frame that says why; the rest of what waited is dropped.
-func (c conn) closeSlow() {
-	x := c.ext()
-	dropped := x.pending.keepPartialFrame()
-	c.s.count.PendingBytes.Add(-int64(dropped))
-	c.decide(Closed{Code: frame.CloseTryAgainLater, Reason: slowReason})
-	c.setState(stateClosing)
-	c.setDeadline(c.s.tick + c.s.ticks.close)
-	c.stall(piece{frames: frame.AppendClose(nil, frame.CloseTryAgainLater, slowReason)}, true)
-	c.resume(flagPausedOutput) // its part of the closing handshake must be read
-}
-
-// shutWhenFlushed closes now, or when the waiting output is written.
-func (c conn) shutWhenFlushed() {
-	if c.flags&flagStalled != 0 {
-		c.setState(stateFlushing)
-		c.setDeadline(c.s.tick + c.s.ticks.close)
-		return
-	}
-	c.shut()
-}
-
-// shut lets the engine close: what was written arrives first.
-func (c conn) shut() {
-	if c.state != stateGone {
-		c.setState(stateGone)
-		c.setDeadline(0)
-		if c.flags&flagTLS != 0 {
-			c.endTLS()
-		}
-		c.s.loop.Close(c.id)
-	}
-}
-
-// abort ends a connection without ceremony.
-func (c conn) abort(why Closed) {
-	c.decide(why)
-	if c.state != stateGone {
-		c.setState(stateGone)
-		c.setDeadline(0)
-		c.s.loop.Abort(c.id)
-	}
-}
-
-// drainOne is startClose for a server that stops: connections that are not
-// open yet just end.
-func (c conn) drainOne(code frame.CloseCode, reason string) {
-	if c.state == statePlain || c.state == stateAuthorizing {
-		return // let the answer under way get out
-	}
-	c.closeBehind(code, reason)
 }
