@@ -53,7 +53,7 @@ func (p *poller) Modify(fd int, _ netpoll.ID, was, in loop.Interest) error {
 // Remove is part of [loop.Poller]. It takes each filter out by itself, for one that is not there is an error
 // and stops a list of changes. close(2) would do it too, but not every
 // descriptor is closed after it; and easygo's Del only forgets the callback,
-// which leaves events that nobody takes.
+// which leaves events without a receiver.
 func (p *poller) Remove(fd int) {
 	for _, in := range []loop.Interest{loop.InterestRead, loop.InterestWrite} {
 		changes, n := kqueueChanges(in, 0)

@@ -19,7 +19,7 @@ func newBackend(onError func(error)) (backend, error) {
 		return backend{}, os.NewSyscallError("epoll_create1", err)
 	}
 	// easygo leaves its descriptors open in programs that we start, and has no
-	// method that tells them.
+	// method that returns them.
 	for _, name := range []string{"fd", "eventFd"} {
 		if field := reflect.ValueOf(epoll).Elem().FieldByName(name); field.CanInt() {
 			unix.CloseOnExec(int(field.Int()))

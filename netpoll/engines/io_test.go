@@ -217,7 +217,7 @@ func TestPausedUnixPeerLeaves(t *testing.T) {
 			resume := false // on the loop
 			e := startOne(t, driver, netpoll.Config{
 				Listen:       []string{"unix:" + filepath.Join(t.TempDir(), "s")},
-				TickInterval: time.Hour, // whoever turns, turns for an event
+				TickInterval: time.Hour, // a turn must be due to an event
 			}, func(l netpoll.Loop) *testHandler {
 				paused = l
 				return &testHandler{
@@ -345,8 +345,8 @@ func TestEchoAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestGoexit: a callback that ends its goroutine ends the engine, not the
-// program, and says so.
+// TestGoexit: a callback that ends its goroutine ends the engine, with an error,
+// and not the program.
 func TestGoexit(t *testing.T) {
 	for _, driver := range own() {
 		closed := make(chan error, 1)

@@ -56,7 +56,7 @@ func TestInheritedListeners(t *testing.T) {
 				if network == "unix" {
 					e.StopAccepting()
 					if _, err := os.Lstat(address); err != nil {
-						t.Errorf("the file belongs to whoever opened the socket: %v", err)
+						t.Errorf("the file belongs to the process that opened the socket, and is gone: %v", err)
 					}
 				}
 			})

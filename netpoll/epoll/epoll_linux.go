@@ -30,7 +30,7 @@ func (driver) Start(cfg netpoll.Config, newHandler func(l netpoll.Loop) netpoll.
 }
 
 // eventsPerWait is how many events one epoll_wait fetches: enough that its cost
-// vanishes among them, few enough that a newcomer or a wake-up does not wait
+// vanishes among them, few enough that a new connection or a wake-up does not wait
 // for thousands of reads.
 const eventsPerWait = 256
 

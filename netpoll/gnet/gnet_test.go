@@ -94,8 +94,8 @@ func startTest(t *testing.T, cfg netpoll.Config, h testHandler) *engine {
 	return e.(*engine)
 }
 
-// TestLoopEnds: gnet ends a loop when epoll_wait fails, and says so to
-// nobody. The engine must not live on with a loop less.
+// TestLoopEnds: gnet ends a loop when epoll_wait fails, without a
+// report. The engine must not go on with a loop less.
 func TestLoopEnds(t *testing.T) {
 	closed := make(chan error, 10)
 	opened := make(chan netpoll.ID, 10)
@@ -166,7 +166,7 @@ func TestBuildTags(t *testing.T) {
 }
 
 // TestPausedPeerCloses: what is held for a paused connection goes with it,
-// and the end is told at once, for gnet cannot wait with closing.
+// and OnClose comes at once, for gnet cannot wait with closing.
 func TestPausedPeerCloses(t *testing.T) {
 	closed := make(chan error, 1)
 	e := startTest(t, netpoll.Config{Loops: 1, Listen: []string{"127.0.0.1:0"}}, testHandler{
@@ -265,7 +265,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestSpare: with the spare descriptor all who wait are sent away, and none
+// TestSpare: with the spare descriptor all waiting clients are refused, and none
 // while there are descriptors.
 func TestSpare(t *testing.T) {
 	e := startTest(t, netpoll.Config{Loops: 1, Listen: []string{"127.0.0.1:0"}}, testHandler{})

@@ -153,7 +153,7 @@ func testAttachConnecting(t *testing.T, start startFunc) {
 		writable: push,
 	})
 
-	// A listener whose queue is full lets newcomers wait: their SYN is dropped
+	// A listener whose queue is full lets clients wait: their SYN is dropped
 	// and sent again after a second.
 	listener, addr := fullListener(t)
 	defer syscall.Close(listener)

@@ -14,8 +14,8 @@ import (
 	"github.com/roostws/roost/netpoll"
 )
 
-// testChaos lets clients and handlers do what comes into their heads. What
-// must hold is what the referee watches, and that all is well afterwards.
+// testChaos lets clients and handlers act at random. The rules that the referee
+// watches must hold, and all connections must end.
 func testChaos(t *testing.T, start startFunc) {
 	const clients, visits = 30, 20
 	const seed = 1
@@ -41,7 +41,7 @@ func testChaos(t *testing.T, start startFunc) {
 		}
 		rng := mind[l.Index()]
 		if all := known[l.Index()]; rng.IntN(3) == 0 && len(all) > 0 {
-			id = all[len(all)-1-rng.IntN(min(len(all), 50))] // somebody else, maybe long gone
+			id = all[len(all)-1-rng.IntN(min(len(all), 50))] // another connection, which may have ended
 		}
 		switch rng.IntN(12) {
 		case 0:

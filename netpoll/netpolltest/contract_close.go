@@ -74,7 +74,7 @@ func testWriteError(t *testing.T, start startFunc) {
 }
 
 // testCloseDelivers: a last message arrives although the peer reads slowly and
-// has sent what nobody read, and OnClose does not wait for that.
+// has sent something that was not read, and OnClose does not wait for that.
 func testCloseDelivers(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.SendBufferBytes = 512 << 10

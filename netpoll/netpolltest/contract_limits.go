@@ -20,7 +20,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 )
 
-// wantRefused checks that a newcomer's connection ends without an echo.
+// wantRefused checks that a new connection ends without an echo.
 func wantRefused(t *testing.T, what string, conn net.Conn) {
 	t.Helper()
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -59,7 +59,7 @@ func testMaxConns(t *testing.T, start startFunc) {
 	wantRefused(t, "one too many again", r.dial(0))
 }
 
-// scarceEnv tells the child process of testNoDescriptorLeft what it is.
+// scarceEnv marks the child process of testNoDescriptorLeft.
 const scarceEnv = "ROOST_CONTRACT_SCARCE"
 
 // testNoDescriptorLeft runs itself in a process of its own, because the limit on
@@ -102,7 +102,7 @@ func scarce(t *testing.T, start startFunc) {
 	}
 
 	hoard := takeAllDescriptors(t)
-	// The newcomer's own end takes the one descriptor that is set free.
+	// The client's own end takes the one descriptor that is freed.
 	for range 30 {
 		hoard = giveBack(t, hoard, 1)
 		wantRefused(t, "no descriptor left", r.dial(0))
@@ -165,7 +165,7 @@ func giveBack(t *testing.T, fds []int, n int) []int {
 	return fds[:len(fds)-n]
 }
 
-// testStopAccepting: newcomers are turned away by the system, connections stay.
+// testStopAccepting: the system refuses new connections, open ones stay.
 func testStopAccepting(t *testing.T, start startFunc) {
 	cfg := testConfig()
 	cfg.Listen = append(cfg.Listen, "unix:"+t.TempDir()+"/s")

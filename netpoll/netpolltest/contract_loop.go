@@ -129,7 +129,7 @@ func testWakeYieldsToSockets(t *testing.T, start startFunc) {
 }
 
 // testWakeAfterClose: Wake after the engine's end does nothing; above all it does
-// not write to a descriptor that is somebody else's by now.
+// not write to a descriptor whose number another file has by now.
 func testWakeAfterClose(t *testing.T, start startFunc) {
 	r := newRig(t, start, testConfig(), hooks{})
 	r.on(0, func(netpoll.Loop) {})
@@ -199,7 +199,7 @@ func testTicks(t *testing.T, start startFunc) {
 	}
 }
 
-// testPanics: a panic costs the connection that it is about, and nobody else.
+// testPanics: a panic ends the connection whose callback it was in, and no other.
 func testPanics(t *testing.T, start startFunc) {
 	type report struct {
 		loop  int

@@ -68,7 +68,7 @@ func (f *referee) foul(format string, args ...any) {
 	f.rig.foul(fmt.Sprintf("loop %d: ", f.Index()) + fmt.Sprintf(format, args...))
 }
 
-// enter begins a callback and answers what ends it.
+// enter begins a callback and returns the function that ends it.
 func (f *referee) enter(callback string, id netpoll.ID) (leave func()) {
 	if g := goroutineID(); g != f.goroutine {
 		f.foul("%s runs on goroutine %d, the loop is %d", callback, g, f.goroutine)

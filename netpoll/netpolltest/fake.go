@@ -10,22 +10,22 @@ import (
 	"github.com/roostws/roost/netpoll"
 )
 
-// Faults are the chances, from 0 to 1, of what a kernel and an engine may do
-// and seldom do. The zero value is a polite system.
+// Faults are the probabilities, from 0 to 1, of what a kernel and an engine may
+// do but seldom do. With the zero value nothing of it happens.
 type Faults struct {
 	// ShortWrite cuts a write somewhere although there is room; OnWritable
 	// follows in a later turn.
 	ShortWrite float64
 	// LateData leaves what arrived where it is until a later turn, LateWritable
 	// a promised OnWritable, LateClose an owed OnClose (until the next turn, as
-	// the contract says).
+	// the contract allows).
 	LateData, LateWritable, LateClose float64
 	// SplitData cuts what arrived at a random place, so that OnData gets it in
 	// pieces, down to single bytes.
 	SplitData float64
 	// SpuriousWritable, per connection and turn, calls OnWritable without need,
 	// SpuriousWake, per turn, calls OnWake without Wake. No engine should, and
-	// no handler should mind.
+	// every handler should endure it.
 	SpuriousWritable, SpuriousWake float64
 	// Shuffle visits the connections of a turn in a random order.
 	Shuffle bool
@@ -39,7 +39,7 @@ func Mischief() Faults {
 	}
 }
 
-// Options shape a FakeLoop. The zero value is a polite loop 0.
+// Options configure a FakeLoop. The zero value is loop 0 without faults.
 type Options struct {
 	// Seed makes the run repeatable. Print it when a test fails.
 	Seed uint64
@@ -55,12 +55,12 @@ type Options struct {
 	ReadBufferBytes int
 	// MaxConns refuses more connections. If zero, no limit.
 	MaxConns int
-	// OnPanic is told of a recovered panic, as Config.OnPanic is. May be nil;
+	// OnPanic is called for a recovered panic, as Config.OnPanic is. May be nil;
 	// the panic is then a violation.
 	OnPanic func(loop int, id netpoll.ID, value any, stack []byte)
 }
 
-// ViolationKind says which rule a handler broke.
+// A ViolationKind is the rule that a handler broke.
 type ViolationKind string
 
 const (
@@ -119,7 +119,6 @@ type FakeLoop struct {
 	readBuffer  []byte
 	stats       netpoll.Stats
 	violations  []Violation
-	turns       int
 }
 
 var _ netpoll.Loop = (*FakeLoop)(nil)
@@ -143,12 +142,12 @@ func (l *FakeLoop) Start(newHandler func(l netpoll.Loop) netpoll.Handler) {
 	l.handler = newHandler(l)
 }
 
-// Rand is the loop's source of chance, for a test that wants to stay on one
-// seed.
+// Rand returns the loop's random numbers, for a test that must depend on one
+// seed only.
 func (l *FakeLoop) Rand() *rand.Rand { return l.rng }
 
-// Open is a new connection from a listener, or with an attached tag. OnOpen
-// runs inside. It answers 0 if Options.MaxConns refused it.
+// Open makes a new connection from a listener, or with an attached tag, and calls
+// OnOpen. It returns 0 if Options.MaxConns refused the connection.
 func (l *FakeLoop) Open(tag uint64) netpoll.ID {
 	l.assertDriver("Open")
 	if l.stopped || l.refused() {
@@ -160,14 +159,13 @@ func (l *FakeLoop) Open(tag uint64) netpoll.ID {
 	return c.id
 }
 
-// Turn is one turn of the loop: what is ready on the sockets, then OnWake, then
+// Turn runs one turn of the loop: what is ready on the sockets, then OnWake, then
 // the closes that are owed. It reports whether there is something left to do.
 func (l *FakeLoop) Turn() (more bool) {
 	l.assertDriver("Turn")
 	if l.stopped {
 		return false
 	}
-	l.turns++
 	for _, c := range l.owed {
 		c.late = false // put off in the last turn: due in this one
 	}
@@ -194,9 +192,6 @@ func (l *FakeLoop) Settle(maxTurns int) bool {
 	}
 	return !l.more()
 }
-
-// Turns is the number of turns so far.
-func (l *FakeLoop) Turns() int { return l.turns }
 
 // Tick runs OnTick, and the closes that came of it, as the clock of an engine
 // does.
@@ -234,8 +229,8 @@ func (l *FakeLoop) Stop() {
 	l.payClosesOwed()
 }
 
-// Violations are the rules that the handler broke so far, of the given kinds,
-// or of any kind if none is given.
+// Violations returns the violations so far, of the given kinds, or of any kind
+// if none is given.
 func (l *FakeLoop) Violations(kinds ...ViolationKind) []Violation {
 	var found []Violation
 	for _, v := range l.violations {
@@ -251,10 +246,10 @@ func (l *FakeLoop) Violations(kinds ...ViolationKind) []Violation {
 	return found
 }
 
-// Stats are the counters that a real engine would show.
+// Stats returns the counters that a real engine would show.
 func (l *FakeLoop) Stats() netpoll.Stats { return l.stats }
 
-// Awake reports that a Wake is waiting for its OnWake.
+// Awake reports whether a Wake is waiting for its OnWake.
 func (l *FakeLoop) Awake() bool { return l.awake.Load() || l.again }
 
 func (l *FakeLoop) more() bool {

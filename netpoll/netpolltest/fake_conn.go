@@ -17,11 +17,11 @@ const (
 	fakeOpen
 	// fakeClosing: closed, aborted or lost; only OnClose follows.
 	fakeClosing
-	// fakeGone: OnClose has returned, the slot is somebody else's.
+	// fakeGone: OnClose has returned, another connection may have the slot.
 	fakeGone
 )
 
-// PeerSees is how a connection ended in the eyes of its peer.
+// PeerSees is how a connection has ended, as its peer sees it.
 type PeerSees int
 
 const (
@@ -112,7 +112,7 @@ func (l *FakeLoop) SetRoom(id netpoll.ID, bytes int) {
 }
 
 // Drain lets the peer read up to n bytes from the send buffer, which makes as
-// much room, and answers how many there were. OnWritable follows in a turn,
+// much room, and returns how many there were. OnWritable follows in a turn,
 // where it is promised. It works after the connection has closed, too.
 func (l *FakeLoop) Drain(id netpoll.ID, n int) int {
 	c := l.peer(id)
@@ -125,7 +125,7 @@ func (l *FakeLoop) Drain(id netpoll.ID, n int) int {
 	return n
 }
 
-// Received is all that the peer has read so far. The slice is the loop's.
+// Received returns all that the peer has read so far. The loop owns the slice.
 func (l *FakeLoop) Received(id netpoll.ID) []byte { return l.peer(id).received }
 
 // TakeReceived is Received, and forgets it, for runs that are long.
@@ -136,10 +136,10 @@ func (l *FakeLoop) TakeReceived(id netpoll.ID) []byte {
 	return p
 }
 
-// Unread is the number of bytes in the send buffer, which the peer has not read.
+// Unread returns the number of bytes in the send buffer, which the peer has not read.
 func (l *FakeLoop) Unread(id netpoll.ID) int { return len(l.peer(id).unread) }
 
-// PeerSees tells how the connection has ended in the eyes of the peer. An end
+// PeerSees returns how the connection has ended, as the peer sees it. An end
 // by Close counts when the peer has read everything.
 func (l *FakeLoop) PeerSees(id netpoll.ID) PeerSees {
 	c := l.peer(id)
@@ -152,17 +152,10 @@ func (l *FakeLoop) PeerSees(id netpoll.ID) PeerSees {
 // Paused reports whether the handler has paused the connection.
 func (l *FakeLoop) Paused(id netpoll.ID) bool { return l.peer(id).paused }
 
-// Closed reports that OnClose has returned.
+// Closed reports whether OnClose has returned.
 func (l *FakeLoop) Closed(id netpoll.ID) bool { return l.peer(id).state == fakeGone }
 
-// Forget drops what is kept of a connection that is gone.
-func (l *FakeLoop) Forget(id netpoll.ID) {
-	if l.peer(id).state == fakeGone {
-		delete(l.conns, id)
-	}
-}
-
-// IDs are the open connections, by slot.
+// IDs returns the open connections, by slot.
 func (l *FakeLoop) IDs() []netpoll.ID {
 	var ids []netpoll.ID
 	for _, c := range l.slots {
@@ -277,7 +270,7 @@ func (l *FakeLoop) read(c *fakeConn) {
 	l.stats.BytesRead += uint64(n)
 	l.callback(c, func() { l.handler.OnData(c.id, p) })
 	for i := range p {
-		p[i] = 0xDB // shows who kept it
+		p[i] = 0xDB // shows a handler that kept it
 	}
 }
 

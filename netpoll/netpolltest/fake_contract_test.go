@@ -10,7 +10,7 @@ import (
 )
 
 // TestFakeLoopKeepsTheContract puts the referee of the contract test between
-// the fake loop and a handler that does what comes into its head, as the chaos
+// the fake loop and a handler that acts at random, as the chaos
 // part of the contract test does with sockets.
 func TestFakeLoopKeepsTheContract(t *testing.T) {
 	faults := Mischief()

@@ -54,7 +54,7 @@ type Conns struct {
 
 	// Woken is set from Wake until OnWake starts. Atomic: any goroutine.
 	Woken     atomic.Bool
-	published publishedCounts
+	published published
 }
 
 // Init makes the table of loop number index. The caller must Unmap it.
