@@ -55,8 +55,9 @@ type Options struct {
 	// zero, 256, well within any listen queue.
 	InFlight int `placeholder:"256" help:"How many connections are being opened at a time."`
 	// Settle is how long the server gets to come to rest before it is measured
-	// and after the connections have been opened, at least. If zero, 1 s.
-	Settle time.Duration `placeholder:"1s" help:"How long the server gets to come to rest, at least."`
+	// and after the connections have been opened, at least. If zero, 1 s; in the
+	// scenario idle, 5 s.
+	Settle time.Duration `help:"How long the server gets to come to rest, at least (default: 1s; of idle, 5s)."`
 	// SettleMax is how long it is waited for at most, while its memory still
 	// moves or it uses more than 5 % of a core. If zero, 15 s. A result says if
 	// that was not enough.
@@ -181,10 +182,10 @@ type HostileConfig struct {
 	// Rate is the messages a second of the others, over all connections. If
 	// zero, 2,000.
 	Rate float64 `help:"Messages a second of the others."`
-	// Period is the length of each part. If zero, 3 s.
+	// Period is the length of each part. If zero, 2 s.
 	Period time.Duration `help:"Length of each part."`
-	// Rounds is how often everything is done; medians count. If zero, 3.
-	Rounds int `placeholder:"3" help:"How often everything is done: medians count."`
+	// Rounds is how often everything is done; medians count. If zero, 5.
+	Rounds int `placeholder:"5" help:"How often everything is done: medians count."`
 	// Kinds are those to let loose. If empty, all.
 	Kinds []string `placeholder:"NAME,..." help:"Which hostile clients (default: all)."`
 }

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +28,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	// The tests mostly wait: for servers to come to rest, for what was lost.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	os.Exit(runTests(m))
 }
@@ -113,6 +119,7 @@ func wantLatencies(t *testing.T, r *Result, names ...string) {
 }
 
 func TestIdleAgainstLimit(t *testing.T) {
+	t.Parallel()
 	cfg := IdleConfig{Options: testOptions(t, 200, "-loops", "2"), Period: 200 * time.Millisecond}
 	cfg.Generators = 2
 	r, err := RunIdle(context.Background(), cfg)
@@ -124,6 +131,7 @@ func TestIdleAgainstLimit(t *testing.T) {
 }
 
 func TestEchoAgainstLimit(t *testing.T) {
+	t.Parallel()
 	cfg := EchoConfig{Options: testOptions(t, 100), Rate: 500, Period: time.Second}
 	r, err := RunEcho(context.Background(), cfg)
 	wantHeld(t, r, err, "paced_rate", "echo_rate", "echo_cpu")
@@ -135,6 +143,7 @@ func TestEchoAgainstLimit(t *testing.T) {
 }
 
 func TestBroadcastAgainstLimit(t *testing.T) {
+	t.Parallel()
 	cfg := BroadcastConfig{
 		Options: testOptions(t, 150, "-mode", "broadcast", "-loops", "2"),
 		Singles: 5, Rate: 20, Period: 500 * time.Millisecond, Window: 16,
@@ -146,12 +155,14 @@ func TestBroadcastAgainstLimit(t *testing.T) {
 }
 
 func TestStormAgainstLimit(t *testing.T) {
+	t.Parallel()
 	r, err := RunStorm(context.Background(), StormConfig{Options: testOptions(t, 200)})
 	wantHeld(t, r, err, "arrival_seconds", "arrival_cpu", "return_seconds", "forget_seconds")
 	wantLatencies(t, r, "arrival", "return")
 }
 
 func TestMixedAgainstLimit(t *testing.T) {
+	t.Parallel()
 	cfg := MixedConfig{Options: testOptions(t, 200), TrickleInterval: 200 * time.Millisecond, Period: time.Second}
 	r, err := RunMixed(context.Background(), cfg)
 	wantHeld(t, r, err, "trickle_rate", "busy_rate", "mixed_cpu")
@@ -159,6 +170,7 @@ func TestMixedAgainstLimit(t *testing.T) {
 }
 
 func TestSlowAgainstLimit(t *testing.T) {
+	t.Parallel()
 	cfg := SlowConfig{BroadcastConfig: BroadcastConfig{Options: testOptions(t, 100, "-mode", "broadcast"), Rate: 20, Period: 500 * time.Millisecond}}
 	r, err := RunSlow(context.Background(), cfg)
 	wantHeld(t, r, err, "paced_cpu", "stalled_cpu", "stalled")
@@ -168,6 +180,7 @@ func TestSlowAgainstLimit(t *testing.T) {
 }
 
 func TestHostileAgainstLimit(t *testing.T) {
+	t.Parallel()
 	// The bare server trusts its clients, so only those who do what is allowed.
 	kinds := []string{"connects", "messages"}
 	cfg := HostileConfig{Options: testOptions(t, 100), Rate: 500, Period: 500 * time.Millisecond, Rounds: 1, Kinds: kinds}
@@ -177,6 +190,7 @@ func TestHostileAgainstLimit(t *testing.T) {
 }
 
 func TestHostileClientsMustExist(t *testing.T) {
+	t.Parallel()
 	_, err := RunHostile(context.Background(), HostileConfig{Options: Options{URL: "ws://127.0.0.1:1/", PIDs: []int{1}}, Kinds: []string{"polite"}})
 	if err == nil || !strings.Contains(err.Error(), "polite") {
 		t.Errorf("an unknown kind: %v", err)
@@ -184,6 +198,7 @@ func TestHostileClientsMustExist(t *testing.T) {
 }
 
 func TestGrowAgainstLimit(t *testing.T) {
+	t.Parallel()
 	cfg := GrowConfig{Options: testOptions(t, 151, "-mode", "broadcast"), Steps: []int{50, 151}, Singles: 2}
 	cfg.Generators = 2
 	r, err := RunGrow(context.Background(), cfg)
@@ -203,6 +218,7 @@ func TestGrowAgainstLimit(t *testing.T) {
 }
 
 func TestGrowToldWrongSteps(t *testing.T) {
+	t.Parallel()
 	for _, steps := range [][]int{{2, 1}, {0, 3}, {-1}} {
 		_, err := RunGrow(context.Background(), GrowConfig{Options: Options{URL: "ws://127.0.0.1:1/", PIDs: []int{1}}, Steps: steps})
 		if err == nil {
@@ -213,6 +229,7 @@ func TestGrowToldWrongSteps(t *testing.T) {
 
 // Two processes on one port share no messages: each has its own audience.
 func TestBroadcastAgainstTwoProcesses(t *testing.T) {
+	t.Parallel()
 	opt := testOptions(t, 60, "-mode", "broadcast", "-reuse-port")
 	addr := strings.TrimSuffix(strings.TrimPrefix(opt.URL, "ws://"), "/")
 	_, pid := startLimit(t, "-mode", "broadcast", "-reuse-port", "-addr", addr)

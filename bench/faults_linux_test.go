@@ -149,6 +149,7 @@ func patience(fault string) time.Duration {
 
 // Each fault must be found and named; the server without one must be held.
 func TestEchoFaultsAreFound(t *testing.T) {
+	t.Parallel()
 	one := func(f []byte) [][]byte { return [][]byte{f} }
 	var held []byte
 	for _, tc := range []struct {
@@ -201,6 +202,7 @@ func TestEchoFaultsAreFound(t *testing.T) {
 			answer: func(_ int, f []byte) [][]byte { return one(f) }}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			url := tc.server.start(t)
 			cfg := EchoConfig{Options: Options{
 				URL: url, Connections: 1, Settle: time.Millisecond, Patience: patience(tc.want), Timeout: time.Minute,
@@ -223,6 +225,7 @@ func TestEchoFaultsAreFound(t *testing.T) {
 }
 
 func TestBroadcastLossIsFound(t *testing.T) {
+	t.Parallel()
 	lossy := faultyServer{relay: true, answer: func(n int, f []byte) [][]byte {
 		if n == 105 { // the sixth receiver of the sixth message, the probe included
 			return nil
@@ -244,6 +247,7 @@ func TestBroadcastLossIsFound(t *testing.T) {
 
 // The publish API of this server is a handler that relays the body.
 func TestBroadcastByHTTP(t *testing.T) {
+	t.Parallel()
 	relay := faultyServer{relay: true}
 	url := relay.start(t)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -277,6 +281,7 @@ func TestBroadcastByHTTP(t *testing.T) {
 // A client of the native protocol that is refused, or gets no reply, is no idle
 // connection.
 func TestNativeRepliesAreChecked(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, reply, want string }{
 		{"replies", `{"id":1,"connect":{"client":"0-1-1"}}`, ""},
 		{"refused", `{"id":1,"error":{"code":101,"message":"unauthorized"}}`, "6 commands of the native protocol were refused"},
@@ -305,6 +310,7 @@ func TestNativeRepliesAreChecked(t *testing.T) {
 
 // A server that answers nothing at all ends the scenario, too.
 func TestScenarioEndsInTime(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -327,6 +333,7 @@ func TestScenarioEndsInTime(t *testing.T) {
 // Each connection sends its own subscription; what the server answers is not
 // the benchmark's, is noted, and does no harm.
 func TestSubscribe(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var subscribed []string
 	server := faultyServer{answer: func(_ int, f []byte) [][]byte {
@@ -367,7 +374,7 @@ func selfSigned(t *testing.T) (config *tls.Config, caFile string) {
 }
 
 func TestEchoOverTLS(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	config, caFile := selfSigned(t)
 	for _, tc := range []struct {
 		name   string
@@ -419,7 +426,7 @@ func TestEchoOverTLS(t *testing.T) {
 
 // All come over TLS at once, are cut off, and come back.
 func TestStormOverTLS(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	config, caFile := selfSigned(t)
 	server := &faultyServer{tls: config, answer: func(_ int, f []byte) [][]byte { return [][]byte{f} }}
 	r, err := RunStorm(context.Background(), StormConfig{Options: Options{
@@ -430,7 +437,7 @@ func TestStormOverTLS(t *testing.T) {
 }
 
 func TestBroadcastCompressed(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	run := func(t *testing.T, server *faultyServer, fault string) (*Result, error) {
 		return RunBroadcast(context.Background(), BroadcastConfig{Options: Options{
 			URL: server.start(t), Connections: 20, Settle: time.Millisecond, Patience: patience(fault), Timeout: time.Minute,
@@ -439,6 +446,7 @@ func TestBroadcastCompressed(t *testing.T) {
 	}
 	one := func(_ int, f []byte) [][]byte { return [][]byte{f} }
 	t.Run("held", func(t *testing.T) {
+		t.Parallel()
 		r, err := run(t, &faultyServer{relay: true, deflate: true, answer: one}, "")
 		wantHeld(t, r, err, "plain_delivery_rate", "delivery_rate", "bytes_saved")
 		for name, want := range map[string]float64{"message_bytes": 1024, "plain_frame_bytes": 1028} {
@@ -452,12 +460,14 @@ func TestBroadcastCompressed(t *testing.T) {
 		}
 	})
 	t.Run("declined", func(t *testing.T) {
+		t.Parallel()
 		r, err := run(t, &faultyServer{relay: true, answer: one}, "declined")
 		if err != nil || r.Held || !strings.Contains(strings.Join(r.Faults, ";"), "declined permessage-deflate on 20 of 20") {
 			t.Errorf("%+v, %v, want a fault about what was declined", r, err)
 		}
 	})
 	t.Run("damage", func(t *testing.T) {
+		t.Parallel()
 		r, err := run(t, &faultyServer{relay: true, deflate: true, answer: func(n int, f []byte) [][]byte {
 			if frame.IsCompressed(f) && n%20 == 7 {
 				f[len(f)/2] ^= 1

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,6 +17,8 @@ import (
 // A fleet is the parent's view of its generators.
 type fleet struct {
 	members []*member
+	// helpers hold no connections: the hostile client and its decoy.
+	helpers []*member
 
 	mu       sync.Mutex
 	onNotice func(member int, n notice) // Guarded by mu.
@@ -90,6 +93,16 @@ func (f *fleet) startMember(command []string, index int) (*member, error) {
 	}
 	go f.readReplies(m, index, stdout)
 	return m, nil
+}
+
+// startHelper starts a process that takes requests like a generator, and holds
+// no connections.
+func (f *fleet) startHelper(command []string) (*member, error) {
+	m, err := f.startMember(command, noConn)
+	if err == nil {
+		f.helpers = append(f.helpers, m)
+	}
+	return m, err
 }
 
 func (f *fleet) readReplies(m *member, index int, out io.Reader) {
@@ -218,21 +231,27 @@ func (f *fleet) holder(n int) *member {
 	return nil
 }
 
-func (f *fleet) pids() []int {
+func (m *member) pid() int { return m.cmd.Process.Pid }
+
+func (f *fleet) pids() []int       { return pidsOf(f.members) }
+func (f *fleet) helperPIDs() []int { return pidsOf(f.helpers) }
+
+func pidsOf(members []*member) []int {
 	var pids []int
-	for _, m := range f.members {
-		pids = append(pids, m.cmd.Process.Pid)
+	for _, m := range members {
+		pids = append(pids, m.pid())
 	}
 	return pids
 }
 
-// stop ends the generators: end of input asks them to, and who does not listen
-// is killed.
+// stop ends the generators and helpers: end of input asks them to, and one that
+// does not end is killed.
 func (f *fleet) stop() {
-	for _, m := range f.members {
+	all := slices.Concat(f.members, f.helpers)
+	for _, m := range all {
 		m.stdin.Close()
 	}
-	for _, m := range f.members {
+	for _, m := range all {
 		select {
 		case <-m.exited:
 		case <-time.After(3 * time.Second):

@@ -84,9 +84,10 @@ type generator struct {
 	native bool
 	rng    *rand.Rand
 
-	opening *opening
-	traffic *traffic
-	stream  streamState
+	opening   *opening
+	hostility hostility
+	traffic   *traffic
+	stream    streamState
 	// frameBytes is the size of the frame that is being handled.
 	frameBytes int
 	queue      []*publishing
@@ -211,6 +212,12 @@ func (g *generator) serve(r *request) {
 	case opReset:
 		g.reset()
 		g.reply(reply{ID: r.ID})
+	case opDecoy:
+		g.startDecoy(r.ID, r.Hostile)
+	case opHostile:
+		g.startHostile(r.ID, r.Hostile)
+	case opCalm:
+		g.calm(r.ID)
 	case opCount:
 		g.reply(reply{ID: r.ID, Counts: g.snapshot()})
 	default:

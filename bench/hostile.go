@@ -6,6 +6,7 @@ import (
 	"compress/flate"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,11 +23,13 @@ type hostileKind struct {
 	name, text string
 	// upgraded: it begins with a proper upgrade.
 	upgraded bool
-	// raw: it does without TLS where the server speaks it; only such servers
-	// meet it.
+	// raw: it does without TLS where the server speaks it; it is let loose on
+	// such servers only.
 	raw     bool
 	headers []string
 	step    func(conn net.Conn, n int) error
+	// decoy is what the decoy does with it.
+	decoy decoyManner
 }
 
 // hostilePace is the time between two steps: a flood fills 16 KiB in each, which
@@ -45,7 +48,7 @@ var hostileKinds = []hostileKind{
 		}
 		return write(c, []byte{'x'})
 	}},
-	{name: "garbage", text: "sends what is no HTTP, and comes back", step: func(c net.Conn, _ int) error {
+	{name: "garbage", text: "sends what is no HTTP, and comes back", decoy: decoyCloses, step: func(c net.Conn, _ int) error {
 		_ = write(c, bytes.Repeat([]byte{0xff}, 64)) // the read tells
 		return drop(c)
 	}},
@@ -58,14 +61,14 @@ var hostileKinds = []hostileKind{
 		return flood(frame.OpContinuation, false, nil)(c, n-1)
 	}},
 	{name: "messages", text: "floods with messages of one byte", upgraded: true, step: flood(frame.OpBinary, true, []byte("x"))},
-	{name: "deaf", text: "sends messages and never reads", upgraded: true, step: func(c net.Conn, _ int) error {
+	{name: "deaf", text: "sends messages and never reads", upgraded: true, decoy: decoyStops, step: func(c net.Conn, _ int) error {
 		_ = c.SetWriteDeadline(time.Now().Add(hostilePace)) // the server stops reading
 		if err := write(c, hostileFrame(frame.OpBinary, true, 0, make([]byte, hostileBytes))); err != nil {
 			time.Sleep(10 * hostilePace)
 		}
 		return nil
 	}},
-	{name: "half_tls", text: "begins a TLS handshake, and leaves", raw: true, step: func(c net.Conn, _ int) error {
+	{name: "half_tls", text: "begins a TLS handshake, and leaves", raw: true, decoy: decoyCloses, step: func(c net.Conn, _ int) error {
 		if err := write(c, stray()); err != nil {
 			return err
 		}
@@ -73,13 +76,13 @@ var hostileKinds = []hostileKind{
 		_, _ = c.Read(make([]byte, 1)) // the server has done its part
 		return io.EOF
 	}},
-	{name: "giant", text: "announces a message of 2^40 bytes, and comes back", upgraded: true, step: func(c net.Conn, _ int) error {
+	{name: "giant", text: "announces a message of 2^40 bytes, and comes back", upgraded: true, decoy: decoyCloses, step: func(c net.Conn, _ int) error {
 		if err := write(c, []byte{0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4}); err != nil {
 			return err
 		}
 		return drop(c)
 	}},
-	{name: "bomb", text: "sends 32 KiB that inflate to 32 MiB, and comes back", upgraded: true,
+	{name: "bomb", text: "sends 32 KiB that inflate to 32 MiB, and comes back", upgraded: true, decoy: decoyCloses,
 		headers: []string{"Sec-WebSocket-Extensions: permessage-deflate"}, step: func(c net.Conn, _ int) error {
 			if err := write(c, hostileFrame(frame.OpBinary, true, 4, bomb())); err != nil {
 				return err
@@ -95,7 +98,7 @@ var stray = sync.OnceValue(func() []byte {
 	return c.written
 })
 
-// A recorder is a connection to nobody.
+// A recorder is a connection that leads nowhere.
 type recorder struct {
 	net.Conn
 	written []byte
@@ -137,21 +140,34 @@ func hostileFrame(op frame.Opcode, fin bool, rsv byte, payload []byte) []byte {
 	return append(frame.AppendHeader(nil, h), payload...)
 }
 
-// bomb is 32 MiB of zeros, deflated.
+// bomb is 32 MiB of zeros, deflated: a MiB that ends on a whole byte, 32 times.
 var bomb = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	w, _ := flate.NewWriter(&b, flate.BestCompression) // the level is valid
-	_, _ = w.Write(make([]byte, 32<<20))               // a bytes.Buffer takes everything
+	_, _ = w.Write(make([]byte, 1<<20))                // a bytes.Buffer takes everything
 	_ = w.Flush()
-	return bytes.TrimSuffix(b.Bytes(), []byte{0, 0, 0xff, 0xff})
+	return bytes.TrimSuffix(bytes.Repeat(b.Bytes(), 32), []byte{0, 0, 0xff, 0xff})
 })
 
-// run is one hostile client's life, until ctx ends. It answers how many
-// connections it made.
-func (k *hostileKind) run(ctx context.Context, rawURL string, trusted trust) (conns int, err error) {
+// kindNamed returns the kind of hostile client with a name; nil if there is
+// none.
+func kindNamed(name string) *hostileKind {
+	for i := range hostileKinds {
+		if hostileKinds[i].name == name {
+			return &hostileKinds[i]
+		}
+	}
+	return nil
+}
+
+// hostileTally is what a hostile client has done.
+type hostileTally struct{ Conns, Steps int }
+
+// run is one hostile client's life, until ctx ends. It returns what it did.
+func (k *hostileKind) run(ctx context.Context, rawURL string, trusted trust) (did hostileTally, err error) {
 	e, err := splitURL(rawURL)
 	if err != nil {
-		return 0, err
+		return did, err
 	}
 	for ctx.Err() == nil {
 		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", e.to.String())
@@ -159,45 +175,50 @@ func (k *hostileKind) run(ctx context.Context, rawURL string, trusted trust) (co
 			if ctx.Err() != nil {
 				break
 			}
-			return conns, err
+			return did, err
 		}
-		conns++
+		did.Conns++
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		speaks := conn
 		if e.secure && !k.raw {
-			conn = tls.Client(conn, trusted.config(e.name))
+			speaks = tls.Client(conn, trusted.config(e.name))
 		}
-		k.live(ctx, conn, e.path, e.host)
+		did.Steps += k.live(ctx, speaks, e.path, e.host)
 		stop()
 		_ = conn.Close()
 		pace(ctx)
 	}
-	return conns, nil
+	if did.Conns == 0 {
+		return did, errors.New("it never connected")
+	}
+	return did, nil
 }
 
-// live is one connection.
-func (k *hostileKind) live(ctx context.Context, conn net.Conn, path, host string) {
+// live is one connection. It returns the number of steps that succeeded.
+func (k *hostileKind) live(ctx context.Context, conn net.Conn, path, host string) (steps int) {
 	if k.upgraded {
 		if write(conn, appendUpgradeRequest(nil, path, host, 0, k.headers)) != nil {
-			return
+			return 0
 		}
 		// The answer is not checked: what was refused is a connection that is
 		// thrown out.
 		for in := bufio.NewReader(conn); ; {
 			line, err := in.ReadString('\n')
 			if err != nil {
-				return
+				return 0
 			}
 			if line == "\r\n" {
 				break
 			}
 		}
 	}
-	for n := 0; ctx.Err() == nil; n++ {
-		if k.step(conn, n) != nil {
-			return
+	for ; ctx.Err() == nil; steps++ {
+		if k.step(conn, steps) != nil {
+			return steps
 		}
 		pace(ctx)
 	}
+	return steps
 }
 
 func pace(ctx context.Context) {

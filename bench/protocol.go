@@ -19,6 +19,9 @@ const (
 	opResume  op = "resume"  // read again on all
 	opReset   op = "reset"   // close all connections by RST
 	opCount   op = "count"   // answered with the counters
+	opDecoy   op = "decoy"   // serve hostile clients of a kind; answered with the URL
+	opHostile op = "hostile" // be a hostile client
+	opCalm    op = "calm"    // be one no longer; answered with what it did
 )
 
 type request struct {
@@ -29,6 +32,8 @@ type request struct {
 	Seq     uint64          `json:"seq,omitempty"`
 	Publish *publishRequest `json:"publish,omitempty"`
 	Traffic *trafficRequest `json:"traffic,omitempty"`
+	// Hostile is for opDecoy and opHostile.
+	Hostile *hostileRequest `json:"hostile,omitempty"`
 	// Percent is the share of the connections that opStall takes.
 	Percent int `json:"percent,omitempty"`
 }
@@ -57,6 +62,14 @@ type openRequest struct {
 	Compression bool `json:"compression,omitempty"`
 	JSON        bool `json:"json,omitempty"`
 	Binary      bool `json:"binary"`
+}
+
+// hostileRequest names a kind of hostile client and the server that it is let
+// loose on.
+type hostileRequest struct {
+	Kind  string `json:"kind"`
+	URL   string `json:"url"`
+	Trust trust  `json:"trust,omitzero"`
 }
 
 // publishRequest sends Count messages from connection Conn, the k-th with
@@ -104,6 +117,9 @@ type reply struct {
 	Open    *openReply     `json:"open,omitempty"`
 	Traffic []classReply   `json:"traffic,omitempty"`
 	Counts  *generatorView `json:"counts,omitempty"`
+	// URL is the decoy's, Hostile what a hostile client did.
+	URL     string        `json:"url,omitempty"`
+	Hostile *hostileTally `json:"hostile,omitempty"`
 }
 
 // notice tells of progress in opening, or of one message that all members have.

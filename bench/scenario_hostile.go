@@ -10,12 +10,20 @@ import (
 
 // RunHostile lets one hostile client of each kind loose among the connections
 // of an echo server, one after the other, while the others send at a rate. What
-// do they notice? Each time with it is compared with the times without it
-// before and after, so that the machine's moods cancel out.
+// do they notice?
+//
+// The hostile client and the others share the machine with the server, so that
+// a part of what they notice is that client's own use of the processors, which a
+// client on another machine would not cause. To take that out, each time with
+// the client on the server is compared with a time with the same client on a
+// decoy, a process that does the least a server could; the two take turns, so
+// that the machine's moods cancel out. And where there are two processors or
+// more, clients get half of them and server and decoy the others, and the
+// hostile client has the lowest priority.
 func RunHostile(ctx context.Context, cfg HostileConfig) (*Result, error) {
 	setDefault(&cfg.Rate, 2000)
-	setDefault(&cfg.Period, 3*time.Second)
-	setDefault(&cfg.Rounds, 3)
+	setDefault(&cfg.Period, 2*time.Second)
+	setDefault(&cfg.Rounds, 5)
 	runs := time.Duration(cfg.Rounds * (2*len(hostileKinds) + 1))
 	if err := cfg.setDefaults(10_000, 2*time.Minute+runs*(cfg.Period+6*time.Second)); err != nil {
 		return nil, err
@@ -24,103 +32,174 @@ func RunHostile(ctx context.Context, cfg HostileConfig) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var meets []string // those that such a server meets
+	var known []string // those that such a server can meet
 	for _, k := range hostileKinds {
 		if e.secure || !k.raw {
-			meets = append(meets, k.name)
+			known = append(known, k.name)
 		}
 	}
 	if len(cfg.Kinds) == 0 {
-		cfg.Kinds = meets
+		cfg.Kinds = known
 	}
 	for _, name := range cfg.Kinds {
-		if !slices.Contains(meets, name) {
-			return nil, fmt.Errorf("no hostile client %q for %s: there are %s", name, cfg.URL, strings.Join(meets, ", "))
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("no hostile client %q for %s: there are %s", name, cfg.URL, strings.Join(known, ", "))
 		}
 	}
 	return runTrial(ctx, "hostile", &cfg.Options, func(t *trial) error { return t.hostile(&cfg) })
 }
 
+// hostileSide is what was measured while a hostile client was on one side: the
+// server, or the decoy.
+type hostileSide struct {
+	latency *histogram
+	server  time.Duration // the server's CPU
+	wall    time.Duration
+	steps   int
+}
+
+// hostileFigures are those of one kind of hostile client.
+type hostileFigures struct {
+	ratios        []float64 // of each round's p99
+	server, decoy hostileSide
+}
+
 func (t *trial) hostile(cfg *HostileConfig) error {
+	client, err := t.fleet.startHelper(t.opt.GeneratorCommand)
+	if err != nil {
+		return err
+	}
+	decoy, err := t.fleet.startHelper(t.opt.GeneratorCommand)
+	if err != nil {
+		return err
+	}
+	release, err := t.separate(client, decoy)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if _, err := t.open("opening"); err != nil {
 		return err
 	}
 	if err := t.settle(); err != nil {
 		return err
 	}
-	ratios := map[string][]float64{}
-	quiet, with := newHistogram(), map[string]*histogram{}
-	for range cfg.Rounds {
-		before, err := t.echoesBeside(cfg, nil)
+	quiet, figures := newHistogram(), make(map[string]*hostileFigures)
+	for round := range cfg.Rounds {
+		alone, err := t.echoesBeside(cfg, "quiet", nil, nil, hostileRequest{})
 		if err != nil {
 			return err
 		}
-		quiet.merge(before)
-		for i := range hostileKinds {
-			k := &hostileKinds[i]
-			if !slices.Contains(cfg.Kinds, k.name) {
-				continue
+		quiet.merge(alone.latency)
+		for _, name := range cfg.Kinds {
+			f := figures[name]
+			if f == nil {
+				f = &hostileFigures{server: hostileSide{latency: newHistogram()}, decoy: hostileSide{latency: newHistogram()}}
+				figures[name] = f
 			}
-			during, err := t.echoesBeside(cfg, k)
-			if err != nil {
+			if err := t.hostileRound(cfg, kindNamed(name), client, decoy, round%2 == 1, f); err != nil {
 				return err
 			}
-			after, err := t.echoesBeside(cfg, nil)
-			if err != nil {
-				return err
-			}
-			ratios[k.name] = append(ratios[k.name], 2*p99(during)/(p99(before)+p99(after)))
-			if with[k.name] == nil {
-				with[k.name] = newHistogram()
-			}
-			with[k.name].merge(during)
-			quiet.merge(after)
-			before = after
 		}
 	}
-	t.result.addLatency("quiet", "round trip, nobody hostile", quiet)
+	t.result.addLatency("quiet", "round trip, no hostile client", quiet)
+	t.addHostileFigures(cfg.Kinds, figures)
+	return nil
+}
+
+// hostileRound has a hostile client once on the decoy and once on the server.
+func (t *trial) hostileRound(cfg *HostileConfig, k *hostileKind, client, decoy *member, serverFirst bool, f *hostileFigures) error {
+	r, err := decoy.call(t.ctx, request{Op: opDecoy, Hostile: &hostileRequest{Kind: k.name, URL: t.opt.URL}})
+	if err != nil {
+		return fmt.Errorf("decoy: %w", err)
+	}
+	sides := []struct {
+		sum    *hostileSide
+		target hostileRequest
+		now    hostileSide
+	}{
+		{&f.decoy, hostileRequest{Kind: k.name, URL: r.URL, Trust: trust{Insecure: true}}, hostileSide{}},
+		{&f.server, hostileRequest{Kind: k.name, URL: t.opt.URL, Trust: t.trust}, hostileSide{}},
+	}
+	order := []int{0, 1}
+	if serverFirst {
+		order = []int{1, 0}
+	}
+	for _, i := range order {
+		s := &sides[i]
+		if s.now, err = t.echoesBeside(cfg, k.name, k, client, s.target); err != nil {
+			return err
+		}
+		s.sum.latency.merge(s.now.latency)
+		s.sum.server += s.now.server
+		s.sum.wall += s.now.wall
+		s.sum.steps += s.now.steps
+	}
+	f.ratios = append(f.ratios, p99(sides[1].now.latency)/p99(sides[0].now.latency))
+	return nil
+}
+
+func (t *trial) addHostileFigures(kinds []string, figures map[string]*hostileFigures) {
 	worst := 0.0
-	for _, k := range hostileKinds {
-		if list := ratios[k.name]; len(list) > 0 {
-			slices.Sort(list)
-			ratio := list[len(list)/2]
-			worst = max(worst, ratio)
-			t.result.add("hostile_"+k.name, ratio, "x", "p99 of the others' round trips, against quiet times, while one "+k.text)
-			t.result.addLatency("hostile_"+k.name, "round trip while one "+k.text, with[k.name])
+	for _, name := range kinds {
+		k, f := kindNamed(name), figures[name]
+		slices.Sort(f.ratios)
+		ratio := (f.ratios[(len(f.ratios)-1)/2] + f.ratios[len(f.ratios)/2]) / 2
+		worst = max(worst, ratio)
+		t.result.add("hostile_"+name, ratio, "x", "p99 of the others' round trips while one "+k.text)
+		if t.measured() {
+			cpu := f.server.server.Seconds()/f.server.wall.Seconds() - f.decoy.server.Seconds()/f.decoy.wall.Seconds()
+			t.result.add("hostile_"+name+"_cpu", 100*cpu, "%", "  CPU that it costs the server, of one core")
+		}
+		t.result.addLatency("hostile_"+name, "round trip while one "+k.text, f.server.latency)
+		t.result.addLatency("decoy_"+name, "the same, on the decoy", f.decoy.latency)
+		if perSecond := func(s hostileSide) float64 { return float64(s.steps) / s.wall.Seconds() }; perSecond(f.server) < perSecond(f.decoy)/2 {
+			t.result.Notes = append(t.result.Notes, fmt.Sprintf("%s: %.0f steps a second, where a server that only reads lets it do %.0f",
+				name, perSecond(f.server), perSecond(f.decoy)))
 		}
 	}
 	t.result.add("hostile_worst", worst, "x", "the worst of these")
-	return nil
 }
 
 func p99(h *histogram) float64 { return float64(max(h.h.ValueAtQuantile(99), 1)) }
 
-// echoesBeside sends for a period, beside a hostile client if k is not nil.
-func (t *trial) echoesBeside(cfg *HostileConfig, k *hostileKind) (*histogram, error) {
-	step := "quiet"
+// echoesBeside sends for a period, beside a hostile client on target if k is not
+// nil.
+func (t *trial) echoesBeside(cfg *HostileConfig, step string, k *hostileKind, client *member, target hostileRequest) (hostileSide, error) {
 	if k != nil {
-		step = k.name
-		ctx, cancel := context.WithCancel(t.ctx)
-		donec := make(chan error, 1)
-		go func() {
-			conns, err := k.run(ctx, cfg.URL, t.trust)
-			if err == nil && conns == 0 {
-				err = fmt.Errorf("it never connected")
-			}
-			donec <- err
-		}()
-		defer func() {
-			cancel()
-			if err := <-donec; err != nil {
-				t.result.fault("the hostile client %s: %v", k.name, err)
-			}
-		}()
+		if _, err := client.call(t.ctx, request{Op: opHostile, Hostile: &target}); err != nil {
+			return hostileSide{}, err
+		}
 	}
 	t.progress.show(step, 0, 0)
-	classes, _, err := t.traffic(step, cfg.Period, classSpec{name: step, take: func(int) bool { return true }, rate: cfg.Rate})
+	classes, use, err := t.traffic(step, cfg.Period, classSpec{name: step, take: func(int) bool { return true }, rate: cfg.Rate})
+	side := hostileSide{server: use.server, wall: use.wall}
+	if k != nil {
+		r, calmErr := client.call(t.ctx, request{Op: opCalm})
+		if r.Hostile != nil {
+			side.steps = r.Hostile.Steps
+		}
+		if calmErr != nil {
+			t.result.fault("the hostile client %s: %v", k.name, calmErr)
+		}
+	}
 	if err != nil {
-		return nil, err
+		return side, err
 	}
 	t.checkEchoes(step, classes[0])
-	return classes[0].Latency, nil
+	side.latency = classes[0].Latency
+	return side, nil
+}
+
+// separate keeps clients and servers on different processors, where there are
+// two or more, until release is called.
+func (t *trial) separate(client, decoy *member) (release func(), err error) {
+	clients := append(t.fleet.pids(), client.pid())
+	servers := append(slices.Clone(t.opt.PIDs), decoy.pid())
+	release, err = separateProcessors(clients, servers)
+	if err != nil {
+		t.result.warn("the clients share processors with the server: %v", err)
+		release = func() {}
+	}
+	return release, lowestPriority(client.pid())
 }

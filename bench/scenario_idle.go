@@ -6,9 +6,11 @@ import (
 )
 
 // RunIdle opens connections and leaves them alone: what does one cost to open,
-// and to keep? It ends within about a minute and Period.
+// and to keep? It ends within about a minute and Period. By default the server
+// gets 5 s to come to rest, since some clean up only after some idle seconds.
 func RunIdle(ctx context.Context, cfg IdleConfig) (*Result, error) {
 	setDefault(&cfg.Period, 10*time.Second)
+	setDefault(&cfg.Settle, 5*time.Second)
 	if err := cfg.setDefaults(10_000, 2*time.Minute+cfg.Period); err != nil {
 		return nil, err
 	}

@@ -80,6 +80,7 @@ type phase struct {
 	started    time.Time
 	server     time.Duration
 	generators []time.Duration
+	helpers    time.Duration
 	machine    time.Duration
 }
 
@@ -93,6 +94,7 @@ type spent struct {
 func (t *trial) begin(name string) phase {
 	p := phase{name: name, started: time.Now()}
 	p.server, _ = cpuTime(t.opt.PIDs)
+	p.helpers, _ = cpuTime(t.fleet.helperPIDs())
 	p.machine = machineCPU()
 	for _, pid := range t.fleet.pids() {
 		d, _ := cpuTime([]int{pid})
@@ -115,7 +117,8 @@ func (t *trial) end(p phase) spent {
 		t.result.fault("the server is gone: %v", err)
 	}
 	s.server = server - p.server
-	all := s.server
+	helpers, _ := cpuTime(t.fleet.helperPIDs())
+	all := s.server + helpers - p.helpers
 	for i, pid := range t.fleet.pids() {
 		d, _ := cpuTime([]int{pid})
 		d -= p.generators[i]

@@ -197,12 +197,24 @@ func (c *Comparison) said(byPeers bool) []string {
 // Warnings returns what makes figures doubtful: the worst warning of each kind,
 // and how many there were.
 func (c *Comparison) Warnings() []string {
-	byKind := make(map[string][]string)
+	var all []string
 	for _, r := range c.all() {
-		for _, w := range r.Warnings {
-			kind := number.ReplaceAllString(w, "#")
-			byKind[kind] = append(byKind[kind], w)
+		all = append(all, r.Warnings...)
+	}
+	return worstOfEach(all)
+}
+
+// worstOfEach returns the worst warning of each kind, and how many there were.
+// Two of a kind differ in the step at their beginning, and in their numbers.
+func worstOfEach(warnings []string) []string {
+	byKind := make(map[string][]string)
+	for _, w := range warnings {
+		kind := w
+		if _, rest, ok := strings.Cut(w, ": "); ok {
+			kind = rest
 		}
+		kind = number.ReplaceAllString(kind, "#")
+		byKind[kind] = append(byKind[kind], w)
 	}
 	var lines []string
 	for _, kind := range slices.Sorted(maps.Keys(byKind)) {

@@ -129,8 +129,8 @@ func TestMedian(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	c := exampleComparison()
-	c.Results[2].Warnings = []string{"at a rate: other programs used 88 % of the machine: times and latencies are theirs, too"}
-	if w := c.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "at a rate: other programs used 88 %") || !strings.HasSuffix(w[0], "(the worst of 6)") {
+	c.Results[2].Warnings = []string{"saturated: other programs used 88 % of the machine: times and latencies are theirs, too"}
+	if w := c.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "saturated: other programs used 88 %") || !strings.HasSuffix(w[0], "(the worst of 6)") {
 		t.Errorf("Warnings = %q, want one line with the worst of 6", w)
 	}
 }

@@ -163,7 +163,7 @@ func WriteResult(w io.Writer, r *bench.Result) {
 	for _, list := range []struct {
 		name  string
 		lines []string
-	}{{"note", r.Notes}, {"warning", r.Warnings}, {"FAULT", r.Faults}} {
+	}{{"note", r.Notes}, {"warning", worstOfEach(r.Warnings)}, {"FAULT", r.Faults}} {
 		for _, line := range list.lines {
 			fmt.Fprintf(w, "  %s: %s\n", list.name, line)
 		}

@@ -3,20 +3,22 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
 )
 
-// A storm of clients leaves garbage behind (TLS handshakes above all: 6 KiB that
-// live and as much again that does not), and the collector has no reason to run
-// while they are idle. Three quiet seconds after such growth, memoryKeeper
-// collects once and gives the pages back.
+// Starting, and a storm of clients, leaves garbage behind (TLS handshakes above
+// all: 6 KiB that live and as much again that does not; a token some 200 B), and
+// the collector has no reason to run while clients are idle. Three quiet seconds
+// after such growth, keepMemory collects once and gives the pages back.
 const (
 	keeperPeriod = time.Second
-	// keeperGrowthBytes is the growth of the heap that is worth a collection.
-	// Plain connections never cause it: they are not on the heap.
-	keeperGrowthBytes = 8 << 20
+	// keeperGrowthBytes is the growth of the heap that is worth a collection: less
+	// would be a hundred bytes for each of ten thousand clients, at most. Plain
+	// connections never cause it: they are not on the heap.
+	keeperGrowthBytes = 1 << 20
 	// keeperPause bounds what a server with a lively heap spends on this.
 	keeperPause = 30 * time.Second
 )
@@ -34,11 +36,12 @@ func (s *ServeCmd) gcPercent() int {
 	return s.GCPercent
 }
 
-// keepMemory runs until ctx ends. accepted counts the connections ever taken.
+// keepMemory runs until ctx ends. accepted returns how many connections were
+// ever taken.
 func keepMemory(ctx context.Context, accepted func() uint64) {
 	tick := time.NewTicker(keeperPeriod)
 	defer tick.Stop()
-	base := heapBytes()
+	base := uint64(0) // what starting left is growth as well
 	before := accepted()
 	quiet := 0
 	var last time.Time
@@ -60,8 +63,12 @@ func keepMemory(ctx context.Context, accepted func() uint64) {
 			base = heap
 		}
 		if quiet >= 3 && heap > base+keeperGrowthBytes && time.Since(last) > keeperPause {
+			runtime.GC() // pools let go of what they hold at the second collection
 			debug.FreeOSMemory()
-			base, last = heapBytes(), time.Now()
+			if base > 0 { // the first storm need not wait because of the start
+				last = time.Now()
+			}
+			base = heapBytes()
 		}
 	}
 }

@@ -114,7 +114,7 @@ func (o options) addNative(first rounds.Target, c *report.Comparison) ([]rounds.
 	}
 	p := o.periods()
 	scenario := func(ctx context.Context, b bench.Options) (*bench.Result, error) {
-		b.Native, b.TokenSecretFile = "news:all", secret
+		b.Native, b.TokenSecretFile, b.Settle = "news:all", secret, p.longSettle
 		return idle(p.idle)(ctx, b)
 	}
 	t := variant(first, "native", []rounds.Job{{Name: rounds.Echo, Scenarios: []rounds.Scenario{scenario}}},
@@ -138,7 +138,7 @@ func (o options) addTLS(first rounds.Target, c *report.Comparison) ([]rounds.Tar
 	job := o.echoJob()
 	for i, scenario := range job.Scenarios {
 		job.Scenarios[i] = func(ctx context.Context, b bench.Options) (*bench.Result, error) {
-			b.Connections, b.CAFile, b.Settle = min(b.Connections, p.tlsConns), cert, p.tlsSettle
+			b.Connections, b.CAFile, b.Settle = min(b.Connections, p.tlsConns), cert, p.longSettle
 			return scenario(ctx, b)
 		}
 	}
@@ -146,7 +146,7 @@ func (o options) addTLS(first rounds.Target, c *report.Comparison) ([]rounds.Tar
 	ours.Secure, ours.Budget = true, !o.quick
 	section := report.Section{
 		Title:   "wss://",
-		Text:    fmt.Sprintf("%d idle connections over TLS 1.3, each with a handshake of its own, %v after the last of them.", min(o.connections, p.tlsConns), p.tlsSettle),
+		Text:    fmt.Sprintf("%d idle connections over TLS 1.3, each with a handshake of its own, %v after the last of them.", min(o.connections, p.tlsConns), p.longSettle),
 		Columns: tlsColumns,
 	}
 	if o.quick {

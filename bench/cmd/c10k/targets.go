@@ -23,16 +23,16 @@ type periods struct {
 	singles, echoConns int
 	// tlsConns are fewer: a client's part of TLS is the generator's to pay.
 	tlsConns, deflateConns int
-	// tlsSettle is longer: handshakes leave garbage, and a server may clean up
-	// when it is idle.
-	tlsSettle time.Duration
+	// longSettle is for what leaves garbage, TLS handshakes and tokens: a server
+	// may clean up when it has been idle for some seconds.
+	longSettle time.Duration
 }
 
 func (o options) periods() periods {
 	if o.quick {
-		return periods{pinged: 2 * time.Second, idle: time.Second, echo: time.Second, broadcast: time.Second, settle: 200 * time.Millisecond, singles: 10, echoConns: 500, tlsConns: 300, tlsSettle: 200 * time.Millisecond}
+		return periods{pinged: 2 * time.Second, idle: time.Second, echo: time.Second, broadcast: time.Second, settle: 200 * time.Millisecond, singles: 10, echoConns: 500, tlsConns: 300, longSettle: 200 * time.Millisecond}
 	}
-	return periods{pinged: 15 * time.Second, idle: 3 * time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: time.Second, singles: 20, echoConns: 1000, tlsConns: 2000, deflateConns: 2000, tlsSettle: 6 * time.Second}
+	return periods{pinged: 15 * time.Second, idle: 3 * time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: time.Second, singles: 20, echoConns: 1000, tlsConns: 2000, deflateConns: 2000, longSettle: 6 * time.Second}
 }
 
 // echoJob measures idle connections, then echoes on some of them.
