@@ -62,10 +62,17 @@ func (s *Server) DisconnectChannel(channel string, code CloseCode, reason string
 	})
 }
 
+func checkCloseCode(code CloseCode) error {
+	if code.Valid() {
+		return nil
+	}
+	return fmt.Errorf("server: close code %d must not be sent: want 1000 to 1003, 1007 to 1014, or 3000 to 4999", code)
+}
+
 // eachLoop gives every loop something to do that ends connections with a code.
 func (s *Server) eachLoop(code CloseCode, f func(*shard.Shard) error) error {
-	if !code.Valid() {
-		return fmt.Errorf("server: close code %d must not be sent: want 1000 to 1003, 1007 to 1014, or 3000 to 4999", code)
+	if err := checkCloseCode(code); err != nil {
+		return err
 	}
 	members := s.members()
 	if members == nil {

@@ -40,7 +40,7 @@ func (h host) Publish(channel, from, key string, t frame.Opcode, data []byte) (h
 }
 
 func (h host) Presence(ctx context.Context, channel string, limit int) (protocol.ChannelMembers, error) {
-	return h.s.Presence(ctx, channel, limit)
+	return h.s.Presence(ctx, channel, "", limit)
 }
 
 func (h host) History(channel string, q hub.Query) (hub.Page, error) {

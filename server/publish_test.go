@@ -156,29 +156,29 @@ func TestQueries(t *testing.T) {
 		s := notifier(t, engine, nil)
 		ann, bob := as(t, s, "ann", "news:1", "room"), as(t, s, "bob", "room")
 		second := as(t, s, "ann")
-		infos, more, err := s.Channels(within(t), "", 10)
+		infos, more, err := s.Channels(within(t), "", "", 10)
 		if fmt.Sprint(infos, more, err) != "[{news:1 1} {room 2}] false <nil>" {
 			t.Error(infos, more, err)
 		}
-		infos, more, err = s.Channels(within(t), "", 1)
+		infos, more, err = s.Channels(within(t), "", "", 1)
 		if fmt.Sprint(infos, more, err) != "[{news:1 1}] true <nil>" {
 			t.Error(infos, more, err)
 		}
-		infos, more, err = s.Channels(within(t), "ro", 10)
+		infos, more, err = s.Channels(within(t), "ro", "", 10)
 		if fmt.Sprint(infos, more, err) != "[{room 2}] false <nil>" {
 			t.Error(infos, more, err)
 		}
-		p, err := s.Presence(within(t), "room", 10)
+		p, err := s.Presence(within(t), "room", "", 10)
 		if err != nil || p.Clients != 2 || len(p.Members) != 2 || p.Truncated || p.Members[0].User == p.Members[1].User {
 			t.Errorf("%+v, %v", p, err)
 		}
-		if p, err = s.Presence(within(t), "room", 1); err != nil || p.Clients != 2 || len(p.Members) != 1 || !p.Truncated {
+		if p, err = s.Presence(within(t), "room", "", 1); err != nil || p.Clients != 2 || len(p.Members) != 1 || !p.Truncated {
 			t.Errorf("%+v, %v", p, err)
 		}
-		if p, err = s.Presence(within(t), "user:ann", 1); err != nil || p.Clients != 2 || len(p.Members) != 1 || !p.Truncated {
+		if p, err = s.Presence(within(t), "user:ann", "", 1); err != nil || p.Clients != 2 || len(p.Members) != 1 || !p.Truncated {
 			t.Errorf("%+v, %v", p, err)
 		}
-		conns, more, err := s.Connections(within(t), "ann", 10)
+		conns, more, err := s.Connections(within(t), "ann", "", 10)
 		if err != nil || more || len(conns) != 2 {
 			t.Fatalf("%+v, %v, %v", conns, more, err)
 		}
@@ -188,7 +188,7 @@ func TestQueries(t *testing.T) {
 		if c := conns[0]; fmt.Sprint(c.Channels) != "[news:1 room]" || c.User != "ann" || !c.RemoteAddr.IsValid() || c.LagMessages != 0 || c.PendingBytes != 0 {
 			t.Errorf("%+v", c)
 		}
-		if _, more, err = s.Connections(within(t), "ann", 1); err != nil || !more {
+		if _, more, err = s.Connections(within(t), "ann", "", 1); err != nil || !more {
 			t.Error(more, err)
 		}
 		// Subscriptions from the server's side.

@@ -48,14 +48,14 @@ func askLoops[T any](ctx context.Context, s *Server, ask func(*shard.Shard) T, a
 	return nil
 }
 
-// Channels answers up to limit channels with subscribers whose names begin with
-// prefix, in the order of their names, and whether there are more. It looks at all
-// channels that exist. Not from callbacks.
-func (s *Server) Channels(ctx context.Context, prefix string, limit int) (infos []ChannelInfo, more bool, err error) {
+// Channels returns up to limit channels with subscribers whose names begin with
+// prefix and come after the name after, in the order of their names, and whether there
+// are more. It looks at all channels that exist.
+func (s *Server) Channels(ctx context.Context, prefix, after string, limit int) (infos []ChannelInfo, more bool, err error) {
 	clients := map[string]int{}
 	err = askLoops(ctx, s, func(sh *shard.Shard) (found []ChannelInfo) {
 		sh.AllChannels(func(name string, n int) {
-			if strings.HasPrefix(name, prefix) {
+			if strings.HasPrefix(name, prefix) && name > after {
 				found = append(found, ChannelInfo{name, n})
 			}
 		})
@@ -79,33 +79,66 @@ func (s *Server) Channels(ctx context.Context, prefix string, limit int) (infos 
 	return infos, more, nil
 }
 
-// Presence answers how many connections are in a channel, and up to limit of
-// them. Not from callbacks.
-func (s *Server) Presence(ctx context.Context, channel string, limit int) (protocol.ChannelMembers, error) {
+// least keeps the lowest of many IDs.
+type least struct {
+	after netpoll.ID // those up to it are left out
+	limit int
+	ids   []netpoll.ID
+}
+
+func (l *least) add(id netpoll.ID) bool {
+	if id > l.after {
+		l.ids = append(l.ids, id)
+	}
+	if len(l.ids) > 4*l.limit+64 {
+		l.cut()
+	}
+	return true
+}
+
+// cut sorts and forgets what is beyond the limit.
+func (l *least) cut() []netpoll.ID {
+	slices.Sort(l.ids)
+	l.ids = l.ids[:min(len(l.ids), l.limit)]
+	return l.ids
+}
+
+// afterClient returns the ID of a cursor, which is the name of a connection, and 0
+// for none.
+func (s *Server) afterClient(cursor string) (netpoll.ID, error) {
+	if cursor == "" {
+		return 0, nil
+	}
+	c, err := s.connOf(cursor)
+	return c.id, err
+}
+
+// Presence returns how many connections are in a channel, and up to limit of them, in
+// the order of their names' numbers, after the connection named after, if that is not
+// empty. It must not be called from callbacks.
+func (s *Server) Presence(ctx context.Context, channel, after string, limit int) (protocol.ChannelMembers, error) {
 	if err := s.checkName("channel", channel); err != nil {
+		return protocol.ChannelMembers{}, err
+	}
+	from, err := s.afterClient(after)
+	if err != nil {
 		return protocol.ChannelMembers{}, err
 	}
 	var all protocol.ChannelMembers
 	user, ofUser := strings.CutPrefix(channel, protocol.UserPrefix)
-	err := askLoops(ctx, s, func(sh *shard.Shard) (part protocol.ChannelMembers) {
-		left := limit - len(all.Members)
-		add := func(id netpoll.ID) bool {
-			if ofUser {
-				part.Clients++
-			}
-			if len(part.Members) < left {
-				part.Members = append(part.Members, s.member(sh, id))
-				return true
-			}
-			return ofUser // go on counting
-		}
+	err = askLoops(ctx, s, func(sh *shard.Shard) (part protocol.ChannelMembers) {
+		// One more shows that there are more.
+		chosen := least{after: from, limit: limit + 1 - len(all.Members)}
 		if ofUser {
-			sh.UserMembers(user, add)
-			return part
+			sh.UserMembers(user, func(id netpoll.ID) bool {
+				part.Clients++
+				return chosen.add(id)
+			})
+		} else if part.Clients = sh.Subscribers(channel); limit > 0 {
+			sh.Members(channel, chosen.add)
 		}
-		part.Clients = sh.Subscribers(channel)
-		if left > 0 {
-			sh.Members(channel, add)
+		for _, id := range chosen.cut() {
+			part.Members = append(part.Members, s.member(sh, id))
 		}
 		return part
 	}, func(part protocol.ChannelMembers) bool {
@@ -116,7 +149,8 @@ func (s *Server) Presence(ctx context.Context, channel string, limit int) (proto
 	if err != nil {
 		return protocol.ChannelMembers{}, err
 	}
-	all.Truncated = len(all.Members) < all.Clients
+	all.Truncated = len(all.Members) > limit || limit == 0 && all.Clients > 0
+	all.Members = slices.Clip(all.Members[:min(len(all.Members), limit)])
 	return all, nil
 }
 
@@ -125,18 +159,30 @@ func (s *Server) member(sh *shard.Shard, id netpoll.ID) protocol.Member {
 	return protocol.Member{Client: id.String(), User: sh.User(id), Info: s.hooksOf(sh).sessions.Info(id)}
 }
 
-// Connections answers up to limit connections of a user, and whether there are
-// more. Not from callbacks.
-func (s *Server) Connections(ctx context.Context, user string, limit int) ([]ConnectionInfo, bool, error) {
-	if err := s.checkName("user", user); err != nil {
+// Connections returns up to limit connections of a user, or of all if user is empty,
+// in the order of their names' numbers, after the connection named after, if that is
+// not empty; and whether there are more. It must not be called from callbacks.
+func (s *Server) Connections(ctx context.Context, user, after string, limit int) ([]ConnectionInfo, bool, error) {
+	if user != "" {
+		if err := s.checkName("user", user); err != nil {
+			return nil, false, err
+		}
+	}
+	from, err := s.afterClient(after)
+	if err != nil {
 		return nil, false, err
 	}
 	var infos []ConnectionInfo
-	err := askLoops(ctx, s, func(sh *shard.Shard) (part []ConnectionInfo) {
-		sh.UserMembers(user, func(id netpoll.ID) bool {
-			part = append(part, s.connection(sh, id, user))
-			return len(infos)+len(part) <= limit // one more shows that there are more
-		})
+	err = askLoops(ctx, s, func(sh *shard.Shard) (part []ConnectionInfo) {
+		chosen := least{after: from, limit: limit + 1 - len(infos)}
+		if user != "" {
+			sh.UserMembers(user, chosen.add)
+		} else {
+			sh.All(chosen.add)
+		}
+		for _, id := range chosen.cut() {
+			part = append(part, s.connection(sh, id))
+		}
 		return part
 	}, func(part []ConnectionInfo) bool {
 		infos = append(infos, part...)
@@ -151,8 +197,8 @@ func (s *Server) Connections(ctx context.Context, user string, limit int) ([]Con
 	return infos, false, nil
 }
 
-func (s *Server) connection(sh *shard.Shard, id netpoll.ID, user string) ConnectionInfo {
-	info := ConnectionInfo{Client: id.String(), User: user, RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
+func (s *Server) connection(sh *shard.Shard, id netpoll.ID) ConnectionInfo {
+	info := ConnectionInfo{Client: id.String(), User: sh.User(id), RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
 	if n := sh.Protocol(id); n != 0 {
 		info.Subprotocol = s.cfg.Protocols[n-1].Subprotocol()
 	}

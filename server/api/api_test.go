@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -81,42 +82,44 @@ func (f *fake) History(channel string, q server.HistoryQuery) (server.HistoryPag
 	}}, err
 }
 
-func (f *fake) Presence(_ context.Context, channel string, limit int) (protocol.ChannelMembers, error) {
-	err := f.note(call{method: "Presence", name: channel, limit: limit})
+func (f *fake) Presence(_ context.Context, channel, after string, limit int) (protocol.ChannelMembers, error) {
+	err := f.note(call{method: "Presence", name: channel, other: after, limit: limit})
 	return protocol.ChannelMembers{Clients: 3, Members: []protocol.Member{{Client: "c1", User: "42", Info: json.RawMessage(`{"name":"Ada"}`)}, {Client: "c2"}}, Truncated: true}, err
 }
 
-func (f *fake) Channels(_ context.Context, prefix string, limit int) ([]server.ChannelInfo, bool, error) {
-	err := f.note(call{method: "Channels", name: prefix, limit: limit})
+func (f *fake) Channels(_ context.Context, prefix, after string, limit int) ([]server.ChannelInfo, bool, error) {
+	err := f.note(call{method: "Channels", name: prefix, other: after, limit: limit})
 	return []server.ChannelInfo{{Name: "news", Clients: 3}, {Name: "news:é", Clients: 1}}, true, err
 }
 
-func (f *fake) Connections(_ context.Context, user string, limit int) ([]server.ConnectionInfo, bool, error) {
-	err := f.note(call{method: "Connections", name: user, limit: limit})
+func (f *fake) Connections(_ context.Context, user, after string, limit int) ([]server.ConnectionInfo, bool, error) {
+	err := f.note(call{method: "Connections", name: user, other: after, limit: limit})
 	return []server.ConnectionInfo{
 		{Client: "c1", User: user, RemoteAddr: netip.MustParseAddrPort("192.0.2.1:5000"), Subprotocol: "roost.v1.json", Age: 1500 * time.Millisecond, Channels: []string{"news"}, LagMessages: 4, PendingBytes: 512},
 		{Client: "c2", User: user},
 	}, false, err
 }
 
-func (f *fake) Disconnect(client string, code server.CloseCode, reason string) error {
-	return f.note(call{method: "Disconnect", name: client, code: code, other: reason})
+func (f *fake) SendTo(_ context.Context, client string, t server.MessageType, payload []byte) (server.Receipt, error) {
+	err := f.note(call{method: "SendTo", name: client, other: string(payload), code: server.CloseCode(t)})
+	return server.Receipt{Matched: 1, Written: 1, Complete: true}, err
 }
 
-func (f *fake) DisconnectUser(user string, code server.CloseCode, reason string) error {
-	return f.note(call{method: "DisconnectUser", name: user, code: code, other: reason})
+// audienceName is an audience as a text.
+func audienceName(a server.Audience) string {
+	return strings.Trim("client:"+a.Client+" user:"+a.User+" channel:"+a.Channel, " ")
 }
 
-func (f *fake) DisconnectChannel(channel string, code server.CloseCode, reason string) error {
-	return f.note(call{method: "DisconnectChannel", name: channel, code: code, other: reason})
+func (f *fake) DisconnectAll(_ context.Context, a server.Audience, code server.CloseCode, reason string) (int, error) {
+	return 3, f.note(call{method: "DisconnectAll", name: audienceName(a), code: code, other: reason})
 }
 
-func (f *fake) SubscribeUser(user, channel string) error {
-	return f.note(call{method: "SubscribeUser", name: user, other: channel})
+func (f *fake) SubscribeAll(_ context.Context, a server.Audience, channel string) (int, error) {
+	return 2, f.note(call{method: "SubscribeAll", name: audienceName(a), other: channel})
 }
 
-func (f *fake) UnsubscribeUser(user, channel string) error {
-	return f.note(call{method: "UnsubscribeUser", name: user, other: channel})
+func (f *fake) UnsubscribeAll(_ context.Context, a server.Audience, channel string) (int, error) {
+	return 1, f.note(call{method: "UnsubscribeAll", name: audienceName(a), other: channel})
 }
 
 func (f *fake) Stats() server.Stats { return server.Stats{Connections: 7, InvalidUTF8: 1} }
@@ -293,9 +296,12 @@ func TestPublishRefusals(t *testing.T) {
 		{"no object", `["channel"]`, 400, CodeBadJSON, "no object", nil},
 		{"not UTF-8", "{\"channel\":\"c\",\"text\":\"\xff\"}", 400, CodeBadJSON, "UTF-8", nil},
 		{"typos", `{"chanel":"c","data":1,"Key":"k"}`, 400, CodeUnknownMember, `"chanel", "Key"`, []string{"chanel", "Key"}},
-		{"no audience", `{"data":1}`, 400, CodeMissingMember, "who gets", []string{"channel", "user", "all"}},
-		{"not even to all", `{"data":1,"all":false}`, 400, CodeMissingMember, "who gets", []string{"channel", "user", "all"}},
+		{"no audience", `{"data":1}`, 400, CodeMissingMember, "who gets", []string{"channel", "user", "client", "all"}},
+		{"not even to all", `{"data":1,"all":false}`, 400, CodeMissingMember, "who gets", []string{"channel", "user", "client", "all"}},
 		{"two audiences", `{"channel":"c","all":true,"data":1}`, 400, CodeBadValue, "channel, all", []string{"channel", "all"}},
+		{"a connection and a user", `{"client":"0-7-1","user":"42","data":1}`, 400, CodeBadValue, "user, client", []string{"user", "client"}},
+		{"a connection without a name", `{"client":"","data":1}`, 400, CodeBadValue, "client must be", []string{"client"}},
+		{"a connection and what is for history", `{"client":"0-7-1","data":1,"key":"k","from":"x","spread":"1s"}`, 400, CodeBadValue, "key, from, spread", []string{"key", "from", "spread"}},
 		{"no message", `{"channel":"c"}`, 400, CodeMissingMember, "no message", []string{"data", "text", "base64"}},
 		{"two messages", `{"channel":"c","data":null,"text":"x"}`, 400, CodeBadValue, "data, text", []string{"data", "text"}},
 		{"twice the same", `{"channel":"c","data":1,"data":2}`, 400, CodeBadValue, "twice", []string{"data"}},
@@ -396,15 +402,21 @@ func TestReads(t *testing.T) {
 		target, want string
 		call         call
 	}{
-		{"/v1/channels?prefix=new%2F&limit=2", `{"channels":[{"name":"news","clients":3},{"name":"news:é","clients":1}],"more":true}`,
+		{"/v1/channels?prefix=new%2F&limit=2", `{"channels":[{"name":"news","clients":3},{"name":"news:é","clients":1}],"more":true,"next":"news:é"}`,
 			call{method: "Channels", name: "new/", limit: 2}},
 		{"/v1/channels/a%2Fb%20%C3%A9/history?since_epoch=e1&since_offset=14&limit=3&reverse=true", `{"epoch":"e1","offset":18,"messages":[
 			{"offset":15,"time":1700000000123,"data":{"a":"<b>"},"key":"k","from":"42"},
 			{"offset":16,"time":1700000000123,"data":"plain <text>"},
 			{"offset":17,"time":1700000000123,"data":"AP8=","encoding":"base64"}],"more":true,"gap":false}`,
 			call{method: "History", name: "a/b é", history: server.HistoryQuery{Since: &server.Position{Epoch: "e1", Offset: 14}, Limit: 3, Reverse: true}}},
-		{"/v1/channels/%2E%2E/presence", `{"clients":3,"members":[{"client":"c1","user":"42","info":{"name":"Ada"}},{"client":"c2"}],"truncated":true}`,
+		{"/v1/channels/%2E%2E/presence", `{"clients":3,"members":[{"client":"c1","user":"42","info":{"name":"Ada"}},{"client":"c2"}],"truncated":true,"next":"c2"}`,
 			call{method: "Presence", name: "..", limit: 100}},
+		{"/v1/channels/c/presence?cursor=c0&limit=2", `{"clients":3,"members":[{"client":"c1","user":"42","info":{"name":"Ada"}},{"client":"c2"}],"truncated":true,"next":"c2"}`,
+			call{method: "Presence", name: "c", other: "c0", limit: 2}},
+		{"/v1/connections?cursor=c0", `{"connections":[
+			{"client":"c1","remote_addr":"192.0.2.1:5000","subprotocol":"roost.v1.json","age_ms":1500,"channels":["news"],"lag_messages":4,"pending_bytes":512},
+			{"client":"c2","age_ms":0,"channels":[],"lag_messages":0,"pending_bytes":0}],"more":false}`,
+			call{method: "Connections", other: "c0", limit: 100}},
 		{"/v1/users/42/connections?limit=5", `{"connections":[
 			{"client":"c1","user":"42","remote_addr":"192.0.2.1:5000","subprotocol":"roost.v1.json","age_ms":1500,"channels":["news"],"lag_messages":4,"pending_bytes":512},
 			{"client":"c2","user":"42","age_ms":0,"channels":[],"lag_messages":0,"pending_bytes":0}],"more":false}`,
@@ -417,7 +429,7 @@ func TestReads(t *testing.T) {
 		if tc.call.method != "" {
 			got, _ := json.Marshal(f.calls)
 			want, _ := json.Marshal([]call{tc.call})
-			if !bytes.Equal(got, want) || len(f.calls) != 1 || f.calls[0].name != tc.call.name || f.calls[0].limit != tc.call.limit || f.calls[0].method != tc.call.method {
+			if !bytes.Equal(got, want) || len(f.calls) != 1 || f.calls[0].name != tc.call.name || f.calls[0].limit != tc.call.limit || f.calls[0].other != tc.call.other || f.calls[0].method != tc.call.method {
 				t.Errorf("%s asked %+v, want %+v", tc.target, f.calls, tc.call)
 			}
 			if h := f.calls[0].history; tc.call.history.Since != nil && (h.Since == nil || *h.Since != *tc.call.history.Since || h.Limit != 3 || !h.Reverse) {
@@ -457,16 +469,19 @@ func TestReadRefusals(t *testing.T) {
 func TestControl(t *testing.T) {
 	for _, tc := range []struct {
 		method, target string
+		connections    int
 		want           call
 	}{
-		{"DELETE", "/v1/channels/news/connections", call{method: "DisconnectChannel", name: "news", code: 4403}},
-		{"DELETE", "/v1/users/42/connections?code=1001&reason=moved%3B+retry%3D500", call{method: "DisconnectUser", name: "42", code: 1001, other: "moved; retry=500"}},
-		{"DELETE", "/v1/connections/0-7.1?code=3000", call{method: "Disconnect", name: "0-7.1", code: 3000}},
-		{"POST", "/v1/users/42/subscriptions/a%2Fb", call{method: "SubscribeUser", name: "42", other: "a/b"}},
-		{"DELETE", "/v1/users/42/subscriptions/news", call{method: "UnsubscribeUser", name: "42", other: "news"}},
+		{"DELETE", "/v1/channels/news/connections", 3, call{method: "DisconnectAll", name: "client: user: channel:news", code: 4403}},
+		{"DELETE", "/v1/users/42/connections?code=1001&reason=moved%3B+retry%3D500", 3, call{method: "DisconnectAll", name: "client: user:42 channel:", code: 1001, other: "moved; retry=500"}},
+		{"DELETE", "/v1/connections/0-7-1?code=3000", 3, call{method: "DisconnectAll", name: "client:0-7-1 user: channel:", code: 3000}},
+		{"POST", "/v1/users/42/subscriptions/a%2Fb", 2, call{method: "SubscribeAll", name: "client: user:42 channel:", other: "a/b"}},
+		{"DELETE", "/v1/users/42/subscriptions/news", 1, call{method: "UnsubscribeAll", name: "client: user:42 channel:", other: "news"}},
+		{"POST", "/v1/connections/0-7-1/subscriptions/news", 2, call{method: "SubscribeAll", name: "client:0-7-1 user: channel:", other: "news"}},
+		{"DELETE", "/v1/connections/0-7-1/subscriptions/news", 1, call{method: "UnsubscribeAll", name: "client:0-7-1 user: channel:", other: "news"}},
 	} {
 		f := &fake{}
-		wantAnswer(t, ask(t, newHandler(t, f, Config{}), tc.method, tc.target, ""), 204, "")
+		wantAnswer(t, ask(t, newHandler(t, f, Config{}), tc.method, tc.target, ""), 200, fmt.Sprintf(`{"connections":%d}`, tc.connections))
 		if len(f.calls) != 1 || f.calls[0] != tc.want {
 			t.Errorf("%s %s asked %+v, want %+v", tc.method, tc.target, f.calls, tc.want)
 		}
@@ -491,7 +506,27 @@ func TestControl(t *testing.T) {
 		}
 	}
 	f := &fake{}
-	wantAnswer(t, ask(t, newHandler(t, f, Config{}), "POST", "/v1/users/42/subscriptions/news", ` {} `), 204, "")
+	wantAnswer(t, ask(t, newHandler(t, f, Config{}), "POST", "/v1/users/42/subscriptions/news", ` {} `), 200, `{"connections":2}`)
+}
+
+// A message for one connection.
+func TestPublishToAConnection(t *testing.T) {
+	const answered = `{"matched":1,"written":1,"complete":true,"duplicate":false}`
+	f := &fake{}
+	h := newHandler(t, f, Config{})
+	wantAnswer(t, ask(t, h, "POST", "/v1/publish", `{"client":"0-7-1","data":{"a":1}}`), 200, answered)
+	wantAnswer(t, ask(t, h, "POST", "/v1/publish", `{"client":"0-7-1","base64":"AP8=","wait":"0s"}`), 200, answered)
+	wantAnswer(t, ask(t, h, "POST", "/v1/batch", `{"publications":[{"client":"0-7-1","text":"x"}]}`), 200, `{"results":[`+answered+`],"failed":0}`)
+	want := []call{
+		{method: "SendTo", name: "0-7-1", other: `{"a":1}`, code: server.CloseCode(server.Text)},
+		{method: "SendTo", name: "0-7-1", other: "\x00\xff", code: server.CloseCode(server.Binary)},
+		{method: "SendTo", name: "0-7-1", other: "x", code: server.CloseCode(server.Text)},
+	}
+	if !slices.Equal(f.calls, want) {
+		t.Errorf("asked %+v, want %+v", f.calls, want)
+	}
+	wantProblem(t, ask(t, h, "POST", "/v1/publish", `{"client":"0-7-1","data":1}`, "Idempotency-Key", "k"), 400, CodeBadValue, "no idempotency key")
+	wantPublished(t, f)
 }
 
 // A misspelt namespace is an error wherever a channel can be named.
@@ -558,7 +593,7 @@ func TestGzipBodies(t *testing.T) {
 	if w := zip("/v1/batch", gzipped("{\"channel\":\"c\",\"data\":1}\n{\"channel\":\"c\",\"data\":2}\n"), typeNDJSON); strings.Count(w.Body.String(), `"matched":3`) != 2 {
 		t.Errorf("a stream: %d %s", w.Code, w.Body)
 	}
-	if w := zip("/v1/users/4/subscriptions/c", gzipped(""), typeJSON); w.Code != 204 {
+	if w := zip("/v1/users/4/subscriptions/c", gzipped(""), typeJSON); w.Code != 200 {
 		t.Errorf("an empty body: %d %s", w.Code, w.Body)
 	}
 	bomb := gzipped(`{"channel":"c","data":"` + strings.Repeat("x", 10<<20) + `"}`)
@@ -642,8 +677,8 @@ func TestWrongAddressMethodAndType(t *testing.T) {
 	}
 	wantProblem(t, ask(t, h, "POST", "/v1/publish", body, "Content-Encoding", "br"), 415, CodeMediaType, "gzip")
 	// Without a body there is nothing that needs a type.
-	if w := ask(t, h, "POST", "/v1/users/4/subscriptions/c", "", "Content-Type", ""); w.Code != 204 {
-		t.Errorf("without a body: %d %s, want 204", w.Code, w.Body)
+	if w := ask(t, h, "POST", "/v1/users/4/subscriptions/c", "", "Content-Type", ""); w.Code != 200 {
+		t.Errorf("without a body: %d %s, want 200", w.Code, w.Body)
 	}
 	wantProblem(t, ask(t, h, "POST", "/v1/publish", "", "Content-Type", ""), 400, CodeBadJSON, "body is empty")
 	for _, kind := range []string{"application/json; charset=UTF-8", "Application/JSON"} {

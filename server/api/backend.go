@@ -16,13 +16,12 @@ type Backend interface {
 	// CheckNamespace refuses channels whose namespace is not configured.
 	CheckNamespace(channel string) error
 	History(channel string, q server.HistoryQuery) (server.HistoryPage, error)
-	Presence(ctx context.Context, channel string, limit int) (protocol.ChannelMembers, error)
-	Channels(ctx context.Context, prefix string, limit int) (infos []server.ChannelInfo, more bool, err error)
-	Connections(ctx context.Context, user string, limit int) (infos []server.ConnectionInfo, more bool, err error)
-	Disconnect(client string, code server.CloseCode, reason string) error
-	DisconnectUser(user string, code server.CloseCode, reason string) error
-	DisconnectChannel(channel string, code server.CloseCode, reason string) error
-	SubscribeUser(user, channel string) error
-	UnsubscribeUser(user, channel string) error
+	Presence(ctx context.Context, channel, after string, limit int) (protocol.ChannelMembers, error)
+	Channels(ctx context.Context, prefix, after string, limit int) (infos []server.ChannelInfo, more bool, err error)
+	Connections(ctx context.Context, user, after string, limit int) (infos []server.ConnectionInfo, more bool, err error)
+	SendTo(ctx context.Context, client string, t server.MessageType, payload []byte) (server.Receipt, error)
+	DisconnectAll(ctx context.Context, a server.Audience, code server.CloseCode, reason string) (n int, err error)
+	SubscribeAll(ctx context.Context, a server.Audience, channel string) (n int, err error)
+	UnsubscribeAll(ctx context.Context, a server.Audience, channel string) (n int, err error)
 	Stats() server.Stats
 }

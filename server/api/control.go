@@ -2,7 +2,10 @@ package api
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"net/http"
+	"time"
 	"unicode/utf8"
 
 	"github.com/roostws/roost/server"
@@ -34,64 +37,69 @@ func closeOf(r *http.Request) (server.CloseCode, string, error) {
 	return code, reason, nil
 }
 
-// noContent answers that it was done.
-func noContent(w http.ResponseWriter, err error) error {
+// counted answers with the number of connections that something was done for.
+func (h *Handler) counted(w http.ResponseWriter, n int, err error) error {
 	if err != nil {
 		return err
 	}
-	w.Header()["Cache-Control"] = noStoreHeader
-	w.WriteHeader(http.StatusNoContent)
+	answer(w, fmt.Appendf(nil, "{\"connections\":%d}\n", n))
 	return nil
 }
 
-// disconnectChannel answers DELETE /v1/channels/{channel}/connections.
+// waitForLoops bounds the wait for the loops.
+func (h *Handler) waitForLoops(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.Context(), max(h.cfg.Wait, time.Second))
+}
+
+// end disconnects an audience.
+func (h *Handler) end(w http.ResponseWriter, r *http.Request, a server.Audience, allowed error) error {
+	code, reason, err := closeOf(r)
+	if err == nil {
+		err = allowed
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := h.waitForLoops(r)
+	defer cancel()
+	n, err := h.backend.DisconnectAll(ctx, a, code, reason)
+	return h.counted(w, n, err)
+}
+
+// disconnectChannel serves DELETE /v1/channels/{channel}/connections.
 func (h *Handler) disconnectChannel(c *client, w http.ResponseWriter, r *http.Request) error {
-	code, reason, err := closeOf(r)
-	if err != nil {
-		return err
-	}
 	channel, err := h.channel(c, r)
-	if err != nil {
-		return err
-	}
-	return noContent(w, h.backend.DisconnectChannel(channel, code, reason))
+	return h.end(w, r, server.Audience{Channel: channel}, err)
 }
 
-// disconnectUser answers DELETE /v1/users/{user}/connections.
+// disconnectUser serves DELETE /v1/users/{user}/connections.
 func (h *Handler) disconnectUser(c *client, w http.ResponseWriter, r *http.Request) error {
-	code, reason, err := closeOf(r)
-	if err != nil {
-		return err
-	}
 	user := r.PathValue("user")
-	if err := c.mayNameUser(user); err != nil {
-		return err
-	}
-	return noContent(w, h.backend.DisconnectUser(user, code, reason))
+	return h.end(w, r, server.Audience{User: user}, c.mayNameUser(user))
 }
 
-// disconnect answers DELETE /v1/connections/{client}.
+// disconnect serves DELETE /v1/connections/{client}.
 func (h *Handler) disconnect(c *client, w http.ResponseWriter, r *http.Request) error {
-	code, reason, err := closeOf(r)
-	if err != nil {
-		return err
-	}
-	if err := c.mayAll("a connection, in whatever channels it is"); err != nil {
-		return err
-	}
-	return noContent(w, h.backend.Disconnect(r.PathValue("client"), code, reason))
+	return h.end(w, r, server.Audience{Client: r.PathValue("client")}, c.mayAll(aConnection))
 }
 
-// subscribe answers POST /v1/users/{user}/subscriptions/{channel}.
+// aConnection is what a key with patterns cannot name.
+const aConnection = "a connection, in whatever channels it is"
+
+// subscribe serves POST /v1/users/{user}/subscriptions/{channel}, and the same for a
+// connection.
 func (h *Handler) subscribe(c *client, w http.ResponseWriter, r *http.Request) error {
-	user, channel, err := h.subscriptionOf(c, r)
+	audience, channel, err := h.subscriptionOf(c, r)
 	if err != nil {
 		return err
 	}
 	if err := h.wantEmpty(w, r); err != nil {
 		return err
 	}
-	return noContent(w, h.backend.SubscribeUser(user, channel))
+	ctx, cancel := h.waitForLoops(r)
+	defer cancel()
+	n, err := h.backend.SubscribeAll(ctx, audience, channel)
+	return h.counted(w, n, err)
 }
 
 // wantEmpty refuses a body with anything in it: it would be ignored.
@@ -115,25 +123,35 @@ func (h *Handler) wantEmpty(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// unsubscribe answers DELETE /v1/users/{user}/subscriptions/{channel}.
+// unsubscribe serves DELETE /v1/users/{user}/subscriptions/{channel}, and the same for
+// a connection.
 func (h *Handler) unsubscribe(c *client, w http.ResponseWriter, r *http.Request) error {
-	user, channel, err := h.subscriptionOf(c, r)
+	audience, channel, err := h.subscriptionOf(c, r)
 	if err != nil {
 		return err
 	}
-	return noContent(w, h.backend.UnsubscribeUser(user, channel))
+	ctx, cancel := h.waitForLoops(r)
+	defer cancel()
+	n, err := h.backend.UnsubscribeAll(ctx, audience, channel)
+	return h.counted(w, n, err)
 }
 
-// subscriptionOf reads user and channel. A key with patterns needs one for each:
-// else it could reach any user through a channel of its own.
-func (h *Handler) subscriptionOf(c *client, r *http.Request) (user, channel string, err error) {
+// subscriptionOf reads user or connection, and channel. A key with patterns needs one
+// for the user as well as for the channel: otherwise it could reach any user through a
+// channel of its own.
+func (h *Handler) subscriptionOf(c *client, r *http.Request) (a server.Audience, channel string, err error) {
 	if q := params(r); q.err != nil {
-		return "", "", q.err
+		return a, "", q.err
 	}
-	user = r.PathValue("user")
-	if err := c.mayNameUser(user); err != nil {
-		return "", "", err
+	a = server.Audience{User: r.PathValue("user"), Client: r.PathValue("client")}
+	if a.Client != "" {
+		err = c.mayAll(aConnection)
+	} else {
+		err = c.mayNameUser(a.User)
+	}
+	if err != nil {
+		return a, "", err
 	}
 	channel, err = h.channel(c, r)
-	return user, channel, err
+	return a, channel, err
 }

@@ -59,11 +59,13 @@ const (
 	memberIdempotencyKey
 	memberSpread
 	memberWait
+	memberClient
 
 	membersOfAny    = memberData | memberText | memberBase64 | memberKey | memberFrom | memberIdempotencyKey | memberSpread | memberWait
-	membersOfOne    = membersOfAny | memberChannel | memberUser | memberAll
+	membersOfOne    = membersOfAny | memberChannel | memberUser | memberAll | memberClient
 	membersOfMany   = membersOfAny | memberChannels | memberUsers
-	membersOfTarget = memberChannel | memberUser | memberAll | memberChannels | memberUsers
+	membersOfTarget = memberChannel | memberUser | memberAll | memberClient | memberChannels | memberUsers
+	membersOfClient = memberClient | memberData | memberText | memberBase64 | memberWait
 	membersOfBody   = memberData | memberText | memberBase64
 )
 
@@ -96,6 +98,8 @@ func memberBit(name []byte) int {
 		return memberSpread
 	case "wait":
 		return memberWait
+	case "client":
+		return memberClient
 	}
 	return 0
 }
@@ -104,6 +108,7 @@ func memberBit(name []byte) int {
 type publication struct {
 	server.Publication
 	wait     time.Duration
+	client   string   // instead of a target of Publication
 	channels []string // of a publication to many
 	users    []string
 }
@@ -155,7 +160,7 @@ func quoteAll(names []string) string {
 
 func memberNames(allowed int) string {
 	var names []string
-	for _, name := range []string{"channel", "user", "all", "channels", "users", "data", "text", "base64", "key", "from", "idempotency_key", "spread", "wait"} {
+	for _, name := range []string{"channel", "user", "all", "client", "channels", "users", "data", "text", "base64", "key", "from", "idempotency_key", "spread", "wait"} {
 		if allowed&memberBit([]byte(name)) != 0 {
 			names = append(names, name)
 		}
@@ -204,6 +209,8 @@ func (p *publication) set(bit int, name string, value []byte) error {
 		p.Channel = string(text)
 	case memberUser:
 		p.User = string(text)
+	case memberClient:
+		p.client = string(text)
 	case memberKey:
 		p.Key = string(text)
 	case memberFrom:
@@ -236,7 +243,7 @@ func (p *publication) check(seen, allowed int) error {
 	case targets == 0 && many:
 		return problem(http.StatusBadRequest, CodeMissingMember, "It is not said who gets the message. Send channels, users, or both.").about("channels", "users")
 	case targets == 0:
-		return problem(http.StatusBadRequest, CodeMissingMember, `It is not said who gets the message. Send one of channel, user, and "all": true.`).about("channel", "user", "all")
+		return problem(http.StatusBadRequest, CodeMissingMember, `It is not said who gets the message. Send one of channel, user, client, and "all": true.`).about("channel", "user", "client", "all")
 	case !many && targets&(targets-1) != 0:
 		return problem(http.StatusBadRequest, CodeBadValue, "Of %s only one may be there: one publication has one audience. Publish twice, or use /v1/publish/many.", memberNames(targets)).about(strings.Split(memberNames(targets), ", ")...)
 	case bodies == 0:
@@ -245,6 +252,11 @@ func (p *publication) check(seen, allowed int) error {
 		return problem(http.StatusBadRequest, CodeBadValue, "Of %s only one may be there: it is the message.", memberNames(bodies)).about(strings.Split(memberNames(bodies), ", ")...)
 	case seen&memberChannel != 0 && p.Channel == "":
 		return badValue("channel", "a name that is not empty")
+	case seen&memberClient != 0 && p.client == "":
+		return badValue("client", "the name of a connection")
+	case seen&memberClient != 0 && seen&^membersOfClient != 0:
+		names := strings.Split(memberNames(seen&^membersOfClient), ", ")
+		return problem(http.StatusBadRequest, CodeBadValue, "A message to one connection is kept nowhere and has no %s. Leave it out.", strings.Join(names, ", ")).about(names...)
 	case seen&memberUser != 0 && p.User == "":
 		return badValue("user", "an ID that is not empty")
 	}

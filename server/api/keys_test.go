@@ -151,6 +151,10 @@ func TestChannelPatterns(t *testing.T) {
 		{"POST", "/v1/users/7/subscriptions/chat:a", "", false},
 		{"DELETE", "/v1/users/7/subscriptions/chat:a", "", false},
 		{"DELETE", "/v1/connections/c1", "", false},
+		{"GET", "/v1/connections", "", false},
+		{"POST", "/v1/connections/c1/subscriptions/news:a", "", false},
+		{"DELETE", "/v1/connections/c1/subscriptions/news:a", "", false},
+		{"POST", "/v1/publish", `{"client":"c1","data":1}`, false},
 	} {
 		f := &fake{}
 		w := ask(t, keyed(t, f), tc.method, tc.target, tc.body, "X-API-Key", "secret-of-the-editors")

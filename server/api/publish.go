@@ -55,7 +55,7 @@ func (h *Handler) parseOne(p *publication, body []byte, wait time.Duration) erro
 
 // send publishes what c may publish, and waits for the receipt.
 func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.Receipt, error) {
-	if err := c.mayPublish(&p.Publication); err != nil {
+	if err := c.mayPublish(p); err != nil {
 		return server.Receipt{}, err
 	}
 	if p.Channel != "" {
@@ -63,23 +63,33 @@ func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.R
 			return server.Receipt{}, err
 		}
 	}
+	if p.client != "" && p.IdempotencyKey != "" {
+		return server.Receipt{}, problem(http.StatusBadRequest, CodeBadValue, "A message to one connection has no idempotency key. Leave it out.").about("idempotency_key")
+	}
 	if p.IdempotencyKey != "" && c.Name != "" {
 		// A key's repetitions are its own.
 		p.IdempotencyKey = c.Name + "/" + p.IdempotencyKey
 	}
 	if p.wait <= 0 {
-		return h.backend.PublishMessage(done, p.Publication)
+		ctx = done
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.wait)
+		defer cancel()
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.wait)
-	defer cancel()
+	if p.client != "" {
+		return h.backend.SendTo(ctx, p.client, p.Type, p.Payload)
+	}
 	return h.backend.PublishMessage(ctx, p.Publication)
 }
 
 // mayPublish refuses what the client's patterns do not cover.
-func (c *client) mayPublish(p *server.Publication) error {
+func (c *client) mayPublish(p *publication) error {
 	switch {
 	case len(c.Channels) == 0:
 		return nil
+	case p.client != "":
+		return c.mayAll("a message to one connection, in whatever channels it is")
 	case p.All:
 		return c.mayAll("a message to all connections")
 	case p.User != "":

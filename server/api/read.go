@@ -33,9 +33,9 @@ func list[T any](l []T) []T {
 	return l
 }
 
-// channels answers GET /v1/channels.
+// channels serves GET /v1/channels.
 func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) error {
-	q := params(r, "prefix", "limit")
+	q := params(r, "prefix", "cursor", "limit")
 	limit := q.limit(1)
 	if q.err != nil {
 		return q.err
@@ -43,7 +43,7 @@ func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) er
 	if err := c.mayList(q.text("prefix")); err != nil {
 		return err
 	}
-	infos, more, err := h.backend.Channels(r.Context(), q.text("prefix"), limit)
+	infos, more, err := h.backend.Channels(r.Context(), q.text("prefix"), q.text("cursor"), limit)
 	if err != nil {
 		return err
 	}
@@ -54,14 +54,18 @@ func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) er
 	result := struct {
 		Channels []info `json:"channels"`
 		More     bool   `json:"more"`
-	}{make([]info, 0, len(infos)), more}
+		Next     string `json:"next,omitempty"`
+	}{make([]info, 0, len(infos)), more, ""}
 	for _, i := range infos {
 		result.Channels = append(result.Channels, info{i.Name, i.Clients})
+		if more {
+			result.Next = i.Name
+		}
 	}
 	return h.answerJSON(w, result)
 }
 
-// history answers GET /v1/channels/{channel}/history.
+// history serves GET /v1/channels/{channel}/history.
 func (h *Handler) history(c *client, w http.ResponseWriter, r *http.Request) error {
 	q := params(r, "since_epoch", "since_offset", "limit", "reverse")
 	ask := server.HistoryQuery{Limit: q.limit(0), Reverse: q.flag("reverse")}
@@ -105,9 +109,9 @@ func (h *Handler) history(c *client, w http.ResponseWriter, r *http.Request) err
 	return h.answerJSON(w, result)
 }
 
-// presence answers GET /v1/channels/{channel}/presence.
+// presence serves GET /v1/channels/{channel}/presence.
 func (h *Handler) presence(c *client, w http.ResponseWriter, r *http.Request) error {
-	q := params(r, "limit")
+	q := params(r, "cursor", "limit")
 	limit := q.limit(0)
 	if q.err != nil {
 		return q.err
@@ -116,7 +120,7 @@ func (h *Handler) presence(c *client, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	p, err := h.backend.Presence(r.Context(), channel, limit)
+	p, err := h.backend.Presence(r.Context(), channel, q.text("cursor"), limit)
 	if err != nil {
 		return err
 	}
@@ -129,31 +133,45 @@ func (h *Handler) presence(c *client, w http.ResponseWriter, r *http.Request) er
 		Clients   int      `json:"clients"`
 		Members   []member `json:"members"`
 		Truncated bool     `json:"truncated"`
-	}{p.Clients, make([]member, 0, len(p.Members)), p.Truncated}
+		Next      string   `json:"next,omitempty"`
+	}{p.Clients, make([]member, 0, len(p.Members)), p.Truncated, ""}
 	for _, m := range p.Members {
 		result.Members = append(result.Members, member(m))
+		if p.Truncated {
+			result.Next = m.Client
+		}
 	}
 	return h.answerJSON(w, result)
 }
 
-// connections answers GET /v1/users/{user}/connections.
+// connections serves GET /v1/users/{user}/connections.
 func (h *Handler) connections(c *client, w http.ResponseWriter, r *http.Request) error {
 	user := r.PathValue("user")
-	q := params(r, "limit")
+	return h.listConnections(w, r, user, c.mayNameUser(user))
+}
+
+// allConnections serves GET /v1/connections.
+func (h *Handler) allConnections(c *client, w http.ResponseWriter, r *http.Request) error {
+	return h.listConnections(w, r, "", c.mayAll("a list of all connections"))
+}
+
+// listConnections lists the connections of a user, or all.
+func (h *Handler) listConnections(w http.ResponseWriter, r *http.Request, user string, allowed error) error {
+	q := params(r, "cursor", "limit")
 	limit := q.limit(1)
 	if q.err != nil {
 		return q.err
 	}
-	if err := c.mayNameUser(user); err != nil {
-		return err
+	if allowed != nil {
+		return allowed
 	}
-	infos, more, err := h.backend.Connections(r.Context(), user, limit)
+	infos, more, err := h.backend.Connections(r.Context(), user, q.text("cursor"), limit)
 	if err != nil {
 		return err
 	}
 	type info struct {
 		Client       string   `json:"client"`
-		User         string   `json:"user"`
+		User         string   `json:"user,omitempty"`
 		RemoteAddr   string   `json:"remote_addr,omitempty"`
 		Subprotocol  string   `json:"subprotocol,omitempty"`
 		AgeMS        int64    `json:"age_ms"`
@@ -164,7 +182,8 @@ func (h *Handler) connections(c *client, w http.ResponseWriter, r *http.Request)
 	result := struct {
 		Connections []info `json:"connections"`
 		More        bool   `json:"more"`
-	}{make([]info, 0, len(infos)), more}
+		Next        string `json:"next,omitempty"`
+	}{make([]info, 0, len(infos)), more, ""}
 	for _, i := range infos {
 		out := info{Client: i.Client, User: i.User, Subprotocol: i.Subprotocol, AgeMS: i.Age.Milliseconds(),
 			Channels: list(i.Channels), LagMessages: i.LagMessages, PendingBytes: i.PendingBytes}
@@ -172,6 +191,9 @@ func (h *Handler) connections(c *client, w http.ResponseWriter, r *http.Request)
 			out.RemoteAddr = i.RemoteAddr.String()
 		}
 		result.Connections = append(result.Connections, out)
+		if more {
+			result.Next = i.Client
+		}
 	}
 	return h.answerJSON(w, result)
 }
@@ -181,13 +203,13 @@ func (h *Handler) connections(c *client, w http.ResponseWriter, r *http.Request)
 //go:embed openapi.json
 var openAPI []byte
 
-// openapi answers GET /v1/openapi.json.
+// openapi serves GET /v1/openapi.json.
 func (h *Handler) openapi(_ *client, w http.ResponseWriter, _ *http.Request) error {
 	answer(w, openAPI)
 	return nil
 }
 
-// healthz answers GET /healthz.
+// healthz serves GET /healthz.
 func (h *Handler) healthz(_ *client, w http.ResponseWriter, _ *http.Request) error {
 	if h.cfg.Healthy != nil {
 		if err := h.cfg.Healthy(); err != nil {

@@ -169,8 +169,9 @@ func TestOverTheServer(t *testing.T) {
 	if s.ask("GET", "/v1/channels?prefix=news", "", &channels); len(channels.Channels) != 1 || channels.Channels[0].Name != "news:1" {
 		t.Errorf("channels %+v", channels)
 	}
-	if status := s.ask("POST", "/v1/users/ann/subscriptions/extra", "", nil); status != 204 {
-		t.Errorf("subscribing ann: %d", status)
+	var done struct{ Connections int }
+	if status := s.ask("POST", "/v1/users/ann/subscriptions/extra", "", &done); status != 200 || done.Connections != 1 {
+		t.Errorf("subscribing ann: %d %+v", status, done)
 	}
 	s.ask("POST", "/v1/publish", `{"channel":"extra","text":"only ann"}`, &r)
 	wantMessage(t, ann, ws.OpText, "only ann")
@@ -183,15 +184,15 @@ func TestOverTheServer(t *testing.T) {
 	if s.ask("GET", "/v1/users/ann/connections", "", &connections); len(connections.Connections) != 1 || len(connections.Connections[0].Channels) != 2 {
 		t.Fatalf("ann's connections %+v", connections)
 	}
-	if status := s.ask("DELETE", "/v1/connections/"+connections.Connections[0].Client+"?code=4000&reason=enough", "", nil); status != 204 {
-		t.Errorf("disconnecting ann: %d", status)
+	if status := s.ask("DELETE", "/v1/connections/"+connections.Connections[0].Client+"?code=4000&reason=enough", "", &done); status != 200 || done.Connections != 1 {
+		t.Errorf("disconnecting ann: %d %+v", status, done)
 	}
 	_, _, err := wsutil.ReadServerData(ann)
 	if closed, ok := err.(wsutil.ClosedError); !ok || closed.Code != 4000 || closed.Reason != "enough" {
 		t.Errorf("ann was told %v", err)
 	}
-	if status := s.ask("DELETE", "/v1/channels/news:1/connections", "", nil); status != 204 {
-		t.Errorf("disconnecting all: %d", status)
+	if status := s.ask("DELETE", "/v1/channels/news:1/connections", "", &done); status != 200 || done.Connections != 1 {
+		t.Errorf("disconnecting all: %d %+v", status, done)
 	}
 	_, _, err = wsutil.ReadServerData(bob)
 	if closed, ok := err.(wsutil.ClosedError); !ok || closed.Code != ws.StatusCode(api.DisconnectCode) {
@@ -334,5 +335,112 @@ func TestMisspeltNamespace(t *testing.T) {
 		if status := s.ask("POST", "/v1/publish", `{"channel":"`+fine+`","data":1}`, nil); status != 200 {
 			t.Errorf("%s: %d", fine, status)
 		}
+	}
+}
+
+// Lists beyond a page are read page by page; one connection has its own messages and
+// subscriptions.
+func TestConnectionsByName(t *testing.T) {
+	s := newSite(t)
+	const all = 23
+	conns := map[string]net.Conn{}
+	for i := range all {
+		user := fmt.Sprintf("user%02d", i)
+		conns[user] = s.dial(user, "news:9")
+	}
+	var first []string
+	for _, path := range []string{"/v1/connections", "/v1/channels/news:9/presence", "/v1/channels"} {
+		if path == "/v1/channels" {
+			for i := range all {
+				s.dial("another", fmt.Sprintf("news:list%02d", i))
+			}
+			path += "?prefix=news:list&"
+		} else {
+			path += "?"
+		}
+		var names []string
+		pages := 0
+		for cursor := ""; ; pages++ {
+			var page struct {
+				Connections, Members []struct{ Client string }
+				Channels             []struct{ Name string }
+				More, Truncated      bool
+				Next                 string
+			}
+			if status := s.ask("GET", path+"limit=5&cursor="+cursor, "", &page); status != 200 {
+				t.Fatalf("%s: %d", path, status)
+			}
+			for _, c := range append(page.Connections, page.Members...) {
+				names = append(names, c.Client)
+			}
+			for _, c := range page.Channels {
+				names = append(names, c.Name)
+			}
+			if page.More || page.Truncated {
+				cursor = page.Next
+				continue
+			}
+			if page.Next != "" {
+				t.Errorf("%s: the last page has the cursor %q", path, page.Next)
+			}
+			break
+		}
+		seen := map[string]bool{}
+		for _, name := range names {
+			seen[name] = true
+		}
+		if len(names) != all || len(seen) != all || pages != 4 {
+			t.Errorf("%s: %d entries, %d different, on %d pages before the last; want %d, %d, 4", path, len(names), len(seen), pages, all, all)
+		}
+		if first == nil {
+			first = names
+		}
+	}
+	client := first[7]
+	var info struct {
+		Connections []struct{ Client, User string }
+	}
+	s.ask("GET", "/v1/connections?limit=1000", "", &info)
+	user := ""
+	for _, c := range info.Connections {
+		if c.Client == client {
+			user = c.User
+		}
+	}
+	conn := conns[user]
+	if conn == nil {
+		t.Fatalf("%s is of %q: %+v", client, user, info)
+	}
+	var r receipt
+	if status := s.ask("POST", "/v1/publish", `{"client":"`+client+`","data":{"only":"you"}}`, &r); status != 200 || r.Matched != 1 || !r.Complete {
+		t.Errorf("to one connection: %d %+v", status, r)
+	}
+	wantMessage(t, conn, ws.OpText, `{"only":"you"}`)
+	var done struct{ Connections int }
+	path := "/v1/connections/" + client + "/subscriptions/extra"
+	if status := s.ask("POST", path, "", &done); status != 200 || done.Connections != 1 {
+		t.Errorf("subscribing: %d %+v", status, done)
+	}
+	if s.ask("POST", "/v1/publish", `{"channel":"extra","data":1}`, &r); r.Matched != 1 {
+		t.Errorf("to its channel: %+v", r)
+	}
+	wantMessage(t, conn, ws.OpText, "1")
+	for _, want := range []int{1, 0} {
+		if status := s.ask("DELETE", path, "", &done); status != 200 || done.Connections != want {
+			t.Errorf("unsubscribing: %d %+v, want %d", status, done, want)
+		}
+	}
+	for _, want := range []int{1, 0} {
+		if status := s.ask("DELETE", "/v1/connections/"+client, "", &done); status != 200 || done.Connections != want {
+			t.Errorf("disconnecting: %d %+v, want %d", status, done, want)
+		}
+		if _, err := ws.ReadFrame(conn); want == 1 && err != nil {
+			t.Error(err)
+		}
+		_ = ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(nil)))
+		_ = conn.Close()
+	}
+	if s.ask("POST", "/v1/publish", `{"client":"`+client+`","data":1}`, &r); r.Matched != 0 {
+		t.Errorf("to one that has gone: %+v", r)
 	}
 }

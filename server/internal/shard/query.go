@@ -67,6 +67,16 @@ func (s *Shard) UserMembers(user string, f func(netpoll.ID) bool) {
 	}
 }
 
+// All calls f with each open connection of this shard, those left out that have not
+// connected in their protocol, until f returns false. f must not change them.
+func (s *Shard) All(f func(netpoll.ID) bool) {
+	for slot := range s.high {
+		if c := s.in(slot); c.state == stateOpen && c.flags&flagUnready == 0 && !f(c.id) {
+			return
+		}
+	}
+}
+
 // AllChannels calls f with each channel of this shard and how many connections are
 // in it.
 func (s *Shard) AllChannels(f func(channel string, subscribers int)) {
