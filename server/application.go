@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -31,6 +32,7 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 		return
 	}
 	if !h.server.work.TryAcquire(1) {
+		s.NoteRefusal(u.ID, intake.RefusedWork)
 		u.Grant.Err = errTooBusy
 		return
 	}

@@ -82,8 +82,10 @@ type Config struct {
 	// each on a goroutine of its own, one request per connection. If nil, they
 	// are refused with 426.
 	HTTP http.Handler
-	// Logger gets one line per connection at most, at its end (Debug), and what
-	// concerns the process (Info and above). If nil, silent.
+	// Logger gets one line per connection at most, at its end (Debug), what
+	// concerns the process (Info and above), and refusals that a wrong setting may
+	// have caused: a line a minute and kind (Warn), with their number and the flag
+	// to change. If nil, silent.
 	Logger *slog.Logger
 }
 

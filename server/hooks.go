@@ -11,6 +11,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -122,6 +123,7 @@ func (h *hooks) ServesHTTP() bool { return h.server.cfg.HTTP != nil }
 // HTTP has a plain request answered.
 func (h *hooks) HTTP(s *shard.Shard, id netpoll.ID, request []byte) error {
 	if !h.server.work.TryAcquire(1) {
+		s.NoteRefusal(id, intake.RefusedWork)
 		return errTooBusy
 	}
 	go h.server.answerHTTP(s, id, s.RemoteAddr(id), request)

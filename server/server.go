@@ -165,6 +165,7 @@ func (s *Server) Start() error {
 		return errors.New("server: started already")
 	}
 	group := shard.NewGroup(s.cfg.Limits.MaxConnections)
+	group.LogRefusals(s.cfg.Logger)
 	var mu sync.Mutex
 	var failed error
 	made, callbacks := map[int]*shard.Shard{}, map[int]*hooks{}

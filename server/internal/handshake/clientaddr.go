@@ -74,9 +74,9 @@ func (f *Forwarding) ClientAddr(r *Request, peer netip.Addr) netip.Addr {
 	if !f.Trusts(client) {
 		return client
 	}
-	name, parse := "X-Forwarded-For", parseNode
+	name, parse := f.Header.String(), parseNode
 	if f.Header == Forwarded {
-		name, parse = "Forwarded", parseForwarded
+		parse = parseForwarded
 	}
 	for i := r.count - 1; i >= 0; i-- {
 		if !r.fields[i].Is(name) {
@@ -97,6 +97,20 @@ func (f *Forwarding) ClientAddr(r *Request, peer netip.Addr) netip.Addr {
 		}
 	}
 	return client
+}
+
+// String is the header's name.
+func (h ForwardedHeader) String() string {
+	if h == Forwarded {
+		return "Forwarded"
+	}
+	return "X-Forwarded-For"
+}
+
+// Ignores reports whether a request has the header, but comes from a peer that is
+// not believed.
+func (f *Forwarding) Ignores(r *Request, peer netip.Addr) bool {
+	return !f.Trusts(peer) && r.Get(f.Header.String()) != nil
 }
 
 // Trusts reports whether a is one of the proxies. The zero Addr stands for a

@@ -57,7 +57,8 @@ func bad(reason, advice string) *Error {
 var (
 	errTargetTooLong = &Error{Status: http.StatusRequestURITooLong,
 		Reason: "the request target is too long", Advice: "Send a shorter path and query."}
-	errHeadTooLarge = &Error{Status: http.StatusRequestHeaderFieldsTooLarge,
+	// ErrHeadTooLarge: no end of the head within the limit, but of the request line.
+	ErrHeadTooLarge = &Error{Status: http.StatusRequestHeaderFieldsTooLarge,
 		Reason: "the request head is too long",
 		Advice: "Send fewer or shorter headers; cookies are the usual cause. The server's limit is HandshakeMaxBytes (--handshake-max-bytes)."}
 	errNotHTTP = bad("this is not HTTP", "Send an HTTP/1.1 request.")

@@ -416,15 +416,15 @@ func TestTooLong(t *testing.T) {
 	for p, want := range map[string]*Error{
 		"GET /" + long:                                     errTargetTooLong,
 		"\r\nGET /" + long:                                 errTargetTooLong,
-		"GET / HTTP/1.1\r\nCookie: " + long:                errHeadTooLarge,
-		"\r\nGET / HTTP/1.1\r\nHost: a\r\nCookie: " + long: errHeadTooLarge,
+		"GET / HTTP/1.1\r\nCookie: " + long:                ErrHeadTooLarge,
+		"\r\nGET / HTTP/1.1\r\nHost: a\r\nCookie: " + long: ErrHeadTooLarge,
 	} {
 		if got := TooLong([]byte(p)); got != error(want) {
 			t.Errorf("TooLong(%q) = %v, want %v", p, got, want)
 		}
 	}
-	if errTargetTooLong.Status != 414 || errHeadTooLarge.Status != 431 {
-		t.Errorf("%d and %d, want 414 and 431", errTargetTooLong.Status, errHeadTooLarge.Status)
+	if errTargetTooLong.Status != 414 || ErrHeadTooLarge.Status != 431 {
+		t.Errorf("%d and %d, want 414 and 431", errTargetTooLong.Status, ErrHeadTooLarge.Status)
 	}
 }
 

@@ -95,7 +95,7 @@ func TestAppendError(t *testing.T) {
 		status int
 		body   string
 	}{
-		{errHeadTooLarge, 431, "too long"},
+		{ErrHeadTooLarge, 431, "too long"},
 		{errTargetTooLong, 414, "too long"},
 		{ErrTimeout, 408, "in time"},
 		{ErrUpgradeRequired, 426, "ws://"},

@@ -34,7 +34,7 @@ func TooLong(p []byte) error {
 	if bytes.IndexByte(bytes.TrimPrefix(p, crlf), '\n') < 0 {
 		return errTargetTooLong
 	}
-	return errHeadTooLarge
+	return ErrHeadTooLarge
 }
 
 // IsHEAD reports whether p, the beginning of a request, says HEAD: its response

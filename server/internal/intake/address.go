@@ -33,6 +33,9 @@ func (a *Addresses) Tracked() bool {
 	return a.Log || a.Limit > 0 || a.Rate > 0 || a.Proxy.TrustUnix || len(a.Proxy.Trusted) > 0 || a.Forwarding.TrustUnix || len(a.Forwarding.Trusted) > 0
 }
 
+// Counts reports whether it matters to the limits whose a connection is.
+func (a *Addresses) Counts() bool { return a.Limit > 0 || a.Rate > 0 }
+
 // An Address is whose a connection is, in 20 bytes without a pointer. It changes
 // by Limits.Move only: what is counted under one address must be given back under
 // the same one.

@@ -72,6 +72,11 @@ func Parse(p []byte) (h Header, n int, err error) {
 	return h, 0, ErrNoHeader
 }
 
+// Begins reports whether p begins with a PROXY header, however that goes on.
+func Begins(p []byte) bool {
+	return len(p) >= len(lineStart) && (hasStart(p, lineStart) || len(p) >= len(blockStart) && hasStart(p, blockStart))
+}
+
 // hasStart tells if p begins with s, as far as p goes.
 func hasStart(p []byte, s string) bool {
 	n := min(len(p), len(s))

@@ -81,6 +81,7 @@ func (c conn) handleProxy(p []byte) {
 	switch {
 	case err != nil:
 		c.s.count.ProxyErrors.Add(1)
+		c.noteRefusal(intake.RefusedNoProxyHeader)
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "bad PROXY header", Err: err})
 		return
 	case n == 0:
@@ -143,6 +144,9 @@ func (c conn) forwarded() bool {
 	peer := c.address().AddrPort().Addr()
 	client := s.cfg.Addresses.Forwarding.ClientAddr(&s.intake.request, peer)
 	if client == peer {
+		if s.cfg.Addresses.Counts() && s.cfg.Addresses.Forwarding.Ignores(&s.intake.request, peer) {
+			c.noteRefusal(intake.IgnoredForwarded)
+		}
 		return true
 	}
 	c.setAddress(netip.AddrPortFrom(client, 0))
@@ -160,10 +164,12 @@ func (c conn) admitAddress(a netip.Addr) bool {
 	switch verdict, retry := s.group.addresses.Admit(c.address(), limits, s.clock(), s.random); verdict {
 	case intake.TooOften:
 		s.count.RefusedAddressRate.Add(1)
+		c.noteRefusal(intake.RefusedRate)
 		c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "one address connects too often", Err: ErrTooOftenFromAddress}, retry)
 		return false
 	case intake.TooMany:
 		s.count.RefusedAddress.Add(1)
+		c.noteRefusal(intake.RefusedAddress)
 		c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}, retryAfter)
 		return false
 	}

@@ -39,6 +39,9 @@ func (s *Shard) OnTick() {
 	if len(s.spreads) > 0 {
 		s.loop.Wake()
 	}
+	if s.loop.Index() == 0 {
+		s.group.refusals.Sweep(s.clock())
+	}
 	if s.loop.Index() == 0 && s.cfg.Addresses.Rate > 0 {
 		s.group.addresses.Sweep(s.clock())
 	}

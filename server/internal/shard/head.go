@@ -7,6 +7,8 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/intake"
+	"github.com/roostws/roost/server/internal/proxyproto"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -80,11 +82,17 @@ func (c conn) handleHead(p []byte) {
 		return
 	}
 	if err := handshake.Parse(p[:end], &s.intake.request); err != nil {
+		if proxyproto.Begins(p) {
+			err = handshake.ErrProxyHeader
+		}
 		c.refuse(err)
 		return
 	}
 	if c.flags&flagRefused != 0 || s.draining {
 		s.count.RefusedFull.Add(1)
+		if !s.draining {
+			c.noteRefusal(intake.RefusedFull)
+		}
 		c.respond(handshake.AppendUnavailable(s.replies[:0], retryAfter, c.envelope()))
 		return
 	}
@@ -253,6 +261,9 @@ func (g *Grant) Agreed() string { return g.result.Subprotocol }
 // refuse responds with an HTTP error and closes.
 func (c conn) refuse(err error) {
 	c.s.count.HandshakesRefused.Add(1)
+	if kind, known := refusalOf(err); known {
+		c.noteRefusal(kind)
+	}
 	c.decide(Closed{Code: frame.CloseAbnormal, Reason: "handshake refused", Err: err})
 	var known *handshake.Error
 	if !errors.As(err, &known) {
@@ -279,6 +290,9 @@ func (c conn) respond(response []byte) {
 
 // respondTimeout responds to a client that was too slow, or waited too long for us.
 func (c conn) respondTimeout() {
+	if c.queued() {
+		c.noteRefusal(intake.RefusedHandshakes)
+	}
 	if c.state != stateHead || c.queued() {
 		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
 		return

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -196,6 +197,7 @@ func (c conn) failFrames(err error) {
 	switch code {
 	case frame.CloseMessageTooBig:
 		s.count.MessagesTooBig.Add(1)
+		c.noteRefusal(intake.RefusedMessage)
 	case frame.CloseInvalidPayload:
 		s.count.InvalidUTF8.Add(1)
 	default:

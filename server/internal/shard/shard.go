@@ -150,6 +150,7 @@ type Group struct {
 
 	// Any goroutine.
 	addresses intake.Limits
+	refusals  intake.Refusals
 
 	// Atomic: any goroutine.
 	publisher *Publisher // immutable once the loops run
@@ -159,7 +160,13 @@ type Group struct {
 }
 
 // NewGroup makes the common state for limit connections.
-func NewGroup(limit int) *Group { return &Group{limit: int64(limit)} }
+func NewGroup(limit int) *Group {
+	return &Group{limit: int64(limit), refusals: intake.Refusals{Log: slog.New(slog.DiscardHandler)}}
+}
+
+// LogRefusals makes the group write refusals that a wrong setting may have caused
+// to log, before any event.
+func (g *Group) LogRefusals(log *slog.Logger) { g.refusals.Log = log }
 
 // Connections is the number of open sockets that were not refused for lack of
 // room, now: an engine's own counter is that of its loops' last turns. Any
