@@ -95,7 +95,7 @@ var layers = []struct {
 	},
 	{
 		"server/internal/intake",
-		[]string{module + "/netpoll", module + "/server/internal/handshake"},
+		[]string{module + "/netpoll", module + "/server/internal/handshake", module + "/server/internal/gcra"},
 		[]string{module + "/server/internal/shard"},
 		"what happens before a connection is open is tested without a shard, and knows no frame (handshake reads the extensions header with package frame)",
 	},

@@ -374,8 +374,7 @@ func TestMessageRate(t *testing.T) {
 		for n := range count {
 			c.want(fmt.Sprint(n))
 		}
-		// Three seconds' tokens are needed, of which the first and the last may be
-		// short.
+		// A second's tokens are there at once, then one comes each 20 ms.
 		if d := time.Since(began); d < time.Second {
 			t.Errorf("%d messages in %v at %d a second", count, d, rate)
 		}

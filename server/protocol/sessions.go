@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/gcra"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -82,11 +83,11 @@ type session struct {
 	// Connect.
 	channels []string
 
-	expires     map[string]time.Time // when single subscriptions expire
-	allow       Permissions
-	info        []byte
-	rate, spent int
-	second      int64
+	expires map[string]time.Time // when single subscriptions expire
+	allow   Permissions
+	info    []byte
+	rate    int         // commands a second, 0 for no limit
+	tokens  gcra.Bucket // of commands
 
 	waiting waiting
 }

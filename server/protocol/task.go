@@ -76,24 +76,23 @@ func (t *task) begin(err error) {
 		t.s.Heartbeat(t.id)
 	case t.cmd.Kind != Connect && !t.s.IsReady(t.id):
 		t.fail(&Error{Code: CodeUnauthorized, Message: "connect first"})
-	case !t.admit():
-		t.fail(&Error{Code: CodeLimit, Message: "more messages a second than this client may send", RetryAfter: time.Second})
 	default:
+		if wait := t.spendToken(); wait > 0 {
+			t.fail(&Error{Code: CodeLimit, Message: "more messages a second than this client may send", RetryAfter: wait})
+			return
+		}
 		t.act()
 	}
 }
 
-// admit counts the command against the rate that the client's token gives it.
-func (t *task) admit() bool {
+// spendToken counts the command against the rate that the client's token gives it.
+// It returns after how long the client may send one again, 0 if it may.
+func (t *task) spendToken() (wait time.Duration) {
 	n := t.x.byID[t.id]
 	if n == nil || n.rate == 0 {
-		return true
+		return 0
 	}
-	if now := time.Now().Unix(); now != n.second {
-		n.second, n.spent = now, 0
-	}
-	n.spent++
-	return n.spent <= n.rate
+	return n.tokens.Take(t.s.Clock(), n.rate)
 }
 
 func (t *task) act() {

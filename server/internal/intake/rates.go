@@ -5,10 +5,11 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/roostws/roost/server/internal/gcra"
 )
 
-// connectRates bounds how often an address may connect: a token bucket for each,
-// kept as the time at which it will be full again, with a burst of one second.
+// connectRates bounds how often an address may connect: a token bucket for each.
 // It holds only addresses whose bucket is not full.
 type connectRates struct {
 	stripes [16]struct {
@@ -19,8 +20,7 @@ type connectRates struct {
 }
 
 type bucket struct {
-	// full is when the bucket will be full, on the shards' clock.
-	full time.Duration
+	tokens gcra.Bucket
 	// refused counts the connections that found it empty since it was full last.
 	refused uint32
 }
@@ -43,14 +43,13 @@ func (c *connectRates) take(a netip.Addr, rate int, now time.Duration, random *r
 	stripe.mu.Lock()
 	defer stripe.mu.Unlock()
 	b, known := stripe.buckets[a]
-	if b.full <= now {
-		b = bucket{full: now}
+	if b.tokens.Full(now) {
+		b.refused = 0
 	}
-	cost := time.Second / time.Duration(rate)
-	if b.full+cost > now+time.Second {
+	if b.tokens.Take(now, rate) > 0 {
 		b.refused++
 		stripe.buckets[a] = b // known, since it is not full
-		spread := min(time.Duration(b.refused)*cost, connectRetryMax)
+		spread := min(time.Duration(b.refused)*time.Second/time.Duration(rate), connectRetryMax)
 		return min(time.Second+time.Duration(random.Int64N(int64(spread)+1)), connectRetryMax)
 	}
 	if !known && len(stripe.buckets) >= connectRateAddresses {
@@ -59,7 +58,6 @@ func (c *connectRates) take(a netip.Addr, rate int, now time.Duration, random *r
 	if stripe.buckets == nil {
 		stripe.buckets = map[netip.Addr]bucket{}
 	}
-	b.full += cost
 	stripe.buckets[a] = b
 	return 0
 }
@@ -70,7 +68,7 @@ func (c *connectRates) sweep(now time.Duration) {
 		stripe := &c.stripes[i]
 		stripe.mu.Lock()
 		for a, b := range stripe.buckets {
-			if b.full <= now {
+			if b.tokens.Full(now) {
 				delete(stripe.buckets, a)
 			}
 		}

@@ -34,7 +34,7 @@ func (s *Shard) dueBy(i, t uint32) {
 func (s *Shard) OnTick() {
 	s.tick = uint32(s.clock()/s.cfg.TickInterval) + 1
 	s.intake.refusalsLeft = refusalsPerTick
-	s.refillTokens()
+	s.resumeLimited()
 	s.hooks.Tick(s)
 	if len(s.spreads) > 0 {
 		s.loop.Wake()
@@ -175,23 +175,19 @@ func (c conn) expireMessage() (ended bool) {
 	return true
 }
 
-// refillTokens gives the message tokens of one second back, once a second, and
-// reads again those who ran out. Connections that did not run out share
-// the refill: the whole table is cleared, which is 0.1 ms for a million.
-func (s *Shard) refillTokens() {
-	if s.cfg.MessageRate == 0 {
+// resumeLimited reads connections again that have used up their message rate and
+// have a token again.
+func (s *Shard) resumeLimited() {
+	if len(s.rateLimited) == 0 {
 		return
 	}
-	second := uint32(s.clock() / time.Second)
-	if second == s.tokenSecond {
-		return
-	}
-	s.tokenSecond = second
-	clear(s.spent.Rows[:s.high])
 	limited := s.rateLimited
-	s.rateLimited = nil
+	s.rateLimited = nil // resume may add to it
+	now := s.clock()
 	for _, id := range limited {
-		if c, ok := s.find(id); ok {
+		if s.tokens.Rows[id.Slot()].Wait(now, s.cfg.MessageRate) > 0 {
+			s.rateLimited = append(s.rateLimited, id)
+		} else if c, ok := s.find(id); ok {
 			c.resume(flagPausedRate)
 		}
 	}

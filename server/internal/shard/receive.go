@@ -146,15 +146,17 @@ func (c conn) callMessage(m frame.Message) {
 	c.s.hooks.Message(c.s, c.id, m.Opcode, m.Payload)
 }
 
-// spendToken takes one of the connection's message tokens; without one left it
-// is not read until the next refill (see refillTokens).
+// spendToken takes one of the connection's message tokens. Without one left the
+// connection is not read until the next one is there (see resumeLimited).
 func (c conn) spendToken() {
 	s := c.s
-	if s.cfg.MessageRate == 0 {
+	rate := s.cfg.MessageRate
+	if rate == 0 {
 		return
 	}
-	spent := &s.spent.Rows[c.id.Slot()]
-	if *spent++; int(*spent) >= s.cfg.MessageRate {
+	tokens, now := &s.tokens.Rows[c.id.Slot()], s.clock()
+	tokens.Take(now, rate)
+	if tokens.Wait(now, rate) > 0 {
 		s.count.RateLimited.Add(1)
 		s.rateLimited = append(s.rateLimited, c.id)
 		c.pause(flagPausedRate)

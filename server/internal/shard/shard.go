@@ -25,6 +25,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/gcra"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
 )
@@ -198,9 +199,9 @@ type Shard struct {
 	// Owned by the loop.
 	slots     offheap.Table[slot]
 	deadlines offheap.Table[uint32]
-	expiry    offheap.Table[uint32] // the tick in which a connection's token expires, 0: never
-	spent     offheap.Table[uint16] // messages taken this second, if MessageRate is set
-	high      uint32                // slots [0, high) were used since the last trim
+	expiry    offheap.Table[uint32]      // the tick in which a connection's token expires, 0: never
+	tokens    offheap.Table[gcra.Bucket] // of messages, if MessageRate is set
+	high      uint32                     // slots [0, high) were used since the last trim
 	conns     int
 	tick      uint32
 	random    *rand.Rand
@@ -247,7 +248,6 @@ type Shard struct {
 	rateLimited    []netpoll.ID
 	yielded        []netpoll.ID
 	spareYielded   []netpoll.ID
-	tokenSecond    uint32
 
 	// Scratch: what lives only during a callback.
 	scratch       *decoder
@@ -294,7 +294,7 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	var err error
 	if s.slots, err = offheap.New[slot](n); err == nil {
 		if s.deadlines, err = offheap.New[uint32](n); err == nil && cfg.MessageRate > 0 {
-			s.spent, err = offheap.New[uint16](n)
+			s.tokens, err = offheap.New[gcra.Bucket](n)
 		}
 	}
 	if err == nil && len(cfg.Protocols) > 0 {
@@ -320,9 +320,12 @@ func (s *Shard) Free() {
 	s.slots.Free()
 	s.deadlines.Free()
 	s.expiry.Free()
-	s.spent.Free()
+	s.tokens.Free()
 	s.intake.addresses.Free()
 }
+
+// Clock returns the time since some moment, monotonic. Any goroutine.
+func (s *Shard) Clock() time.Duration { return s.clock() }
 
 // Loop is the shard's event loop.
 func (s *Shard) Loop() netpoll.Loop { return s.loop }
@@ -348,7 +351,7 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 		s.expiry.Rows[i] = 0
 	}
 	if s.cfg.MessageRate > 0 {
-		s.spent.Rows[i] = 0 // what the one before in this slot has spent
+		s.tokens.Rows[i] = 0 // what the connection before in this slot has spent
 	}
 	if s.group.connections.Add(1) > s.group.limit {
 		s.group.connections.Add(-1)
@@ -467,7 +470,7 @@ func (s *Shard) trim() {
 	s.slots.Clear(used)
 	s.deadlines.Clear(used)
 	s.expiry.Clear(used)
-	s.spent.Clear(used)
+	s.tokens.Clear(used)
 	s.intake.addresses.Clear(used)
 	s.high = 0
 	s.exts, s.extFree, s.spareExt = make([]*ext, 1), nil, nil
