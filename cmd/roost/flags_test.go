@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roostws/roost/netpoll/engines"
 	"github.com/roostws/roost/server"
 )
 
@@ -36,7 +37,9 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 		"Listen":      "is --addr",
 		"ListenTLS":   "is --tls-addr",
 		"TLS":         "is --tls-cert and --tls-key",
+		"Engine":      "is --engine, a name",
 		"Namespaces":  "is a list in the configuration file",
+		"Protocols":   "is --native",
 		"Application": "is put together from the flags of the native protocol",
 		"Events":      "is set by those of web hooks",
 		"Handler":     "is chosen by --echo, --relay and --demo",
@@ -88,6 +91,21 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 	cmd.TLSAddr = []string{":2"}
 	if c := cmd.config(nil); !reflect.DeepEqual(c.Listen, cmd.Addr) || !reflect.DeepEqual(c.ListenTLS, cmd.TLSAddr) {
 		t.Errorf("--addr and --tls-addr became %q and %q", c.Listen, c.ListenTLS)
+	}
+}
+
+func TestEngineFlag(t *testing.T) {
+	for _, want := range engines.All() {
+		cli, err := parse(t, "serve", "--engine", want.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cli.Serve.config(nil).Engine; got != want {
+			t.Errorf("--engine %s became %v", want.Name(), got)
+		}
+	}
+	if _, err := parse(t, "serve", "--engine", "steam"); err == nil {
+		t.Error("--engine steam was taken")
 	}
 }
 
