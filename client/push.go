@@ -53,6 +53,9 @@ func (c *Client) published(p *wirePub) error {
 		return nil
 	}
 	if at := &sub.received; at.Epoch != "" && p.Offset > 0 {
+		if p.Epoch != "" {
+			sub.begin(Position{p.Epoch, p.Offset - 1})
+		}
 		if p.Offset <= at.Offset {
 			c.stats.Duplicates++
 			return nil
@@ -76,11 +79,21 @@ func (c *Client) published(p *wirePub) error {
 // before that asks for all of them again. With mu held.
 func (c *Client) gap(g *wireGap) {
 	sub := c.subs[g.Channel]
-	if sub == nil || sub.phase != phaseActive || g.To < g.From || g.Epoch != sub.received.Epoch {
+	if sub == nil || sub.phase != phaseActive || g.To < g.From || g.From == 0 || sub.received.Epoch == "" {
 		return
 	}
+	sub.begin(Position{g.Epoch, g.From - 1})
 	c.missed(sub, g.From, g.To)
 	sub.gapTo = max(sub.gapTo, g.To)
+}
+
+// begin goes on at the beginning of another history, if at is of one: the one
+// before was forgotten while the client was subscribed, and nothing was missed
+// between the two. With mu held.
+func (sub *Subscription) begin(at Position) {
+	if at.Epoch != sub.received.Epoch {
+		sub.received, sub.gapTo = at, 0
+	}
 }
 
 // missed tells of a gap. With mu held.

@@ -111,6 +111,34 @@ func TestResumeOption(t *testing.T) {
 	})
 }
 
+// A history that was forgotten while the client was subscribed begins again with
+// another epoch: nothing is missing, and that epoch is resumed.
+func TestNewEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeNet(t), new(log)
+		cfg := n.config(l)
+		cfg.OnState = nil
+		c := n.start(cfg)
+		defer n.end(c)
+		p := n.welcome("")
+		sub := subscribe(t, c, p, l, "news", `{"epoch":"e1","offset":16}`, nil)
+		p.pub("news", 17)
+		p.send(`{"pub":{"channel":"news","epoch":"e2","offset":5,"data":5}}`)
+		p.pub("news", 6)
+		p.send(`{"gap":{"channel":"news","epoch":"e3","from":3,"to":4}}`) // the first messages of the next one
+		p.pub("news", 5)
+		l.want(t, "news subscribed at e1/16, recovered false", "news 17 17", "news 5 5", "news 6 6", "news gap 3-4", "news 5 5")
+		if at := sub.Position(); at != (Position{"e3", 5}) {
+			t.Errorf("Position() = %v", at)
+		}
+		p.close(frame.CloseGoingAway, "")
+		n.welcome("").wantBody("subscribe", `{"channel":"news","resume":{"epoch":"e3","offset":5}}`)
+		if s := c.Stats(); s.Missed != 2 || s.Duplicates != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 func TestGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, l := newFakeNet(t), new(log)

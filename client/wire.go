@@ -126,7 +126,9 @@ func (e *wireError) err() error {
 }
 
 type wirePub struct {
-	Channel  string          `json:"channel"`
+	Channel string `json:"channel"`
+	// Epoch is there in the first message of a history.
+	Epoch    string          `json:"epoch"`
 	Offset   uint64          `json:"offset"`
 	Data     json.RawMessage `json:"data"`
 	Key      string          `json:"key"`

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -273,8 +274,8 @@ func (c Config) validate() error {
 	}
 	if len(c.Protocols) > 0 && c.Application == nil {
 		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), "none, because Application is not set")
-	} else if len(c.Protocols) > shard.ProtocolsMax {
-		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), fmt.Sprintf("at most %d", shard.ProtocolsMax))
+	} else if len(c.Protocols) > hub.ProtocolsMax {
+		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), fmt.Sprintf("at most %d", hub.ProtocolsMax))
 	}
 	inRange("Limits.SubscriptionsMax", c.Limits.SubscriptionsMax, 1, 1<<20)
 	inRange("Limits.ChannelNameMaxBytes", c.Limits.ChannelNameMaxBytes, 1, 1<<12)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -45,7 +46,7 @@ func (c Conn) Send(t MessageType, payload []byte) error {
 	if err := c.server.checkMessage(t, payload); err != nil {
 		return err
 	}
-	return s.Send(c.id, shard.NewMessage(t, payload))
+	return s.Send(c.id, hub.NewMessage(t, payload))
 }
 
 // Join subscribes the client to a channel; joining twice is joining once. It

@@ -18,8 +18,8 @@ func (s *Server) connOf(client string) (Conn, error) {
 	return Conn{s, id}, nil
 }
 
-// Disconnect closes the connection that Conn.String named. One that has ended
-// already is no error.
+// Disconnect closes the connection that Conn.String named. It is no error if that
+// has ended already.
 func (s *Server) Disconnect(client string, code CloseCode, reason string) error {
 	c, err := s.connOf(client)
 	if err != nil {
@@ -28,7 +28,7 @@ func (s *Server) Disconnect(client string, code CloseCode, reason string) error 
 	return c.Close(code, reason)
 }
 
-// DisconnectUser closes all connections of a user with a Close frame, behind what was
+// DisconnectUser closes all connections of a user with a Close frame, after what was
 // published to them before.
 func (s *Server) DisconnectUser(user string, code CloseCode, reason string) error {
 	if err := s.checkName("user", user); err != nil {
@@ -69,7 +69,7 @@ func checkCloseCode(code CloseCode) error {
 	return fmt.Errorf("server: close code %d must not be sent: want 1000 to 1003, 1007 to 1014, or 3000 to 4999", code)
 }
 
-// eachLoop gives every loop something to do that ends connections with a code.
+// eachLoop calls f with each shard, to end connections with a code.
 func (s *Server) eachLoop(code CloseCode, f func(*shard.Shard) error) error {
 	if err := checkCloseCode(code); err != nil {
 		return err
@@ -87,8 +87,8 @@ func (s *Server) eachLoop(code CloseCode, f func(*shard.Shard) error) error {
 }
 
 // SubscribeUser subscribes all connections that a user has now to a channel. It
-// returns when each loop has a note of it. Beyond SubscriptionsMax it is refused,
-// counted and logged.
+// returns when the request is in the inbox of each loop. Beyond SubscriptionsMax it
+// is refused, counted and logged.
 func (s *Server) SubscribeUser(user, channel string) error {
 	return s.subscriptionOf(user, channel, (*protocol.Sessions).SubscribeByServer)
 }

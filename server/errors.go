@@ -16,7 +16,7 @@ import (
 var (
 	// ErrBusy: a loop's inbox is at InboxMaxEntries or InboxMaxBytes. Nothing
 	// was sent to anybody. Try again later, or slow down.
-	ErrBusy = shard.ErrBusy
+	ErrBusy = hub.ErrBusy
 	// ErrServerClosed: the server is closed or shutting down, or was never started.
 	ErrServerClosed = netpoll.ErrEngineClosed
 	// ErrBadName: a channel name or user ID is empty, longer than

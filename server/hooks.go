@@ -89,16 +89,16 @@ func addrText(a netip.AddrPort) string {
 }
 
 // Joined reports what Conn.Join has done.
-func (h *hooks) Joined(s *shard.Shard, id netpoll.ID, channel string, at shard.Position) {
-	h.sessions.Joined(s, id, channel, hub.Position(at))
+func (h *hooks) Joined(s *shard.Shard, id netpoll.ID, channel string, at hub.Position) {
+	h.sessions.Joined(s, id, channel, at)
 }
 
 // Left reports what Conn.Leave has done.
 func (h *hooks) Left(s *shard.Shard, id netpoll.ID, channel string) { h.sessions.Left(s, id, channel) }
 
 // Gap reports messages that a connection will not get.
-func (h *hooks) Gap(s *shard.Shard, id netpoll.ID, channel string, from, to uint64) {
-	h.sessions.Gap(s, id, channel, h.server.parts.Load().publisher.Epoch(), from, to)
+func (h *hooks) Gap(s *shard.Shard, id netpoll.ID, channel, epoch string, from, to uint64) {
+	h.sessions.Gap(s, id, channel, epoch, from, to)
 }
 
 // Occupied reports that a channel has its first subscriber, or has lost its last.

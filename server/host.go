@@ -43,17 +43,10 @@ func (h host) Presence(ctx context.Context, channel string, limit int) (protocol
 	return h.s.Presence(ctx, channel, "", limit)
 }
 
-func (h host) History(channel string, q hub.Query) (hub.Page, error) {
-	found, err := h.s.History(channel, HistoryQuery{Since: q.Since, Limit: q.Limit, Reverse: q.Reverse})
-	page := hub.Page{Position: found.Position, More: found.More, Gap: found.Gap}
-	for _, m := range found.Messages {
-		page.Messages = append(page.Messages, hub.Kept(m))
-	}
-	return page, err
-}
+func (h host) History(channel string, q hub.Query) (hub.Page, error) { return h.s.History(channel, q) }
 
 func (h host) Announce(m *protocol.Membership) {
-	if err := h.s.parts.Load().publisher.Channel(m.Channel, shard.NewNotice(m), nil); err != nil {
+	if _, err := h.s.parts.Load().hub.Channel(m.Channel, hub.NewNotice(m), nil); err != nil {
 		h.s.cfg.Logger.Debug("a join or leave was not announced", "channel", m.Channel, "err", err)
 	}
 }
@@ -67,15 +60,19 @@ func (h host) Panicked(in string, id netpoll.ID, value any) { h.s.panicked(in, i
 // shardProtocol returns what the shards know of a protocol.
 func shardProtocol(c protocol.Codec) shard.Protocol {
 	beat := c.Heartbeat()
-	return shard.Protocol{Ask: beat.Ask, Answer: beat.Answer, Encode: func(m *shard.Message) *frame.Prepared {
+	return shard.Protocol{Ask: beat.Ask, Answer: beat.Answer, Encode: func(m *hub.Message) *frame.Prepared {
 		return protocol.Prepare(func(out *protocol.Packets) {
 			if news, ok := m.Notice.(*protocol.Membership); ok {
 				c.Membership(out, news)
 				return
 			}
-			c.Message(out, &protocol.Message{
+			pub := protocol.Message{
 				Channel: m.Channel, Offset: m.Offset, Data: m.Payload(), Binary: m.Opcode() == frame.OpBinary, Key: m.Key, From: m.From,
-			})
+			}
+			if m.Begins {
+				pub.Epoch = m.Epoch
+			}
+			c.Message(out, &pub)
 		})
 	}}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/protocol"
 )
 
@@ -64,14 +64,14 @@ const (
 const DefaultHistoryAge = 5 * time.Minute
 
 // policy is what the shards call it.
-func (p ChannelPolicy) policy() shard.Policy {
+func (p ChannelPolicy) policy() hub.Policy {
 	switch p {
 	case ChannelSkip:
-		return shard.PolicySkip
+		return hub.PolicySkip
 	case ChannelLatest:
-		return shard.PolicyLatest
+		return hub.PolicyLatest
 	}
-	return shard.PolicyDisconnect
+	return hub.PolicyDisconnect
 }
 
 // withDefaults answers n with every zero field replaced.

@@ -8,14 +8,62 @@ import (
 	"strings"
 	"time"
 
-	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/protocol"
 )
 
+// A Publication is a message to publish, with everything that can be said about
+// it. Exactly one of Channel, User and All names the audience.
+type Publication struct {
+	// Channel reaches the subscribers of a channel. "user:ID" is the same as User: ID.
+	Channel string
+	// User reaches all connections of a user; over the native protocol they see it
+	// as a message of the channel "user:ID".
+	User string
+	// All reaches every open connection.
+	All bool
+	// Type is Text, the default, or Binary.
+	Type MessageType
+	// Payload is the message. It is copied. Over the native protocol a text that
+	// is JSON travels as it is, any other text as a JSON string, and a binary
+	// message in base64.
+	Payload []byte
+	// Key is for ChannelLatest: a newer message with the same key makes an older one
+	// superfluous.
+	Key string
+	// From names the user on whose behalf this is published; native clients see it.
+	From string
+	// IdempotencyKey makes a repetition within IdempotencyAge harmless: it returns
+	// the first one's receipt.
+	IdempotencyKey string
+	// Spread paces the delivery over this time, so that the audience does not
+	// stampede the application: each connection gets the message at its own
+	// moment. Such a message has no offset, is not kept, and keeps no order with
+	// others.
+	Spread time.Duration
+}
+
+// A Receipt reports the delivery of a publication.
+type Receipt struct {
+	// Position is that of the message; zero without history.
+	Position
+	// Matched is how many connections the message was for when its turn came.
+	Matched int
+	// Written is for how many of them the kernel (or TLS) took it at once. The others
+	// get it when they read on, or fall under the slow consumer policy.
+	Written int
+	// Complete reports that every loop has counted. It is false if ctx was done
+	// before.
+	Complete bool
+	// Duplicate reports that the idempotency key was known: nothing was published
+	// now.
+	Duplicate bool
+}
+
 // Publish sends a message to the subscribers of a channel, encoded once for all
-// of them; "user:ID" is PublishUser. It returns when each loop has a note of it:
-// delivery follows, in the same order for every subscriber. It copies payload.
-// ErrBusy: nobody gets it.
+// of them; "user:ID" is PublishUser. It returns when the message is in the inbox of
+// each loop: delivery follows, in the same order for every subscriber. It copies
+// payload. After ErrBusy no subscriber gets the message.
 func (s *Server) Publish(channel string, t MessageType, payload []byte) error {
 	return s.publishNow(&Publication{Channel: channel, Type: t, Payload: payload})
 }
@@ -38,10 +86,10 @@ func (s *Server) publishNow(p *Publication) error {
 	return err
 }
 
-// PublishMessage publishes p and waits until every loop has counted for how
-// many connections it was and how many it was written to, or ctx is done: then
-// the receipt is not Complete, and the message is published all the same. It must
-// not be called from callbacks, which run on the loops that it would wait for. Its
+// PublishMessage publishes p and waits until every loop has counted the
+// connections that the message was for and those that it was written to, or until
+// ctx is done: then the receipt is not Complete, and the message is published all
+// the same. It must not be called from callbacks, which run on the loops that it would wait for. Its
 // errors are those of Publish, and ErrKeyReused; after any of them nothing was
 // published. ErrServerClosed is returned from the moment that Shutdown begins.
 func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, error) {
@@ -71,11 +119,11 @@ func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, er
 // sent is a publication that is in the inbox of each loop.
 type sent struct {
 	at    Position
-	tally *shard.Tally
+	tally *hub.Tally
 }
 
 func (s *Server) send(p *Publication) (sent, error) {
-	tally := shard.NewTally()
+	tally := hub.NewTally()
 	at, err := s.put(p, tally)
 	return sent{at, tally}, err
 }
@@ -112,35 +160,34 @@ func (p *Publication) digest() uint64 {
 }
 
 // put hands a publication that was checked to the loops.
-func (s *Server) put(p *Publication, tally *shard.Tally) (Position, error) {
-	// Shutdown closes the connections behind what was published until then.
+func (s *Server) put(p *Publication, tally *hub.Tally) (Position, error) {
+	// Shutdown closes the connections after what was published until then.
 	s.publishing.RLock()
 	defer s.publishing.RUnlock()
 	running := s.parts.Load()
 	if running == nil || s.draining {
 		return Position{}, ErrServerClosed
 	}
-	m := shard.NewMessage(p.Type, p.Payload)
+	m := hub.NewMessage(p.Type, p.Payload)
 	m.Key, m.From = p.Key, p.From
-	var err error
-	switch {
+	switch h := running.hub; {
+	case p.Spread > 0 && p.All:
+		return Position{}, h.Spread(hub.ToAll, "", m, p.Spread, tally)
+	case p.Spread > 0 && p.User != "":
+		return Position{}, h.Spread(hub.ToUser, p.User, m, p.Spread, tally)
 	case p.Spread > 0:
-		err = running.publisher.Spread(p.Channel, p.User, m, p.Spread, tally)
+		return Position{}, h.Spread(hub.ToChannel, p.Channel, m, p.Spread, tally)
 	case p.All:
-		err = running.publisher.Broadcast(m, tally)
+		return Position{}, h.All(m, tally)
 	case p.User != "":
-		err = running.publisher.User(p.User, m, tally)
+		return h.User(p.User, m, tally)
 	default:
-		err = running.publisher.Channel(p.Channel, m, tally)
+		return h.Channel(p.Channel, m, tally)
 	}
-	if err != nil || m.Offset == 0 {
-		return Position{}, err
-	}
-	return Position{Epoch: running.publisher.Epoch(), Offset: m.Offset}, nil
 }
 
-// checkPublication refuses what could never be sent, and turns the channel of a
-// user into the user.
+// checkPublication refuses a publication that could never be sent, and turns the
+// channel of a user into the user.
 func (s *Server) checkPublication(p *Publication) error {
 	targets := 0
 	for _, named := range []bool{p.Channel != "", p.User != "", p.All} {
@@ -182,30 +229,3 @@ const (
 	// spreadMax keeps a forgotten unit (30 for 30s) or a slip from holding a message for days.
 	spreadMax = time.Hour
 )
-
-// History answers a part of what is kept of a channel. Without history for its
-// namespace it is empty.
-func (s *Server) History(channel string, q HistoryQuery) (HistoryPage, error) {
-	if err := s.checkName("channel", channel); err != nil {
-		return HistoryPage{}, err
-	}
-	if q.Limit < 0 {
-		return HistoryPage{}, fmt.Errorf("%w: a limit of %d", ErrBadName, q.Limit)
-	}
-	running := s.parts.Load()
-	if running == nil {
-		return HistoryPage{}, ErrServerClosed
-	}
-	var since *shard.Position
-	if q.Since != nil {
-		since = &shard.Position{Epoch: q.Since.Epoch, Offset: q.Since.Offset}
-	}
-	found := running.publisher.History(channel, since, q.Limit, q.Reverse)
-	page := HistoryPage{Position: Position(found.Position), More: found.More, Gap: found.Gap}
-	for _, m := range found.Messages {
-		page.Messages = append(page.Messages, HistoryMessage{
-			Offset: m.Offset, Time: time.UnixMilli(m.Time), Type: m.Opcode(), Payload: m.Payload(), Key: m.Key, From: m.From,
-		})
-	}
-	return page, nil
-}

@@ -59,10 +59,10 @@ type Server struct {
 
 // parts are what runs; they do not change once they are complete.
 type parts struct {
-	group     *shard.Group
-	shards    []*shard.Shard
-	publisher *shard.Publisher
-	hooks     []*hooks
+	group  *shard.Group
+	shards []*shard.Shard
+	hub    *hub.Hub
+	hooks  []*hooks
 }
 
 // members are the shards by index of their loops, none before Start.
@@ -116,14 +116,16 @@ func New(cfg Config) (*Server, error) {
 		WriteStallTimeout: cfg.Timeouts.WriteStallTimeout, CloseTimeout: cfg.Timeouts.CloseTimeout, TickInterval: cfg.Timeouts.tickInterval(),
 		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),
 	}
-	s.shards.HistoryMaxBytes, s.shards.Occupancy = cfg.Limits.HistoryMaxBytes, cfg.Events != nil
+	s.shards.Hub = hub.Config{
+		Namespaces: map[string]*hub.Namespace{}, HistoryMaxBytes: cfg.Limits.HistoryMaxBytes, LagMaxBytes: cfg.Limits.LagMaxBytes,
+		Occupancy: cfg.Events != nil,
+	}
 	s.repetitions = hub.NewRepetitions[sent](cfg.Limits.IdempotencyAge)
 	s.rules = s.newRules()
-	s.shards.Namespaces = map[string]*shard.Namespace{}
 	for i := range cfg.Namespaces {
 		ns := &cfg.Namespaces[i]
 		if ns.HistoryMessages > 0 {
-			s.shards.Namespaces[ns.Name] = &shard.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
+			s.shards.Hub.Namespaces[ns.Name] = &hub.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
 		}
 	}
 	for _, codec := range cfg.Protocols {
@@ -191,8 +193,7 @@ func (s *Server) Start() error {
 				return sh // others are still to come
 			}
 		}
-		group.SetShards(members)
-		s.parts.Store(&parts{group, members, shard.NewPublisher(&s.shards, group), listeners})
+		s.parts.Store(&parts{group, members, group.SetShards(members, s.shards.Hub), listeners})
 		return sh
 	})
 	if err == nil && failed != nil {

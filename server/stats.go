@@ -99,7 +99,9 @@ func (s *Server) Stats() Stats {
 	}
 	t.Engine = engine.Stats()
 	if p := s.parts.Load(); p != nil {
-		t.HistoryChannels, t.HistoryMessages, t.HistoryBytes, t.HistoryEvicted = p.publisher.HistoryStats()
+		h := p.hub.Stats()
+		t.HistoryChannels, t.HistoryMessages, t.HistoryBytes, t.HistoryEvicted = h.Channels, h.Messages, h.Bytes, h.Evicted
+		t.InboxRefused += h.Refused
 	}
 	for _, sh := range s.members() {
 		c := sh.Counters()

@@ -1,6 +1,10 @@
 package protocol
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/roostws/roost/server/internal/hub"
+)
 
 // Access is a rule of a namespace: which clients may subscribe, or publish.
 type Access string
@@ -36,4 +40,4 @@ func Covers(patterns []string, name string) bool {
 
 // UserPrefix begins the names of users' own channels: "user:ID" is in every
 // connection of the user ID, and cannot be subscribed or left.
-const UserPrefix = "user:"
+const UserPrefix = hub.UserPrefix

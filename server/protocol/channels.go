@@ -136,12 +136,12 @@ func (t *task) expireChannel(expires time.Time) {
 
 // enter subscribes the connection and tells the others.
 func (t *task) enter(channel string, resume *hub.Position) (ChannelState, error) {
-	at, recovered, err := t.s.Subscribe(t.id, channel, (*shard.Position)(resume))
+	at, recovered, err := t.s.Subscribe(t.id, channel, resume)
 	if err != nil {
 		return ChannelState{}, err
 	}
 	t.x.joined(t.s, t.id, channel)
-	return ChannelState{Channel: channel, Position: hub.Position(at), Resumed: resume != nil, Recovered: recovered}, nil
+	return ChannelState{Channel: channel, Position: at, Resumed: resume != nil, Recovered: recovered}, nil
 }
 
 // unsubscribe ends a subscription at the client's wish.
@@ -168,7 +168,7 @@ func (x *Sessions) SubscribeByServer(s *shard.Shard, id netpoll.ID, channel stri
 		s.Refuse(id, channel, err)
 	case err == nil:
 		x.joined(s, id, channel)
-		x.saySubscribed(s, id, channel, hub.Position(at))
+		x.saySubscribed(s, id, channel, at)
 	}
 }
 

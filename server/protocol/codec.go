@@ -35,7 +35,8 @@ type Codec interface {
 	Message(out *Packets, m *Message)
 	// Membership appends that a connection has joined or left a channel.
 	Membership(out *Packets, m *Membership)
-	// Gap appends that the messages from and to, and all between them, will not come.
+	// Gap appends that the messages from and to of this epoch, and all between them,
+	// will not come.
 	Gap(out *Packets, channel, epoch string, from, to uint64)
 	// Subscribed appends that the server has subscribed the connection.
 	Subscribed(out *Packets, s *ChannelState)

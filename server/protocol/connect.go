@@ -134,8 +134,8 @@ func (t *task) resume(channel string) *hub.Position {
 func (t *task) enterUser(user string) ChannelState {
 	channel := UserPrefix + user
 	resume := t.resume(channel)
-	at, recovered := t.s.SetUser(t.id, user, (*shard.Position)(resume))
-	return ChannelState{Channel: channel, Position: hub.Position(at), Resumed: resume != nil, Recovered: recovered}
+	at, recovered := t.s.SetUser(t.id, user, resume)
+	return ChannelState{Channel: channel, Position: at, Resumed: resume != nil, Recovered: recovered}
 }
 
 // refresh takes a new token for the connection, or for one of its channels.

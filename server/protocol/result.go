@@ -84,6 +84,9 @@ type Message struct {
 	Channel string
 	// Offset is 0 in channels without history.
 	Offset uint64
+	// Epoch is set in the first message of a history only: subscribers may know the
+	// epoch of one that was forgotten.
+	Epoch string
 	// Data is the message; Binary if it is not text.
 	Data   []byte
 	Binary bool

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -142,7 +143,7 @@ func (t *task) explain(err error) *Error {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, shard.ErrBusy):
+	case errors.Is(err, hub.ErrBusy):
 		return &Error{Code: CodeBusy, Message: "the server is busy", RetryAfter: time.Second}
 	case errors.Is(err, netpoll.ErrEngineClosed):
 		return &Error{Code: CodeBusy, Message: "the server is shutting down; nothing was done", RetryAfter: time.Second}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -99,7 +100,7 @@ var errGone = errors.New("server: a function of the application ended without an
 func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
 	x, rules := t.x, t.x.rules
 	if !rules.Host.Acquire() {
-		t.fail(shard.ErrBusy)
+		t.fail(hub.ErrBusy)
 		return
 	}
 	own := *t // the loop uses t again

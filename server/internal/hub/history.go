@@ -69,8 +69,8 @@ type History struct {
 
 // kept is what all histories keep. Atomic: any goroutine.
 type kept struct {
-	channels, messages, bytes, extra atomic.Int64
-	evicted                          atomic.Uint64
+	channels, messages, bytes, extra, readers atomic.Int64
+	evicted                                   atomic.Uint64
 }
 
 // Channel is the name of the history's channel. Any goroutine.

@@ -52,7 +52,7 @@ type Entry struct {
 	History *History
 	// Tally is nil where nobody wants a receipt.
 	Tally *Tally
-	// Over paces the delivery over this time; then nothing else is in order with it.
+	// Over, if positive, paces the delivery over this time.
 	Over time.Duration
 }
 
@@ -170,7 +170,7 @@ func (h *Hub) All(m *Message, tally *Tally) error {
 }
 
 // Spread publishes m to a target, to each connection at a moment of its own within
-// this time. It is in no history and in no order with other messages.
+// this time. The message is in no history and in no order with others.
 func (h *Hub) Spread(to Target, name string, m *Message, over time.Duration, tally *Tally) error {
 	switch to {
 	case ToChannel:
@@ -181,7 +181,7 @@ func (h *Hub) Spread(to Target, name string, m *Message, over time.Duration, tal
 	if h.full() {
 		return ErrBusy
 	}
-	return h.deliver(Entry{To: to, Name: name, Message: m, Tally: tally, Over: over})
+	return h.deliver(Entry{To: to, Name: name, Message: m, Tally: tally, Over: max(over, 1)})
 }
 
 // publish numbers a message, if its channel has history, and delivers it.
@@ -260,6 +260,8 @@ func (h *Hub) Occupy(channel string, change int, report func(occupied bool)) {
 type Stats struct {
 	// Channels with history, and the Messages and Bytes that are kept of them.
 	Channels, Messages, Bytes int64
+	// Readers read on, and ExtraBytes are kept for them beyond the settings.
+	Readers, ExtraBytes int64
 	// Evicted counts messages dropped because of Config.HistoryMaxBytes, Refused
 	// publications refused with ErrBusy.
 	Evicted, Refused uint64
@@ -268,5 +270,9 @@ type Stats struct {
 // Stats returns the counters.
 func (h *Hub) Stats() Stats {
 	k := &h.kept
-	return Stats{k.channels.Load(), k.messages.Load(), k.bytes.Load(), k.evicted.Load(), h.refused.Load()}
+	return Stats{
+		Channels: k.channels.Load(), Messages: k.messages.Load(), Bytes: k.bytes.Load(),
+		Readers: k.readers.Load(), ExtraBytes: k.extra.Load(),
+		Evicted: k.evicted.Load(), Refused: h.refused.Load(),
+	}
 }

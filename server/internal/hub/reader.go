@@ -20,6 +20,7 @@ func (l *History) Read(next uint64) Reader {
 // read is Read with the lock held.
 func (l *History) read(next uint64) Reader {
 	l.readers++
+	l.hub.kept.readers.Add(1)
 	return Reader{l, next}
 }
 
@@ -68,6 +69,7 @@ func (r *Reader) Close() {
 func (r *Reader) close() {
 	l := r.History
 	r.History = nil
+	l.hub.kept.readers.Add(-1)
 	if l.readers--; l.readers == 0 && l.len() > 0 {
 		l.evict(l.hub.cfg.Now().UnixMilli())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // freeLoop is a loop that costs nothing: every write is taken whole.
@@ -55,7 +56,7 @@ func freeRig(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID, now 
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Free)
-	group.SetShards([]*Shard{s})
+	group.SetShards([]*Shard{s}, cfg.Hub)
 	for i := range n {
 		id := netpoll.MakeID(0, uint32(i), 1)
 		ids = append(ids, id)
@@ -88,8 +89,7 @@ func TestAllocations(t *testing.T) {
 		s.OnData(ids[0], buf[:len(p)])
 	}
 	half := len(message) / 2
-	published := NewMessage(frame.OpText, make([]byte, 128))
-	publisher := NewPublisher(s.cfg, s.group)
+	published := hub.NewMessage(frame.OpText, make([]byte, 128))
 	for _, c := range []struct {
 		name   string
 		writes int // for each run
@@ -100,17 +100,17 @@ func TestAllocations(t *testing.T) {
 		{"ping from the client", 1, func() { receive(ping) }},
 		{"pong", 0, func() { receive(pong) }},
 		{"delivery to a channel", subscribers, func() {
-			_ = publisher.Channel("room", published, nil)
+			_, _ = s.hub().Channel("room", published, nil)
 			s.OnWake()
 		}},
 		{"delivery of three messages at once", subscribers, func() {
 			for range 3 {
-				_ = publisher.Channel("room", published, nil)
+				_, _ = s.hub().Channel("room", published, nil)
 			}
 			s.OnWake()
 		}},
 		{"delivery to all", subscribers, func() {
-			_ = publisher.Broadcast(published, nil)
+			_ = s.hub().All(published, nil)
 			s.OnWake()
 		}},
 		{"a tick with nothing due", 0, func() { *now += s.cfg.TickInterval / 100; s.OnTick() }},

@@ -10,9 +10,9 @@ import "github.com/roostws/roost/netpoll"
 // backlog is what waits to be fanned out by this shard. Any goroutine.
 func (s *Shard) backlog() int64 { return s.inbox.bytes.Load() + s.jobBytes.Load() }
 
-// full tells whether as much waits here as Config allows, in the inbox and on
+// Full reports whether as much waits here as Config allows, in the inbox and on
 // its way from there to the subscribers. Any goroutine.
-func (s *Shard) full() bool {
+func (s *Shard) Full() bool {
 	return s.inbox.entries.Load()+s.jobFrames.Load() >= int64(s.cfg.InboxMaxEntries) || s.backlog() >= int64(s.cfg.InboxMaxBytes)
 }
 
@@ -20,16 +20,6 @@ func (s *Shard) full() bool {
 func (g *Group) congested(limit int64) bool {
 	for _, s := range g.shards {
 		if s.backlog() >= limit {
-			return true
-		}
-	}
-	return false
-}
-
-// full tells whether any shard is.
-func (g *Group) full() bool {
-	for _, s := range g.shards {
-		if s.full() {
 			return true
 		}
 	}

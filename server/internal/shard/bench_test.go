@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // BenchmarkShard measures what the shard itself costs on a loop whose writes are
@@ -24,11 +25,10 @@ func BenchmarkShard(b *testing.B) {
 	// Per delivery: b.N deliveries, subscribers at a time.
 	b.Run("delivery", func(b *testing.B) {
 		s, _, _, _ := freeRig(b, subscribers)
-		publisher := NewPublisher(s.cfg, s.group)
-		m := NewMessage(frame.OpText, make([]byte, 128))
+		m := hub.NewMessage(frame.OpText, make([]byte, 128))
 		b.ReportAllocs()
 		for n := 0; n < b.N; n += subscribers {
-			_ = publisher.Channel("room", m, nil)
+			_, _ = s.hub().Channel("room", m, nil)
 			for s.OnWake() {
 			}
 		}

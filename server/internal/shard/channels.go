@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // Errors of joining a channel. They reach the application through
@@ -23,7 +24,7 @@ type channel struct {
 	name string
 	row  uint32 // in Shard.channels
 	// ns is set if the channel has history.
-	ns *Namespace
+	ns *hub.Namespace
 	// subscribers is dense and in no order: leaving moves another one into the
 	// gap.
 	subscribers chunks[subscriber]
@@ -65,8 +66,8 @@ func (s *Shard) newSub() uint32 {
 	return s.subs.n - 1
 }
 
-// join makes id a subscriber of the channel, for messages behind offset from where
-// it has history; joining twice is joining once. It tells whether id was not in
+// join makes id a subscriber of the channel, for messages after offset from where
+// it has history; joining twice is joining once. It reports whether id was not in
 // it before.
 func (s *Shard) join(id netpoll.ID, name string, from uint64) (joined bool, err error) {
 	_, ch, err := s.enter(id, name)
@@ -79,15 +80,15 @@ func (s *Shard) join(id netpoll.ID, name string, from uint64) (joined bool, err 
 	return err == nil, err
 }
 
-// Subscribe makes id a subscriber of the channel. It answers where the channel
-// stands, an empty position without history. With resume, recovered tells that
-// everything behind that position follows, when the callback has returned, and
+// Subscribe makes id a subscriber of the channel. It returns where the channel
+// stands, an empty position without history. With resume, recovered reports that
+// everything after that position follows when the callback has returned, and
 // nothing else before it. The error is ErrNotOpen, ErrSubscribed or
 // ErrTooManySubscriptions. Loop only.
-func (s *Shard) Subscribe(id netpoll.ID, name string, resume *Position) (at Position, recovered bool, err error) {
+func (s *Shard) Subscribe(id netpoll.ID, name string, resume *hub.Position) (at hub.Position, recovered bool, err error) {
 	c, ch, err := s.enter(id, name)
 	if err != nil || ch.ns == nil {
-		return Position{}, false, err
+		return hub.Position{}, false, err
 	}
 	at, recovered = c.position(name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
 	return at, recovered, nil
@@ -123,25 +124,17 @@ func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err erro
 
 // position sets from to where the channel stands in history, or has the
 // connection read on from resume.
-func (c conn) position(name string, from *uint32, resume *Position) (at Position, recovered bool) {
-	p := c.s.group.publisher
-	st := p.stripe(name)
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	at = Position{p.history.epoch, st.tip(name)}
+func (c conn) position(name string, from *uint32, resume *hub.Position) (at hub.Position, recovered bool) {
+	at, r, recovered := c.s.hub().Resume(name, resume)
 	*from = uint32(at.Offset)
-	if resume == nil || resume.Epoch != at.Epoch || !st.resume(name, resume.Offset) {
-		return at, false
+	if r.History != nil {
+		c.startReading(r)
 	}
-	if resume.Offset < at.Offset {
-		c.startReading(st.logs[name], resume.Offset+1)
-		c.s.readSoon(c.id)
-	}
-	return at, true
+	return at, recovered
 }
 
 func (s *Shard) newChannel(name string) *channel {
-	ch := &channel{name: name, ns: s.cfg.namespace(name)}
+	ch := &channel{name: name, ns: s.hub().Namespace(name)}
 	if n := len(s.channelFree); n > 0 {
 		ch.row = s.channelFree[n-1]
 		s.channelFree = s.channelFree[:n-1]
@@ -156,26 +149,10 @@ func (s *Shard) newChannel(name string) *channel {
 	return ch
 }
 
-// occupy notes, for those who want to know, that this shard has begun or ended to
-// have subscribers of a channel.
+// occupy notes that this shard has begun (change 1) or ended (-1) to have
+// subscribers of a channel.
 func (s *Shard) occupy(name string, change int) {
-	if !s.cfg.Occupancy {
-		return
-	}
-	st := s.group.publisher.stripe(name)
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.occupied == nil {
-		st.occupied = map[string]int{}
-	}
-	st.occupied[name] += change
-	switch n := st.occupied[name]; {
-	case n == 0:
-		delete(st.occupied, name)
-		s.hooks.Occupied(s, name, false)
-	case n == 1 && change > 0:
-		s.hooks.Occupied(s, name, true)
-	}
+	s.hub().Occupy(name, change, func(occupied bool) { s.hooks.Occupied(s, name, occupied) })
 }
 
 // Unsubscribe undoes Subscribe and tells whether there was something to undo.
@@ -265,25 +242,25 @@ func (c conn) setUser(name string) {
 		s.slots.Rows[entry.head-1].userPrev = self
 	}
 	entry.head = self
-	if channel := userChannel(name); s.cfg.namespace(channel) != nil {
+	if channel := hub.UserChannel(name); s.hub().Namespace(channel) != nil {
 		c.position(channel, &c.userFrom, nil)
 	}
 }
 
 // SetUser gives a connection that has none its identity, and lets it resume the
 // user's channel, as Subscribe does for others. Loop only.
-func (s *Shard) SetUser(id netpoll.ID, name string, resume *Position) (at Position, recovered bool) {
+func (s *Shard) SetUser(id netpoll.ID, name string, resume *hub.Position) (at hub.Position, recovered bool) {
 	c, ok := s.findOpen(id)
 	if !ok {
-		return Position{}, false
+		return hub.Position{}, false
 	}
 	if c.user == 0 {
 		c.setUser(name)
 	}
-	if channel := userChannel(name); s.cfg.namespace(channel) != nil {
+	if channel := hub.UserChannel(name); s.hub().Namespace(channel) != nil {
 		return c.position(channel, &c.userFrom, resume)
 	}
-	return Position{}, false
+	return hub.Position{}, false
 }
 
 // dropUser undoes setUser.

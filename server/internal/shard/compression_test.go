@@ -25,7 +25,7 @@ func TestIdleCompressionCostsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Free()
-		group.SetShards([]*Shard{s})
+		group.SetShards([]*Shard{s}, cfg.Hub)
 		before := liveHeap()
 		for i := range n {
 			id := netpoll.MakeID(0, uint32(i), 1)

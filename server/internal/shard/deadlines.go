@@ -45,8 +45,8 @@ func (s *Shard) OnTick() {
 	if s.loop.Index() == 0 && s.cfg.Addresses.Rate > 0 {
 		s.group.addresses.Sweep(s.clock())
 	}
-	if s.loop.Index() == 0 && len(s.cfg.Namespaces) > 0 {
-		s.group.publisher.sweep()
+	if s.loop.Index() == 0 && len(s.cfg.Hub.Namespaces) > 0 {
+		s.hub().Sweep()
 	}
 	for i, due := range s.deadlines.Rows[:s.high] {
 		if due != 0 && due <= s.tick {

@@ -13,6 +13,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // The promise of resume, on a large scale: clients are cut, stalled and come
@@ -51,7 +52,7 @@ type exactness struct {
 	rng       *rand.Rand
 	now       time.Duration
 	epoch     string
-	pub       *Publisher
+	pub       *hub.Hub
 	loops     [2]*netpolltest.FakeLoop
 	shards    [2]*Shard
 	clients   []*exactClient
@@ -63,12 +64,12 @@ type exactness struct {
 // exactHooks let everybody in.
 type exactHooks struct{ rigHooks }
 
-func (h *exactHooks) Upgrade(*Shard, *Upgrade)                             {}
-func (h *exactHooks) Message(*Shard, netpoll.ID, frame.Opcode, []byte)     {}
-func (h *exactHooks) Closed(*Shard, netpoll.ID, Closed)                    {}
-func (h *exactHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error) { panic(err) }
-func (h *exactHooks) Gap(_ *Shard, _ netpoll.ID, _ string, _, _ uint64)    {}
-func (h *exactHooks) Open(_ *Shard, _ netpoll.ID, _ *Grant)                {}
+func (h *exactHooks) Upgrade(*Shard, *Upgrade)                               {}
+func (h *exactHooks) Message(*Shard, netpoll.ID, frame.Opcode, []byte)       {}
+func (h *exactHooks) Closed(*Shard, netpoll.ID, Closed)                      {}
+func (h *exactHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error)   { panic(err) }
+func (h *exactHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
+func (h *exactHooks) Open(_ *Shard, _ netpoll.ID, _ *Grant)                  {}
 
 func TestExactness(t *testing.T) {
 	seed := *simSeed
@@ -85,11 +86,12 @@ func TestExactness(t *testing.T) {
 	cfg := testConfig()
 	cfg.Clock = func() time.Duration { return e.now }
 	cfg.Seed, cfg.MaxConnections = seed, 2**exactClients+100
-	cfg.InboxMaxEntries, cfg.LagMaxBytes, cfg.HistoryMaxBytes = 1<<20, 1<<16, 1<<30
-	cfg.Namespaces = map[string]*Namespace{"": {Messages: 30, Age: time.Hour}}
+	cfg.InboxMaxEntries, cfg.LagMaxBytes = 1<<20, 1<<16
+	cfg.Hub = hub.Config{
+		HistoryMaxBytes: 1 << 30, LagMaxBytes: cfg.LagMaxBytes,
+		Namespaces: map[string]*hub.Namespace{"": {Messages: 30, Age: time.Hour}},
+	}
 	group := NewGroup(cfg.MaxConnections)
-	e.pub = NewPublisher(cfg, group)
-	e.epoch = e.pub.Epoch()
 	for i := range e.loops {
 		e.loops[i] = netpolltest.NewLoop(netpolltest.Options{Seed: seed + uint64(i), Index: i, MaxConns: cfg.MaxConnections})
 		e.loops[i].Start(func(l netpoll.Loop) netpoll.Handler {
@@ -102,7 +104,8 @@ func TestExactness(t *testing.T) {
 			return sh
 		})
 	}
-	group.SetShards(e.shards[:])
+	e.pub = group.SetShards(e.shards[:], cfg.Hub)
+	e.epoch = e.pub.Position("c0").Epoch // of all channels, as none is forgotten
 	for i := range *exactClients {
 		c := &exactClient{name: i, position: map[string]uint64{}, known: map[string]bool{}}
 		for len(c.channels) < 3 {
@@ -153,8 +156,8 @@ func (e *exactness) round(messages int) {
 
 func (e *exactness) publish(channel string) {
 	pad := strings.Repeat("x", e.rng.IntN(300))
-	m := NewMessage(frame.OpText, fmt.Appendf(nil, "m %s %d %s", channel, e.published[channel]+1, pad))
-	if err := e.pub.Channel(channel, m, nil); err != nil {
+	m := hub.NewMessage(frame.OpText, fmt.Appendf(nil, "m %s %d %s", channel, e.published[channel]+1, pad))
+	if _, err := e.pub.Channel(channel, m, nil); err != nil {
 		e.t.Fatal(err)
 	}
 	e.published[channel]++
@@ -194,9 +197,9 @@ func (e *exactness) connect(c *exactClient) {
 	c.loop.Turn()
 	id := c.id
 	for _, channel := range c.channels {
-		var resume *Position
+		var resume *hub.Position
 		if c.known[channel] {
-			resume = &Position{e.epoch, c.position[channel]}
+			resume = &hub.Position{Epoch: e.epoch, Offset: c.position[channel]}
 		}
 		if err := e.shards[i].Call(func(s *Shard) {
 			at, recovered, err := s.Subscribe(id, channel, resume)

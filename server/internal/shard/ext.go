@@ -2,6 +2,7 @@ package shard
 
 import (
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 )
 
@@ -37,7 +38,7 @@ type ext struct {
 	lagFrames uint64
 	wish      *Closed
 	// readers are the places in channels' histories to go on with.
-	readers []reader
+	readers []hub.Reader
 	// missed counts messages left out by SlowDrop.
 	missed uint64
 }

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 const (
@@ -25,11 +26,11 @@ type job struct {
 	channel *channel
 	user    uint32
 
-	messages []*Message
+	messages []*hub.Message
 	bytes    int
-	// log is the target's history, nil without.
-	log *log
-	// offset is that of the first message, with a log.
+	// history is the target's, nil without.
+	history *hub.History
+	// offset is that of the first message, with a history.
 	offset uint64
 	// first is the channel's sequence before the first message: a subscriber
 	// with from == first gets all of them. It is not compared if all is set.
@@ -62,7 +63,7 @@ type job struct {
 // tallied is a message whose publisher wants to know what became of it.
 type tallied struct {
 	message int
-	tally   *Tally
+	tally   *hub.Tally
 }
 
 // An encoding is a job's frames as one run of bytes, shared by all subscribers
@@ -90,12 +91,12 @@ func (s *Shard) enqueue(ch *channel, user uint32, o *op) {
 			j = last
 		}
 	}
-	size := m.size()
+	size := m.Size()
 	if j == nil || j.bytes+size > jobMaxBytes || len(j.messages) >= jobMaxMessages || !j.continues(o) {
 		j = s.newJob()
-		j.channel, j.user, j.log = ch, user, o.log
+		j.channel, j.user, j.history = ch, user, o.history
 		switch {
-		case o.log != nil:
+		case o.history != nil:
 			j.offset, j.first = m.Offset, uint32(m.Offset-1)
 		case ch != nil:
 			// A word of the protocol in a channel with history has no number there.
@@ -127,7 +128,7 @@ func (s *Shard) enqueue(ch *channel, user uint32, o *op) {
 
 // continues tells whether a message may be added to the job.
 func (j *job) continues(o *op) bool {
-	return j.log == o.log && (j.log == nil || o.message.Offset == j.offset+uint64(len(j.messages)))
+	return j.history == o.history && (j.history == nil || o.message.Offset == j.offset+uint64(len(j.messages)))
 }
 
 func (s *Shard) newJob() *job {
@@ -203,9 +204,9 @@ func (s *Shard) end() {
 	s.active = nil
 	s.jobFrames.Add(-int64(len(j.messages)))
 	s.jobBytes.Add(-int64(j.bytes))
-	if j.log != nil {
+	if j.history != nil {
 		for _, m := range j.messages {
-			m.inFlight.Add(-1)
+			m.Served()
 		}
 	}
 	if j.tallies != nil {
@@ -311,7 +312,7 @@ func (j *job) tell() {
 			matched += int(j.matched[at])
 			written += int(j.written[at])
 		}
-		t.tally.add(matched, written)
+		t.tally.Add(matched, written)
 	}
 }
 

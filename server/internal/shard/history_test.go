@@ -2,19 +2,22 @@ package shard
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // withHistory is a configuration whose channels "h:…" keep n messages.
-func withHistory(n int, policy Policy, lagMaxBytes int) func(c *Config) {
+func withHistory(n int, policy hub.Policy, lagMaxBytes int) func(c *Config) {
 	return func(c *Config) {
-		c.Namespaces = map[string]*Namespace{"h": {Messages: n, Age: time.Hour, Policy: policy}, "user": {Messages: n, Age: time.Hour}}
-		c.HistoryMaxBytes, c.LagMaxBytes = 1<<20, lagMaxBytes
+		c.LagMaxBytes = lagMaxBytes
+		c.Hub = hub.Config{
+			Namespaces:      map[string]*hub.Namespace{"h": {Messages: n, Age: time.Hour, Policy: policy}, "user": {Messages: n, Age: time.Hour}},
+			HistoryMaxBytes: 1 << 20, LagMaxBytes: lagMaxBytes,
+		}
 	}
 }
 
@@ -53,7 +56,7 @@ func (r *rig) drain(id netpoll.ID) {
 // Who lags reads on from history, also what the settings alone would not keep:
 // what was published at once before anybody was served, and what came since.
 func TestLaggerReadsOn(t *testing.T) {
-	r := newRig(t, 2, withHistory(3, PolicyDisconnect, 1<<20))
+	r := newRig(t, 2, withHistory(3, hub.PolicyDisconnect, 1<<20))
 	slow, quick := r.joined(0), r.joined(1)
 	r.stall(slow)
 	r.publishAll("h:1", 1, 100) // no turn in between
@@ -70,17 +73,17 @@ func TestLaggerReadsOn(t *testing.T) {
 	r.publishAll("h:1", 202, 202)
 	r.settle()
 	r.want(slow, "message 202")
-	if kept := r.pub.History("h:1", nil, 100, false); len(kept.Messages) != 3 || kept.Offset != 202 {
+	if kept := r.pub.Query("h:1", hub.Query{Limit: 100}); len(kept.Messages) != 3 || kept.Offset != 202 {
 		t.Errorf("%d messages are kept, tip %d", len(kept.Messages), kept.Offset)
 	}
-	if n, extra := r.shards[0].count.Reading.Load(), r.pub.history.extra.Load(); n != 0 || extra != 0 {
+	if n, extra := r.shards[0].count.Reading.Load(), r.pub.Stats().ExtraBytes; n != 0 || extra != 0 {
 		t.Errorf("at the end %d read on, and %d bytes are kept for them", n, extra)
 	}
 }
 
 // A message that no loop has served yet is kept, however little the settings keep.
 func TestKeptUntilFannedOut(t *testing.T) {
-	r := newRig(t, 1, withHistory(1, PolicyDisconnect, 1<<20))
+	r := newRig(t, 1, withHistory(1, hub.PolicyDisconnect, 1<<20))
 	id := r.joined(0)
 	r.stall(id)
 	r.publishAll("h:1", 1, 50)
@@ -90,38 +93,40 @@ func TestKeptUntilFannedOut(t *testing.T) {
 }
 
 func TestFallingOffHistory(t *testing.T) {
-	for policy, want := range map[Policy][]string{
-		PolicyDisconnect: {"close " + string(frame.AppendClose(nil, frame.CloseTryAgainLater, slowReason)[2:])},
-		PolicySkip:       {"message 40"},
-		PolicyLatest:     {"message 38", "message 39", "message 40"},
+	for policy, want := range map[hub.Policy][]string{
+		hub.PolicyDisconnect: {"close " + string(frame.AppendClose(nil, frame.CloseTryAgainLater, slowReason)[2:])},
+		hub.PolicySkip:       {"message 40"},
+		hub.PolicyLatest:     {"message 38", "message 39", "message 40"},
 	} {
 		r := newRig(t, 1, withHistory(3, policy, 1))
 		id := r.joined(0)
 		r.stall(id)
 		for n := 1; n <= 40; n++ {
-			m := NewMessage(frame.OpText, fmt.Appendf(nil, "message %d", n))
+			m := hub.NewMessage(frame.OpText, fmt.Appendf(nil, "message %d", n))
 			m.Key = fmt.Sprint(n % 5)
-			r.check(r.pub.Channel("h:1", m, nil))
+			_, err := r.pub.Channel("h:1", m, nil)
+			r.check(err)
 			r.settle()
 		}
 		r.drain(id)
 		r.want(id, want...)
 		drops, cut := r.shards[0].count.SlowDrops.Load(), r.shards[0].count.SlowDisconnects.Load()
-		if missed := 40 - len(want); policy == PolicyDisconnect && (cut != 1 || drops != 0) || policy != PolicyDisconnect && (cut != 0 || drops != uint64(missed)) {
+		if missed := 40 - len(want); policy == hub.PolicyDisconnect && (cut != 1 || drops != 0) || policy != hub.PolicyDisconnect && (cut != 0 || drops != uint64(missed)) {
 			t.Errorf("policy %d: %d messages counted as dropped, %d disconnects", policy, drops, cut)
 		}
 	}
 }
 
-// PolicyLatest leaves out what a newer message of the same key supersedes, though all of it is there.
+// hub.PolicyLatest leaves out what a newer message of the same key supersedes, though all of it is there.
 func TestLatestOfEachKey(t *testing.T) {
-	r := newRig(t, 1, withHistory(100, PolicyLatest, 1<<20))
+	r := newRig(t, 1, withHistory(100, hub.PolicyLatest, 1<<20))
 	id := r.joined(0)
 	r.stall(id)
 	for n := 1; n <= 40; n++ {
-		m := NewMessage(frame.OpText, fmt.Appendf(nil, "message %d", n))
+		m := hub.NewMessage(frame.OpText, fmt.Appendf(nil, "message %d", n))
 		m.Key = fmt.Sprint(n % 2)
-		r.check(r.pub.Channel("h:1", m, nil))
+		_, err := r.pub.Channel("h:1", m, nil)
+		r.check(err)
 	}
 	r.settle()
 	r.drain(id)
@@ -133,7 +138,7 @@ func TestLatestOfEachKey(t *testing.T) {
 
 // A Close goes behind what was published before it, for laggers, too.
 func TestCloseBehindHistory(t *testing.T) {
-	r := newRig(t, 1, withHistory(10, PolicyDisconnect, 1<<20))
+	r := newRig(t, 1, withHistory(10, hub.PolicyDisconnect, 1<<20))
 	id := r.joined(0)
 	r.check(r.shards[0].Join(id, "plain"))
 	r.settle()
@@ -147,7 +152,7 @@ func TestCloseBehindHistory(t *testing.T) {
 }
 
 // subscribe resumes "h:1" on a new connection.
-func (r *rig) subscribe(loop int, resume *Position) (id netpoll.ID, at Position, recovered bool) {
+func (r *rig) subscribe(loop int, resume *hub.Position) (id netpoll.ID, at hub.Position, recovered bool) {
 	r.t.Helper()
 	id = r.open(loop, "u")
 	r.check(r.shards[loop].Call(func(s *Shard) {
@@ -160,41 +165,41 @@ func (r *rig) subscribe(loop int, resume *Position) (id netpoll.ID, at Position,
 }
 
 func TestResume(t *testing.T) {
-	r := newRig(t, 2, withHistory(5, PolicyDisconnect, 1<<20))
+	r := newRig(t, 2, withHistory(5, hub.PolicyDisconnect, 1<<20))
 	r.publishAll("h:1", 1, 20)
 	r.settle()
-	epoch := r.pub.Epoch()
+	epoch := r.pub.Position("h:1").Epoch
 	for _, c := range []struct {
-		resume    *Position
+		resume    *hub.Position
 		recovered bool
 		want      []string
 	}{
 		{nil, false, nil},
-		{&Position{epoch, 20}, true, nil},
-		{&Position{epoch, 17}, true, texts(18, 20)},
-		{&Position{epoch, 15}, true, texts(16, 20)},
-		{&Position{epoch, 14}, false, nil},
-		{&Position{epoch, 0}, false, nil},
-		{&Position{epoch, 21}, false, nil}, // never published
-		{&Position{"other", 20}, false, nil},
-		{&Position{"", 20}, false, nil},
+		{&hub.Position{Epoch: epoch, Offset: 20}, true, nil},
+		{&hub.Position{Epoch: epoch, Offset: 17}, true, texts(18, 20)},
+		{&hub.Position{Epoch: epoch, Offset: 15}, true, texts(16, 20)},
+		{&hub.Position{Epoch: epoch, Offset: 14}, false, nil},
+		{&hub.Position{Epoch: epoch, Offset: 0}, false, nil},
+		{&hub.Position{Epoch: epoch, Offset: 21}, false, nil}, // never published
+		{&hub.Position{Epoch: "other", Offset: 20}, false, nil},
+		{&hub.Position{Epoch: "", Offset: 20}, false, nil},
 	} {
 		for loop := range 2 {
 			id, at, recovered := r.subscribe(loop, c.resume)
-			if recovered != c.recovered || at != (Position{epoch, 20}) {
+			if recovered != c.recovered || at != (hub.Position{Epoch: epoch, Offset: 20}) {
 				t.Errorf("resume at %v: recovered %v at %v", c.resume, recovered, at)
 			}
 			r.want(id, c.want...)
 		}
 	}
-	if kept := r.pub.Position("none"); kept != (Position{}) {
+	if kept := r.pub.Position("none"); kept != (hub.Position{}) {
 		t.Errorf("a channel without history is at %v", kept)
 	}
 }
 
 // What is published while a subscription is under way comes once.
 func TestResumeWhilePublishing(t *testing.T) {
-	r := newRig(t, 1, withHistory(50, PolicyDisconnect, 1<<20))
+	r := newRig(t, 1, withHistory(50, hub.PolicyDisconnect, 1<<20))
 	r.publishAll("h:1", 1, 10)
 	r.settle()
 	other := r.joined(0)
@@ -202,7 +207,7 @@ func TestResumeWhilePublishing(t *testing.T) {
 	id := r.open(0, "u")        // a turn: 11 and 12 are served to the other one
 	r.publishAll("h:1", 13, 14)
 	r.check(r.shards[0].Call(func(s *Shard) {
-		if _, recovered, err := s.Subscribe(id, "h:1", &Position{r.pub.Epoch(), 9}); err != nil || !recovered {
+		if _, recovered, err := s.Subscribe(id, "h:1", &hub.Position{Epoch: r.pub.Position("h:1").Epoch, Offset: 9}); err != nil || !recovered {
 			t.Errorf("recovered %v, %v", recovered, err)
 		}
 	}))
@@ -215,7 +220,7 @@ func TestResumeWhilePublishing(t *testing.T) {
 // A join counts from when it was asked for: what the same goroutine publishes
 // behind it arrives.
 func TestJoinThenPublish(t *testing.T) {
-	r := newRig(t, 2, withHistory(50, PolicyDisconnect, 1<<20))
+	r := newRig(t, 2, withHistory(50, hub.PolicyDisconnect, 1<<20))
 	id := r.open(1, "u")
 	r.publishAll("h:1", 1, 3)
 	r.check(r.shards[1].Join(id, "h:1"))
@@ -225,121 +230,67 @@ func TestJoinThenPublish(t *testing.T) {
 }
 
 func TestUserHistory(t *testing.T) {
-	r := newRig(t, 2, withHistory(5, PolicyDisconnect, 1<<20))
+	r := newRig(t, 2, withHistory(5, hub.PolicyDisconnect, 1<<20))
 	first := r.open(0, "ann")
 	for _, text := range texts(1, 3) {
-		r.check(r.pub.User("ann", NewMessage(frame.OpText, []byte(text)), nil))
+		_, err := r.pub.User("ann", hub.NewMessage(frame.OpText, []byte(text)), nil)
+		r.check(err)
 	}
 	r.settle()
 	r.want(first, texts(1, 3)...)
 	back := r.open(1, "")
 	r.check(r.shards[1].Call(func(s *Shard) {
-		at, recovered := s.SetUser(back, "ann", &Position{r.pub.Epoch(), 1})
+		at, recovered := s.SetUser(back, "ann", &hub.Position{Epoch: r.pub.Position("user:ann").Epoch, Offset: 1})
 		if !recovered || at.Offset != 4 { // published, and on its way to the inbox
 			t.Errorf("recovered %v at %v", recovered, at)
 		}
 	}))
-	r.check(r.pub.User("ann", NewMessage(frame.OpText, []byte("message 4")), nil))
+	_, err := r.pub.User("ann", hub.NewMessage(frame.OpText, []byte("message 4")), nil)
+	r.check(err)
 	r.settle()
 	r.want(back, texts(2, 4)...)
 	r.want(first, "message 4")
 }
 
-// Old messages go, and then the channel; its offsets go on where they were, and
-// nobody is told that nothing was missed.
-func TestHistoryForgets(t *testing.T) {
-	r := newRig(t, 1, withHistory(5, PolicyDisconnect, 1<<20))
+// A subscriber outlives the history of its channel: it gets what comes after the
+// history was forgotten, and learns the new epoch.
+func TestSubscriberOfForgottenHistory(t *testing.T) {
+	clock := time.Unix(1_800_000_000, 0)
+	r := newRig(t, 1, func(c *Config) {
+		withHistory(5, hub.PolicyDisconnect, 1<<20)(c)
+		c.Hub.Now = func() time.Time { return clock }
+	})
+	id := r.joined(0)
 	r.publishAll("h:1", 1, 3)
 	r.settle()
-	st := r.pub.stripe("h:1")
-	later := time.Now().Add(2 * time.Hour).UnixMilli()
-	r.pub.history.sweep(st, r.now, later)
-	if l := st.logs["h:1"]; l == nil || l.len() != 0 || l.tip() != 3 {
-		t.Fatalf("the log is %+v", l)
+	first := r.pub.Position("h:1")
+	clock = clock.Add(3 * time.Hour)
+	for range 64 {
+		r.advance(250 * time.Millisecond) // a tick
 	}
-	if id, at, recovered := r.subscribe(0, &Position{r.pub.Epoch(), 3}); !recovered || at.Offset != 3 {
-		t.Errorf("%v: recovered %v at %v", id, recovered, at)
+	if s := r.pub.Stats(); s.Channels != 0 || s.Messages != 0 {
+		t.Fatalf("%+v", s)
 	}
-	r.pub.history.sweep(st, r.now+2*time.Hour, later)
-	if len(st.logs) != 0 || r.pub.history.channels.Load() != 0 || r.pub.history.bytes.Load() != 0 {
-		t.Errorf("%d logs, %d channels, %d bytes are left", len(st.logs), r.pub.history.channels.Load(), r.pub.history.bytes.Load())
-	}
-	old := r.joined(0)
-	r.publishAll("h:1", 4, 4)
+	r.want(id, texts(1, 3)...)
+	r.publishAll("h:1", 4, 6)
 	r.settle()
-	r.want(old, "message 4")
-	if at := r.pub.Position("h:1"); at.Offset != 4 {
-		t.Errorf("the channel goes on at %v", at)
+	r.want(id, texts(4, 6)...)
+	if at := r.pub.Position("h:1"); at.Epoch == first.Epoch || at.Offset != 6 {
+		t.Errorf("the channel goes on at %v after %v", at, first)
 	}
-	if _, _, recovered := r.subscribe(0, &Position{r.pub.Epoch(), 2}); recovered {
-		t.Error("messages 3 and 4 were wanted, 3 is gone: recovered is true")
-	}
-}
-
-func TestHistoryMaxBytes(t *testing.T) {
-	r := newRig(t, 1, func(c *Config) {
-		withHistory(1000, PolicyDisconnect, 1<<20)(c)
-		c.HistoryMaxBytes = 10_000
-	})
-	for n := range 500 {
-		r.publishAll("h:1", n, n)
-		r.settle()
-	}
-	_, messages, bytes, evicted := r.pub.HistoryStats()
-	if bytes > 11_000 || messages == 0 || messages+int64(evicted) != 500 {
-		t.Errorf("%d messages of %d bytes are kept, %d were evicted", messages, bytes, evicted)
-	}
-}
-
-func TestHistoryPages(t *testing.T) {
-	r := newRig(t, 1, withHistory(10, PolicyDisconnect, 1<<20))
-	empty := r.pub.History("h:1", nil, 5, false)
-	if len(empty.Messages) != 0 || empty.Gap || empty.Epoch == "" {
-		t.Errorf("an empty history is %+v", empty)
-	}
-	r.publishAll("h:1", 1, 25)
-	r.settle()
-	at := func(offset uint64) *Position { return &Position{r.pub.Epoch(), offset} }
-	for _, c := range []struct {
-		since     *Position
-		limit     int
-		reverse   bool
-		want      []uint64
-		more, gap bool
-	}{
-		{nil, 3, false, []uint64{16, 17, 18}, true, false},
-		{nil, 3, true, []uint64{25, 24, 23}, true, false},
-		{nil, 0, false, nil, true, false},
-		{nil, 100, false, []uint64{16, 17, 18, 19, 20, 21, 22, 23, 24, 25}, false, false},
-		{at(22), 100, false, []uint64{23, 24, 25}, false, false},
-		{at(22), 100, true, []uint64{21, 20, 19, 18, 17, 16}, false, false},
-		{at(22), 2, true, []uint64{21, 20}, true, false},
-		{at(25), 100, false, nil, false, false},
-		{at(15), 1, false, []uint64{16}, true, false},
-		{at(14), 1, false, []uint64{16}, true, true},
-		{at(99), 1, false, []uint64{16}, true, true},
-		{&Position{"other", 22}, 1, false, []uint64{16}, true, true},
-		{at(16), 5, true, nil, false, false},
-	} {
-		page := r.pub.History("h:1", c.since, c.limit, c.reverse)
-		var got []uint64
-		for _, m := range page.Messages {
-			got = append(got, m.Offset)
-			if string(m.Payload()) != fmt.Sprintf("message %d", m.Offset) {
-				t.Errorf("offset %d is %q", m.Offset, m.Payload())
-			}
-		}
-		if !slices.Equal(got, c.want) || page.More != c.more || page.Gap != c.gap || page.Offset != 25 {
-			t.Errorf("since %v, limit %d, reverse %v: %v, more %v, gap %v, tip %d", c.since, c.limit, c.reverse, got, page.More, page.Gap, page.Offset)
-		}
+	if _, _, recovered := r.subscribe(0, &first); recovered {
+		t.Error("a position of the forgotten history is recovered")
 	}
 }
 
 // tallied publishes and answers what was counted.
-func (r *rig) tallied(publish func(m *Message, t *Tally) error) (matched, written int) {
+func (r *rig) tallied(publish func(m *hub.Message, t *hub.Tally) (hub.Position, error)) (matched, written int) {
 	r.t.Helper()
-	tally := NewTally()
-	r.check(publish(NewMessage(frame.OpText, []byte("hello")), tally))
+	tally := hub.NewTally()
+	_, err := publish(hub.NewMessage(frame.OpText, []byte("hello")), tally)
+	r.check(err)
+	r.settle()
+	r.advance(250 * time.Millisecond) // a tick, for the paced one
 	r.settle()
 	select {
 	case <-tally.Done():
@@ -350,7 +301,7 @@ func (r *rig) tallied(publish func(m *Message, t *Tally) error) (matched, writte
 }
 
 func TestTally(t *testing.T) {
-	r := newRig(t, 2, withHistory(5, PolicyDisconnect, 1<<20))
+	r := newRig(t, 2, withHistory(5, hub.PolicyDisconnect, 1<<20))
 	var ids []netpoll.ID
 	for i := range 6 {
 		id := r.open(i%2, "ann")
@@ -359,12 +310,14 @@ func TestTally(t *testing.T) {
 	}
 	r.settle()
 	r.stall(ids[0])
-	for name, publish := range map[string]func(m *Message, t *Tally) error{
-		"h:1":   func(m *Message, t *Tally) error { return r.pub.Channel("h:1", m, t) },
-		"plain": func(m *Message, t *Tally) error { return r.pub.Channel("plain", m, t) },
-		"ann":   func(m *Message, t *Tally) error { return r.pub.User("ann", m, t) },
-		"all":   func(m *Message, t *Tally) error { return r.pub.Broadcast(m, t) },
-		"slow":  func(m *Message, t *Tally) error { return r.pub.Spread("", "", m, 0, t) },
+	for name, publish := range map[string]func(m *hub.Message, t *hub.Tally) (hub.Position, error){
+		"h:1":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.Channel("h:1", m, t) },
+		"plain": func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.Channel("plain", m, t) },
+		"ann":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.User("ann", m, t) },
+		"all":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return hub.Position{}, r.pub.All(m, t) },
+		"slow": func(m *hub.Message, t *hub.Tally) (hub.Position, error) {
+			return hub.Position{}, r.pub.Spread(hub.ToAll, "", m, time.Millisecond, t)
+		},
 	} {
 		r.drain(ids[0])
 		r.stall(ids[0])
@@ -372,10 +325,10 @@ func TestTally(t *testing.T) {
 			t.Errorf("%s: matched %d, written %d, want 6 and 5", name, matched, written)
 		}
 	}
-	for name, publish := range map[string]func(m *Message, t *Tally) error{
-		"h:2":   func(m *Message, t *Tally) error { return r.pub.Channel("h:2", m, t) },
-		"empty": func(m *Message, t *Tally) error { return r.pub.Channel("empty", m, t) },
-		"bob":   func(m *Message, t *Tally) error { return r.pub.User("bob", m, t) },
+	for name, publish := range map[string]func(m *hub.Message, t *hub.Tally) (hub.Position, error){
+		"h:2":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.Channel("h:2", m, t) },
+		"empty": func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.Channel("empty", m, t) },
+		"bob":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.User("bob", m, t) },
 	} {
 		if matched, written := r.tallied(publish); matched != 0 || written != 0 {
 			t.Errorf("%s: matched %d, written %d, want none", name, matched, written)
@@ -388,13 +341,14 @@ func TestTalliesOfOneJob(t *testing.T) {
 	r := newRig(t, 1, nil)
 	early, late := r.open(0, "u"), r.open(0, "u")
 	r.check(r.shards[0].Join(early, "room"))
-	var tallies []*Tally
+	var tallies []*hub.Tally
 	for i := range 4 {
 		if i == 2 {
 			r.check(r.shards[0].Join(late, "room"))
 		}
-		tallies = append(tallies, NewTally())
-		r.check(r.pub.Channel("room", NewMessage(frame.OpText, []byte("x")), tallies[i]))
+		tallies = append(tallies, hub.NewTally())
+		_, err := r.pub.Channel("room", hub.NewMessage(frame.OpText, []byte("x")), tallies[i])
+		r.check(err)
 	}
 	r.settle()
 	for i, want := range []int{1, 1, 2, 2} {
@@ -416,8 +370,8 @@ func TestSpread(t *testing.T) {
 		ids = append(ids, id)
 	}
 	r.settle()
-	tally := NewTally()
-	r.check(r.pub.Spread("room", "", NewMessage(frame.OpText, []byte("now")), 10*time.Second, tally))
+	tally := hub.NewTally()
+	r.check(r.pub.Spread(hub.ToChannel, "room", hub.NewMessage(frame.OpText, []byte("now")), 10*time.Second, tally))
 	r.settle()
 	got := func() (n int) {
 		for _, id := range ids {

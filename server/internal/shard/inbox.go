@@ -1,17 +1,14 @@
 package shard
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 )
-
-// ErrBusy: the inbox of a shard is full. Try again later, or slow down.
-var ErrBusy = errors.New("server: busy, a loop's inbox is full")
 
 // opKind tells what an op wants.
 type opKind uint8
@@ -29,19 +26,20 @@ const (
 	opRespond                  // bytes answer id's plain HTTP request
 	opDrain                    // close everybody with code and name as reason
 	opCall                     // call runs on the loop
-	opSpread                   // message to channel name, user bytes, or all, over a time
+	opSpread                   // message to a channel, a user, or all, over a time
 )
 
 // An op is one entry of an inbox.
 type op struct {
 	kind    opKind
+	to      hub.Target // of opSpread
 	code    frame.CloseCode
 	id      netpoll.ID
 	name    string
-	message *Message
-	log     *log   // the history that has the message
-	tally   *Tally // of whoever published it
-	from    uint64 // the channel's last offset before a join
+	message *hub.Message
+	history *hub.History // has the message
+	tally   *hub.Tally   // of a publisher that wants a receipt
+	at      hub.Position // the channel's, before a join
 	over    time.Duration
 	bytes   []byte
 	grant   *Grant
@@ -54,7 +52,7 @@ const opBytes = 128
 func (o *op) size() int {
 	n := opBytes + len(o.bytes) + len(o.name)
 	if o.message != nil {
-		n += o.message.size()
+		n += o.message.Size()
 	}
 	return n
 }

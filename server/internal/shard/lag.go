@@ -81,7 +81,7 @@ func (c conn) serve(j *job, start int) {
 	}
 	j.match(start)
 	switch {
-	case j.log != nil && c.flags&(flagStalled|flagLagging) != 0:
+	case j.history != nil && c.flags&(flagStalled|flagLagging) != 0:
 		c.fallBehind(j, start)
 	case c.flags&flagLagging != 0:
 		// Who lags comes to this job by himself.
@@ -103,7 +103,7 @@ func (c conn) served(j *job, start, next int) {
 	j.wrote(start, next)
 	switch {
 	case next == len(j.messages) || c.flags&flagStalled == 0:
-	case j.log != nil:
+	case j.history != nil:
 		c.fallBehind(j, next)
 	default:
 		c.lag(j, next)
@@ -189,7 +189,7 @@ func (c conn) sentJob(j *job, start, n int, err error) (next int) {
 // them if none.
 func (c conn) wanted(j *job) (start int) {
 	switch {
-	case j.log != nil:
+	case j.history != nil:
 		return len(j.messages) // that is read from history
 	case j.channel != nil:
 		for sub := c.subs; sub != 0; sub = c.s.sub(sub).next {

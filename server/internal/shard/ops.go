@@ -6,15 +6,16 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
-// Post puts o where the loop will find it. Any goroutine. Unless force is set
-// it answers ErrBusy when the inbox is full; after the end of the shard it
-// answers netpoll.ErrEngineClosed.
+// post puts o where the loop will find it. Any goroutine. Unless force is set
+// it returns hub.ErrBusy when the inbox is full; after the end of the shard it
+// returns netpoll.ErrEngineClosed.
 func (s *Shard) post(o op, force bool) error {
-	if !force && s.full() {
+	if !force && s.Full() {
 		s.count.InboxRefused.Add(1)
-		return ErrBusy
+		return hub.ErrBusy
 	}
 	if !s.inbox.put(o) {
 		return netpoll.ErrEngineClosed
@@ -23,8 +24,24 @@ func (s *Shard) post(o op, force bool) error {
 	return nil
 }
 
+// Deliver puts what the hub publishes where the loop will find it. Any goroutine.
+func (s *Shard) Deliver(e hub.Entry) error {
+	o := op{name: e.Name, message: e.Message, history: e.History, tally: e.Tally, over: e.Over, to: e.To}
+	switch {
+	case e.Over > 0:
+		o.kind = opSpread
+	case e.To == hub.ToUser:
+		o.kind = opUser
+	case e.To == hub.ToAll:
+		o.kind = opBroadcast
+	default:
+		o.kind = opPublish
+	}
+	return s.post(o, true)
+}
+
 // Send sends m to one connection, later. Any goroutine.
-func (s *Shard) Send(id netpoll.ID, m *Message) error {
+func (s *Shard) Send(id netpoll.ID, m *hub.Message) error {
 	return s.post(op{kind: opSend, id: id, message: m}, false)
 }
 
@@ -32,14 +49,13 @@ func (s *Shard) Send(id netpoll.ID, m *Message) error {
 // now on. Any goroutine.
 func (s *Shard) Join(id netpoll.ID, channel string) error {
 	o := op{kind: opJoin, id: id, name: channel}
-	if s.cfg.namespace(channel) != nil {
-		// Under the lock the place in the inbox and the offset are one.
-		st := s.group.publisher.stripe(channel)
-		st.mu.Lock()
-		defer st.mu.Unlock()
-		o.from = st.tip(channel)
+	if s.hub().Namespace(channel) == nil {
+		return s.post(o, false)
 	}
-	return s.post(o, false)
+	return s.hub().AtTip(channel, func(at hub.Position) error {
+		o.at = at // the place in the inbox and the position are one
+		return s.post(o, false)
+	})
 }
 
 // Leave undoes Join, later. Any goroutine.
@@ -104,17 +120,15 @@ func (s *Shard) do(o *op) {
 		s.enqueue(nil, 0, o)
 	case opJoin:
 		if s.unready(o.id) {
-			s.hooks.Joined(s, o.id, o.name, Position{})
+			s.hooks.Joined(s, o.id, o.name, o.at)
 			return
 		}
-		joined, err := s.join(o.id, o.name, o.from)
+		joined, err := s.join(o.id, o.name, o.at.Offset)
 		switch {
 		case err != nil:
 			s.Refuse(o.id, o.name, err)
-		case joined && s.cfg.namespace(o.name) != nil:
-			s.hooks.Joined(s, o.id, o.name, Position{s.group.publisher.Epoch(), o.from})
 		case joined:
-			s.hooks.Joined(s, o.id, o.name, Position{})
+			s.hooks.Joined(s, o.id, o.name, o.at)
 		}
 	case opLeave:
 		if s.unready(o.id) || s.Unsubscribe(o.id, o.name) {
@@ -150,7 +164,7 @@ func (s *Shard) do(o *op) {
 }
 
 // sendMessage sends a message to one connection.
-func (c conn) sendMessage(m *Message) (written bool) {
+func (c conn) sendMessage(m *hub.Message) (written bool) {
 	p := c.s.encoded(m, c.variant())
 	if len(p) == 0 {
 		return false
@@ -164,11 +178,11 @@ func (c conn) sendMessage(m *Message) (written bool) {
 
 // forNobody ends a publication that nobody here wants.
 func (s *Shard) forNobody(o *op) {
-	if o.log != nil {
-		o.message.inFlight.Add(-1)
+	if o.history != nil {
+		o.message.Served()
 	}
 	if o.tally != nil {
-		o.tally.add(0, 0)
+		o.tally.Add(0, 0)
 	}
 }
 

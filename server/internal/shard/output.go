@@ -3,6 +3,7 @@ package shard
 import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -82,7 +83,7 @@ func (c conn) write(p []byte) (n int, err error) {
 
 // remember notes a shared message in the compression context of a connection
 // that has one.
-func (c conn) remember(m *Message) {
+func (c conn) remember(m *hub.Message) {
 	x := c.ext()
 	if x == nil {
 		return

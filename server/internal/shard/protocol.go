@@ -5,6 +5,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // A Protocol is what the shards know of a protocol over the wire: they encode a
@@ -12,17 +13,13 @@ import (
 type Protocol struct {
 	// Encode makes the form of a message in which the protocol's connections get it.
 	// It may be called on several loops at once.
-	Encode func(*Message) *frame.Prepared
+	Encode func(*hub.Message) *frame.Prepared
 	// Ask is a text message that the other side answers with Answer. They may be the
 	// same. If Ask is empty, the wire's own pings serve.
 	Ask, Answer string
 
 	ask, answer []byte // framed
 }
-
-// ProtocolsMax is how many protocols a server may have: the slot has 4 bits for
-// their number, and each costs a pointer a message.
-const ProtocolsMax = 4
 
 // framed returns p with its heartbeats ready to be sent.
 func (p Protocol) framed() Protocol {

@@ -109,9 +109,7 @@ func (s *Shard) Lag(id netpoll.ID) (messages uint64, pendingBytes int) {
 		messages = s.framesBegun - x.lagFrames
 	}
 	for _, r := range x.readers {
-		r.log.stripe.mu.Lock()
-		messages += r.log.tip() + 1 - r.next
-		r.log.stripe.mu.Unlock()
+		messages += r.Behind()
 	}
 	return messages, x.pending.bytes
 }

@@ -1,23 +1,16 @@
 package shard
 
 import (
-	"time"
-
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
-// Reading on from a channel's history. A connection that resumes, or whose
-// socket is full when a message of a channel with history comes, gets a reader: the
-// offset that it has to go on with. Until it has read everything, live messages
-// of the channel pass it by (its subscriber's from is parked far ahead), so it
-// has each once and in order, and costs 24 bytes beside its ext.
-
-// A reader is a place in the history of a channel that a connection is in.
-type reader struct {
-	log  *log
-	next uint64
-}
+// Reading on from a channel's history. A connection that resumes, or whose socket
+// is full when a message of a channel with history comes, gets a reader: the offset
+// that it goes on with. Until it has read everything, live messages of the channel
+// pass it by (its subscriber's from is parked far ahead), so that it gets each once
+// and in order. That costs 16 bytes beside its ext.
 
 const (
 	// readBytes is what one connection reads on at once, and readFrames as how many
@@ -26,75 +19,68 @@ const (
 	readFrames = 64
 	// readTurns is how many connections do so in a turn of the shard.
 	readTurns = 16
-	// parkedAhead is how far ahead of what is published the from of a connection with
-	// a reader is: nobody is passed by a billion messages while its socket is full.
+	// parkedAhead is how far beyond the next offset the from of a connection with a
+	// reader is set, so that the live fan-out skips it. No socket stays full for a
+	// billion messages, and the difference to the current offset, in startFor, never
+	// overflows.
 	parkedAhead = 1 << 30
 )
 
-// from is where the connection notes from which offset on live messages of the
-// log's channel are for it; nil if it is not there any more.
-func (c conn) fromOf(l *log) *uint32 {
+// fromOf is where the connection notes from which offset on live messages of the
+// channel are for it; nil if it is not in that channel any more.
+func (c conn) fromOf(channel string) *uint32 {
 	s := c.s
 	for i := c.subs; i != 0; i = s.sub(i).next {
-		if ch := s.channels[s.sub(i).channel]; ch.name == l.name {
+		if ch := s.channels[s.sub(i).channel]; ch.name == channel {
 			return &ch.subscribers.at(s.sub(i).pos).from
 		}
 	}
-	if c.user != 0 && l.name == userChannel(string(s.users.name(c.user))) {
+	if c.user != 0 && channel == hub.UserChannel(string(s.users.name(c.user))) {
 		return &c.userFrom
 	}
 	return nil
 }
 
-// startReading lets a connection go on with offset next of l. With the lock of l held.
-func (c conn) startReading(l *log, next uint64) {
-	from := c.fromOf(l)
+// startReading lets the connection read on with r.
+func (c conn) startReading(r hub.Reader) {
+	from := c.fromOf(r.History.Channel())
 	if from == nil {
+		r.Close()
 		return
 	}
-	*from = uint32(l.tip()) + parkedAhead
+	*from = uint32(r.Next) + parkedAhead
 	x := c.makeExt()
 	if len(x.readers) == 0 {
 		c.s.count.Reading.Add(1)
 	}
-	x.readers = append(x.readers, reader{l, next})
-	l.readers++
+	x.readers = append(x.readers, r)
 	if c.flags&flagStalled == 0 {
 		c.s.readSoon(c.id)
 	}
 }
 
-// fallBehind lets a connection whose socket is full go on with frame next of j
-// from history.
+// fallBehind lets the connection, whose socket is full, go on with message next of
+// j from its history.
 func (c conn) fallBehind(j *job, next int) {
-	j.log.stripe.mu.Lock()
-	defer j.log.stripe.mu.Unlock()
-	c.startReading(j.log, j.offset+uint64(next))
+	c.startReading(j.history.Read(j.offset + uint64(next)))
 }
 
 // stopReading ends the reader at place k.
 func (s *Shard) stopReading(x *ext, k int) {
-	l := x.readers[k].log
+	x.readers[k].Close()
 	last := len(x.readers) - 1
 	x.readers[k] = x.readers[last]
-	x.readers[last] = reader{}
+	x.readers[last] = hub.Reader{}
 	if x.readers = x.readers[:last]; last == 0 {
 		x.readers = nil
 		s.count.Reading.Add(-1)
-	}
-	if l.readers--; l.readers == 0 && l.len() > 0 {
-		s.group.publisher.history.evict(l, time.Now().UnixMilli())
 	}
 }
 
 // stopReadingAll ends all readers of a connection that is about to end.
 func (c conn) stopReadingAll() {
-	x := c.ext()
-	for c.reads() {
-		st := x.readers[len(x.readers)-1].log.stripe
-		st.mu.Lock()
+	for x := c.ext(); c.reads(); {
 		c.s.stopReading(x, len(x.readers)-1)
-		st.mu.Unlock()
 	}
 }
 
@@ -105,22 +91,21 @@ func (c conn) stopReadingOf(channel string) {
 		return
 	}
 	for k := range x.readers {
-		if l := x.readers[k].log; l.name == channel {
-			l.stripe.mu.Lock()
+		if x.readers[k].History.Channel() == channel {
 			c.s.stopReading(x, k)
-			l.stripe.mu.Unlock()
 			return
 		}
 	}
 }
 
-// readSoon has id read on when those before it had their turn.
+// readSoon puts id last in the queue of connections that read on.
 func (s *Shard) readSoon(id netpoll.ID) {
 	s.reading = append(s.reading, id)
 	s.loop.Wake()
 }
 
-// readOnAll gives those who wait for it their turn.
+// readOnAll lets the first connections in the queue read on, and reports whether
+// more wait.
 func (s *Shard) readOnAll() (again bool) {
 	if len(s.reading) == 0 {
 		return false
@@ -140,79 +125,70 @@ func (s *Shard) readOnAll() (again bool) {
 	return len(s.reading) > 0
 }
 
-// readOn writes the next messages of one channel and tells whether there is more
-// to do that can be done now.
+// readOn writes the next messages of one channel and reports whether more can be
+// done now.
 func (c conn) readOn() (more bool) {
-	s := c.s
-	x := c.ext()
+	s, x := c.s, c.ext()
 	r := &x.readers[0]
-	l := r.log
-	l.stripe.mu.Lock()
-	switch {
-	case r.next > l.tip():
-		// Everything that is in an inbox or a job by now has been read from here.
-		if from := c.fromOf(l); from != nil {
-			*from = uint32(l.tip())
+	history := r.History
+	p := r.Take(s.read[:0], readFrames, readBytes)
+	s.read = p.Messages
+	switch policy := history.Policy(); {
+	case p.End:
+		// What is in an inbox or a job by now, up to p.Tip, has been read from here.
+		if from := c.fromOf(history.Channel()); from != nil {
+			*from = uint32(p.Tip)
 		}
 		s.stopReading(x, 0)
-		l.stripe.mu.Unlock()
 		return c.readAll()
-	case l.ns.Policy == PolicyLatest:
-		return c.readLatest(r)
-	case r.next < l.first && l.ns.Policy == PolicyDisconnect:
-		l.stripe.mu.Unlock()
+	case policy == hub.PolicyLatest:
+		return c.readLatest(r, p)
+	case r.Next < p.First && policy == hub.PolicyDisconnect:
 		s.count.SlowDisconnects.Add(1)
 		c.startClose(frame.CloseTryAgainLater, slowReason)
 		return false
-	case r.next < l.first:
-		from, to := r.next, max(l.tip()-1, l.first-1)
-		r.next = to + 1
-		l.stripe.mu.Unlock()
-		c.tellGap(l.name, from, to, to-from+1)
+	case r.Next < p.First:
+		from, to := r.Next, max(p.Tip-1, p.First-1)
+		r.Next = to + 1
+		c.tellGap(history, from, to, to-from+1)
 		return c.flags&flagStalled == 0
 	}
-	s.read = l.since(s.read[:0], r.next, readFrames, readBytes)
-	l.stripe.mu.Unlock()
 	n := c.writeMessages(s.read)
-	r.next += uint64(n)
+	r.Next += uint64(n)
 	return n == len(s.read) && c.flags&flagStalled == 0 && c.state == stateOpen
 }
 
-// readLatest writes the newest message of each key; l's lock is held when it is
-// called. What the socket does not take of them begins the next round.
-func (c conn) readLatest(r *reader) (more bool) {
-	s := c.s
-	l := r.log
-	from, to := r.next, l.tip()
-	s.read = l.latest(s.read[:0], r.next)
-	l.stripe.mu.Unlock()
-	if left := to - from + 1 - uint64(len(s.read)); left > 0 {
-		c.tellGap(l.name, from, to, left)
+// readLatest writes the newest message of each key, p.Messages. What the socket
+// does not take of them begins the next round.
+func (c conn) readLatest(r *hub.Reader, p hub.Passage) (more bool) {
+	messages := p.Messages
+	from, to := r.Next, p.Tip
+	if left := to - from + 1 - uint64(len(messages)); left > 0 {
+		c.tellGap(r.History, from, to, left)
 		if c.flags&flagStalled != 0 {
 			// The survivors are looked for again, among newer ones, when there is room:
-			// what is before the first of them is accounted for.
-			if r.next = to + 1; len(s.read) > 0 {
-				r.next = s.read[0].Offset
+			// what comes before the first of them is accounted for.
+			if r.Next = to + 1; len(messages) > 0 {
+				r.Next = messages[0].Offset
 			}
 			return false
 		}
 	}
-	n := c.writeMessages(s.read)
-	if n == len(s.read) {
-		r.next = to + 1
+	n := c.writeMessages(messages)
+	if n == len(messages) {
+		r.Next = to + 1
 		return c.flags&flagStalled == 0 && c.state == stateOpen
 	}
-	r.next = s.read[n].Offset
+	r.Next = messages[n].Offset
 	return false
 }
 
-// tellGap tells a connection that messages will not come.
-func (c conn) tellGap(channel string, from, to, missed uint64) {
-	x := c.ext()
-	x.missed += missed
+// tellGap counts messages that the connection does not get, and tells it.
+func (c conn) tellGap(history *hub.History, from, to, missed uint64) {
+	c.ext().missed += missed
 	c.s.count.SlowDrops.Add(missed)
 	if c.protocol() != 0 {
-		c.s.hooks.Gap(c.s, c.id, channel, from, to)
+		c.s.hooks.Gap(c.s, c.id, history.Channel(), history.Epoch(), from, to)
 	}
 }
 
@@ -228,9 +204,10 @@ func (c conn) readAll() (more bool) {
 	return false
 }
 
-// writeMessages writes messages of history and answers how many of them are on
-// their way; of one that was cut in two the rest waits in pending.
-func (c conn) writeMessages(messages []*Message) (done int) {
+// writeMessages writes messages of a history and returns how many of them are on
+// their way. If one was cut in two, its rest waits in pending and it counts as on
+// its way.
+func (c conn) writeMessages(messages []*hub.Message) (done int) {
 	s := c.s
 	variant := c.variant()
 	vector := s.vector[:0]

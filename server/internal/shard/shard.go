@@ -27,6 +27,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/gcra"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 )
 
@@ -69,9 +70,9 @@ type Hooks interface {
 	Message(s *Shard, id netpoll.ID, op frame.Opcode, payload []byte)
 	// Closed reports the end of a connection that Open reported.
 	Closed(s *Shard, id netpoll.ID, c Closed)
-	// Gap reports that messages of a channel will not come to a connection that
-	// speaks a protocol.
-	Gap(s *Shard, id netpoll.ID, channel string, from, to uint64)
+	// Gap reports that messages of a channel, from offset from to offset to of this
+	// epoch, will not come to a connection that speaks a protocol.
+	Gap(s *Shard, id netpoll.ID, channel, epoch string, from, to uint64)
 	// Tick is called at each tick.
 	Tick(s *Shard)
 	// Expired tells that the time that SetExpiry gave is over.
@@ -83,7 +84,7 @@ type Hooks interface {
 	// Joined and Left tell of what Join and Leave have done; at is where messages
 	// begin, in channels with history. For a connection that has not connected in its protocol
 	// they have done nothing: it may be made good at Ready.
-	Joined(s *Shard, id netpoll.ID, channel string, at Position)
+	Joined(s *Shard, id netpoll.ID, channel string, at hub.Position)
 	Left(s *Shard, id netpoll.ID, channel string)
 	// OpFailed reports a join that was refused.
 	OpFailed(s *Shard, id netpoll.ID, channel string, err error)
@@ -118,12 +119,10 @@ type Config struct {
 	PendingMaxBytes int
 	SlowDrop        bool
 	LagMaxBytes     int
-	HistoryMaxBytes int
-	Namespaces      map[string]*Namespace // those with history
-	// Occupancy turns Hooks.Occupied on, for some 100 bytes a channel.
-	Occupancy bool
+	// Hub is what the hub of these shards needs to know.
+	Hub hub.Config
 	// Protocols are what connections may speak beside raw messages, at most
-	// ProtocolsMax.
+	// hub.ProtocolsMax.
 	Protocols         []Protocol
 	SubscriptionsMax  int
 	InboxMaxEntries   int
@@ -153,9 +152,9 @@ type Group struct {
 	addresses intake.Limits
 	refusals  intake.Refusals
 
-	// Atomic: any goroutine.
-	publisher *Publisher // immutable once the loops run
+	hub *hub.Hub // immutable once the loops run
 
+	// Atomic: any goroutine.
 	connections atomic.Int64 // accepted and not closed, without those that are refused for lack of room
 	held        atomic.Int64 // connections that are paused because of backlog
 }
@@ -174,8 +173,17 @@ func (g *Group) LogRefusals(log *slog.Logger) { g.refusals.Log = log }
 // goroutine.
 func (g *Group) Connections() int64 { return g.connections.Load() }
 
-// SetShards tells the group its members, before any event.
-func (g *Group) SetShards(shards []*Shard) { g.shards = shards }
+// SetShards tells the group its members, before any event, and makes the hub that
+// publishes to them.
+func (g *Group) SetShards(shards []*Shard, cfg hub.Config) *hub.Hub {
+	g.shards = shards
+	inboxes := make([]hub.Inbox, len(shards))
+	for i := range shards {
+		inboxes[i] = shards[i]
+	}
+	g.hub = hub.New(cfg, inboxes)
+	return g.hub
+}
 
 // A Shard is one loop and all that it owns.
 type Shard struct {
@@ -241,8 +249,8 @@ type Shard struct {
 
 	spreads []*spread
 
-	reading []netpoll.ID // who goes on with histories, see readers.go
-	read    []*Message   // scratch of readOn
+	reading []netpoll.ID   // who goes on with histories, see readers.go
+	read    []*hub.Message // scratch of readOn
 
 	heldPublishers []netpoll.ID
 	rateLimited    []netpoll.ID
@@ -326,6 +334,8 @@ func (s *Shard) Free() {
 
 // Clock returns the time since some moment, monotonic. Any goroutine.
 func (s *Shard) Clock() time.Duration { return s.clock() }
+
+func (s *Shard) hub() *hub.Hub { return s.group.hub }
 
 // Loop is the shard's event loop.
 func (s *Shard) Loop() netpoll.Loop { return s.loop }

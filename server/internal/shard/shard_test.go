@@ -11,6 +11,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // rig is a group of shards on polite fake loops.
@@ -18,7 +19,7 @@ type rig struct {
 	t      *testing.T
 	now    time.Duration
 	group  *Group
-	pub    *Publisher
+	pub    *hub.Hub
 	loops  []*netpolltest.FakeLoop
 	shards []*Shard
 	hooks  *rigHooks
@@ -46,7 +47,7 @@ func (h *rigHooks) Upgrade(_ *Shard, u *Upgrade) {
 func (h *rigHooks) Open(*Shard, netpoll.ID, *Grant) {}
 func (h *rigHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
 	if channel, text, ok := strings.Cut(string(p), ":"); ok {
-		if err := h.rig.pub.Channel(channel, NewMessage(op, []byte(text)), nil); err != nil {
+		if _, err := h.rig.pub.Channel(channel, hub.NewMessage(op, []byte(text)), nil); err != nil {
 			h.failed = append(h.failed, err)
 		}
 		s.HoldPublisher(id)
@@ -54,13 +55,13 @@ func (h *rigHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
 	}
 	s.Reply(id, op, p)
 }
-func (h *rigHooks) Closed(_ *Shard, _ netpoll.ID, c Closed)        { h.closed = append(h.closed, c) }
-func (h *rigHooks) Gap(*Shard, netpoll.ID, string, uint64, uint64) {}
-func (h *rigHooks) Tick(*Shard)                                    {}
-func (h *rigHooks) Expired(*Shard, netpoll.ID)                     {}
-func (h *rigHooks) Occupied(*Shard, string, bool)                  {}
-func (h *rigHooks) Joined(*Shard, netpoll.ID, string, Position)    {}
-func (h *rigHooks) Left(*Shard, netpoll.ID, string)                {}
+func (h *rigHooks) Closed(_ *Shard, _ netpoll.ID, c Closed)                { h.closed = append(h.closed, c) }
+func (h *rigHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
+func (h *rigHooks) Tick(*Shard)                                            {}
+func (h *rigHooks) Expired(*Shard, netpoll.ID)                             {}
+func (h *rigHooks) Occupied(*Shard, string, bool)                          {}
+func (h *rigHooks) Joined(*Shard, netpoll.ID, string, hub.Position)        {}
+func (h *rigHooks) Left(*Shard, netpoll.ID, string)                        {}
 func (h *rigHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error) {
 	h.failed = append(h.failed, err)
 }
@@ -75,7 +76,6 @@ func newRig(t *testing.T, shards int, adjust func(c *Config)) *rig {
 		adjust(cfg)
 	}
 	r.group = NewGroup(cfg.MaxConnections)
-	r.pub = NewPublisher(cfg, r.group)
 	r.hooks = &rigHooks{rig: r}
 	for i := range shards {
 		l := netpolltest.NewLoop(netpolltest.Options{Index: i})
@@ -90,7 +90,7 @@ func newRig(t *testing.T, shards int, adjust func(c *Config)) *rig {
 		})
 		r.loops = append(r.loops, l)
 	}
-	r.group.SetShards(r.shards)
+	r.pub = r.group.SetShards(r.shards, cfg.Hub)
 	return r
 }
 
@@ -170,7 +170,8 @@ func (r *rig) want(id netpoll.ID, want ...string) {
 }
 
 func (r *rig) publish(channel, text string) error {
-	return r.pub.Channel(channel, NewMessage(frame.OpText, []byte(text)), nil)
+	_, err := r.pub.Channel(channel, hub.NewMessage(frame.OpText, []byte(text)), nil)
+	return err
 }
 
 func (r *rig) check(errs ...error) {
@@ -228,7 +229,7 @@ func TestBoundsHoldForTheFanOut(t *testing.T) {
 			taken := 0
 			for ; taken < 1000; taken++ {
 				if err := r.publish("room", strings.Repeat("x", 200)); err != nil {
-					if !errors.Is(err, ErrBusy) {
+					if !errors.Is(err, hub.ErrBusy) {
 						t.Fatal(err)
 					}
 					break
@@ -238,7 +239,7 @@ func TestBoundsHoldForTheFanOut(t *testing.T) {
 			if taken > 20 {
 				t.Errorf("%d messages were taken", taken)
 			}
-			if err := r.shards[0].Send(ids[0], NewMessage(frame.OpText, nil)); !errors.Is(err, ErrBusy) {
+			if err := r.shards[0].Send(ids[0], hub.NewMessage(frame.OpText, nil)); !errors.Is(err, hub.ErrBusy) {
 				t.Errorf("Send: %v", err)
 			}
 			r.settle()
@@ -359,7 +360,7 @@ func TestStalledConnectionOwesNoPong(t *testing.T) {
 	id := r.open(0, "u")
 	r.advance(9 * time.Second)
 	r.loops[0].SetRoom(id, 0)
-	r.check(r.shards[0].Send(id, NewMessage(frame.OpText, []byte("waits"))))
+	r.check(r.shards[0].Send(id, hub.NewMessage(frame.OpText, []byte("waits"))))
 	r.advance(13 * time.Second) // the ping was due
 	r.loops[0].SetRoom(id, -1)
 	r.settle()

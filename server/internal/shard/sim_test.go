@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
+	"github.com/roostws/roost/server/internal/hub"
 )
 
 // The simulation drives two shards on fake loops through long random lives:
@@ -73,15 +75,17 @@ type sim struct {
 	cfg     *Config
 	now     time.Duration
 	group   *Group
-	pub     *Publisher
+	pub     *hub.Hub
 	loops   [2]*netpolltest.FakeLoop
 	shards  [2]*Shard
 	clients []*simClient
 	byID    map[netpoll.ID]*simClient
+	epochs  []string       // those that were seen
 	numbers map[string]int // messages published so far, by target
 	opens   map[netpoll.ID]bool
 	drop    bool
-	policy  Policy // of channels with history: "h:…", and users' in every other life
+	history *hub.Namespace
+	policy  hub.Policy // of channels with history: "h:…", and users' in every other life
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
@@ -94,12 +98,15 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.cfg.Seed, s.cfg.SlowDrop = seed, s.drop
 	s.cfg.LagMaxBytes = 1 << (11 + s.rng.IntN(8))
 	s.cfg.PendingMaxBytes = 1 << (10 + s.rng.IntN(6))
-	s.policy = Policy(s.rng.IntN(3))
-	s.cfg.HistoryMaxBytes = 1 << 24
-	kept := &Namespace{Messages: 1 + s.rng.IntN(30), Age: time.Hour, Policy: s.policy}
-	s.cfg.Namespaces = map[string]*Namespace{"h": kept}
+	s.policy = hub.Policy(s.rng.IntN(3))
+	s.history = &hub.Namespace{Messages: 1 + s.rng.IntN(30), Age: []time.Duration{time.Hour, 3 * time.Second}[s.rng.IntN(2)], Policy: s.policy}
+	s.cfg.Hub = hub.Config{
+		Namespaces:      map[string]*hub.Namespace{"h": s.history},
+		HistoryMaxBytes: 1 << 24, LagMaxBytes: s.cfg.LagMaxBytes,
+		Now: func() time.Time { return time.Unix(1_800_000_000, 0).Add(s.now) },
+	}
 	if s.rng.IntN(2) == 0 {
-		s.cfg.Namespaces["user"] = kept
+		s.cfg.Hub.Namespaces["user"] = s.history
 	}
 	s.cfg.PublishPauseBytes = 1 << (8 + s.rng.IntN(8))
 	takeover := s.rng.IntN(2) == 0
@@ -109,7 +116,6 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.cfg.FrameSlice = 1 + s.rng.IntN(5)
 	s.cfg.MessageRate = []int{0, 20}[s.rng.IntN(2)]
 	s.group = NewGroup(s.cfg.MaxConnections)
-	s.pub = NewPublisher(s.cfg, s.group)
 	faults := netpolltest.Mischief()
 	if s.drop {
 		faults.SpuriousWritable, faults.SpuriousWake = 0, 0 // then every write to a full socket is our mistake
@@ -129,7 +135,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 			return sh
 		})
 	}
-	s.group.SetShards(s.shards[:])
+	s.pub = s.group.SetShards(s.shards[:], s.cfg.Hub)
 	return s
 }
 
@@ -166,31 +172,31 @@ func (h *simHooks) Closed(_ *Shard, id netpoll.ID, c Closed) {
 	}
 	delete(h.opens, id)
 }
-func (h *simHooks) Gap(*Shard, netpoll.ID, string, uint64, uint64) {}
-func (h *simHooks) Tick(*Shard)                                    {}
-func (h *simHooks) Expired(*Shard, netpoll.ID)                     {}
-func (h *simHooks) Occupied(*Shard, string, bool)                  {}
-func (h *simHooks) Joined(*Shard, netpoll.ID, string, Position)    {}
-func (h *simHooks) Left(*Shard, netpoll.ID, string)                {}
-func (h *simHooks) OpFailed(*Shard, netpoll.ID, string, error)     {}
-func (h *simHooks) ServesHTTP() bool                               { return false }
-func (h *simHooks) HTTP(*Shard, netpoll.ID, []byte) error          { return nil }
+func (h *simHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
+func (h *simHooks) Tick(*Shard)                                            {}
+func (h *simHooks) Expired(*Shard, netpoll.ID)                             {}
+func (h *simHooks) Occupied(*Shard, string, bool)                          {}
+func (h *simHooks) Joined(*Shard, netpoll.ID, string, hub.Position)        {}
+func (h *simHooks) Left(*Shard, netpoll.ID, string)                        {}
+func (h *simHooks) OpFailed(*Shard, netpoll.ID, string, error)             {}
+func (h *simHooks) ServesHTTP() bool                                       { return false }
+func (h *simHooks) HTTP(*Shard, netpoll.ID, []byte) error                  { return nil }
 
 // publish sends the next number to a target: a channel "c…", a user "u…", or
 // "all".
 func (s *sim) publish(target string) {
 	n := s.numbers[target]
 	pad := strings.Repeat(fmt.Sprintf("%x.", s.rng.Uint64()), s.rng.IntN(3)*s.rng.IntN(20))
-	m := NewMessage(frame.OpText, fmt.Appendf(nil, "%s %d %s", target, n, pad))
+	m := hub.NewMessage(frame.OpText, fmt.Appendf(nil, "%s %d %s", target, n, pad))
 	m.Key = simKey(n)
 	var err error
 	switch target[0] {
 	case 'c', 'h':
-		err = s.pub.Channel(target, m, nil)
+		_, err = s.pub.Channel(target, m, nil)
 	case 'u':
-		err = s.pub.User(target, m, nil)
+		_, err = s.pub.User(target, m, nil)
 	default:
-		err = s.pub.Broadcast(m, nil)
+		err = s.pub.All(m, nil)
 	}
 	if err == nil {
 		s.numbers[target] = n + 1
@@ -207,22 +213,26 @@ func simKey(n int) string { return "key" + string(rune('0'+n%3)) }
 // gaps tells whether messages to a target may be left out, counted.
 func (s *sim) gaps(target string) bool {
 	if s.kept(target) {
-		return s.policy != PolicyDisconnect
+		return s.policy != hub.PolicyDisconnect
 	}
 	return s.drop
 }
 
 // kept tells whether a target has history.
 func (s *sim) kept(target string) bool {
-	return target[0] == 'h' || target[0] == 'u' && s.cfg.Namespaces["user"] != nil
+	return target[0] == 'h' || target[0] == 'u' && s.cfg.Hub.Namespaces["user"] != nil
 }
 
 // subscribe lets a client resume a channel with history at any position, a right one
 // or a wrong one. Message n has the offset n+1.
 func (s *sim) subscribe(c *simClient, channel string) {
-	resume := &Position{s.pub.Epoch(), uint64(s.rng.IntN(s.numbers[channel] + 2))}
+	now := s.pub.Position(channel)
+	if !slices.Contains(s.epochs, now.Epoch) {
+		s.epochs = append(s.epochs, now.Epoch)
+	}
+	resume := &hub.Position{Epoch: now.Epoch, Offset: uint64(s.rng.IntN(s.numbers[channel] + 2))}
 	if s.rng.IntN(5) == 0 {
-		resume.Epoch = "another"
+		resume.Epoch = s.epochs[s.rng.IntN(len(s.epochs))] // may be of a forgotten history
 	}
 	_ = s.shards[c.id.Loop()].Call(func(sh *Shard) {
 		at, recovered, err := sh.Subscribe(c.id, channel, resume)
@@ -233,9 +243,12 @@ func (s *sim) subscribe(c *simClient, channel string) {
 		if recovered {
 			from = resume.Offset
 		}
-		should := resume.Epoch == at.Epoch && resume.Offset <= at.Offset
-		kept := at.Offset-resume.Offset <= uint64(s.cfg.Namespaces["h"].Messages)
-		if recovered != should && (recovered || kept) {
+		may := resume.Epoch == at.Epoch && resume.Offset <= at.Offset
+		oldest := at.Offset + 1
+		if page := s.pub.Query(channel, hub.Query{Limit: 1}); len(page.Messages) > 0 {
+			oldest = page.Messages[0].Offset
+		}
+		if must := may && resume.Offset+1 >= oldest; recovered && !may || must && !recovered {
 			s.t.Errorf("client %v, %s: resume at %v, the tip is %v: recovered is %v", c.id, channel, *resume, at, recovered)
 		}
 		c.spans[channel] = append(c.spans[channel], &span{from: int(from), to: -1})
@@ -269,6 +282,9 @@ func (s *sim) step() {
 		s.now += time.Duration(s.rng.IntN(2000)) * time.Millisecond
 		for _, l := range s.loops {
 			l.Tick()
+		}
+		for range 64 * s.rng.IntN(2) {
+			s.pub.Sweep() // what takes many ticks
 		}
 	default:
 		s.turn()
@@ -601,8 +617,11 @@ func (s *sim) check() {
 }
 
 // checkNewest: whatever was left out, the newest message is there, and with
-// PolicyLatest that of each key, if it is among those that are kept.
+// hub.PolicyLatest that of each key, if it is among those that are kept.
 func (s *sim) checkNewest(c *simClient, target string, sp *span) {
+	if s.kept(target) && s.history.Age < time.Hour {
+		return // the newest message, too, may have been too old
+	}
 	missing := map[string]int{}
 	for n := sp.from; n < s.numbers[target]; n++ {
 		missing[simKey(n)] = n
@@ -613,7 +632,7 @@ func (s *sim) checkNewest(c *simClient, target string, sp *span) {
 		}
 	}
 	for key, n := range missing {
-		latest := s.policy == PolicyLatest && n >= s.numbers[target]-s.cfg.Namespaces["h"].Messages
+		latest := s.policy == hub.PolicyLatest && n >= s.numbers[target]-s.history.Messages
 		if latest || n == s.numbers[target]-1 {
 			s.t.Fatalf("client %v, %s: %d never came, the newest of %s; policy %d, from %d got %v", c.id, target, n, key, s.policy, sp.from, sp.got)
 		}
@@ -648,23 +667,19 @@ func (s *sim) leave() {
 			}
 		}
 	}
-	for range s.pub.stripes {
-		s.pub.sweep() // what was in flight when the next message came
+	for range 64 {
+		s.pub.Sweep()
 	}
-	for i := range s.pub.stripes {
-		for name, l := range s.pub.stripes[i].logs {
-			if l.readers != 0 || l.len() > l.ns.Messages {
-				s.t.Errorf("%s: %d readers, %d messages at the end", name, l.readers, l.len())
-			}
-			for _, m := range l.ring[l.taken:] {
-				if n := m.inFlight.Load(); n != 0 {
-					s.t.Errorf("%s: message %d is in flight %d times at the end", name, m.Offset, n)
-				}
-			}
-		}
+	if st := s.pub.Stats(); st.Readers != 0 || st.ExtraBytes != 0 {
+		s.t.Errorf("%d readers at the end, and %d bytes are kept for them", st.Readers, st.ExtraBytes)
 	}
-	if n := s.pub.history.extra.Load(); n != 0 {
-		s.t.Errorf("history counts %d extra bytes at the end", n)
+	// What is too old is forgotten, unless somebody is still to be served.
+	s.now += 3 * time.Hour
+	for range 64 {
+		s.pub.Sweep()
+	}
+	if st := s.pub.Stats(); st.Channels != 0 || st.Messages != 0 || st.Bytes != 0 {
+		s.t.Errorf("histories at the end: %+v", st)
 	}
 	if n := s.group.connections.Load(); n != 0 {
 		s.t.Errorf("the group counts %d connections at the end", n)

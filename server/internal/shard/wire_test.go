@@ -8,6 +8,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -103,7 +104,7 @@ func TestAnotherWireSlowConsumer(t *testing.T) {
 	s, l := r.shards[0], r.loops[0]
 	l.SetRoom(id, 3)
 	for range 5 {
-		r.check(s.Send(id, NewMessage(frame.OpText, []byte("0123456789"))))
+		r.check(s.Send(id, hub.NewMessage(frame.OpText, []byte("0123456789"))))
 	}
 	r.settle()
 	l.SetRoom(id, -1)

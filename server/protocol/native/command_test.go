@@ -245,6 +245,7 @@ func TestPushes(t *testing.T) {
 		return said(func(out *protocol.Packets) { say(Codec{}, out) })
 	}
 	wantAll(t, [][2]string{
+		{pub(protocol.Message{Channel: "n", Epoch: "x3k9", Offset: 1, Data: []byte(`1`)}), `{"pub":{"channel":"n","epoch":"x3k9","offset":1,"data":1}}`},
 		{pub(protocol.Message{Channel: "n", Offset: 16, Data: []byte(`{"a": 1}`)}), `{"pub":{"channel":"n","offset":16,"data":{"a": 1}}}`},
 		{pub(protocol.Message{Channel: "n", Data: []byte(`plain "text"`), Key: "k", From: "ann"}), `{"pub":{"channel":"n","data":"plain \"text\"","key":"k","from":"ann"}}`},
 		{pub(protocol.Message{Channel: "n", Data: []byte{0, 255}, Binary: true, From: "ann"}), `{"pub":{"channel":"n","data":"AP8=","encoding":"base64","from":"ann"}}`},

@@ -15,7 +15,7 @@ func (Codec) Message(out *protocol.Packets, m *protocol.Message) {
 	}
 	b = b.open("pub").text("channel", m.Channel)
 	if m.Offset != 0 {
-		b = b.number("offset", m.Offset)
+		b = b.optional("epoch", m.Epoch).number("offset", m.Offset)
 	}
 	out.Text(b.data(m.Data, m.Binary).optional("key", m.Key).optional("from", m.From).close().close())
 }

@@ -3,18 +3,42 @@ package server
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 )
 
-// Questions about what is connected are asked of every loop, one after the
-// other, so that a long answer holds up one loop at a time, and no lock is
-// needed. None of them may be asked from callbacks: the loop would wait for
-// itself.
+// A ChannelInfo is a channel with subscribers.
+type ChannelInfo struct {
+	Name    string
+	Clients int
+}
+
+// A ConnectionInfo is one connection of a user.
+type ConnectionInfo struct {
+	Client     string
+	User       string
+	RemoteAddr netip.AddrPort
+	// Subprotocol is the agreed one, empty if none.
+	Subprotocol string
+	// Age is how long it has been open.
+	Age time.Duration
+	// Channels are its subscriptions.
+	Channels []string
+	// LagMessages is how many published messages it has still to read, as far as
+	// that is known, and PendingBytes is what waits for this connection alone.
+	LagMessages  uint64
+	PendingBytes int
+}
+
+// Questions about connections are asked of every loop, one after the other, so
+// that a long answer holds up one loop at a time, and no lock is needed. They must
+// not be asked from callbacks: the loop would wait for itself.
 
 // askLoops runs ask on each loop in turn and passes each result to add on the
 // caller's goroutine, until add returns false. The result must not alias the
@@ -154,7 +178,7 @@ func (s *Server) Presence(ctx context.Context, channel, after string, limit int)
 	return all, nil
 }
 
-// member is what presence tells of a connection.
+// member is what presence shows of a connection.
 func (s *Server) member(sh *shard.Shard, id netpoll.ID) protocol.Member {
 	return protocol.Member{Client: id.String(), User: sh.User(id), Info: s.hooksOf(sh).sessions.Info(id)}
 }
