@@ -264,7 +264,7 @@ func TestNativeBesideRaw(t *testing.T) {
 		raw.want(`{"a":1}`)
 		raw.want("text")
 		raw.wantFrame(ws.OpBinary, "\x01\x02")
-		native.want(`{"pub":{"channel":"open:x","offset":1,"data":{"a":1}}}`)
+		native.want(`{"pub":{"channel":"open:x","epoch":"` + epochOf(t, s, "open:x") + `","offset":1,"data":{"a":1}}}`)
 		native.want(`{"pub":{"channel":"open:x","offset":2,"data":"text"}}`)
 		native.want(`{"message":{"data":"AQI=","encoding":"base64"}}`)
 		raw.send("raw clients publish nothing by themselves, whatever they say: {}")

@@ -64,7 +64,7 @@ func TestNativeConnectIsRefused(t *testing.T) {
 		if err := s.PublishUser("ann", server.Text, []byte(`"hello"`)); err != nil {
 			t.Fatal(err)
 		}
-		second.want(`{"pub":{"channel":"user:ann","offset":1,"data":"hello"}}`)
+		second.want(`{"pub":{"channel":"user:ann","epoch":"` + epochOf(t, s, "user:ann") + `","offset":1,"data":"hello"}}`)
 		if n := s.Stats().ConnectsRefused; n != 4 {
 			t.Errorf("ConnectsRefused = %d, want 4", n)
 		}

@@ -31,6 +31,16 @@ func (c *client) text() string {
 	return string(got)
 }
 
+// epochOf is the epoch of a channel's history.
+func epochOf(t *testing.T, s *server.Server, channel string) string {
+	t.Helper()
+	page, err := s.History(channel, server.HistoryQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page.Epoch
+}
+
 // A connection's life in the native protocol, from nothing to a resume.
 func TestNativeLife(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
@@ -56,7 +66,7 @@ func TestNativeLife(t *testing.T) {
 		}
 		first.send(`{"id":4,"publish":{"channel":"news:1","data":{"a":1},"key":"k"}}`)
 		got := map[string]bool{first.text(): true, first.text(): true} // the reply may come before or behind
-		if !got[`{"id":4,"publish":{"epoch":"`+epoch+`","offset":1}}`] || !got[`{"pub":{"channel":"news:1","offset":1,"data":{"a":1},"key":"k"}}`] {
+		if !got[`{"id":4,"publish":{"epoch":"`+epoch+`","offset":1}}`] || !got[`{"pub":{"channel":"news:1","epoch":"`+epoch+`","offset":1,"data":{"a":1},"key":"k"}}`] {
 			t.Fatalf("publish was answered %v", got)
 		}
 		first.send(`{"id":5,"presence":{"channel":"news:1"}}`)
