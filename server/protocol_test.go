@@ -117,7 +117,7 @@ func TestTwoProtocols(t *testing.T) {
 		}
 		for {
 			got := first.text()
-			if got == `{"pub":{"channel":"open:room","offset":1,"data":7}}` {
+			if got == `{"pub":{"channel":"open:room","epoch":"`+epochOf(t, s, "open:room")+`","offset":1,"data":7}}` {
 				break
 			}
 			if got != "{}" && !strings.HasPrefix(got, `{"join":`) {
