@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// An audience is one stream: its publisher and those who receive it. A server
+// An audience is one stream: its publisher and its receivers. A server
 // that is one process has one audience; several processes on one port have one
 // each, and so have channels that share no subscriber.
 type audience struct {
@@ -65,7 +65,7 @@ func (t *trial) findAudiences(api publisher) ([]*audience, error) {
 		free = left
 	}
 	if len(found) == 0 {
-		t.result.fault("nobody received what was published")
+		t.result.fault("no connection received what was published")
 	}
 	if len(found) > 1 {
 		t.result.Notes = append(t.result.Notes, fmt.Sprintf("%d groups of connections share no messages (several server processes, or channels); each was measured in its turn", len(found)))
@@ -77,8 +77,8 @@ func (t *trial) findAudiences(api publisher) ([]*audience, error) {
 	return found, err
 }
 
-// probe publishes a message and waits until nobody else receives it. It
-// answers a connection that did not. The search ends when no further receiver
+// probe publishes a message and waits until no further connection receives it.
+// It returns a connection that did not. The search ends when no further receiver
 // has turned up for a fifth of Options.Patience, and takes three of it at most.
 func (t *trial) probe(a *audience) (free int, err error) {
 	quiet, limit := t.opt.Patience/5, 3*t.opt.Patience
@@ -118,8 +118,9 @@ func (t *trial) probe(a *audience) (free int, err error) {
 	}
 }
 
-// arm makes the audience's members expect its next messages. It answers how
-// many members each message should reach, and what will tell when.
+// arm makes the audience's members expect its next messages. It returns
+// deliveries, which know how many members each message should reach and report
+// the last of them.
 func (t *trial) arm(a *audience) (*deliveries, error) {
 	d := &deliveries{wakec: make(chan struct{}, 1), firstSeq: a.nextSeq, toLast: newHistogram()}
 	replies, err := t.fleet.sendAll(t.ctx, request{Op: opArm, Stream: a.stream, Seq: a.nextSeq})

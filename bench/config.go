@@ -170,7 +170,7 @@ type GrowConfig struct {
 	Hold time.Duration `help:"How long to stay at the last step, idle."`
 }
 
-// StormConfig is the scenario of everybody coming at once, twice.
+// StormConfig is the scenario of all clients coming at once, twice.
 type StormConfig struct {
 	Options
 }
@@ -208,6 +208,6 @@ type MixedConfig struct {
 // read.
 type SlowConfig struct {
 	BroadcastConfig
-	// StalledPercent is the share of those who do not read. If zero, 5.
+	// StalledPercent is the share of those that do not read. If zero, 5.
 	StalledPercent int `placeholder:"5" help:"The share of receivers that do not read."`
 }

@@ -19,7 +19,7 @@ func localSource(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, byte(1 + k/250), byte(1 + k%250)})
 }
 
-// dial starts a connection and answers its socket, which may still be
+// dial starts a connection and returns its socket, which may still be
 // connecting.
 func dial(to netip.AddrPort, source netip.Addr) (fd int, err error) {
 	family := unix.AF_INET
@@ -70,7 +70,7 @@ func resetOnClose(fd int) {
 	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 0})
 }
 
-// raiseDescriptorLimit lifts the soft limit to the hard one and answers it.
+// raiseDescriptorLimit lifts the soft limit to the hard one and returns it.
 func raiseDescriptorLimit() (int, error) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {

@@ -53,7 +53,7 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// startLimit runs the bare server and answers its URL and process.
+// startLimit runs the bare server and returns its URL and process.
 func startLimit(t *testing.T, args ...string) (url string, pid int) {
 	t.Helper()
 	cmd := exec.Command(limitBinary, args...)
@@ -181,7 +181,7 @@ func TestSlowAgainstLimit(t *testing.T) {
 
 func TestHostileAgainstLimit(t *testing.T) {
 	t.Parallel()
-	// The bare server trusts its clients, so only those who do what is allowed.
+	// The bare server trusts its clients, so only those kinds that do what is allowed.
 	kinds := []string{"connects", "messages"}
 	cfg := HostileConfig{Options: testOptions(t, 100), Rate: 500, Period: 500 * time.Millisecond, Rounds: 1, Kinds: kinds}
 	r, err := RunHostile(context.Background(), cfg)

@@ -33,7 +33,7 @@ var limitFiles = []string{
 	"net/ipv4/ip_local_port_range", "net/ipv4/tcp_mem", "net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem",
 }
 
-// ReadEnvironment looks around.
+// ReadEnvironment returns what it finds of this machine and process.
 func ReadEnvironment() Environment {
 	e := Environment{
 		OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
@@ -49,6 +49,10 @@ func ReadEnvironment() Environment {
 		if v := firstLine("/proc/sys/" + name); v != "" {
 			e.Limits[strings.ReplaceAll(name, "/", ".")] = strings.Join(strings.Fields(v), " ")
 		}
+	}
+	// Huge pages decide what memory that was touched only in part takes.
+	if _, rest, ok := strings.Cut(firstLine("/sys/kernel/mm/transparent_hugepage/enabled"), "["); ok {
+		e.Limits["transparent_hugepage"], _, _ = strings.Cut(rest, "]")
 	}
 	return e
 }

@@ -22,13 +22,13 @@ import (
 
 // faultyServer is a WebSocket server that does something wrong. answer gets
 // each message with the number of messages before it and returns the frames to
-// write, to the sender or, where relay is set, to everybody.
+// write, to the sender or, where relay is set, to every connection.
 type faultyServer struct {
 	relay  bool
 	accept func(key string) string // nil: right
 	answer func(n int, frame []byte) [][]byte
 	tls    *tls.Config // nil: ws://
-	// deflate takes offers of permessage-deflate and compresses what it answers.
+	// deflate takes offers of permessage-deflate and compresses what it sends.
 	deflate bool
 
 	mu    sync.Mutex
@@ -308,7 +308,7 @@ func TestNativeRepliesAreChecked(t *testing.T) {
 	}
 }
 
-// A server that answers nothing at all ends the scenario, too.
+// A server that sends nothing at all ends the scenario, too.
 func TestScenarioEndsInTime(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -330,7 +330,7 @@ func TestScenarioEndsInTime(t *testing.T) {
 	}
 }
 
-// Each connection sends its own subscription; what the server answers is not
+// Each connection sends its own subscription; what the server replies is not
 // the benchmark's, is noted, and does no harm.
 func TestSubscribe(t *testing.T) {
 	t.Parallel()

@@ -39,7 +39,7 @@ type member struct {
 	err     error              // Guarded by mu: why it ended.
 }
 
-// errGeneratorGone tells that a generator ended before it was asked to.
+// errGeneratorGone means that a generator ended before it was asked to.
 var errGeneratorGone = errors.New("generator process ended")
 
 // startFleet starts as many generators as the descriptor limit demands for
@@ -141,7 +141,7 @@ func (f *fleet) readReplies(m *member, index int, out io.Reader) {
 	close(m.exited)
 }
 
-// start sends r and answers where its reply will come.
+// start sends r and returns the Go channel on which its reply will come.
 func (m *member) start(r request) (<-chan reply, error) {
 	c := make(chan reply, 1)
 	m.mu.Lock()

@@ -15,7 +15,7 @@ import (
 	"github.com/roostws/roost/netpoll/epoll"
 )
 
-// generatorTick is how often a generator looks for what nobody wakes it for:
+// generatorTick is how often a generator looks for what does not wake it:
 // upgrades that time out, the end of a drain.
 const generatorTick = 20 * time.Millisecond
 

@@ -37,7 +37,7 @@ func (g *generator) startOpening(id int, r *openRequest) {
 		return
 	}
 	if more := r.Count - len(g.conns); r.Grow && more >= 0 && g.first == r.First {
-		// Whoever was closed since the last step must not be forgotten.
+		// A connection that was closed since the last step must not be forgotten.
 		g.conns = append(g.conns, make([]conn, more)...)
 	} else {
 		if more != 0 || g.first != r.First {
@@ -228,7 +228,7 @@ func (g *generator) openingTick() {
 	g.openMoreSoon(o)
 }
 
-// OnClose notes who left, and why.
+// OnClose notes that a connection was closed, and why.
 func (g *generator) OnClose(id netpoll.ID, err error) {
 	i := g.slots[id.Slot()]
 	if int(i) >= len(g.conns) || g.conns[i].id != id {

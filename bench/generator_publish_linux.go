@@ -5,7 +5,7 @@ import "github.com/roostws/roost/frame"
 // streamState is the one publisher's stream that is being watched.
 type streamState struct {
 	id uint32
-	// probing: whoever receives the stream and has none yet becomes a member.
+	// probing: a connection that receives the stream and has none yet becomes a member.
 	probing bool
 	// members are those that each message should reach: stalled ones are left
 	// out.

@@ -66,7 +66,7 @@ func (g *generator) plainText(i int32, p []byte) {
 	}
 }
 
-// frames serves the whole frames in p and answers the rest.
+// frames serves the whole frames in p and returns the rest.
 func (g *generator) frames(i int32, c *conn, p []byte) []byte {
 	now := nowNs()
 	for c.state == connOpen && len(p) > 0 {
@@ -177,7 +177,7 @@ func (g *generator) send(i int32, opcode frame.Opcode, payload []byte) bool {
 }
 
 // write hands p to the kernel or keeps the rest until the socket has room. It
-// answers false when too much is waiting.
+// returns false when too much is waiting.
 func (g *generator) write(i int32, p []byte) bool {
 	if waiting, ok := g.pending[i]; ok && len(waiting)+len(p) > pendingMaxBytes {
 		return false

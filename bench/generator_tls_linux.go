@@ -14,7 +14,7 @@ import (
 // crypto/tls knows only blocking connections. A tlsClient is a net.Conn without
 // a socket: the loop feeds it what it has read and sends what it has written.
 // The handshake runs on a goroutine of its own, at most openRequest.InFlight of
-// them; afterwards the loop calls crypto/tls itself, and Read answers
+// them; afterwards the loop calls crypto/tls itself, and Read returns
 // errNoInput when it has used up what was fed.
 type tlsClient struct {
 	g    *generator
@@ -174,7 +174,7 @@ func (g *generator) decrypt(c *tlsClient, p []byte) {
 	c.out = nil
 }
 
-// encrypt answers p's records, valid until the next call.
+// encrypt returns p's records, valid until the next call.
 func (g *generator) encrypt(c *tlsClient, p []byte) []byte {
 	kept := c.out
 	c.out = g.cipher[:0]

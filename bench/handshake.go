@@ -15,11 +15,11 @@ import (
 
 const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// maxResponseBytes bounds the answer to an upgrade request.
+// maxResponseBytes bounds the response to an upgrade request.
 const maxResponseBytes = 16 << 10
 
 // upgradeKey is connection n's Sec-WebSocket-Key: different for each, and
-// derived, so that nobody has to keep it until the answer comes.
+// derived, so that it need not be kept until the response comes.
 func upgradeKey(n int) string {
 	var raw [16]byte
 	binary.BigEndian.PutUint64(raw[:], uint64(n)*0x9e3779b97f4a7c15)
@@ -27,7 +27,7 @@ func upgradeKey(n int) string {
 	return base64.StdEncoding.EncodeToString(raw[:])
 }
 
-// acceptKey is the answer that RFC 6455, section 4.2.2, wants to key.
+// acceptKey is the response that RFC 6455, section 4.2.2, demands to key.
 func acceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + acceptGUID))
 	return base64.StdEncoding.EncodeToString(sum[:])
@@ -49,7 +49,7 @@ func appendUpgradeRequest(dst []byte, path, host string, n int, headers []string
 	return append(dst, "\r\n"...)
 }
 
-// checkUpgradeResponse looks for a whole response in p and answers its length,
+// checkUpgradeResponse looks for a whole response in p and returns its length,
 // 0 while it is not whole, and whether it accepts compression, which may have
 // been offered. The error says why it is no upgrade.
 func checkUpgradeResponse(p []byte, n int, offered bool) (length int, compressed bool, err error) {

@@ -34,7 +34,7 @@ type hostileKind struct {
 
 // hostilePace is the time between two steps: a flood fills 16 KiB in each, which
 // is 128 Mbit/s, more than a home's line carries and less than would make this
-// a test of who gets the processor.
+// a test of which program gets the processor.
 const hostilePace = time.Millisecond
 
 const hostileBytes = 16 << 10
@@ -49,7 +49,7 @@ var hostileKinds = []hostileKind{
 		return write(c, []byte{'x'})
 	}},
 	{name: "garbage", text: "sends what is no HTTP, and comes back", decoy: decoyCloses, step: func(c net.Conn, _ int) error {
-		_ = write(c, bytes.Repeat([]byte{0xff}, 64)) // the read tells
+		_ = write(c, bytes.Repeat([]byte{0xff}, 64)) // the read fails, too
 		return drop(c)
 	}},
 	{name: "connects", text: "connects and leaves", step: func(net.Conn, int) error { return io.EOF }},
@@ -200,7 +200,7 @@ func (k *hostileKind) live(ctx context.Context, conn net.Conn, path, host string
 		if write(conn, appendUpgradeRequest(nil, path, host, 0, k.headers)) != nil {
 			return 0
 		}
-		// The answer is not checked: what was refused is a connection that is
+		// The response is not checked: what was refused is a connection that is
 		// thrown out.
 		for in := bufio.NewReader(conn); ; {
 			line, err := in.ReadString('\n')

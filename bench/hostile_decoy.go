@@ -15,7 +15,7 @@ import (
 )
 
 // A decoy is the least that a server can do with a hostile client: it takes the
-// connection, answers the upgrade, and reads. A hostile client on the decoy
+// connection, accepts the upgrade, and reads. A hostile client on the decoy
 // costs the machine what the client itself costs, and what its bytes cost in any
 // kernel; so what the others notice of the same client on the server, beyond
 // that, is the server's doing.
@@ -65,7 +65,7 @@ func (m decoyManner) serve(conn net.Conn, upgraded bool) {
 		_, _ = in.ReadByte() // or the client is gone
 	case decoyStops:
 		// The client's socket is full soon, and stays so until the client leaves,
-		// which a socket that is not read from does not tell.
+		// which a socket that is not read from does not show.
 		time.Sleep(decoyPatience)
 	default:
 		_, _ = io.Copy(io.Discard, in) // until the client leaves

@@ -28,7 +28,7 @@ type inflater struct {
 	out bytes.Buffer
 }
 
-// inflate answers the message, valid until the next call.
+// inflate returns the message, valid until the next call.
 func (f *inflater) inflate(p []byte) ([]byte, error) {
 	in := io.MultiReader(bytes.NewReader(p), bytes.NewReader([]byte(deflateTail)))
 	if f.r == nil {

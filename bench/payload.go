@@ -93,7 +93,7 @@ func appendRecords(dst []byte, m message, n int) []byte {
 	return dst[:end]
 }
 
-// parsePayload finds the payload in p, checks each byte of it, and answers what
+// parsePayload finds the payload in p, checks each byte of it, and returns what
 // it says. errNoPayload means that p is some other message.
 func parsePayload(p []byte) (message, error) {
 	at := bytes.Index(p, []byte(payloadMarker))

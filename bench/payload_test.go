@@ -37,12 +37,12 @@ func TestPayloadDamage(t *testing.T) {
 		damaged := bytes.Clone(p)
 		damaged[i] ^= 1
 		if _, err := parsePayload(damaged); err == nil {
-			t.Errorf("byte %d changed and nobody noticed", i)
+			t.Errorf("byte %d changed and was not noticed", i)
 		}
 	}
 	for n := range len(p) {
 		if _, err := parsePayload(p[:n]); err == nil {
-			t.Errorf("cut to %d bytes and nobody noticed", n)
+			t.Errorf("cut to %d bytes and was not noticed", n)
 		}
 	}
 	if _, err := parsePayload([]byte(`{"type":"welcome"}`)); err != errNoPayload {

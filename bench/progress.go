@@ -36,7 +36,7 @@ func newProgress(w io.Writer, label string) *progress {
 	return p
 }
 
-// show tells of a step, and how far it is where total is not zero.
+// show writes a step, and how far it is where total is not zero.
 func (p *progress) show(step string, done, total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

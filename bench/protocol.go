@@ -10,7 +10,7 @@ type op string
 
 const (
 	opOpen    op = "open"    // connect and upgrade; answered when all have succeeded or failed
-	opProbe   op = "probe"   // who gets this stream? ungrouped receivers join it
+	opProbe   op = "probe"   // find out which connections get this stream: receivers without one join it
 	opMembers op = "members" // answered with a stream's members, and a connection that has none
 	opArm     op = "arm"     // expect a stream's messages from a sequence number on
 	opPublish op = "publish" // send messages of a stream from one connection
@@ -122,7 +122,7 @@ type reply struct {
 	Hostile *hostileTally `json:"hostile,omitempty"`
 }
 
-// notice tells of progress in opening, or of one message that all members have.
+// notice reports progress in opening, or of one message that all members have.
 type notice struct {
 	Opened int `json:"opened,omitempty"`
 	// Stream and Seq name a message that arrived at all of this generator's

@@ -23,7 +23,7 @@ type Result struct {
 	Label   string    `json:"label"`
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`
-	// Held tells that everything that was verified was right.
+	// Held is set if everything that was verified was right.
 	Held bool `json:"held"`
 	// Faults say what was not, Warnings what makes a figure doubtful, Notes
 	// what a reader should know.

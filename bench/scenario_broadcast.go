@@ -7,7 +7,7 @@ import (
 )
 
 // RunBroadcast publishes to all connections: one message at a time, at a rate,
-// and without pause. Everything that is published must arrive at everybody,
+// and without pause. Everything that is published must arrive at every connection,
 // once and in order.
 func RunBroadcast(ctx context.Context, cfg BroadcastConfig) (*Result, error) {
 	if err := cfg.setBroadcastDefaults(); err != nil {
@@ -32,7 +32,7 @@ func (cfg *BroadcastConfig) setBroadcastDefaults() error {
 	return cfg.setDefaults(10_000, 5*time.Minute+8*cfg.Period)
 }
 
-// broadcast answers its parts by name.
+// broadcast returns its parts by name.
 func (t *trial) broadcast(cfg *BroadcastConfig) (map[string]*part, error) {
 	audiences, err := t.openAudiences(cfg)
 	if err != nil {
@@ -66,7 +66,7 @@ func (t *trial) broadcast(cfg *BroadcastConfig) (map[string]*part, error) {
 	return done, nil
 }
 
-// openAudiences opens the connections and finds out who receives what.
+// openAudiences opens the connections and finds out which of them receives what.
 func (t *trial) openAudiences(cfg *BroadcastConfig) ([]*audience, error) {
 	var api publisher
 	if cfg.PublishURL != "" {
@@ -105,7 +105,7 @@ func newPart(name string) *part {
 }
 
 // publishing measures one audience: body publishes, starting at the audience's
-// next sequence number, and answers how many it published.
+// next sequence number, and returns how many it published.
 func (t *trial) publishing(a *audience, p *part, body func(d *deliveries) (int, error)) error {
 	d, err := t.arm(a)
 	if err != nil {
@@ -240,6 +240,6 @@ func (t *trial) checkPart(p *part) {
 		t.result.fault("%s: %d messages were not sent: the server did not read", text, p.publisherTooEager)
 	}
 	if f := p.arrivals; f.Damaged > 0 || f.Foreign > 0 {
-		t.result.fault("%s: %d messages arrived damaged, %d at somebody else", text, f.Damaged, f.Foreign)
+		t.result.fault("%s: %d messages arrived damaged, %d at another connection than theirs", text, f.Damaged, f.Foreign)
 	}
 }

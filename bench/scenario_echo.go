@@ -60,7 +60,7 @@ func (t *trial) echo(cfg *EchoConfig) error {
 // classSpec is a traffic class of all generators together.
 type classSpec struct {
 	name string
-	// take tells whether a connection, by its number, belongs to the class.
+	// take reports whether a connection, by its number, belongs to the class.
 	take func(n int) bool
 	// rate is messages a second of the whole class, 0 for as fast as they come
 	// back.
@@ -70,7 +70,7 @@ type classSpec struct {
 // trafficLead is the time between telling the generators and the start.
 const trafficLead = 100 * time.Millisecond
 
-// traffic runs classes for period and answers what became of each.
+// traffic runs classes for period and returns what was sent and received of each.
 func (t *trial) traffic(step string, period time.Duration, specs ...classSpec) ([]classReply, spent, error) {
 	start := nowNs() + int64(trafficLead)
 	p := t.begin(step)

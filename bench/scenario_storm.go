@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// stormRounds is how often those who were refused try again, each a second
-// after the last, as impatient clients do.
+// stormRounds is how often connections that were refused are tried again, each a second
+// after the last, as by impatient clients.
 const stormRounds = 10
 
-// RunStorm lets everybody come at once, vanish at once without a goodbye (RST),
+// RunStorm lets all clients come at once, vanish at once without a goodbye (RST),
 // and come back at once.
 func RunStorm(ctx context.Context, cfg StormConfig) (*Result, error) {
 	if err := cfg.setDefaults(10_000, 4*time.Minute); err != nil {
@@ -32,8 +32,8 @@ func (t *trial) storm() error {
 		return err
 	}
 	for _, wave := range []struct{ name, text string }{
-		{"arrival", "everybody comes"},
-		{"return", "everybody is cut off and comes back"},
+		{"arrival", "all come"},
+		{"return", "all are cut off and come back"},
 	} {
 		if err := t.wave(wave.name, wave.text); err != nil {
 			return err
@@ -84,9 +84,9 @@ func (t *trial) wave(name, text string) error {
 // forgetLimit is how long a server may take to close what its clients have left.
 const forgetLimit = 10 * time.Second
 
-// leave cuts everybody off and checks that the server forgets them.
+// leave cuts all clients off and checks that the server forgets them.
 func (t *trial) leave(before memory) error {
-	t.progress.show("everybody leaves", 0, 0)
+	t.progress.show("all leave", 0, 0)
 	if _, err := t.fleet.sendAll(t.ctx, request{Op: opReset}); err != nil || !t.measured() {
 		return err
 	}
@@ -105,7 +105,7 @@ func (t *trial) leave(before memory) error {
 		}
 	}
 	if left > 0 {
-		t.result.fault("%d descriptors are still open %v after everybody left", left, forgetLimit)
+		t.result.fault("%d descriptors are still open %v after all clients left", left, forgetLimit)
 	}
 	t.result.add("forget_seconds", time.Since(started).Seconds(), "s", "until the server has closed the last descriptor")
 	if err := t.settle(); err != nil {

@@ -11,7 +11,7 @@ const (
 	late
 	// repeated: it was here before.
 	repeated
-	// stale: so far back that nobody knows whether it was here before.
+	// stale: so far back that it is not known whether it was here before.
 	stale
 )
 
@@ -54,7 +54,7 @@ type Arrivals struct {
 	// those that came after a later one.
 	Unique, Repeated, Disordered uint64
 	// Damaged counts payloads whose bytes are not what was sent, Foreign those
-	// that were meant for somebody else.
+	// that were meant for another connection.
 	Damaged, Foreign uint64
 }
 

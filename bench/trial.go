@@ -23,7 +23,7 @@ type trial struct {
 	tokens   tokens
 	// replies is how many of the native protocol each connection must get.
 	replies int
-	// offer tells whether connections that are opened offer compression.
+	// offer is set if connections that are opened offer compression.
 	offer bool
 	// prefix and remark mark the figures of a part that is done more than once.
 	prefix, remark string
@@ -344,7 +344,7 @@ func (t *trial) finish() error {
 		t.result.fault("%d messages arrived damaged", v.Arrivals.Damaged)
 	}
 	if v.Arrivals.Foreign > 0 {
-		t.result.fault("%d messages arrived at somebody else", v.Arrivals.Foreign)
+		t.result.fault("%d messages arrived at another connection than theirs", v.Arrivals.Foreign)
 	}
 	if v.Backlogged > 0 {
 		t.result.fault("%d messages were not sent: the server did not read", v.Backlogged)

@@ -216,7 +216,7 @@ func (l *loop) read(fd int32) {
 	}
 }
 
-// upgrade answers the request when it is whole and returns what follows it, or
+// upgrade responds to the request when it is whole and returns what follows it, or
 // what it has of it.
 func (l *loop) upgrade(fd int32, p []byte) []byte {
 	end := bytes.Index(p, []byte("\r\n\r\n"))

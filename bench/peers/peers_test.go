@@ -149,7 +149,7 @@ type message struct {
 
 func (m message) payload() []byte { return bytes.Join(m.frames, nil) }
 
-// send writes the frames, with a ping between fragments, and tells how many pings.
+// send writes the frames, with a ping between fragments, and returns how many pings.
 func (m message) send(c *client) (pings int) {
 	opcode := m.opcode
 	for i, frame := range m.frames {
@@ -233,7 +233,7 @@ func TestRelay(t *testing.T) {
 				c.want(text, fmt.Appendf(nil, "burst %d", i))
 			}
 		}
-		// Those who leave hurt nobody who stays.
+		// Clients that leave hurt none that stay.
 		for _, c := range clients[:clientCount/2] {
 			c.wantClose()
 		}

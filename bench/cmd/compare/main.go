@@ -113,7 +113,7 @@ func (o *options) fit(e bench.Environment) (limits []string) {
 	}
 	if e.CPUs < 4 {
 		limits = append(limits, fmt.Sprintf(
-			"server and generator share %d cores: latencies and rates tell of both, CPU per operation of the server alone", e.CPUs))
+			"server and generator share %d cores: latencies and rates show both, CPU per operation the server alone", e.CPUs))
 	}
 	for _, name := range []string{"GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GODEBUG"} {
 		if value, ok := os.LookupEnv(name); ok {

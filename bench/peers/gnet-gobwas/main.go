@@ -95,7 +95,7 @@ func (s *server) OnTraffic(c gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-// upgrade answers the request once all of it is there.
+// upgrade responds to the request once all of it is there.
 func (s *server) upgrade(c gnet.Conn) (done bool, action gnet.Action) {
 	b, _ := c.Peek(-1)
 	if !bytes.Contains(b, []byte("\r\n\r\n")) {

@@ -10,7 +10,7 @@ import (
 )
 
 // reservedPort holds a port with SO_REUSEPORT until gnet listens on it too: gnet
-// does not tell which port it got for port 0.
+// does not say which port it got for port 0.
 type reservedPort struct {
 	fd   int
 	addr net.Addr

@@ -1,5 +1,5 @@
 // Package peer holds what every peer server shares: the flags, the line that
-// tells the harness where it listens, and the way it ends.
+// says to the harness where it listens, and the way it ends.
 package peer
 
 import (
