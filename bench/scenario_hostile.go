@@ -152,7 +152,7 @@ func (t *trial) addHostileFigures(kinds []string, figures map[string]*hostileFig
 			t.result.add("hostile_"+name+"_cpu", 100*cpu, "%", "  CPU that it costs the server, of one core")
 		}
 		t.result.addLatency("hostile_"+name, "round trip while one "+k.text, f.server.latency)
-		t.result.addLatency("decoy_"+name, "the same, on the decoy", f.decoy.latency)
+		t.result.addLatency("hostile_"+name+"_decoy", "the same, on the decoy", f.decoy.latency)
 		if perSecond := func(s hostileSide) float64 { return float64(s.steps) / s.wall.Seconds() }; perSecond(f.server) < perSecond(f.decoy)/2 {
 			t.result.Notes = append(t.result.Notes, fmt.Sprintf("%s: %.0f steps a second, where a server that only reads lets it do %.0f",
 				name, perSecond(f.server), perSecond(f.decoy)))

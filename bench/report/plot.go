@@ -32,7 +32,7 @@ func (c *Comparison) Plot() []byte {
 	if slices.ContainsFunc(c.Columns, func(column Column) bool { return column.Must > 0 }) {
 		about += "; dashed: must (orange), aim (green)"
 	}
-	return figure(c.Title, about+".", 3, 450, max(barsHeight(len(c.Servers)), 220), panels)
+	return figure(c.Title, about+".", 3, 450, max(barsHeight(len(c.Servers)), 220+14*float64(len(c.Servers))), panels)
 }
 
 // colour is the same for all servers of one family: "epoll, 1 loop" and
@@ -126,7 +126,7 @@ func percentilePanel(title string, names []string, all []*hdrhistogram.Histogram
 		xTicks: map[float64]string{0.30103: "50", 1: "90", 2: "99", 3: "99.9"},
 	}
 	for i, h := range all {
-		line := curve{name: names[i], colour: colours[i%len(colours)]}
+		line := curve{name: names[i], colour: colours[i%len(colours)], dash: dashes[i/len(colours)%len(dashes)]}
 		for x := 0.05; x <= 3; x += 0.05 { // the fastest tenth only stretches the axis
 			y := max(float64(h.ValueAtQuantile(100*(1-math.Pow(10, -x))))/1e6, 1e-3)
 			line.points = append(line.points, [2]float64{x, y})
@@ -134,8 +134,8 @@ func percentilePanel(title string, names []string, all []*hdrhistogram.Histogram
 		}
 		p.lines = append(p.lines, line)
 	}
-	// Room for the legend, and an axis even where all is the same.
-	p.y.low, p.y.high = p.y.low/1.1, p.y.high*math.Pow(1.15, float64(len(p.lines)+1))
+	// Room for a short legend, and an axis even where all is the same.
+	p.y.low, p.y.high = p.y.low/1.1, p.y.high*math.Pow(1.15, float64(min(len(p.lines), 5)+1))
 	return p, len(p.lines) > 0
 }
 
@@ -220,7 +220,8 @@ func PlotResult(r *bench.Result) []byte {
 	var names []string
 	var all []*hdrhistogram.Histogram
 	for _, name := range slices.Sorted(maps.Keys(r.Latencies)) {
-		if h := decode(r.Latencies[name]); h != nil {
+		// A decoy's curve would cover the server's, and is in the table.
+		if h := decode(r.Latencies[name]); h != nil && !strings.HasSuffix(name, "_decoy") {
 			names, all = append(names, r.Latencies[name].Text), append(all, h)
 		}
 	}
@@ -231,7 +232,7 @@ func PlotResult(r *bench.Result) []byte {
 	for _, m := range r.Metrics {
 		width = max(width, 5.6*float64(len(m.Text))+100) // of a letter, about
 	}
-	return figure(title, about, len(panels), width, max(320, 30+18*float64(len(r.Metrics))), panels)
+	return figure(title, about, len(panels), width, max(320, 30+18*float64(len(r.Metrics)), 240+14*float64(len(names))), panels)
 }
 
 // list is a panel of figures in words.

@@ -227,6 +227,13 @@ type curve struct {
 
 func (p curves) draw(d *drawing, x, y, width, height float64) {
 	left, top, span, rise := x+40, y+24, width-52, height-62
+	// The legend is at the upper left, since curves of percentiles rise to the
+	// right; one that is too long for that is below.
+	legend := top + 12
+	if len(p.lines) > 5 {
+		rise -= 14 * float64(len(p.lines))
+		legend = top + rise + 50
+	}
 	place := func(v [2]float64) [2]float64 {
 		return [2]float64{left + span*p.x.at(v[0]), top + rise*(1-p.y.at(v[1]))}
 	}
@@ -265,8 +272,7 @@ func (p curves) draw(d *drawing, x, y, width, height float64) {
 				d.text(at[0], at[1]-7, 9, "middle", inkColour, FormatValue(c.points[k][1], "B"))
 			}
 		}
-		// The legend is at the upper left: curves of percentiles rise to the right.
-		at := top + 12 + 14*float64(i)
+		at := legend + 14*float64(i)
 		d.line(left+8, at-3, left+30, at-3, c.colour, 1.8, c.dash)
 		d.text(left+35, at, 10, "start", inkColour, c.name)
 	}
