@@ -41,7 +41,7 @@ const (
 	CloseServiceRestart CloseCode = 1012
 	// CloseTryAgainLater: overload.
 	CloseTryAgainLater CloseCode = 1013
-	// CloseBadGateway: the server behind this one gave an invalid answer.
+	// CloseBadGateway: the server behind this one gave an invalid response.
 	CloseBadGateway CloseCode = 1014
 	// CloseTLSHandshake is never sent: the TLS handshake failed.
 	CloseTLSHandshake CloseCode = 1015
@@ -123,7 +123,7 @@ func (e *ProtocolError) Error() string {
 	return fmt.Sprintf("frame: %v: %s", e.Code, e.Reason)
 }
 
-// CloseCodeOf is the code that err carries, whoever closed; 0 if err is nil or
+// CloseCodeOf returns the code that err carries, whichever side closed; 0 if err is nil or
 // carries none.
 func CloseCodeOf(err error) CloseCode {
 	var p *ProtocolError

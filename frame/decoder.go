@@ -168,7 +168,7 @@ func (d *Decoder) HeldBytes() int {
 }
 
 // Next decodes from p up to the end of the next message or control frame and
-// answers how many bytes it took. If m.Opcode is 0 and err nil, all of p was
+// returns how many bytes it took. If m.Opcode is 0 and err nil, all of p was
 // taken and no message is complete yet. Control frames come as they arrive, also
 // between the fragments of a message.
 //
@@ -177,7 +177,7 @@ func (d *Decoder) HeldBytes() int {
 // the next Next or Reset, and the caller may change it.
 //
 // An error is a [*ProtocolError]. It is final: everything held is freed, and
-// Next answers the same until Reset. What the peer sends after a close frame is
+// Next returns the same until Reset. What the peer sends after a close frame is
 // decoded like anything else; to ignore it (RFC 6455, section 5.5.1) is the
 // caller's part.
 func (d *Decoder) Next(p []byte) (m Message, n int, err error) {
@@ -250,7 +250,7 @@ func (d *Decoder) readHeader(p []byte) (used int, err error) {
 	return n - held, nil
 }
 
-// checkStart judges what a header's first two bytes can tell.
+// checkStart refuses what a header's first two bytes show to be wrong.
 func (d *Decoder) checkStart(b0, b1 byte) error {
 	op := Opcode(b0 & 0x0f)
 	if op.isReserved() {
@@ -319,7 +319,7 @@ func tooBig(limit int64) error {
 	return &ProtocolError{CloseMessageTooBig, fmt.Sprintf("message is longer than %d bytes", limit)}
 }
 
-// readPayload takes what p has of the frame's payload. The message it answers
+// readPayload takes what p has of the frame's payload. The message it returns
 // has an Opcode only if it is complete.
 func (d *Decoder) readPayload(p []byte) (m Message, used int, err error) {
 	whole := d.remaining <= int64(len(p))

@@ -26,7 +26,7 @@ func (e event) String() string {
 }
 
 // decode gives a new decoder a copy of stream, cut at the given places, and
-// answers what came out of it.
+// returns what came out of it.
 func decode(t testing.TB, cfg *DecoderConfig, stream []byte, cuts ...int) ([]event, *Decoder, error) {
 	t.Helper()
 	d := new(Decoder)

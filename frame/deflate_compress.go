@@ -58,7 +58,7 @@ func (d *deflater) free(windowBits int) {
 	deflaters[windowBits].Put(d)
 }
 
-// compress answers the payload of a compressed frame, valid until the next
+// compress returns the payload of a compressed frame, valid until the next
 // compress or free.
 func (d *deflater) compress(payload []byte, w *Window) []byte {
 	d.out.b = d.out.b[:0]

@@ -30,7 +30,7 @@ var (
 	// follow the grammar; RFC 6455, section 9.1, fails the handshake on it.
 	ErrExtensionSyntax = errors.New("frame: malformed Sec-WebSocket-Extensions")
 	// ErrExtensionResponse: a server accepted what it was not offered.
-	ErrExtensionResponse = errors.New("frame: server's Sec-WebSocket-Extensions does not answer the offer")
+	ErrExtensionResponse = errors.New("frame: server's Sec-WebSocket-Extensions does not fit the offer")
 )
 
 // DeflateConfig says what an end of a connection wants of permessage-deflate.
@@ -60,8 +60,8 @@ type DeflateParams struct {
 	ServerMaxWindowBits, ClientMaxWindowBits int
 }
 
-// NegotiateDeflate is a server's part: it takes the first offer of
-// permessage-deflate in header that it can keep. header is the value of
+// NegotiateDeflate is a server's part: it agrees to the first offer of
+// permessage-deflate in header that it can keep to. header is the value of
 // Sec-WebSocket-Extensions; several such headers are joined with commas. The
 // response is the value to send back, empty if nothing was accepted: p is then
 // zero. Offers with an unknown, repeated or invalid parameter are passed over
@@ -86,7 +86,7 @@ func NegotiateDeflate(header string, cfg DeflateConfig) (p DeflateParams, respon
 	return DeflateParams{}, "", nil
 }
 
-// acceptDeflate answers one offer (RFC 7692, sections 7.1.1 and 7.1.2).
+// acceptDeflate agrees to one offer (RFC 7692, sections 7.1.1 and 7.1.2).
 func acceptDeflate(offer deflateParameters, cfg DeflateConfig) (DeflateParams, string) {
 	p := DeflateParams{
 		Enabled: true,
@@ -110,7 +110,7 @@ func acceptDeflate(offer deflateParameters, cfg DeflateConfig) (DeflateParams, s
 		response += "; " + serverMaxWindowBits + "=" + strconv.Itoa(p.ServerMaxWindowBits)
 	}
 	if offer.clientWindow {
-		// The value of an offer is a promise that holds without an answer.
+		// The value of an offer is a promise that holds without a response.
 		p.ClientMaxWindowBits = offer.clientWindowBits
 		if want := cfg.ClientMaxWindowBits; want >= minWindowBits && want < p.ClientMaxWindowBits {
 			p.ClientMaxWindowBits = want

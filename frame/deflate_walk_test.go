@@ -3,7 +3,7 @@ package frame
 import "testing"
 
 // maxDistance is how far back a compressed message refers at most. It walks over
-// the blocks of RFC 1951 without producing anything: no library tells.
+// the blocks of RFC 1951 without producing anything: no library does.
 func maxDistance(t *testing.T, payload []byte) int {
 	t.Helper()
 	w := deflateWalk{p: append(append([]byte(nil), payload...), inflateTail...)}

@@ -16,20 +16,20 @@ const (
 	OpText Opcode = 1
 	// OpBinary starts a message of any bytes.
 	OpBinary Opcode = 2
-	// OpClose starts or answers the closing handshake.
+	// OpClose is either half of the closing handshake.
 	OpClose Opcode = 8
 	// OpPing asks for a pong with the same payload.
 	OpPing Opcode = 9
-	// OpPong answers a ping, or is a heartbeat nobody asked for.
+	// OpPong is the reply to a ping, or a heartbeat without one.
 	OpPong Opcode = 10
 )
 
-// IsControl tells close, ping, pong and the reserved control opcodes from
-// data: their highest bit is set (section 5.5).
+// IsControl reports whether op is close, ping, pong or a reserved control opcode:
+// their highest bit is set (section 5.5).
 func (op Opcode) IsControl() bool { return op&8 != 0 }
 
-// IsData tells text, binary, continuation and the reserved data opcodes from
-// control.
+// IsData reports whether op is text, binary, continuation or a reserved data
+// opcode.
 func (op Opcode) IsData() bool { return op&8 == 0 }
 
 // isReserved: "%x3-7 are reserved for further non-control frames, %xB-F are
@@ -87,7 +87,7 @@ type Header struct {
 	Length int64
 }
 
-// ParseHeader reads a header from the start of p and answers its length n in
+// ParseHeader reads a header from the start of p and returns its length n in
 // bytes. n == 0 without an error means that p is too short. It refuses, as
 // soon as the bytes are there, lengths that do not use the fewest bytes or that
 // have the highest bit set; whether the rest makes sense depends on the

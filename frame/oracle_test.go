@@ -16,7 +16,7 @@ import (
 )
 
 // oracle decodes a stream with gobwas/ws, which reads from blocking sources. It
-// answers the messages, the code to close with (0: none), and whether the stream
+// returns the messages, the code to close with (0: none), and whether the stream
 // ends inside a header.
 //
 // Where gobwas/ws is laxer than this package, the oracle adds the rule itself:

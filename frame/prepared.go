@@ -10,7 +10,7 @@ type Prepared struct {
 	headerBytes int
 	opcode      Opcode
 
-	// The compressed twin, made by whoever asks first. nil then means that
+	// The compressed twin, made when it is asked for first. nil then means that
 	// compression does not pay.
 	deflateOnce sync.Once
 	deflated    []byte

@@ -50,9 +50,10 @@ type Config struct {
 	// without one.
 	Subprotocols []string
 	// Origins are the web pages that may connect. If empty, pages of the same
-	// host; "*" allows all; otherwise exact origins ("https://example.com")
-	// or "https://*.example.com". Requests without an Origin header do not come
-	// from a browser and are allowed.
+	// host; "*" allows all; otherwise exact origins ("https://example.com") or
+	// "https://*.example.com"; "file://" and "null" are pages from files. Requests
+	// without an Origin header, or with one that is no origin, do not come from a
+	// browser and are allowed.
 	Origins []string
 	// Compression is the response to offers of permessage-deflate (RFC 7692). If
 	// empty, CompressionOn, which costs an idle connection nothing.

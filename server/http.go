@@ -13,7 +13,7 @@ import (
 	"github.com/roostws/roost/server/internal/shard"
 )
 
-// answerHTTP has Config.HTTP answer one plain request, head and body, on a
+// answerHTTP passes one plain request, head and body, to Config.HTTP, on a
 // goroutine of its own, and gives the response to the loop.
 func (s *Server) answerHTTP(sh *shard.Shard, id netpoll.ID, remote netip.AddrPort, request []byte) {
 	defer s.work.Release(1)
@@ -44,7 +44,7 @@ func (s *Server) answerHTTP(sh *shard.Shard, id netpoll.ID, remote netip.AddrPor
 	sh.Respond(id, w.bytes(r.Method == http.MethodHead))
 }
 
-// response gathers what an http.Handler answers.
+// response gathers what an http.Handler writes.
 type response struct {
 	header http.Header
 	status int

@@ -30,7 +30,7 @@ type ServeCmd struct {
 	ProxyProtocol   []string      `group:"listen" help:"Balancers that begin each connection with a PROXY header, version 1 or 2: addresses, prefixes (10.0.0.0/8), or unix for whoever comes over a unix socket." placeholder:"FROM"`
 	TrustedProxies  []string      `group:"listen" help:"HTTP proxies to believe about the client's address, written likewise." placeholder:"FROM"`
 	ForwardedHeader string        `group:"listen" help:"Where they tell it: ${enum} (${default})." enum:"x-forwarded-for,forwarded" default:"x-forwarded-for"`
-	Origins         []string      `group:"listen" help:"Web pages that may connect: https://example.com, https://*.example.com, or * for all. Without it pages of the same host; with --demo all pages." placeholder:"ORIGIN"`
+	Origins         []string      `group:"listen" help:"Web pages that may connect: https://example.com, https://*.example.com, file:// or null for pages from files, or * for all. Without it pages of the same host; with --demo all pages." placeholder:"ORIGIN"`
 	Subprotocols    []string      `group:"listen" help:"Subprotocols that the server accepts, in any order." placeholder:"NAME"`
 
 	Echo  bool `group:"behaviour" help:"Send every message back to its sender."`

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// A ForwardedHeader is the header in which a proxy tells whose request it
-// passes on.
+// A ForwardedHeader is the header in which a proxy names the client whose request
+// it passes on.
 type ForwardedHeader int
 
 const (
@@ -20,14 +20,13 @@ const (
 
 // Forwarding says which proxies to believe about the client's address, and in
 // which header. Only one header is read: a proxy that writes one of them passes
-// the other on as the client wrote it. The zero value believes nobody.
+// the other on as the client wrote it. The zero value believes no proxy.
 type Forwarding struct {
 	// Header is the one that the proxies write.
 	Header ForwardedHeader
 	// Trusted are the proxies' addresses.
 	Trusted []netip.Prefix
-	// TrustUnix believes whoever connects over a unix socket, whose peer has no
-	// address.
+	// TrustUnix believes every peer on a unix socket, which has no address.
 	TrustUnix bool
 }
 
@@ -64,9 +63,10 @@ func ParseForwarding(header string, trusted []string) (Forwarding, error) {
 // ClientAddr is the address of the client that a request came from; peer is
 // the other end of the connection (the zero Addr for a unix socket).
 //
-// Each proxy appends whom it got the request from. So the list is read from the
-// right, as long as those who wrote it are trusted: the first that is not is the
-// client, and what stands left of it is only the client's word. If all are
+// Each proxy appends the address that it got the request from. So the list is read
+// from the right, as long as the proxies that wrote it are trusted: the first
+// address that is not is the client, and what is left of it is only the client's
+// word. If all are
 // trusted, it is the leftmost. Where the list has something that is no address
 // (unknown, _hidden, garbage), the client is the proxy that wrote so.
 func (f *Forwarding) ClientAddr(r *Request, peer netip.Addr) netip.Addr {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// An Error is a refusal: an HTTP status and what to tell the client. Those that
+// An Error is a refusal: an HTTP status, and what to say to the client. Those that
 // this package returns are package variables, so refusing allocates nothing and
 // Reason can label a counter. An application makes its own.
 type Error struct {
@@ -31,7 +31,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("handshake: %d %s: %s", e.Status, http.StatusText(e.Status), e.Reason)
 }
 
-// Refusals that the caller finds out by itself.
+// Refusals that a caller finds out by itself, or tells apart.
 var (
 	// ErrTimeout: no complete head in time.
 	ErrTimeout = &Error{Status: http.StatusRequestTimeout,
@@ -135,9 +135,9 @@ var (
 
 var allowGET = []Header{{"Allow", "GET"}}
 
-// AppendError appends the complete HTTP response that tells err, and that the
-// connection closes, to dst. An err that is no *Error becomes a 500 that does
-// not give its text away.
+// AppendError appends the complete HTTP response for err to dst; the connection
+// closes behind it. An err that is no *Error becomes a 500 that does not give its
+// text away.
 func AppendError(dst []byte, err error, env Envelope) []byte {
 	e, ok := err.(*Error)
 	if !ok {
@@ -156,7 +156,7 @@ func appendRefusal(dst []byte, e *Error, env Envelope) []byte {
 	dst = append(dst, http.StatusText(e.Status)...)
 	if e.Status == http.StatusUpgradeRequired {
 		// RFC 9110 section 15.5.22: 426 names the protocol to upgrade to, and
-		// section 7.8: who sends Upgrade lists it in Connection. RFC 6455
+		// section 7.8: a sender of Upgrade lists it in Connection. RFC 6455
 		// section 4.4: and the versions.
 		dst = append(dst, "\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"...)
 	} else {
@@ -201,8 +201,8 @@ func ceilSeconds(d time.Duration) int64 {
 	return int64((d + time.Second - 1) / time.Second)
 }
 
-// AppendUnavailable appends the response to a client for whom there is no room
-// at the moment: 503, come back after retryAfter (rounded up to seconds; at
+// AppendUnavailable appends the response to a client that finds no room at the
+// moment: 503, come back after retryAfter (rounded up to seconds; at
 // least one).
 func AppendUnavailable(dst []byte, retryAfter time.Duration, env Envelope) []byte {
 	return appendRefusal(dst, &Error{Status: http.StatusServiceUnavailable, RetryAfter: max(retryAfter, time.Second),

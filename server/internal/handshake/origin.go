@@ -53,8 +53,8 @@ func AllowAll() OriginPolicy { return OriginPolicy{all: true} }
 //
 // A / at the end counts neither in an entry nor in an Origin header, where some
 // libraries that are no browsers leave it. An empty list allows what SameHost
-// does. Entries are checked: a typing error would otherwise be found by those
-// who cannot connect.
+// does. Entries are checked, so that a typing error is not found by users who
+// cannot connect.
 func AllowOrigins(list ...string) (OriginPolicy, error) {
 	if len(list) == 0 {
 		return SameHost(), nil

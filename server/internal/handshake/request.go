@@ -16,7 +16,7 @@ type Field struct {
 	Value []byte
 }
 
-// Is tells if the field has this name, without regard to case.
+// Is reports whether the field has this name, without regard to case.
 func (f *Field) Is(name string) bool { return equalFold(f.Name, name) }
 
 // A Request is a request head as Parse found it. All its slices point into the
@@ -39,17 +39,17 @@ type Request struct {
 	// Minor is the x of HTTP/1.x.
 	Minor int
 	// BodyBytes is the length of the body that follows the head: 0 for none,
-	// BodyChunked if only its end will tell.
+	// BodyChunked if it is known only when its end comes.
 	BodyBytes int64
 
 	fields [MaxFields]Field
 	count  int
 }
 
-// Fields are the header lines, in order, duplicates included.
+// Fields returns the header lines, in order, duplicates included.
 func (r *Request) Fields() []Field { return r.fields[:r.count] }
 
-// Get is the value of the first header line with this name, without regard to
+// Get returns the value of the first header line with this name, without regard to
 // case; nil if there is none (a line without value gives an empty slice).
 func (r *Request) Get(name string) []byte {
 	for i := range r.fields[:r.count] {
@@ -60,7 +60,7 @@ func (r *Request) Get(name string) []byte {
 	return nil
 }
 
-// Count is how many header lines have this name.
+// Count returns how many header lines have this name.
 func (r *Request) Count(name string) int {
 	n := 0
 	for i := range r.fields[:r.count] {
@@ -71,7 +71,7 @@ func (r *Request) Count(name string) int {
 	return n
 }
 
-// HasToken tells if the comma-separated lists in all header lines of this name
+// HasToken reports whether the comma-separated lists in all header lines of this name
 // hold the token, without regard to case.
 func (r *Request) HasToken(name, token string) bool {
 	for i := range r.fields[:r.count] {

@@ -6,7 +6,7 @@ import (
 	"github.com/roostws/roost/frame"
 )
 
-// A Policy is what the server wants of those who connect. It is not changed by
+// A Policy is what the server wants of clients that connect. It is not changed by
 // Upgrade: any number of loops may share one.
 type Policy struct {
 	// Origins are the web pages that may connect. The zero value allows those
@@ -16,9 +16,9 @@ type Policy struct {
 	// client's order decides. A client that offers only others is connected
 	// without, as RFC 6455 section 4.2.2 has it, and may then hang up.
 	Subprotocols []string
-	// Negotiate answers an offer of extensions: the value of one
+	// Negotiate decides on an offer of extensions: the value of one
 	// Sec-WebSocket-Extensions header as sent (commas, parameters and all),
-	// valid until it returns. The first answer that is not empty becomes the
+	// valid until it returns. The first result that is not empty becomes the
 	// response's header value: an offer in several headers is one list,
 	// most wanted first. The last header line that Upgrade looks at: when it
 	// runs, all else is in order. If nil, no extension is agreed on.
@@ -44,7 +44,7 @@ const keyBytes = 24
 func IsUpgrade(r *Request) bool { return r.Minor > 0 && r.HasToken("Upgrade", "websocket") }
 
 // RefusePlain returns the refusal of a plain HTTP request where only WebSockets
-// are served. It tells an HTTP/1.0 request that wanted to be more what to do.
+// are served. A request for a WebSocket in HTTP/1.0 has one of its own.
 func RefusePlain(r *Request) error {
 	if r.HasToken("Upgrade", "websocket") {
 		return errUpgradeVersion

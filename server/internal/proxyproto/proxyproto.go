@@ -1,10 +1,9 @@
 // Package proxyproto reads the PROXY protocol, versions 1 and 2: the line or
-// block with which a TCP balancer (HAProxy, AWS NLB, nginx stream) tells whose
-// connection it passes on. Functions on byte slices; no I/O, no allocation.
+// block with which a TCP balancer (HAProxy, AWS NLB, nginx stream) names the
+// client whose connection it passes on. Functions on byte slices; no I/O, no allocation.
 //
-// Use it only on a listener that nobody but the balancer can reach, or after
-// checking the peer's address: whoever may send the header may claim any
-// address. Where it is expected it must come: a missing header is an error, as
+// Use it only on a listener that the balancer alone can reach, or after checking
+// the peer's address: a peer that may send the header may claim any address. Where it is expected it must come: a missing header is an error, as
 // the specification wants it (section 2), for a server that guesses can be lied
 // to.
 //
@@ -24,10 +23,10 @@ const maxLine = 107
 
 // MaxParseBytes is how many bytes Parse needs at most. A version 2 header may
 // be longer, up to 65,551 bytes: what follows its addresses are extensions
-// (TLVs), of which none is used, so that nobody has to keep them.
+// (TLVs), of which none is used or has to be kept.
 const MaxParseBytes = maxLine
 
-// A Header is what the balancer told.
+// A Header is what the balancer says.
 type Header struct {
 	// Source is the client, Destination what it connected to. Both are the
 	// zero AddrPort if the balancer names no IP addresses: the connection is
@@ -77,7 +76,7 @@ func Begins(p []byte) bool {
 	return len(p) >= len(lineStart) && (hasStart(p, lineStart) || len(p) >= len(blockStart) && hasStart(p, blockStart))
 }
 
-// hasStart tells if p begins with s, as far as p goes.
+// hasStart reports whether p begins with s, as far as p goes.
 func hasStart(p []byte, s string) bool {
 	n := min(len(p), len(s))
 	return string(p[:n]) == s[:n]

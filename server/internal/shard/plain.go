@@ -47,7 +47,7 @@ func (c conn) awaitsBody() bool {
 // stops or is full, handleHead has answered 503.
 const healthPath = "/healthz"
 
-// handleHealth answers a plain request where the application answers none.
+// handleHealth responds to a plain request where the application takes none.
 func (c conn) handleHealth() {
 	r := &c.s.intake.request
 	if string(r.Path) == healthPath && (string(r.Method) == "GET" || c.flags&flagHEAD != 0) {
