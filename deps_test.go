@@ -53,13 +53,13 @@ var layers = []struct {
 	},
 	{
 		"netpoll/internal",
-		[]string{"golang.org/x/sys", module + "/netpoll", module + "/internal/offheap"},
+		[]string{"golang.org/x/sys", module + "/netpoll", module + "/internal/offheap", module + "/internal/procs"},
 		slices.Concat(aboveNetpoll, engineLibraries),
 		"what engines share is not bound to a library of one of them",
 	},
 	{
 		"netpoll/epoll",
-		[]string{"golang.org/x/sys", module + "/netpoll"},
+		[]string{"golang.org/x/sys", module + "/netpoll", module + "/internal/procs"},
 		slices.Concat(aboveNetpoll, engineLibraries),
 		"a program that embeds epoll links no other engine",
 	},
@@ -124,6 +124,12 @@ var layers = []struct {
 		"memory outside of the heap is a tool for layers that know nothing of each other",
 	},
 	{
+		"internal/procs",
+		nil,
+		[]string{module + "/netpoll", module + "/server"},
+		"it counts for the whole process, whichever layer asks",
+	},
+	{
 		"internal/retry",
 		nil,
 		[]string{module + "/server", module + "/client"},
@@ -144,7 +150,7 @@ var layers = []struct {
 	{
 		"cmd/roost",
 		[]string{module + "/server", module + "/bench", module + "/client", module + "/web", module + "/frame", module + "/netpoll",
-			module + "/cmd/roost/internal", "github.com/alecthomas/kong", "go.yaml.in/yaml/v3"},
+			module + "/internal/procs", module + "/cmd/roost/internal", "github.com/alecthomas/kong", "go.yaml.in/yaml/v3"},
 		[]string{module + "/bench/cmd", "gonum.org", "codeberg.org/go-fonts", "golang.org/x/image"},
 		"the binary puts everything together; what it puts together knows nothing of flags. Its plots are SVG written by bench/report: a plotting library with its fonts made the binary 8 MB larger",
 	},

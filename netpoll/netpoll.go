@@ -7,8 +7,8 @@
 //
 // # The contract
 //
-// An [Engine] is a fixed set of event loops. A [Loop] is one goroutine, locked
-// to its thread, that waits for readiness and calls one [Handler]. What every
+// An [Engine] is a fixed set of event loops. A [Loop] is one goroutine
+// that waits for readiness and calls one [Handler]. What every
 // engine promises is written here; package netpolltest has the test that each of
 // them passes, and a fake engine that keeps the same promises without a kernel.
 //
@@ -283,8 +283,15 @@ const MaxKeepAlive = 32767 * time.Second
 // Config configures an engine. Start copies it.
 type Config struct {
 	// Loops is the number of event loops. If zero, GOMAXPROCS (not NumCPU,
-	// which is wrong in containers with a CPU limit).
+	// which is wrong in containers with a CPU limit), less what running engines
+	// have added to it.
 	Loops int
+	// KeepGOMAXPROCS, with the epoll engine, leaves GOMAXPROCS as it is. By default
+	// Start raises it by one for each loop, until the loop ends: a loop keeps its P
+	// during short waits, because to give it up and get it back costs more than the
+	// work on a message does. With KeepGOMAXPROCS a loop does that only while there
+	// are more Ps than loops.
+	KeepGOMAXPROCS bool
 	// Listen are the addresses to accept on: "host:port" for TCP (an empty
 	// host means all addresses, IPv4 and IPv6), "unix:PATH" for a unix socket,
 	// "fd:N" for a listening socket that the process inherited, which the

@@ -34,9 +34,13 @@ type Config struct {
 	// Engine runs the event loops. If nil, epoll.Driver on Linux and gnet.Driver
 	// elsewhere; a program links only the engines whose packages it imports.
 	Engine netpoll.Driver
-	// Loops is the number of event loops, each a goroutine locked to its
-	// thread. If zero, GOMAXPROCS.
+	// Loops is the number of event loops. If zero, GOMAXPROCS.
 	Loops int
+	// KeepGOMAXPROCS leaves GOMAXPROCS as it is. By default Start raises it by
+	// Loops until the server ends, so that a loop can keep its P during short waits
+	// while other goroutines have as many as before; with as many loops as Ps and
+	// this set, a message costs up to half as much CPU again.
+	KeepGOMAXPROCS bool
 	// Sockets are options of listeners and connections.
 	Sockets Sockets
 	// Limits bound what clients and publishers can make the server hold.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
@@ -144,7 +144,7 @@ func New(cfg Config) (*Server, error) {
 	s.shards.TLS, s.shards.FirstTLS = cfg.TLS, len(cfg.Listen)
 	loops := cfg.Loops
 	if loops == 0 {
-		loops = runtime.GOMAXPROCS(0)
+		loops = procs.Own()
 	}
 	s.shards.TLSHandshakes = max(cfg.Limits.TLSHandshakesMax/loops, 1)
 	s.shards.HandshakesMax = max(cfg.Limits.HandshakesMax/loops, 1)
@@ -172,7 +172,7 @@ func (s *Server) Start() error {
 	var failed error
 	made, callbacks := map[int]*shard.Shard{}, map[int]*hooks{}
 	engine, err := s.cfg.Engine.Start(netpoll.Config{
-		Loops: s.cfg.Loops, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.Sockets.ReusePort,
+		Loops: s.cfg.Loops, KeepGOMAXPROCS: s.cfg.KeepGOMAXPROCS, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.Sockets.ReusePort,
 		DeferAccept: max(s.cfg.Sockets.DeferAccept, 0), MaxConns: s.cfg.Limits.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.Sockets.SendBufferBytes, TickInterval: s.shards.TickInterval,
 		NoIOURing: s.cfg.Sockets.NoIOURing, KeepAlive: s.cfg.Timeouts.keepAlive(), OnPanic: s.enginePanicked,

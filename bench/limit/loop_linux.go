@@ -146,13 +146,17 @@ func (l *loop) run() error {
 	runtime.LockOSThread()
 	var events [256]unix.EpollEvent
 	for {
-		// The one call that may block goes through the scheduler; all others
-		// are raw.
-		n, err := unix.EpollWait(l.epfd, events[:], -1)
-		if err != nil && err != unix.EINTR {
-			return os.NewSyscallError("epoll_wait", err)
+		// All calls are raw, this one too: a wait that Go's scheduler knows of costs
+		// a server in Go what a server in C does not pay.
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd),
+			uintptr(unsafe.Pointer(&events)), uintptr(len(events)), ^uintptr(0), 0, 0)
+		if errno == unix.EINTR {
+			continue
 		}
-		for i := 0; i < n; i++ {
+		if errno != 0 {
+			return os.NewSyscallError("epoll_wait", errno)
+		}
+		for i := range n {
 			switch fd := events[i].Fd; int(fd) {
 			case l.listenFD:
 				l.accept()

@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 )
 
@@ -61,8 +62,10 @@ func main() {
 
 // run serves until a signal comes.
 func run(cfg config, mode string) error {
-	// The signal goroutine is the only one besides the loops.
-	runtime.GOMAXPROCS(cfg.loops)
+	// A loop keeps its P while it waits; the goroutines beside the loops have one.
+	// The collector would wait for a loop that waits: it is off.
+	runtime.GOMAXPROCS(cfg.loops + 1)
+	debug.SetGCPercent(-1)
 	loops := make([]*loop, cfg.loops)
 	for i := range loops {
 		l, err := newLoop(&cfg)

@@ -9,12 +9,12 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/server"
 )
 
@@ -43,7 +43,7 @@ func (s *ServeCmd) Run(out streams) error {
 		return err
 	}
 	if config.Loops == 0 {
-		config.Loops = runtime.GOMAXPROCS(0)
+		config.Loops = procs.Own()
 	}
 	reload := make(chan os.Signal, 1)
 	var cert *certificate

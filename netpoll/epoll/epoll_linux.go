@@ -4,12 +4,12 @@ package epoll
 
 import (
 	"os"
-	"runtime"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/internal/loop"
 )
@@ -34,7 +34,12 @@ func (driver) Start(cfg netpoll.Config, newHandler func(l netpoll.Loop) netpoll.
 // for thousands of reads.
 const eventsPerWait = 256
 
-// A poller is an epoll descriptor and a thread.
+// holdTime is how long a loop that waits keeps its P: longer than the gaps
+// between the events of a busy loop, shorter than the 10 ms after which the
+// runtime begins to ask for it.
+const holdTime = 5 * time.Millisecond
+
+// A poller is an epoll descriptor.
 type poller struct {
 	fd     int
 	events [eventsPerWait]unix.EpollEvent
@@ -54,11 +59,13 @@ func (p *poller) AlwaysRing() bool { return false }
 // Close is part of [loop.Poller].
 func (p *poller) Close() { _ = unix.Close(p.fd) }
 
-// Run is part of [loop.Poller]. It polls without blocking as long as that finds
-// something, and sleeps when it does not: only the sleep is worth telling the
-// scheduler about.
+// Run is part of [loop.Poller]. The loop is not locked to a thread: it seldom
+// changes it, and the runtime pays each pre-emption of a locked goroutine with
+// four hand-overs between threads.
 func (p *poller) Run(l *loop.Loop) error {
-	runtime.LockOSThread() // for ever: the thread ends with the goroutine
+	keep := l.Shared.Config.KeepGOMAXPROCS
+	procs.Take(keep)
+	defer procs.Give(keep)
 	l.Start()
 	if err := p.Add(l.Doorbell.FD(), loop.DoorbellToken, loop.InterestRead); err != nil {
 		return err
@@ -79,8 +86,8 @@ func (p *poller) Run(l *loop.Loop) error {
 
 // wait fetches events, or sleeps until there is one, a wake-up or a deadline.
 func (p *poller) wait(l *loop.Loop) (int, error) {
-	n, errno := p.pollNow()
-	if n > 0 || l.HasLeftover() {
+	if l.HasLeftover() {
+		n, errno := p.waitHolding(0)
 		return n, waitError(errno)
 	}
 	longest, ok := l.FallAsleep()
@@ -88,31 +95,43 @@ func (p *poller) wait(l *loop.Loop) (int, error) {
 	if !ok {
 		return 0, nil
 	}
-	n, errno = p.sleep(longest)
+	hold := min(longest, holdTime)
+	if !procs.Spare() {
+		hold = 0 // others want the P now
+	}
+	n, errno := p.waitHolding(hold)
+	if n == 0 && errno == 0 && longest > hold {
+		procs.Look()
+		n, errno = p.waitParked(longest - hold)
+	}
 	return n, waitError(errno)
 }
 
-// pollNow asks without waiting. It is a raw system call: the scheduler is not
-// told, as it cannot block.
-func (p *poller) pollNow() (int, unix.Errno) {
+// waitHolding waits in a raw system call: the scheduler is not told, and the
+// loop keeps its P.
+func (p *poller) waitHolding(longest time.Duration) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd),
-		uintptr(unsafe.Pointer(&p.events)), eventsPerWait, 0, 0, 0)
+		uintptr(unsafe.Pointer(&p.events)), eventsPerWait, milliseconds(longest), 0, 0)
 	if errno != 0 {
 		n = 0
 	}
 	return int(n), errno
 }
 
-// sleep waits for an event.
-func (p *poller) sleep(longest time.Duration) (int, unix.Errno) {
-	// Rounded up, or the last millisecond would be spent in a spin.
-	milliseconds := max(0, (longest+time.Millisecond-1)/time.Millisecond)
+// waitParked waits in a system call that the scheduler knows of, which gives the
+// P to other goroutines.
+func (p *poller) waitParked(longest time.Duration) (int, unix.Errno) {
 	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd),
-		uintptr(unsafe.Pointer(&p.events)), eventsPerWait, uintptr(milliseconds), 0, 0)
+		uintptr(unsafe.Pointer(&p.events)), eventsPerWait, milliseconds(longest), 0, 0)
 	if errno != 0 {
 		n = 0
 	}
 	return int(n), errno
+}
+
+// milliseconds rounds up, or the last millisecond would be spent in a spin.
+func milliseconds(d time.Duration) uintptr {
+	return uintptr(max(0, (d+time.Millisecond-1)/time.Millisecond))
 }
 
 func waitError(errno unix.Errno) error {
@@ -132,8 +151,9 @@ func (p *poller) Modify(fd int, token netpoll.ID, _, in loop.Interest) error {
 	return p.control(unix.EPOLL_CTL_MOD, fd, token, in)
 }
 
-// Remove is part of [loop.Poller]. It is not left to close(2): a descriptor that has been handed to another
-// process stays open there, and its events would come here for ever.
+// Remove is part of [loop.Poller]. It is not left to close(2): a descriptor that
+// has been handed to another process stays open there, and its events would come
+// here for ever.
 func (p *poller) Remove(fd int) {
 	unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), unix.EPOLL_CTL_DEL, uintptr(fd), 0, 0, 0)
 }

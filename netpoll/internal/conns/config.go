@@ -4,17 +4,17 @@ package conns
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 
+	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/netpoll"
 )
 
 // complete fills in the zero fields of cfg as their comments promise, and checks
 // the others.
 func complete(cfg *netpoll.Config) error {
-	setDefault(&cfg.Loops, runtime.GOMAXPROCS(0))
+	setDefault(&cfg.Loops, procs.Own())
 	setDefault(&cfg.Backlog, 65535)
 	setDefault(&cfg.MaxConns, 1_000_000)
 	setDefault(&cfg.ReadBufferBytes, 64<<10)

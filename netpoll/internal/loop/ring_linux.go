@@ -16,13 +16,11 @@ const ringEntries = 512
 
 // The parts of io_uring's interface that are used: linux/io_uring.h.
 const (
-	uringSetupSubmitAll    = 1 << 7  // a failed entry does not stop the rest
-	uringSetupSingleIssuer = 1 << 12 // only the loop's thread
-	uringSetupDeferTaskrun = 1 << 13 // work is done when we ask for it
-	uringSetupNoSQArray    = 1 << 16 // the queue is the array of entries itself
-	uringEnterGetEvents    = 1
-	uringOpSend            = 26
-	uringOffSQEs           = 0x10000000
+	uringSetupSubmitAll = 1 << 7  // a failed entry does not stop the rest
+	uringSetupNoSQArray = 1 << 16 // the queue is the array of entries itself
+	uringEnterGetEvents = 1
+	uringOpSend         = 26
+	uringOffSQEs        = 0x10000000
 )
 
 type uringSQE struct {
@@ -53,7 +51,8 @@ type uringParams struct {
 // A ring makes many sends with one system call (io_uring, Linux 6.6 and newer).
 // It is used synchronously: each send is MSG_DONTWAIT, so it is done, one way or
 // another, when the call that submits it returns, and the order, the short
-// writes and the errors are those of send(2). It belongs to the loop's thread.
+// writes and the errors are those of send(2). It belongs to the loop's goroutine, which
+// may change its thread: so it does without IORING_SETUP_SINGLE_ISSUER.
 type ring struct {
 	fd             int
 	memory, sqeMem []byte
@@ -67,7 +66,7 @@ type ring struct {
 // newRing returns nil where io_uring is not available: an old kernel, a
 // container that forbids it, kernel.io_uring_disabled.
 func newRing() *ring {
-	p := uringParams{flags: uringSetupSubmitAll | uringSetupSingleIssuer | uringSetupDeferTaskrun | uringSetupNoSQArray}
+	p := uringParams{flags: uringSetupSubmitAll | uringSetupNoSQArray}
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, ringEntries, uintptr(unsafe.Pointer(&p)), 0)
 	if errno != 0 {
 		return nil
