@@ -12,9 +12,9 @@ import (
 
 // The limits of docs/guarantees.md, as the library has them.
 var documentedDefaults = map[string]int64{
-	"MaxConnections":      server.DefaultMaxConnections,
-	"MessageMaxBytes":     server.DefaultMessageMaxBytes,
-	"SubscriptionsMax":    server.DefaultSubscriptionsMax,
+	"MaxConnections":  server.DefaultMaxConnections,
+	"MessageMaxBytes": server.DefaultMessageMaxBytes,
+	"DataMaxDepth":    server.DefaultDataMaxDepth, "SubscriptionsMax": server.DefaultSubscriptionsMax,
 	"ChannelNameMaxBytes": server.DefaultChannelNameMaxBytes,
 	"HistoryMaxBytes":     server.DefaultHistoryMaxBytes,
 	"LagMaxBytes":         server.DefaultLagMaxBytes,

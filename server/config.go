@@ -160,6 +160,7 @@ const (
 	DefaultLagMaxBytes         = 4 << 20
 	DefaultHistoryMaxBytes     = 256 << 20
 	DefaultIdempotencyAge      = 5 * time.Minute
+	DefaultDataMaxDepth        = 64
 	DefaultSubscriptionsMax    = 128
 	DefaultChannelNameMaxBytes = 255
 	DefaultInboxMaxEntries     = 64 << 10
@@ -198,6 +199,7 @@ func (c Config) withDefaults() Config {
 	for i := range c.Namespaces {
 		c.Namespaces[i] = c.Namespaces[i].withDefaults()
 	}
+	orInt(&c.Limits.DataMaxDepth, DefaultDataMaxDepth)
 	orInt(&c.Limits.SubscriptionsMax, DefaultSubscriptionsMax)
 	orInt(&c.Limits.ChannelNameMaxBytes, DefaultChannelNameMaxBytes)
 	orInt(&c.Limits.InboxMaxEntries, DefaultInboxMaxEntries)
@@ -282,6 +284,7 @@ func (c Config) validate() error {
 	} else if len(c.Protocols) > hub.ProtocolsMax {
 		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), fmt.Sprintf("at most %d", hub.ProtocolsMax))
 	}
+	inRange("Limits.DataMaxDepth", c.Limits.DataMaxDepth, 1, 1<<10)
 	inRange("Limits.SubscriptionsMax", c.Limits.SubscriptionsMax, 1, 1<<20)
 	inRange("Limits.ChannelNameMaxBytes", c.Limits.ChannelNameMaxBytes, 1, 1<<12)
 	inRange("Limits.InboxMaxEntries", c.Limits.InboxMaxEntries, 16, 1<<28)

@@ -114,7 +114,7 @@ func (h *hooks) Tick(s *shard.Shard) { h.sessions.Tick(s) }
 
 // OpFailed logs a join that was refused: its caller is gone.
 func (h *hooks) OpFailed(_ *shard.Shard, id netpoll.ID, channel string, err error) {
-	h.server.cfg.Logger.Warn("join refused", "conn_id", id.String(), "channel", channel, "err", err)
+	h.sessions.JoinRefused(id, channel, err)
 }
 
 // ServesHTTP reports whether there is a handler for plain requests.

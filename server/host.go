@@ -15,7 +15,7 @@ import (
 func (s *Server) newRules() *protocol.Rules {
 	r := &protocol.Rules{
 		Host: host{s}, Codecs: s.cfg.Protocols, Application: s.cfg.Application, Events: s.cfg.Events, Logger: s.cfg.Logger,
-		Namespaces: map[string]*protocol.Namespace{}, NameMaxBytes: s.cfg.Limits.ChannelNameMaxBytes, MessageMaxBytes: s.cfg.Limits.MessageMaxBytes,
+		Namespaces: map[string]*protocol.Namespace{}, NameMaxBytes: s.cfg.Limits.ChannelNameMaxBytes, MessageMaxBytes: s.cfg.Limits.MessageMaxBytes, DataMaxDepth: s.cfg.Limits.DataMaxDepth,
 		SubscriptionsMax: s.cfg.Limits.SubscriptionsMax, PingInterval: max(s.cfg.Timeouts.PingInterval, 0), Timeout: s.cfg.Timeouts.HandshakeTimeout,
 	}
 	for _, ns := range s.cfg.Namespaces {

@@ -77,6 +77,11 @@ type Limits struct {
 	// IdempotencyAge is how long a Publication.IdempotencyKey is remembered, for the
 	// last 100,000 of them. If zero, 5 minutes.
 	IdempotencyAge time.Duration
+	// DataMaxDepth limits how deep the JSON of a message may be nested that clients
+	// of Protocols get, publish or call with. It is refused beyond that, wherever it
+	// comes from: receivers have such limits, too, and could not get past it. If
+	// zero, 64.
+	DataMaxDepth int
 	// SubscriptionsMax limits the channels of one connection. If zero, 128. A
 	// subscription costs 20 bytes.
 	SubscriptionsMax int

@@ -94,8 +94,8 @@ func TestNativeHooksThatFail(t *testing.T) {
 			},
 		}, nil)
 		for token, code := range map[string]protocol.Code{
-			"panic": protocol.CodeInternal, "json": protocol.CodeInternal, "info": protocol.CodeInternal, "name": protocol.CodeInternal,
-			"channel": protocol.CodeInternal, "refuse": protocol.CodePermissionDenied, "over": protocol.CodeTokenExpired, "busy": protocol.CodeBusy,
+			"panic": protocol.CodeInternal, "json": protocol.CodeInternal, "info": protocol.CodeInternal, "name": protocol.CodeUnauthorized,
+			"channel": protocol.CodeUnauthorized, "refuse": protocol.CodePermissionDenied, "over": protocol.CodeTokenExpired, "busy": protocol.CodeBusy,
 		} {
 			c := speaking(t, s)
 			for i := range 2 {
@@ -190,7 +190,7 @@ func TestNativeUpgradeIdentity(t *testing.T) {
 		})
 		c := speaking(t, s)
 		c.send(`{"id":1,"connect":{"token":"bob"}}`)
-		c.wantError(1, protocol.CodeInternal)
+		c.wantError(1, protocol.CodeUnauthorized)
 		early, err := s.PublishMessage(context.Background(), server.Publication{User: "ann", Payload: []byte("too early")})
 		if err != nil || early.Matched != 0 {
 			t.Fatalf("%+v, %v, want nobody matched", early, err)

@@ -263,6 +263,9 @@ func (s *Server) checkMessage(t MessageType, payload []byte) error {
 	if len(payload) > s.cfg.Limits.InboxMaxBytes {
 		return fmt.Errorf("%w: %d bytes, InboxMaxBytes is %d", ErrMessageTooBig, len(payload), s.cfg.Limits.InboxMaxBytes)
 	}
+	if t == Text && len(s.cfg.Protocols) > 0 {
+		return protocol.CheckDepth("the message", payload, s.cfg.Limits.DataMaxDepth)
+	}
 	return nil
 }
 

@@ -173,6 +173,7 @@ func helpVars() kong.Vars {
 		"default_gc_percent":         strconv.Itoa(defaultGCPercent),
 		"history_max_bytes":          server.DefaultHistoryMaxBytes,
 		"idempotency_age":            server.DefaultIdempotencyAge.String(),
+		"data_max_depth":             server.DefaultDataMaxDepth,
 		"subscriptions_max":          server.DefaultSubscriptionsMax,
 		"channel_name_max":           server.DefaultChannelNameMaxBytes,
 		"inbox_max_entries":          server.DefaultInboxMaxEntries,

@@ -65,6 +65,7 @@ type ServeCmd struct {
 	SlowConsumer          server.SlowPolicy `group:"limits" help:"What happens to a client with more than that waiting: ${enum} (${default})." enum:"${slows}" default:"${slow}"`
 	HistoryMaxBytes       int               `group:"limits" help:"Messages kept for channels with history, of all of them together (${default})." placeholder:"N" default:"${history_max_bytes}"`
 	IdempotencyAge        time.Duration     `group:"limits" help:"How long the idempotency key of a publication is remembered (${default})." default:"${idempotency_age}"`
+	DataMaxDepth          int               `group:"limits" help:"How deep the JSON of a message may be nested that clients of the native protocol get or send (${default})." placeholder:"N" default:"${data_max_depth}"`
 	SubscriptionsMax      int               `group:"limits" help:"Channels of a connection (${default})." placeholder:"N" default:"${subscriptions_max}"`
 	ChannelNameMaxBytes   int               `group:"limits" help:"Bytes of a channel's name (${default})." placeholder:"N" default:"${channel_name_max}"`
 	InboxMaxEntries       int               `group:"limits" help:"Messages that may wait for one event loop (${default})." placeholder:"N" default:"${inbox_max_entries}"`
@@ -187,6 +188,7 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 			SlowConsumer:          s.SlowConsumer,
 			HistoryMaxBytes:       s.HistoryMaxBytes,
 			IdempotencyAge:        s.IdempotencyAge,
+			DataMaxDepth:          s.DataMaxDepth,
 			SubscriptionsMax:      s.SubscriptionsMax,
 			ChannelNameMaxBytes:   s.ChannelNameMaxBytes,
 			InboxMaxEntries:       s.InboxMaxEntries,

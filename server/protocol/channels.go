@@ -3,6 +3,7 @@ package protocol
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -175,6 +176,11 @@ func (x *Sessions) SubscribeByServer(s *shard.Shard, id netpoll.ID, channel stri
 // UnsubscribeByServer ends a subscription at the application's wish.
 func (x *Sessions) UnsubscribeByServer(s *shard.Shard, id netpoll.ID, channel string) {
 	x.unsubscribed(s, id, channel, errEnded)
+}
+
+// JoinRefused logs a join at the application's wish that failed.
+func (x *Sessions) JoinRefused(id netpoll.ID, channel string, err error) {
+	x.log(slog.LevelWarn, "join refused", "conn_id", id.String(), "channel", channel, "err", err)
 }
 
 // Joined follows Conn.Join. A connection that has not connected joins when it does.

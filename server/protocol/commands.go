@@ -30,7 +30,7 @@ func (t *task) publish() {
 		r := &PublishRequest{Client: t.id.String(), User: t.user(), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data), Base64: t.cmd.Base64}
 		t.ask("Application.Publish", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
 			if err == nil {
-				err = checkJSON("Publish", "Data", r.Data)
+				err = t.checkJSON("Publish", "Data", r.Data)
 			}
 			if err != nil {
 				t.fail(t.refusal("publish", err))
@@ -159,7 +159,7 @@ func (t *task) call() {
 	r := &CallRequest{Client: t.id.String(), User: t.user(), Method: t.cmd.Method, Data: bytes.Clone(t.cmd.Data)}
 	t.ask("Application.Call", func(ctx context.Context) error { return call(ctx, r) }, func(t *task, err error) {
 		if err == nil {
-			err = checkJSON("Call", "Reply", r.Reply)
+			err = t.checkJSON("Call", "Reply", r.Reply)
 		}
 		if err != nil {
 			t.fail(t.refusal("call", err))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -46,6 +47,7 @@ func (t *task) connect() {
 func (t *task) turnAway(err error) {
 	t.fail(err)
 	t.s.Counters().ConnectsRefused.Add(1)
+	t.x.log(slog.LevelInfo, "a connect was refused", "conn_id", t.id.String(), "remote_addr", t.addr(), "name", t.cmd.Name, "err", err)
 	var known *Error
 	if !errors.As(err, &known) || known.Code != CodeUnauthorized && known.Code != CodeTokenExpired && known.Code != CodePermissionDenied {
 		return // not the client's fault
@@ -70,6 +72,9 @@ func (t *task) admitClient(r *ConnectRequest) {
 		return
 	}
 	t.s.Ready(t.id)
+	if rules.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		rules.Logger.Debug("client connected", "conn_id", t.id.String(), "remote_addr", t.addr(), "name", t.cmd.Name, "user", r.User)
+	}
 	done := Connected{Client: r.Client, User: r.User, Data: r.Reply, Ping: rules.PingInterval, Expires: expiryAt(r.Expires, time.Now())}
 	if r.User != "" {
 		done.Channels = append(done.Channels, t.enterUser(r.User))
@@ -90,12 +95,13 @@ func (t *task) admitClient(r *ConnectRequest) {
 	x.settle(t.id)
 }
 
-// checkAnswer refuses an answer of the application that cannot be kept.
+// checkAnswer refuses an answer of the application that cannot be kept. What the
+// same token brings again is permanent: the client has to get another one.
 func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
 	rules := t.x.rules
 	var err error
 	if before := t.user(); before != "" && r.User != before {
-		err = fmt.Errorf("the upgrade gave the identity %q, connect %q", before, r.User)
+		err = fmt.Errorf("the connection is that of user %q, the token of user %q", before, r.User)
 	} else if r.User != "" {
 		err = CheckName("user", r.User, rules.NameMaxBytes)
 	} else if !rules.Application.Anonymous {
@@ -108,15 +114,16 @@ func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
 	}
 	for _, name := range r.Channels {
 		if ns := NamespaceOf(name); err == nil && ns != "" && rules.Namespaces[ns] == nil {
-			rules.Logger.Error("a token, or the application, names a channel without a namespace", "conn_id", t.id.String(), "user", r.User, "channel", name)
+			t.x.log(slog.LevelError, "a token, or the application, names a channel without a namespace", "conn_id", t.id.String(), "user", r.User, "channel", name)
 			return &Error{Code: CodeUnknownNamespace, Message: fmt.Sprintf("the token, or the application, names the channel %.255q, and there is no namespace %q", name, ns)}
 		}
 	}
-	if err == nil {
-		err = errors.Join(checkJSON("Connect", "Reply", r.Reply), checkJSON("Connect", "Info", r.Info))
-	}
 	if err != nil {
-		rules.Logger.Error("the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)
+		t.x.log(slog.LevelError, "the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)
+		return &Error{Code: CodeUnauthorized, Message: plain(err)}
+	}
+	if err = errors.Join(t.checkJSON("Connect", "Reply", r.Reply), t.checkJSON("Connect", "Info", r.Info)); err != nil {
+		t.x.log(slog.LevelError, "the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)
 		return &Error{Code: CodeInternal, Message: "something went wrong in the server"}
 	}
 	return nil

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/jsonx"
 )
 
 // A Host is the server as the sessions see it. Any goroutine may call its methods.
@@ -40,6 +42,16 @@ var ErrBadName = errors.New("server: bad name")
 // ErrMessageTooBig: a message is larger than may be sent.
 var ErrMessageTooBig = errors.New("server: message too big")
 
+// CheckDepth refuses JSON that is nested deeper than most: receivers could not read
+// it, and one that comes back to its place in a channel would get it again and
+// again. What is not JSON travels as a string, however many brackets it has.
+func CheckDepth(what string, data []byte, most int) error {
+	if n := jsonx.Depth(data); n > most && json.Valid(data) {
+		return &Error{Code: CodeBadRequest, Message: fmt.Sprintf("%s is nested %d deep: want at most %d", what, n, most)}
+	}
+	return nil
+}
+
 // CheckName refuses names that could not be told apart, logged or bounded. what
 // is what it is a name of.
 func CheckName(what, name string, maxBytes int) error {
@@ -47,7 +59,7 @@ func CheckName(what, name string, maxBytes int) error {
 	case name == "":
 		return fmt.Errorf("%w: the %s is empty", ErrBadName, what)
 	case len(name) > maxBytes:
-		return fmt.Errorf("%w: the %s has %d bytes, ChannelNameMaxBytes is %d", ErrBadName, what, len(name), maxBytes)
+		return fmt.Errorf("%w: the %s has %d bytes: want at most %d", ErrBadName, what, len(name), maxBytes)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%w: the %s is not valid UTF-8", ErrBadName, what)
 	}

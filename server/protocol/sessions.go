@@ -1,17 +1,21 @@
 package protocol
 
 import (
+	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/gcra"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/internal/throttle"
 )
 
-// Rules are what all the loops of a server have in common. Immutable.
+// Rules are what all the loops of a server have in common. Immutable but for what
+// is said otherwise.
 type Rules struct {
 	Host        Host
 	Codecs      []Codec
@@ -26,11 +30,14 @@ type Rules struct {
 
 	NameMaxBytes     int
 	MessageMaxBytes  int
+	DataMaxDepth     int
 	SubscriptionsMax int
 	PingInterval     time.Duration // 0: no heartbeats
 	// Timeout bounds the time until a successful Connect, and a question to the
 	// application.
 	Timeout time.Duration
+
+	lines sync.Map // *throttle.Throttle by message of the log; any goroutine
 }
 
 // A Namespace is the rules of a namespace's channels.
@@ -188,6 +195,22 @@ func (x *Sessions) shut(s *shard.Shard, id netpoll.ID, e Ending) {
 func (x *Sessions) Gap(s *shard.Shard, id netpoll.ID, channel, epoch string, from, to uint64) {
 	x.say(s, id, func(c Codec, out *Packets) { c.Gap(out, channel, epoch, from, to) })
 }
+
+// log writes a line that clients, or an application, can cause again and again: a
+// few of each message in an interval, with the number of those held back.
+func (x *Sessions) log(level slog.Level, message string, args ...any) {
+	if !x.rules.Logger.Enabled(context.Background(), level) {
+		return
+	}
+	line, _ := x.rules.lines.LoadOrStore(message, &throttle.Throttle{Lines: linesPerInterval})
+	if held, ok := line.(*throttle.Throttle).Pass(); ok {
+		x.rules.Logger.Log(context.Background(), level, message, append(args, "lines_held", held)...)
+	}
+}
+
+// linesPerInterval is how many lines with one message are logged in a
+// throttle.Interval.
+const linesPerInterval = 5
 
 // due makes sure that Tick looks at the sessions at t.
 func (x *Sessions) due(t time.Time) {

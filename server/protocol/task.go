@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -77,6 +80,8 @@ func (t *task) begin(err error) {
 		t.s.Heartbeat(t.id)
 	case t.cmd.Kind != Connect && !t.s.IsReady(t.id):
 		t.fail(&Error{Code: CodeUnauthorized, Message: "connect first"})
+	case t.tooDeep() != nil:
+		t.fail(t.tooDeep())
 	default:
 		if wait := t.spendToken(); wait > 0 {
 			t.fail(&Error{Code: CodeLimit, Message: "more messages a second than this client may send", RetryAfter: wait})
@@ -84,6 +89,11 @@ func (t *task) begin(err error) {
 		}
 		t.act()
 	}
+}
+
+// tooDeep refuses data that the application, or subscribers, could not read.
+func (t *task) tooDeep() error {
+	return CheckDepth(t.cmd.Kind.String()+".data", t.cmd.Data, t.x.rules.DataMaxDepth)
 }
 
 // spendToken counts the command against the rate that the client's token gives it.
@@ -148,7 +158,7 @@ func (t *task) explain(err error) *Error {
 	case errors.Is(err, netpoll.ErrEngineClosed):
 		return &Error{Code: CodeBusy, Message: "the server is shutting down; nothing was done", RetryAfter: time.Second}
 	case errors.Is(err, ErrBadName):
-		return &Error{Code: CodeBadRequest, Message: err.Error()}
+		return &Error{Code: CodeBadRequest, Message: plain(err)}
 	case errors.Is(err, shard.ErrTooManySubscriptions):
 		return &Error{Code: CodeLimit, Message: "the connection is in as many channels as it may be"}
 	case errors.Is(err, shard.ErrSubscribed):
@@ -158,7 +168,7 @@ func (t *task) explain(err error) *Error {
 	case errors.Is(err, ErrMessageTooBig):
 		return &Error{Code: CodeLimit, Message: "the message is too big"}
 	}
-	t.x.rules.Logger.Error("a command of a client failed", "conn_id", t.id.String(), "command", t.cmd.Kind.String(), "err", err)
+	t.x.log(slog.LevelError, "a command of a client failed", "conn_id", t.id.String(), "command", t.cmd.Kind.String(), "err", err)
 	return &Error{Code: CodeInternal, Message: "something went wrong in the server"}
 }
 
@@ -166,23 +176,35 @@ func (t *task) explain(err error) *Error {
 // that it becomes a part of.
 var errNotJSON = errors.New("not valid JSON")
 
-// checkJSON refuses what the application has set if it is neither JSON nor
-// nothing. function and field name it.
-func checkJSON(function, field string, value []byte) error {
-	if len(value) == 0 || json.Valid(value) && utf8.Valid(value) {
-		return nil
+// errTooDeep: JSON that the application has set is nested too deep.
+var errTooDeep = errors.New("nested too deep")
+
+// checkJSON refuses what the application has set if it is neither JSON that
+// receivers can read nor nothing. function and field name it.
+func (t *task) checkJSON(function, field string, value []byte) error {
+	if len(value) != 0 && !(json.Valid(value) && utf8.Valid(value)) {
+		return fmt.Errorf("server: Application.%s has set %s to %.40q: %w", function, field, value, errNotJSON)
 	}
-	return fmt.Errorf("server: Application.%s has set %s to %.40q: %w", function, field, value, errNotJSON)
+	if n := jsonx.Depth(value); n > t.x.rules.DataMaxDepth {
+		return fmt.Errorf("server: Application.%s has set %s to JSON %d deep, DataMaxDepth is %d: %w", function, field, n, t.x.rules.DataMaxDepth, errTooDeep)
+	}
+	return nil
 }
 
 // refusal returns an error of the application as the client is told it.
 func (t *task) refusal(what string, err error) error {
 	var known *Error
-	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, errNotBase64) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, errNotBase64) || errors.Is(err, errTooDeep) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	t.x.rules.Logger.Info("the application refused a client", "what", what, "conn_id", t.id.String(), "err", err)
+	t.x.log(slog.LevelInfo, "the application refused a client", "what", what, "conn_id", t.id.String(), "err", err)
 	return errDenied
+}
+
+// plain returns the text of an error for clients, without the names of packages.
+func plain(err error) string {
+	text := strings.TrimPrefix(err.Error(), "server: ")
+	return strings.TrimPrefix(text, "bad name: ")
 }
 
 // addr returns the client's address. It is looked up, on the loop.
