@@ -88,7 +88,9 @@ func (s *Server) eachLoop(code CloseCode, f func(*shard.Shard) error) error {
 
 // SubscribeUser subscribes all connections that a user has now to a channel. It
 // returns when the request is in the inbox of each loop. Beyond SubscriptionsMax it
-// is refused, counted and logged.
+// is refused, counted and logged. In a channel with history, a connection that
+// comes back over a protocol within HistoryAge can resume the subscription, until
+// UnsubscribeUser; that costs some 200 bytes for each user and channel.
 func (s *Server) SubscribeUser(user, channel string) error {
 	return s.subscriptionOf(user, channel, (*protocol.Sessions).SubscribeByServer)
 }
@@ -96,6 +98,7 @@ func (s *Server) SubscribeUser(user, channel string) error {
 // UnsubscribeUser ends the subscriptions that all connections of a user have to
 // a channel.
 func (s *Server) UnsubscribeUser(user, channel string) error {
+	s.rules.Revoke(user, channel)
 	return s.subscriptionOf(user, channel, (*protocol.Sessions).UnsubscribeByServer)
 }
 

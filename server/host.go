@@ -20,7 +20,7 @@ func (s *Server) newRules() *protocol.Rules {
 	}
 	for _, ns := range s.cfg.Namespaces {
 		r.Namespaces[ns.Name] = &protocol.Namespace{
-			Subscribe: ns.Subscribe, Publish: ns.Publish, History: ns.HistoryMessages > 0, Presence: ns.Presence,
+			Subscribe: ns.Subscribe, Publish: ns.Publish, History: ns.HistoryMessages > 0, HistoryAge: ns.HistoryAge, Presence: ns.Presence,
 			JoinLeave: ns.JoinLeave, JoinLeaveMax: ns.JoinLeaveMax,
 		}
 		r.JoinLeave = r.JoinLeave || ns.JoinLeave

@@ -55,7 +55,7 @@ func TestNativeLife(t *testing.T) {
 		first.send(`{"id":1,"subscribe":{"channel":"news:1"}}`)
 		first.want(`{"id":1,"error":{"code":101,"message":"connect first"}}`)
 		first.send(`{"id":2,"connect":{}}`)
-		if text := first.text(); !strings.HasPrefix(text, `{"id":2,"connect":{"client":"`) || !strings.HasSuffix(text, `","ping":45}}`) {
+		if text := first.text(); !strings.HasPrefix(text, `{"id":2,"connect":{"client":"`) || !strings.HasSuffix(text, `","ping":45,"limits":{"message":65536,"channels":128}}}`) {
 			t.Fatalf("connect was answered %s", text)
 		}
 		first.send(`{"id":3,"subscribe":{"channel":"news:1"}}`)

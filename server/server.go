@@ -285,8 +285,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.publishing.Lock()
 	s.draining = true
 	s.publishing.Unlock()
+	spread := reconnectSpread(s.parts.Load().group.Connections())
 	for _, sh := range s.members() {
-		sh.Drain(frame.CloseGoingAway, "server is going away")
+		sh.Drain(frame.CloseGoingAway, "server is going away", spread)
 	}
 	// Polling is good enough for the last seconds of a process.
 	poll := time.NewTicker(5 * time.Millisecond)
@@ -307,6 +308,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	return s.Close()
+}
+
+// reconnectSpread is over how long the clients of a server that stops come back: a
+// thousand a second, which one machine takes beside its other work, within a
+// second at least and half a minute at most.
+func reconnectSpread(connections int64) time.Duration {
+	return min(max(time.Duration(connections)*time.Millisecond, time.Second), 30*time.Second)
 }
 
 // Close ends the server at once; connections are cut. Not from callbacks.

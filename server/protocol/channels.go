@@ -155,7 +155,7 @@ func (t *task) unsubscribe() {
 		t.fail(errNotSubscribed)
 		return
 	}
-	t.x.forget(t.id, t.cmd.Channel)
+	t.x.forget(t.s, t.id, t.cmd.Channel)
 	t.x.left(t.s, t.id, t.cmd.Channel)
 	t.reply(&Result{})
 }
@@ -169,6 +169,7 @@ func (x *Sessions) SubscribeByServer(s *shard.Shard, id netpoll.ID, channel stri
 		s.Refuse(id, channel, err)
 	case err == nil:
 		x.joined(s, id, channel)
+		x.grant(s, id, channel)
 		x.saySubscribed(s, id, channel, at)
 	}
 }
@@ -187,6 +188,7 @@ func (x *Sessions) JoinRefused(id netpoll.ID, channel string, err error) {
 func (x *Sessions) Joined(s *shard.Shard, id netpoll.ID, channel string, at hub.Position) {
 	if x.codec(s, id) == nil || s.IsReady(id) {
 		x.joined(s, id, channel)
+		x.grant(s, id, channel)
 		x.saySubscribed(s, id, channel, at)
 		return
 	}
@@ -217,7 +219,7 @@ func (x *Sessions) unsubscribed(s *shard.Shard, id netpoll.ID, channel string, w
 
 // ended tells of a subscription that the server has ended.
 func (x *Sessions) ended(s *shard.Shard, id netpoll.ID, channel string, why *Error) {
-	x.forget(id, channel)
+	x.forget(s, id, channel)
 	x.left(s, id, channel)
 	x.say(s, id, func(c Codec, out *Packets) { c.Unsubscribed(out, channel, why) })
 }
@@ -227,9 +229,10 @@ func (x *Sessions) saySubscribed(s *shard.Shard, id netpoll.ID, channel string, 
 }
 
 // forget drops what was remembered of a subscription.
-func (x *Sessions) forget(id netpoll.ID, channel string) {
+func (x *Sessions) forget(s *shard.Shard, id netpoll.ID, channel string) {
 	if n := x.byID[id]; n != nil {
 		delete(n.expires, channel)
+		x.ungrant(s, id, n, channel)
 		x.settle(id)
 	}
 }

@@ -117,6 +117,7 @@ func (t *task) presence() {
 			t.fail(err)
 			return
 		}
+		found.cut(resultMaxBytes)
 		t.reply(&Result{Members: found})
 	})
 }
@@ -171,10 +172,29 @@ func (t *task) call() {
 
 // ack tells the application how far the client is.
 func (t *task) ack() {
-	if !t.inside() {
-		t.fail(errNotSubscribed)
+	ns, err := t.namespace()
+	switch {
+	case err != nil:
+	case !t.inside():
+		err = errNotSubscribed
+	case !ns.History:
+		err = &Error{Code: CodeNotAvailable, Message: "this channel has no history, and so no positions"}
+	default:
+		err = t.checkPosition()
+	}
+	if err != nil {
+		t.fail(err)
 		return
 	}
 	t.x.event(t.s, t.id, Event{Type: EventAcknowledged, Channel: t.cmd.Channel, Position: t.cmd.Position})
 	t.reply(&Result{})
+}
+
+// checkPosition refuses a position that no message of the channel has had.
+func (t *task) checkPosition() error {
+	now, err := t.x.rules.Host.History(t.cmd.Channel, hub.Query{})
+	if err == nil && (t.cmd.Position.Epoch != now.Epoch || t.cmd.Position.Offset > now.Offset) {
+		err = &Error{Code: CodeBadRequest, Message: "the channel was never at this position"}
+	}
+	return err
 }

@@ -75,21 +75,25 @@ func (t *task) admitClient(r *ConnectRequest) {
 	if rules.Logger.Enabled(context.Background(), slog.LevelDebug) {
 		rules.Logger.Debug("client connected", "conn_id", t.id.String(), "remote_addr", t.addr(), "name", t.cmd.Name, "user", r.User)
 	}
-	done := Connected{Client: r.Client, User: r.User, Data: r.Reply, Ping: rules.PingInterval, Expires: expiryAt(r.Expires, time.Now())}
+	done := Connected{MessageMaxBytes: rules.MessageMaxBytes, SubscriptionsMax: rules.SubscriptionsMax, Client: r.Client, User: r.User, Data: r.Reply, Ping: rules.PingInterval, Expires: expiryAt(r.Expires, time.Now())}
 	if r.User != "" {
 		done.Channels = append(done.Channels, t.enterUser(r.User))
 	}
 	x.event(t.s, t.id, Event{Type: EventConnected})
-	for _, name := range channels {
+	granted := t.resumable(r.User, channels)
+	*n = session{allow: r.Allow, rate: r.MessageRate, info: r.Info, waiting: n.waiting}
+	for i, name := range slices.Concat(channels, granted) {
 		state, err := t.enter(name, t.resume(name))
 		switch {
 		case err == nil:
 			done.Channels = append(done.Channels, state)
+			if i >= len(channels) {
+				x.grant(t.s, t.id, name)
+			}
 		case err != shard.ErrSubscribed: // a channel may be named twice
 			t.s.Refuse(t.id, name, err)
 		}
 	}
-	*n = session{allow: r.Allow, rate: r.MessageRate, info: r.Info, waiting: n.waiting}
 	t.s.SetExpiry(t.id, done.Expires.Left)
 	t.reply(&Result{Connected: done})
 	x.settle(t.id)

@@ -21,3 +21,16 @@ func TestCovers(t *testing.T) {
 		}
 	}
 }
+
+// A presence reply is cut to what may be sent at once.
+func TestMembersAreCut(t *testing.T) {
+	m := ChannelMembers{Clients: 3, Members: []Member{{Client: "a"}, {Client: "b", Info: make([]byte, 1000)}, {Client: "c"}}}
+	m.cut(2000)
+	if len(m.Members) != 3 || m.Truncated {
+		t.Errorf("%d members of little were left, truncated %v", len(m.Members), m.Truncated)
+	}
+	m.cut(1000)
+	if len(m.Members) != 1 || !m.Truncated || m.Clients != 3 {
+		t.Errorf("%d members were left, of %d, truncated %v", len(m.Members), m.Clients, m.Truncated)
+	}
+}

@@ -27,6 +27,9 @@ type Connected struct {
 	// Ping is how long the connection may be silent before the server sends a
 	// heartbeat, 0 if it sends none.
 	Ping time.Duration
+	// MessageMaxBytes and SubscriptionsMax are what the connection may send at once,
+	// and the channels that it may be in.
+	MessageMaxBytes, SubscriptionsMax int
 	// Data is the application's, JSON or nothing.
 	Data []byte
 	// Channels are those that the server has subscribed.
@@ -66,6 +69,20 @@ type ChannelMembers struct {
 	Members []Member
 	// Truncated: there are more.
 	Truncated bool
+}
+
+// memberOverheadBytes is what a member takes beside its texts.
+const memberOverheadBytes = 40
+
+// cut leaves out members beyond some bytes.
+func (m *ChannelMembers) cut(maxBytes int) {
+	for i := range m.Members {
+		one := &m.Members[i]
+		if maxBytes -= memberOverheadBytes + len(one.Client) + len(one.User) + len(one.Info); maxBytes < 0 {
+			m.Members, m.Truncated = m.Members[:i], true
+			return
+		}
+	}
 }
 
 // A Member is one connection in a channel.

@@ -37,13 +37,15 @@ type Rules struct {
 	// application.
 	Timeout time.Duration
 
-	lines sync.Map // *throttle.Throttle by message of the log; any goroutine
+	grants grants
+	lines  sync.Map // *throttle.Throttle by message of the log; any goroutine
 }
 
 // A Namespace is the rules of a namespace's channels.
 type Namespace struct {
 	Subscribe, Publish Access
 	History, Presence  bool
+	HistoryAge         time.Duration
 	JoinLeave          bool
 	JoinLeaveMax       int // connections of one loop
 }
@@ -91,6 +93,7 @@ type session struct {
 	channels []string
 
 	expires map[string]time.Time // when single subscriptions expire
+	granted []string             // see grants
 	allow   Permissions
 	info    []byte
 	rate    int         // commands a second, 0 for no limit
@@ -104,7 +107,7 @@ const connectTries = 3
 
 // bare reports that there is nothing to remember.
 func (n *session) bare() bool {
-	return n.connectBy.IsZero() && len(n.expires) == 0 && len(n.allow.Subscribe) == 0 && len(n.allow.Publish) == 0 &&
+	return n.connectBy.IsZero() && len(n.expires) == 0 && len(n.granted) == 0 && len(n.allow.Subscribe) == 0 && len(n.allow.Publish) == 0 &&
 		n.info == nil && n.rate == 0 && n.waiting.idle()
 }
 
@@ -160,6 +163,7 @@ func (x *Sessions) Open(id netpoll.ID, channels []string) {
 
 // Closed ends a connection, of whatever protocol.
 func (x *Sessions) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
+	x.releaseGrants(s, id)
 	if s.WasReady(id) {
 		x.eachChannel(s, id, x.left)
 		x.event(s, id, Event{Type: EventDisconnected, Code: c.Code, Reason: c.Reason, Age: c.Age})

@@ -257,14 +257,15 @@ func TestQuery(t *testing.T) {
 		{nil, 0, false, nil, true, false},
 		{nil, 100, false, []uint64{16, 17, 18, 19, 20, 21, 22, 23, 24, 25}, false, false},
 		{at(22), 100, false, []uint64{23, 24, 25}, false, false},
-		{at(22), 100, true, []uint64{21, 20, 19, 18, 17, 16}, false, false},
+		{at(22), 100, true, []uint64{21, 20, 19, 18, 17, 16}, false, true},
 		{at(22), 2, true, []uint64{21, 20}, true, false},
 		{at(25), 100, false, nil, false, false},
 		{at(15), 1, false, []uint64{16}, true, false},
 		{at(14), 1, false, []uint64{16}, true, true},
 		{at(99), 1, false, []uint64{16}, true, true},
 		{&Position{"other", 22}, 1, false, []uint64{16}, true, true},
-		{at(16), 5, true, nil, false, false},
+		{at(16), 5, true, nil, false, true},
+		{nil, 100, true, []uint64{25, 24, 23, 22, 21, 20, 19, 18, 17, 16}, false, true},
 	} {
 		page := r.Query("h:1", Query{Since: c.since, Limit: c.limit, Reverse: c.reverse})
 		var got []uint64
@@ -278,7 +279,15 @@ func TestQuery(t *testing.T) {
 			t.Errorf("since %v, limit %d, reverse %v: %v, more %v, gap %v, at %v", c.since, c.limit, c.reverse, got, page.More, page.Gap, page.Position)
 		}
 	}
+	// Backwards to the beginning, of which nothing was forgotten.
+	r.publish("h:2", 1, 3)
+	if page := r.Query("h:2", Query{Limit: 5, Reverse: true}); len(page.Messages) != 3 || page.Gap || page.More {
+		t.Errorf("all of a history: %+v", page)
+	}
 	r.now = r.now.Add(2 * time.Hour)
+	if page := r.Query("h:1", Query{Limit: 5, Reverse: true}); !page.Gap || page.Messages != nil {
+		t.Errorf("backwards when all are too old: %+v", page)
+	}
 	if page := r.Query("h:1", Query{Since: at(20), Limit: 5}); !page.Gap || page.Messages != nil || page.Offset != 25 {
 		t.Errorf("when all are too old: %+v", page)
 	}

@@ -66,7 +66,7 @@ func (h *Hub) Query(channel string, q Query) Page {
 		l.evict(h.cfg.Now().UnixMilli())
 	}
 	if l == nil || l.len() == 0 {
-		page.Gap = !known || q.Since != nil && q.Since.Offset != page.Offset && !q.Reverse
+		page.Gap = !known || q.Since != nil && q.Since.Offset != page.Offset && !q.Reverse || q.Reverse && l != nil && l.tip() > l.start
 		return page
 	}
 	from, to := l.first, l.tip()+1 // [from, to) is what may be shown
@@ -88,6 +88,9 @@ func (h *Hub) Query(channel string, q Query) Page {
 	to = max(to, from)
 	n := min(uint64(q.Limit), to-from)
 	page.More = n < to-from
+	if q.Reverse && !page.More && from > l.start+1 {
+		page.Gap = true // the page ends where messages were forgotten, and not at the beginning
+	}
 	if n > 0 {
 		page.Messages = make([]Kept, n)
 	}

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"fmt"
+
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/internal/wire"
 )
@@ -91,9 +93,13 @@ func (c conn) abort(why Closed) {
 
 // drainOne closes the connection of a server that stops. A connection that waits for
 // a response gets it: the response ends it.
-func (c conn) drainOne(code frame.CloseCode, reason string) {
+func (c conn) drainOne(j *job) {
 	if c.state == statePlain || c.state == stateAuthorizing {
 		return
 	}
-	c.closeBehind(code, reason)
+	reason := j.reason
+	if c.protocol() != 0 && j.spread > 0 {
+		reason += fmt.Sprintf("; retry=%d", c.s.random.Int64N(j.spread.Milliseconds()+1))
+	}
+	c.closeBehind(j.code, reason)
 }

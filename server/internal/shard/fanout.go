@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"time"
+
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/internal/hub"
 )
@@ -54,10 +56,12 @@ type job struct {
 	weight       int
 	// closing is an opClose or opCloseUser that waits for its turn.
 	closing *op
-	// drain closes everybody instead of writing, with this code and reason.
+	// drain closes all connections instead of writing, with this code and reason;
+	// those that speak a protocol are told to come back at a moment within spread.
 	drain  bool
 	code   frame.CloseCode
 	reason string
+	spread time.Duration
 }
 
 // tallied is a message whose publisher wants to know what became of it.
@@ -355,7 +359,7 @@ func (s *Shard) fanOutAll(j *job) (done bool) {
 		switch {
 		case j.drain && c.state != stateFree:
 			s.budget--
-			c.drainOne(j.code, j.reason)
+			c.drainOne(j)
 		case c.state == stateOpen && c.flags&flagUnready == 0:
 			s.budget--
 			c.serve(j, 0)

@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
@@ -84,10 +85,11 @@ func (s *Shard) Respond(id netpoll.ID, response []byte) {
 	_ = s.post(op{kind: opRespond, id: id, bytes: response}, true)
 }
 
-// Drain closes every connection, a slice at a time, and refuses newcomers. Any
+// Drain closes every connection, a slice at a time, and refuses newcomers. Clients of
+// protocols are told a slot within spread of their own to come back in. Any
 // goroutine.
-func (s *Shard) Drain(code frame.CloseCode, reason string) {
-	_ = s.post(op{kind: opDrain, code: code, name: reason}, true)
+func (s *Shard) Drain(code frame.CloseCode, reason string, spread time.Duration) {
+	_ = s.post(op{kind: opDrain, code: code, name: reason, over: spread}, true)
 }
 
 // Call runs f on the loop, soon. Any goroutine.
@@ -153,7 +155,7 @@ func (s *Shard) do(o *op) {
 	case opDrain:
 		s.draining = true
 		j := s.newJob()
-		j.drain, j.code, j.reason = true, o.code, o.name
+		j.drain, j.code, j.reason, j.spread = true, o.code, o.name, o.over
 		s.jobs = append(s.jobs, j)
 		s.waitingAll = nil // nothing may be added behind the drain
 	case opCall:

@@ -280,11 +280,11 @@ func TestReplies(t *testing.T) {
 		{Offset: 2, Time: time.UnixMilli(1700000000001), Payload: []byte{1}, Type: frame.OpBinary},
 	}}
 	wantAll(t, [][2]string{
-		{reply(1, protocol.Connect, protocol.Result{Connected: protocol.Connected{Client: "0-1"}}), `{"id":1,"connect":{"client":"0-1","ping":0}}`},
+		{reply(1, protocol.Connect, protocol.Result{Connected: protocol.Connected{Client: "0-1"}}), `{"id":1,"connect":{"client":"0-1","ping":0,"limits":{"message":0,"channels":0}}}`},
 		{reply(1, protocol.Connect, protocol.Result{Connected: protocol.Connected{
-			Client: "0-1", User: "42", Expires: expires(3600*time.Second - 1), Ping: 44100 * time.Millisecond, Data: []byte("[]"),
+			Client: "0-1", User: "42", Expires: expires(3600*time.Second - 1), Ping: 44100 * time.Millisecond, MessageMaxBytes: 65536, SubscriptionsMax: 8, Data: []byte("[]"),
 			Channels: []protocol.ChannelState{{Channel: "user:42", Position: at, Resumed: true, Recovered: true}, {Channel: `a"b`, Resumed: true}, {Channel: "c"}},
-		}}), `{"id":1,"connect":{"client":"0-1","user":"42","expires":3599,"ping":45,"data":[],"channels":{"user:42":{"epoch":"x3k9","offset":15,"recovered":true},"a\"b":{"recovered":false},"c":{}}}}`},
+		}}), `{"id":1,"connect":{"client":"0-1","user":"42","expires":3599,"ping":45,"limits":{"message":65536,"channels":8},"data":[],"channels":{"user:42":{"epoch":"x3k9","offset":15,"recovered":true},"a\"b":{"recovered":false},"c":{}}}}`},
 		{reply(2, protocol.Subscribe, protocol.Result{Channel: protocol.ChannelState{Position: at, Resumed: true}}), `{"id":2,"subscribe":{"epoch":"x3k9","offset":15,"recovered":false}}`},
 		{reply(2, protocol.Subscribe, protocol.Result{Channel: protocol.ChannelState{Expires: expires(90500 * time.Millisecond)}}), `{"id":2,"subscribe":{"expires":90}}`},
 		{reply(3, protocol.Unsubscribe, protocol.Result{}), `{"id":3,"unsubscribe":{}}`},
@@ -297,7 +297,7 @@ func TestReplies(t *testing.T) {
 		{reply(6, protocol.History, protocol.Result{Page: page}), `{"id":6,"history":{"epoch":"e","offset":3,"messages":[{"offset":1,"time":1700000000000,"data":"aaaaaaaaaa","key":"k","from":"ann"},{"offset":2,"time":1700000000001,"data":"AQ==","encoding":"base64"}],"gap":true}}`},
 		{reply(7, protocol.Call, protocol.Result{}), `{"id":7,"call":{}}`},
 		{reply(7, protocol.Call, protocol.Result{Data: []byte("3")}), `{"id":7,"call":{"data":3}}`},
-		{reply(8, protocol.Refresh, protocol.Result{Expires: expires(-time.Second)}), `{"id":8,"refresh":{"expires":0}}`},
+		{reply(8, protocol.Refresh, protocol.Result{Expires: expires(-time.Second)}), `{"id":8,"refresh":{"expires":1}}`},
 		{reply(8, protocol.Refresh, protocol.Result{}), `{"id":8,"refresh":{}}`},
 	})
 }

@@ -53,12 +53,13 @@ func (Codec) Reply(out *protocol.Packets, c *protocol.Command, r *protocol.Resul
 	out.Text(b.close().close())
 }
 
-// expires rounds down: a client must not believe itself safe for longer than it is.
+// expires rounds down, for a client must not believe itself safe for longer than it
+// is, but not to 0, which many languages take for nothing.
 func (b builder) expires(e protocol.Expiry) builder {
 	if !e.Set {
 		return b
 	}
-	return b.number("expires", uint64(max(e.Left, 0)/time.Second))
+	return b.number("expires", uint64(max(e.Left/time.Second, 1)))
 }
 
 // state appends what a client learns of a subscription.
@@ -72,7 +73,9 @@ func (b builder) state(s *protocol.ChannelState) builder {
 
 func (b builder) connected(c *protocol.Connected) builder {
 	b = b.text("client", c.Client).optional("user", c.User).expires(c.Expires)
-	b = b.number("ping", uint64((c.Ping+time.Second-1)/time.Second)).raw("data", c.Data)
+	b = b.number("ping", uint64((c.Ping+time.Second-1)/time.Second))
+	b = b.open("limits").number("message", uint64(c.MessageMaxBytes)).number("channels", uint64(c.SubscriptionsMax)).close()
+	b = b.raw("data", c.Data)
 	if len(c.Channels) == 0 {
 		return b
 	}

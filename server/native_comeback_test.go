@@ -1,0 +1,139 @@
+package server_test
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
+)
+
+// What the application has subscribed a user to is resumed by connect, also while
+// the server still believes in the old connection, until the application ends it.
+func TestNativeResumesWhatTheApplicationSubscribed(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		s := nativeServer(t, engine, protocol.Application{Connect: anybody}, func(c *server.Config) {
+			c.Namespaces[0].JoinLeave = false
+		})
+		first := connected(t, s, "ann")
+		for _, channel := range []string{"open:room", "open:left", "open:ended", "plain"} {
+			if err := s.SubscribeUser("ann", channel); err != nil {
+				t.Fatal(err)
+			}
+		}
+		epoch := ""
+		for range 4 {
+			got := first.text()
+			if m := regexp.MustCompile(`"epoch":"([^"]+)"`).FindStringSubmatch(got); m != nil {
+				epoch = m[1]
+			}
+		}
+		first.send(`{"id":2,"unsubscribe":{"channel":"open:left"}}`)
+		first.want(`{"id":2,"unsubscribe":{}}`)
+		if err := s.UnsubscribeUser("ann", "open:ended"); err != nil {
+			t.Fatal(err)
+		}
+		first.text()
+		if err := s.Publish("open:room", server.Text, []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+		first.text()
+
+		at := `{"epoch":"` + epoch + `","offset":0}`
+		resume := `{"open:room":` + at + `,"open:left":` + at + `,"open:ended":` + at + `,"plain":` + at + `,"open:never":` + at + `}`
+		wantRoom := func(user string, want bool) *client {
+			t.Helper()
+			c := speaking(t, s)
+			c.send(`{"id":1,"connect":{"token":"` + user + `","resume":` + resume + `}}`)
+			got := c.text()
+			if has := strings.Contains(got, `"open:room":{"epoch":"`+epoch+`","offset":1,"recovered":true}`); has != want {
+				t.Fatalf("the reply to %s is %s; open:room in it should be %v", user, got, want)
+			}
+			if strings.Contains(got, "left") || strings.Contains(got, "ended") || strings.Contains(got, "never") || strings.Contains(got, "plain") {
+				t.Fatalf("the reply to %s is %s: it has channels that nobody may resume", user, got)
+			}
+			if want {
+				c.want(`{"pub":{"channel":"open:room","epoch":"` + epoch + `","offset":1,"data":1}}`)
+			}
+			return c
+		}
+		second := wantRoom("ann", true) // the first one is still there
+		wantRoom("bob", false)
+		for _, c := range []*client{first, second} {
+			c.put(masked(ws.OpClose, "\x03\xe8"))
+			c.wantClose(1000, "")
+		}
+		third := wantRoom("ann", true)
+		if err := s.UnsubscribeUser("ann", "open:room"); err != nil {
+			t.Fatal(err)
+		}
+		third.want(`{"unsubscribed":{"channel":"open:room","code":103,"message":"ended by the application"}}`)
+		wantRoom("ann", false)
+	})
+}
+
+// An ack is for a position that was.
+func TestNativeAcksOfNoPosition(t *testing.T) {
+	s := nativeServer(t, nil, protocol.Application{Anonymous: true}, nil)
+	c := connected(t, s, "")
+	c.send(`{"id":2,"subscribe":{"channel":"open:room"}}`)
+	epoch := strings.Split(c.text(), `"`)[7]
+	c.text() // its join
+	for _, at := range []string{`"epoch":"` + epoch + `","offset":1`, `"epoch":"other","offset":0`} {
+		c.send(`{"id":3,"ack":{"channel":"open:room",` + at + `}}`)
+		c.want(`{"id":3,"error":{"code":105,"message":"the channel was never at this position"}}`)
+	}
+	c.send(`{"id":4,"ack":{"channel":"open:room","epoch":"` + epoch + `","offset":0}}`)
+	c.want(`{"id":4,"ack":{}}`)
+	c.send(`{"id":5,"subscribe":{"channel":"plain"}}`)
+	c.want(`{"id":5,"subscribe":{}}`)
+	c.send(`{"id":6,"ack":{"channel":"plain","epoch":"` + epoch + `","offset":0}}`)
+	c.wantError(6, protocol.CodeNotAvailable)
+}
+
+// Clients of a server that stops are told when to come back, each its own moment.
+func TestShutdownSpreadsClients(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, nil)
+		clients := make([]*client, 8)
+		for i := range clients {
+			clients[i] = connected(t, s, "")
+		}
+		done := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			done <- s.Shutdown(ctx)
+		}()
+		reason := regexp.MustCompile(`^server is going away; retry=(\d+)$`)
+		slots := map[string]bool{}
+		for _, c := range clients {
+			f, err := readFrame(c)
+			if err != nil || f.Header.OpCode != ws.OpClose {
+				t.Fatalf("got %v, %v, want a Close frame", f.Header.OpCode, err)
+			}
+			code, text := ws.ParseCloseFrameData(f.Payload)
+			m := reason.FindStringSubmatch(text)
+			if code != 1001 || m == nil {
+				t.Fatalf("closed with %d %q", code, text)
+			}
+			if d, err := time.ParseDuration(m[1] + "ms"); err != nil || d > time.Second {
+				t.Errorf("a client was told %q, want a second at most for few clients", text)
+			}
+			slots[m[1]] = true
+			c.put(masked(ws.OpClose, "\x03\xe9"))
+		}
+		if len(slots) < 4 {
+			t.Errorf("all clients were told the same: %v", slots)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
