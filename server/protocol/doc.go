@@ -22,6 +22,7 @@
 //	waiting.go       questions to the application, commands that wait meanwhile
 //	task.go          one command: decoded, admitted, carried out, explained
 //	connect.go, channels.go, commands.go   the commands
+//	grants.go        subscriptions of the application that clients may resume
 //	host.go          what the sessions need of the server
 //
 // Package protocol/native is the codec of the native protocol.
