@@ -99,7 +99,7 @@ type session struct {
 	rate    int         // commands a second, 0 for no limit
 	tokens  gcra.Bucket // of commands
 
-	waiting waiting
+	waiting *waiting // nil while it waits for nothing
 }
 
 // connectTries bounds how often a client may show a wrong token.
@@ -108,7 +108,7 @@ const connectTries = 3
 // bare reports that there is nothing to remember.
 func (n *session) bare() bool {
 	return n.connectBy.IsZero() && len(n.expires) == 0 && len(n.granted) == 0 && len(n.allow.Subscribe) == 0 && len(n.allow.Publish) == 0 &&
-		n.info == nil && n.rate == 0 && n.waiting.idle()
+		n.info == nil && n.rate == 0 && n.waiting == nil
 }
 
 // of returns the session of a connection, made if need be.
@@ -238,7 +238,7 @@ func (x *Sessions) Tick(s *shard.Shard) {
 // expire looks at one session.
 func (x *Sessions) expire(s *shard.Shard, id netpoll.ID, n *session, now time.Time) {
 	over := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	if over(n.connectBy) && !n.waiting.asking { // a question has its own deadline
+	if over(n.connectBy) && !n.asking() { // a question has its own deadline
 		n.connectBy = time.Time{} // once
 		s.Counters().HandshakeTimeouts.Add(1)
 		x.shut(s, id, EndUnconnected)

@@ -28,7 +28,7 @@ type task struct {
 // Message acts on a message from a client, or queues it behind a command that
 // waits for the application.
 func (x *Sessions) Message(s *shard.Shard, id netpoll.ID, p []byte, binary bool) {
-	if n := x.byID[id]; n != nil && (n.waiting.asking || len(n.waiting.queue) > 0) {
+	if n := x.byID[id]; n != nil && n.waiting != nil && (n.waiting.asking || len(n.waiting.queue) > 0) {
 		x.wait(s, id, n, p, binary)
 		return
 	}
@@ -50,7 +50,7 @@ func (x *Sessions) handle(s *shard.Shard, id netpoll.ID, p []byte, binary bool) 
 		*t = task{x: x, s: s, id: id}
 		rest, err := c.Decode(p, binary, &t.cmd)
 		if err == nil && t.cmd.Kind == Call && s.IsReady(id) {
-			if n := x.byID[id]; n != nil && n.waiting.calls >= callsMax {
+			if n := x.byID[id]; n != nil && n.waiting != nil && n.waiting.calls >= callsMax {
 				return false
 			}
 		}
@@ -59,7 +59,7 @@ func (x *Sessions) handle(s *shard.Shard, id netpoll.ID, p []byte, binary bool) 
 		if len(rest) == 0 || !s.IsOpen(id) {
 			return true
 		}
-		if n := x.byID[id]; n != nil && n.waiting.asking {
+		if n := x.byID[id]; n != nil && n.asking() {
 			x.wait(s, id, n, rest, binary)
 			return true
 		}

@@ -42,6 +42,17 @@ type queued struct {
 // idle reports that the connection waits for nothing.
 func (w *waiting) idle() bool { return !w.asking && w.calls == 0 && len(w.queue) == 0 }
 
+// asking reports that a command is under way whose effect later ones must see.
+func (n *session) asking() bool { return n.waiting != nil && n.waiting.asking }
+
+// wait returns what the connection waits for, made if need be.
+func (n *session) wait() *waiting {
+	if n.waiting == nil {
+		n.waiting = &waiting{}
+	}
+	return n.waiting
+}
+
 // push puts a copy of a message at the end of the queue and reports whether the
 // queue is full now.
 func (w *waiting) push(p []byte, binary bool) (full bool) {
@@ -53,8 +64,8 @@ func (w *waiting) push(p []byte, binary bool) (full bool) {
 // wait queues a message behind others and stops reading the connection when there
 // are too many.
 func (x *Sessions) wait(s *shard.Shard, id netpoll.ID, n *session, p []byte, binary bool) {
-	if n.waiting.push(p, binary) && !n.waiting.paused {
-		n.waiting.paused = true
+	if w := n.wait(); w.push(p, binary) && !w.paused {
+		w.paused = true
 		s.Pause(id)
 	}
 }
@@ -63,20 +74,20 @@ func (x *Sessions) wait(s *shard.Shard, id netpoll.ID, n *session, p []byte, bin
 func (x *Sessions) proceed(s *shard.Shard, id netpoll.ID) {
 	for s.IsOpen(id) {
 		n := x.byID[id]
-		if n == nil {
+		if n == nil || n.waiting == nil || n.waiting.asking {
 			return
 		}
-		w := &n.waiting
-		if w.asking {
-			return
-		}
+		w := n.waiting
 		if len(w.queue) == 0 {
 			w.queue = nil
 			if w.paused {
 				w.paused = false
 				s.Unpause(id)
 			}
-			x.settle(id)
+			if w.idle() {
+				n.waiting = nil
+				x.settle(id)
+			}
 			return
 		}
 		next := w.queue[0]
@@ -105,7 +116,7 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 	}
 	own := *t // the loop uses t again
 	own.cmd.Data = nil
-	w := &x.of(t.id).waiting
+	w := x.of(t.id).wait()
 	call := t.cmd.Kind == Call
 	if call {
 		w.calls++
@@ -121,7 +132,7 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 					return
 				}
 				// In both the session is there: it is not bare meanwhile.
-				if w := &x.of(own.id).waiting; call {
+				if w := x.of(own.id).wait(); call {
 					w.calls--
 				} else {
 					w.asking = false
