@@ -83,7 +83,7 @@ func TestUpgradeRefused(t *testing.T) {
 			p.write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"))
 		}, "client: the server does not speak roost.v1.json at this address: its answer to the upgrade has a wrong Sec-WebSocket-Accept"},
 		{"extension", func(p *peer) { p.upgrade("Sec-WebSocket-Extensions: permessage-deflate\r\n") },
-			"client: the server does not speak roost.v1.json at this address: frame: server's Sec-WebSocket-Extensions does not answer the offer"},
+			"client: the server does not speak roost.v1.json at this address: frame: server's Sec-WebSocket-Extensions does not fit the offer"},
 		{"no HTTP", func(p *peer) { p.write([]byte("SSH-2.0-x\r\n\r\n")) },
 			`client: connect: net/http: HTTP/1.x transport connection broken: malformed HTTP response "SSH-2.0-x"`},
 		{"silence", func(*peer) {}, "client: connect: context deadline exceeded"},
