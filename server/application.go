@@ -13,6 +13,12 @@ import (
 func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	app := &h.server.cfg.Handler
 	u.Grant.Protocol = h.protocol(u.Grant.Agreed())
+	if a := h.server.cfg.Application; a != nil {
+		get := func(name string) string { return string(u.Request.Get(name)) }
+		if parts := a.Parts.Of(get, string(u.Request.RawQuery)); parts != nil {
+			u.Grant.Kept = parts
+		}
+	}
 	if app.Upgrade == nil && app.Authorize == nil {
 		return
 	}

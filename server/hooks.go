@@ -43,7 +43,8 @@ func (h *hooks) protocol(subprotocol string) int {
 // has to connect first.
 func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 	if g.Protocol != 0 {
-		h.sessions.Open(id, g.Channels)
+		upgrade, _ := g.Kept.(*protocol.UpgradeParts)
+		h.sessions.Open(id, g.Channels, upgrade)
 	} else {
 		h.sessions.Connected(s, id)
 	}

@@ -35,6 +35,9 @@ type WebhookFlags struct {
 	AskURL        string        `name:"ask-url" group:"webhooks" help:"Ask the application what clients of the native protocol may do: POST there, signed with the same secrets." placeholder:"URL"`
 	Ask           []string      `group:"webhooks" help:"What it is asked: connect, subscribe, publish, call. Without it all four, but for connect where tokens tell who a client is." placeholder:"WHAT"`
 	AskTimeout    time.Duration `group:"webhooks" help:"How long an answer may take (${default})." default:"5s"`
+	AskHeaders    []string      `group:"webhooks" help:"HTTP headers of the upgrade that the question connect passes on: Origin, User-Agent, …" placeholder:"NAME"`
+	AskCookies    []string      `group:"webhooks" help:"Cookies that it passes on." placeholder:"NAME"`
+	AskQuery      []string      `group:"webhooks" help:"Parameters of the address that it passes on." placeholder:"NAME"`
 	AskMaxPending int           `group:"webhooks" help:"Questions under way; more wait for their turn (${default})." placeholder:"N" default:"128"`
 }
 
@@ -46,6 +49,8 @@ func (f *WebhookFlags) check(native bool) error {
 	switch {
 	case f.AskURL == "" && len(f.Ask) > 0:
 		return errors.New("--ask needs --ask-url")
+	case f.AskURL == "" && len(f.AskHeaders)+len(f.AskCookies)+len(f.AskQuery) > 0:
+		return errors.New("--ask-headers, --ask-cookies and --ask-query need --ask-url")
 	case f.AskURL != "" && !native:
 		return errors.New("--ask-url is about the native protocol: add --native")
 	case f.WebhookURL == "" && len(f.WebhookEvents) > 0:
@@ -95,6 +100,7 @@ func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*w
 		if err != nil {
 			return nil, webhookError(err)
 		}
+		config.Application.Parts = protocol.Selection{Headers: f.AskHeaders, Cookies: f.AskCookies, Query: f.AskQuery}
 		if err := f.ask(w.asker, config.Application); err != nil {
 			return nil, err
 		}

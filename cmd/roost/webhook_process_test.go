@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	roostclient "github.com/roostws/roost/client"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/webhook"
 )
@@ -64,5 +66,44 @@ func TestServeTellsTheApplication(t *testing.T) {
 	p.wantExit(0)
 	if got := count(protocol.EventDisconnected); got != 1 {
 		t.Errorf("%d disconnected events, want 1: %+v", got, events)
+	}
+}
+
+// The cookie of a session is a login; what is not asked for is not passed on.
+func TestServeAsksWithCookies(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var q webhook.Question
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+			t.Error(err)
+		}
+		if q.Type != "connect" || q.Headers["X-Secret"] != "" || q.Cookies["theme"] != "" || q.Query["more"] != "" {
+			t.Errorf("the question has too much: %+v", q)
+		}
+		if q.Cookies["sid"] != "abc" || q.Headers["Origin"] != "https://app.example" || q.Query["room"] != "a/b" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = io.WriteString(w, `{"user":"42"}`)
+	}))
+	defer app.Close()
+	p := startRoost(t, loopback("--native", "--origins", "https://app.example", "--ask-url", app.URL, "--ask", "connect", "--webhook-secret", webhookSecret,
+		"--ask-headers", "Origin", "--ask-cookies", "sid", "--ask-query", "room")...)
+	connect := func(cookie string) (string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+		defer cancel()
+		c, err := roostclient.Dial(ctx, roostclient.Config{URL: "ws://" + p.addr + "/?room=a%2Fb&more=1",
+			Header: http.Header{"Origin": {"https://app.example"}, "Cookie": {cookie}, "X-Secret": {"1"}}})
+		if err != nil {
+			return "", err
+		}
+		defer c.Close()
+		_, user := c.Identity()
+		return user, nil
+	}
+	if user, err := connect("theme=dark; sid=abc"); err != nil || user != "42" {
+		t.Errorf("with its session: user %q, %v", user, err)
+	}
+	if user, err := connect("theme=dark; sid=forged"); err == nil {
+		t.Errorf("with another session: user %q", user)
 	}
 }

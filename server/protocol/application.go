@@ -33,6 +33,8 @@ type Application struct {
 	// Call answers a client's request to the application. If nil, there are no
 	// methods.
 	Call func(ctx context.Context, r *CallRequest) error
+	// Parts selects what Connect gets of the upgrade request: ConnectRequest.Upgrade.
+	Parts Selection
 }
 
 // A ConnectRequest is a client's connect or refresh, and the application's answer.
@@ -47,6 +49,9 @@ type ConnectRequest struct {
 	Data json.RawMessage
 	// RemoteAddr is the client's address, as in UpgradeRequest.
 	RemoteAddr netip.AddrPort
+	// Upgrade has the parts of the upgrade request that Application.Parts selects, nil if
+	// there are none. Only in Connect.
+	Upgrade *UpgradeParts
 
 	// User is the identity. It is already set if Handler.Upgrade or
 	// Authorize has given one. Set by the application; must not change in Refresh.

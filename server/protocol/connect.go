@@ -22,6 +22,7 @@ func (t *task) connect() {
 	}
 	r := &ConnectRequest{
 		Client: t.id.String(), Token: t.cmd.Token, Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(), User: t.user(),
+		Upgrade: t.x.of(t.id).upgrade,
 	}
 	known := r.User != "" || app.Anonymous
 	switch {

@@ -91,6 +91,7 @@ type session struct {
 	// channels are those that Handler.Upgrade or Authorize, or Conn.Join, gave before
 	// Connect.
 	channels []string
+	upgrade  *UpgradeParts
 
 	expires map[string]time.Time // when single subscriptions expire
 	granted []string             // see grants
@@ -154,10 +155,11 @@ func (x *Sessions) codec(s *shard.Shard, id netpoll.ID) Codec {
 	return nil
 }
 
-// Open begins a connection that has to Connect. channels are joined then.
-func (x *Sessions) Open(id netpoll.ID, channels []string) {
+// Open begins a connection that has to Connect. channels are joined then, and upgrade
+// is given to the application.
+func (x *Sessions) Open(id netpoll.ID, channels []string, upgrade *UpgradeParts) {
 	n := x.of(id)
-	n.connectBy, n.channels = time.Now().Add(x.rules.Timeout), channels
+	n.connectBy, n.channels, n.upgrade = time.Now().Add(x.rules.Timeout), channels, upgrade
 	x.due(n.connectBy)
 }
 

@@ -97,6 +97,8 @@ type Question struct {
 	// connect, refresh.
 	Name    string `json:"name,omitempty"`
 	Address string `json:"address,omitempty"`
+	// The parts of the upgrade request that protocol.Application.Parts selects: connect.
+	protocol.UpgradeParts
 	// Channel: subscribe, publish.
 	Channel string `json:"channel,omitempty"`
 	// Method: call.
@@ -153,6 +155,9 @@ func (a *Asker) connect(ctx context.Context, kind string, r *protocol.ConnectReq
 	q := Question{Type: kind, Client: r.Client, User: r.User, Token: r.Token, Name: r.Name, Data: r.Data}
 	if r.RemoteAddr.IsValid() {
 		q.Address = r.RemoteAddr.String()
+	}
+	if r.Upgrade != nil {
+		q.UpgradeParts = *r.Upgrade
 	}
 	var got connectAnswer
 	return a.ask(ctx, q, &got, func() error {

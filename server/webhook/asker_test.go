@@ -65,15 +65,16 @@ func TestConnectIsAllowed(t *testing.T) {
 	a := newAsker(t, rec.URL, nil)
 	r := &protocol.ConnectRequest{
 		Client: "c1", Token: "t", Name: "js/1", Data: json.RawMessage(`{"a":1}`), RemoteAddr: netip.MustParseAddrPort("[2001:db8::1]:5000"),
+		Upgrade: &protocol.UpgradeParts{Headers: map[string]string{"Origin": "https://a.example"}, Cookies: map[string]string{"sid": "1"}, Query: map[string]string{"room": "7"}},
 	}
 	if err := a.Connect(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := asked(t, rec), `{"type":"connect","client":"c1","token":"t","name":"js/1","address":"[2001:db8::1]:5000","data":{"a":1}}`; got != want {
+	if got, want := asked(t, rec), `{"type":"connect","client":"c1","token":"t","name":"js/1","address":"[2001:db8::1]:5000","headers":{"Origin":"https://a.example"},"cookies":{"sid":"1"},"query":{"room":"7"},"data":{"a":1}}`; got != want {
 		t.Errorf("asked %s\nwant  %s", got, want)
 	}
 	want := &protocol.ConnectRequest{
-		Client: "c1", Token: "t", Name: "js/1", Data: r.Data, RemoteAddr: r.RemoteAddr,
+		Client: "c1", Token: "t", Name: "js/1", Data: r.Data, RemoteAddr: r.RemoteAddr, Upgrade: r.Upgrade,
 		User: "42", Expires: time.Unix(4102444800, 0), Channels: []string{"news", "user:42"},
 		Allow:       protocol.Permissions{Subscribe: []string{"room:*"}, Publish: []string{"room:1"}},
 		MessageRate: 10, Info: json.RawMessage(`{"name":"Ada"}`), Reply: json.RawMessage(`{"motd":"hi"}`),

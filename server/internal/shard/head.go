@@ -43,6 +43,8 @@ type Grant struct {
 	// Protocol is the number of the connection's protocol: its place in
 	// Config.Protocols, from 1, or 0 for raw messages.
 	Protocol int
+	// Kept is what the hooks keep of the request until Hooks.Open.
+	Kept any
 
 	result  handshake.Result
 	deflate frame.DeflateParams
