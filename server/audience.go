@@ -50,16 +50,18 @@ func (s *Server) resolve(a Audience) (r resolved, err error) {
 	return r, s.checkName("user", r.user)
 }
 
-// in returns the connections of one loop. They may be changed while the result is
+// in returns the open connections of one loop. They may be changed while the result is
 // walked.
 func (r resolved) in(sh *shard.Shard) (ids []netpoll.ID) {
 	add := func(id netpoll.ID) bool {
-		ids = append(ids, id)
+		if sh.IsOpen(id) { // and not closing
+			ids = append(ids, id)
+		}
 		return true
 	}
 	switch {
 	case r.id != 0:
-		if r.id.Loop() == sh.Loop().Index() && sh.IsOpen(r.id) {
+		if r.id.Loop() == sh.Loop().Index() {
 			add(r.id)
 		}
 	case r.user != "":
@@ -160,4 +162,19 @@ func (s *Server) sendUnlessDraining(c Conn, t MessageType, payload []byte) error
 		return ErrServerClosed
 	}
 	return c.Send(t, payload)
+}
+
+// ClearHistory drops the messages that are kept of a channel and returns how many these
+// were. Messages that are still being fanned out stay. Positions go on: a client that
+// resumes from before is told that it was not recovered, and one that lags behind falls
+// under Namespace.SlowConsumer.
+func (s *Server) ClearHistory(channel string) (n int, err error) {
+	if err := s.checkName("channel", channel); err != nil {
+		return 0, err
+	}
+	running := s.parts.Load()
+	if running == nil {
+		return 0, ErrServerClosed
+	}
+	return running.hub.Clear(channel), nil
 }

@@ -82,6 +82,10 @@ func (f *fake) History(channel string, q server.HistoryQuery) (server.HistoryPag
 	}}, err
 }
 
+func (f *fake) ClearHistory(channel string) (int, error) {
+	return 9, f.note(call{method: "ClearHistory", name: channel})
+}
+
 func (f *fake) Presence(_ context.Context, channel, after string, limit int) (protocol.ChannelMembers, error) {
 	err := f.note(call{method: "Presence", name: channel, other: after, limit: limit})
 	return protocol.ChannelMembers{Clients: 3, Members: []protocol.Member{{Client: "c1", User: "42", Info: json.RawMessage(`{"name":"Ada"}`)}, {Client: "c2"}}, Truncated: true}, err
@@ -296,8 +300,8 @@ func TestPublishRefusals(t *testing.T) {
 		{"no object", `["channel"]`, 400, CodeBadJSON, "no object", nil},
 		{"not UTF-8", "{\"channel\":\"c\",\"text\":\"\xff\"}", 400, CodeBadJSON, "UTF-8", nil},
 		{"typos", `{"chanel":"c","data":1,"Key":"k"}`, 400, CodeUnknownMember, `"chanel", "Key"`, []string{"chanel", "Key"}},
-		{"no audience", `{"data":1}`, 400, CodeMissingMember, "who gets", []string{"channel", "user", "client", "all"}},
-		{"not even to all", `{"data":1,"all":false}`, 400, CodeMissingMember, "who gets", []string{"channel", "user", "client", "all"}},
+		{"no audience", `{"data":1}`, 400, CodeMissingMember, "receiver", []string{"channel", "user", "client", "all"}},
+		{"not even to all", `{"data":1,"all":false}`, 400, CodeMissingMember, "receiver", []string{"channel", "user", "client", "all"}},
 		{"two audiences", `{"channel":"c","all":true,"data":1}`, 400, CodeBadValue, "channel, all", []string{"channel", "all"}},
 		{"a connection and a user", `{"client":"0-7-1","user":"42","data":1}`, 400, CodeBadValue, "user, client", []string{"user", "client"}},
 		{"a connection without a name", `{"client":"","data":1}`, 400, CodeBadValue, "client must be", []string{"client"}},
@@ -509,6 +513,15 @@ func TestControl(t *testing.T) {
 	wantAnswer(t, ask(t, newHandler(t, f, Config{}), "POST", "/v1/users/42/subscriptions/news", ` {} `), 200, `{"connections":2}`)
 }
 
+func TestClearHistory(t *testing.T) {
+	f := &fake{}
+	wantAnswer(t, ask(t, newHandler(t, f, Config{}), "DELETE", "/v1/channels/a%2Fb/history", ""), 200, `{"messages":9}`)
+	if len(f.calls) != 1 || f.calls[0] != (call{method: "ClearHistory", name: "a/b"}) {
+		t.Errorf("asked %+v", f.calls)
+	}
+	wantProblem(t, ask(t, newHandler(t, f, Config{}), "DELETE", "/v1/channels/c/history?limit=5", ""), 400, CodeUnknownMember, "limit")
+}
+
 // A message for one connection.
 func TestPublishToAConnection(t *testing.T) {
 	const answered = `{"matched":1,"written":1,"complete":true,"duplicate":false}`
@@ -532,7 +545,7 @@ func TestPublishToAConnection(t *testing.T) {
 // A misspelt namespace is an error wherever a channel can be named.
 func TestUnknownNamespace(t *testing.T) {
 	for _, target := range []string{
-		"GET /v1/channels/nwes:1/history", "GET /v1/channels/nwes:1/presence", "DELETE /v1/channels/nwes:1/connections",
+		"GET /v1/channels/nwes:1/history", "DELETE /v1/channels/nwes:1/history", "GET /v1/channels/nwes:1/presence", "DELETE /v1/channels/nwes:1/connections",
 		"POST /v1/users/u/subscriptions/nwes:1", "DELETE /v1/users/u/subscriptions/nwes:1",
 	} {
 		f := &fake{}

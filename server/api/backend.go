@@ -15,6 +15,7 @@ type Backend interface {
 	PublishMessage(ctx context.Context, p server.Publication) (server.Receipt, error)
 	// CheckNamespace refuses channels whose namespace is not configured.
 	CheckNamespace(channel string) error
+	ClearHistory(channel string) (n int, err error)
 	History(channel string, q server.HistoryQuery) (server.HistoryPage, error)
 	Presence(ctx context.Context, channel, after string, limit int) (protocol.ChannelMembers, error)
 	Channels(ctx context.Context, prefix, after string, limit int) (infos []server.ChannelInfo, more bool, err error)

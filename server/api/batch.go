@@ -15,7 +15,7 @@ import (
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
-// results gathers the answers of a batch, one for each item, in order.
+// results gathers the results of a batch, one for each item, in order.
 type results struct {
 	b      []byte
 	failed int
@@ -35,7 +35,7 @@ func (r *results) begin(members ...string) {
 	}
 }
 
-// end ends it with a receipt, or with what was wrong.
+// end ends a result with a receipt, or with a problem.
 func (r *results) end(h *Handler, receipt *server.Receipt, err error) {
 	if err != nil {
 		r.failed++
@@ -52,7 +52,7 @@ func (h *Handler) appendResult(b []byte, receipt *server.Receipt, err error) []b
 	return append(b, h.problemOf(err).json()...)
 }
 
-// answer sends all results.
+// answer writes all results.
 func (r *results) answer(w http.ResponseWriter) {
 	r.b = append(r.b, `],"failed":`...)
 	r.b = strconv.AppendInt(r.b, int64(r.failed), 10)
@@ -61,7 +61,7 @@ func (r *results) answer(w http.ResponseWriter) {
 
 func newResults() *results { return &results{b: []byte(`{"results":[`)} }
 
-// publishMany answers POST /v1/publish/many: one message, many channels and users.
+// publishMany serves POST /v1/publish/many: one message, many channels and users.
 func (h *Handler) publishMany(c *client, w http.ResponseWriter, r *http.Request) error {
 	buf := h.buffer()
 	defer h.release(buf)
@@ -84,7 +84,7 @@ func (h *Handler) publishMany(c *client, w http.ResponseWriter, r *http.Request)
 	}
 	n := len(p.channels) + len(p.users)
 	if n == 0 {
-		return problem(http.StatusBadRequest, CodeMissingMember, "channels and users are empty: nobody gets the message.").about("channels", "users")
+		return problem(http.StatusBadRequest, CodeMissingMember, "channels and users are empty. Name at least one of them.").about("channels", "users")
 	}
 	if err := h.checkCount(n); err != nil {
 		return err
@@ -109,7 +109,7 @@ func (h *Handler) publishMany(c *client, w http.ResponseWriter, r *http.Request)
 	return nil
 }
 
-// batch answers POST /v1/batch: many publications, in order.
+// batch serves POST /v1/batch: many publications, in order.
 func (h *Handler) batch(c *client, w http.ResponseWriter, r *http.Request) error {
 	header, err := idempotencyHeader(r)
 	if err != nil {
@@ -195,8 +195,8 @@ func (h *Handler) checkCount(n int) error {
 	return problem(http.StatusRequestEntityTooLarge, CodeTooManyItems, "%d publications in one request, and it takes %d (BatchMaxItems). Nothing was published. Send several requests, or a stream (/v1/batch with %s).", n, h.cfg.BatchMaxItems, typeNDJSON)
 }
 
-// waiting bounds the wait of a whole batch: what comes later is published
-// without waiting.
+// waiting limits the wait of a whole batch: the items after that are published without
+// waiting.
 func waiting(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
 	if wait <= 0 {
 		return done, func() {}
@@ -204,7 +204,8 @@ func waiting(ctx context.Context, wait time.Duration) (context.Context, context.
 	return context.WithTimeout(ctx, wait)
 }
 
-// itemKey makes a batch with an idempotency key harmless to repeat.
+// itemKey returns the idempotency key of an item without one of its own, so that a
+// whole batch can be repeated.
 func itemKey(key string, i int) string {
 	if key == "" {
 		return ""
@@ -223,12 +224,12 @@ func (h *Handler) sendItem(ctx context.Context, c *client, p *publication) (serv
 // How long a stream may stand still in either direction.
 const streamTimeout = 30 * time.Second
 
-// stream answers a batch of lines, each a publication, with a line for each, as
-// they come: the client may send for as long as it likes. Empty lines have no answer.
+// stream publishes line by line and writes a line of result for each as it comes: the
+// client may send for as long as it likes. Empty lines have no result.
 func (h *Handler) stream(c *client, w http.ResponseWriter, r *http.Request, header string) error {
 	control := http.NewResponseController(w)
-	// Where these are not supported (a recorder in a test, a middleware), answers
-	// may come late; they come.
+	// Where these are not supported (a recorder in a test, a middleware), results may
+	// come late.
 	_ = control.EnableFullDuplex()
 	w.Header().Set("Content-Type", typeNDJSON)
 	w.Header().Set("Cache-Control", "no-store")

@@ -45,7 +45,7 @@ func TestPublishManyRefusals(t *testing.T) {
 		{`{"channels":"news","data":1}`, 400, CodeBadValue, "array of strings"},
 		{`{"channels":["news",5],"data":1}`, 400, CodeBadValue, "array of strings"},
 		{`{"users":[""],"data":1}`, 400, CodeBadValue, "not empty"},
-		{`{"users":[],"channels":[],"data":1}`, 400, CodeMissingMember, "nobody"},
+		{`{"users":[],"channels":[],"data":1}`, 400, CodeMissingMember, "at least one"},
 		{`{"data":1}`, 400, CodeMissingMember, "channels, users"},
 		{`{"channels":["a"]}`, 400, CodeMissingMember, "no message"},
 		{`{"channel":"a","data":1}`, 400, CodeUnknownMember, `"channel"`},

@@ -7,32 +7,30 @@ import (
 	"time"
 )
 
-// Config is everything that a Handler can be told. The zero value of each field
-// means its default.
+// Config configures a Handler. The zero value of each field means its default.
 type Config struct {
-	// Keys are those that are let in. If empty, everybody is who comes under
-	// one of Hosts.
+	// Keys are those that are accepted. If empty, requests under one of Hosts need none.
 	Keys []Key
-	// Hosts are the host names under which the API answers without keys, so that
+	// Hosts are the host names under which the API serves requests without keys, so that
 	// no web page reaches it through a name of its own (DNS rebinding). If empty,
 	// localhost and loopback addresses; "*" is all.
 	Hosts []string
-	// PublishBodyMaxBytes bounds a request's body, and a line of a stream. If
-	// zero, 1 MiB.
+	// PublishBodyMaxBytes limits a request's body, after inflation, and a line of a
+	// stream. If zero, 1 MiB.
 	PublishBodyMaxBytes int
-	// BatchMaxItems bounds the publications of one request; a stream is not
-	// bounded. If zero, 1,000.
+	// BatchMaxItems limits the publications of one request; a stream has no limit. If
+	// zero, 1,000.
 	BatchMaxItems int
 	// Wait is how long a publication waits for its receipt where the request does
 	// not say. If zero, 5 s.
 	Wait time.Duration
-	// Healthy answers GET /healthz: an error is a 503. If nil, all is well.
+	// Healthy is called for GET /healthz: an error is a 503. If nil, it is always 200.
 	Healthy func() error
 	// Stats are more counters for GET /v1/stats, each a struct of numbers (SenderStats
 	// of package webhook, say) under a name of its own. The functions may be called from
 	// any goroutine.
 	Stats map[string]func() any
-	// Logger gets what a client must not be told. If nil, silent.
+	// Logger gets errors that clients must not see. If nil, silent.
 	Logger *slog.Logger
 }
 

@@ -37,7 +37,7 @@ func closeOf(r *http.Request) (server.CloseCode, string, error) {
 	return code, reason, nil
 }
 
-// counted answers with the number of connections that something was done for.
+// counted writes the number of connections that something was done for.
 func (h *Handler) counted(w http.ResponseWriter, n int, err error) error {
 	if err != nil {
 		return err
@@ -100,6 +100,23 @@ func (h *Handler) subscribe(c *client, w http.ResponseWriter, r *http.Request) e
 	defer cancel()
 	n, err := h.backend.SubscribeAll(ctx, audience, channel)
 	return h.counted(w, n, err)
+}
+
+// clearHistory serves DELETE /v1/channels/{channel}/history.
+func (h *Handler) clearHistory(c *client, w http.ResponseWriter, r *http.Request) error {
+	if q := params(r); q.err != nil {
+		return q.err
+	}
+	channel, err := h.channel(c, r)
+	if err != nil {
+		return err
+	}
+	n, err := h.backend.ClearHistory(channel)
+	if err != nil {
+		return err
+	}
+	answer(w, fmt.Appendf(nil, "{\"messages\":%d}\n", n))
+	return nil
 }
 
 // wantEmpty refuses a body with anything in it: it would be ignored.

@@ -241,9 +241,9 @@ func (p *publication) check(seen, allowed int) error {
 	many := allowed&memberChannels != 0
 	switch {
 	case targets == 0 && many:
-		return problem(http.StatusBadRequest, CodeMissingMember, "It is not said who gets the message. Send channels, users, or both.").about("channels", "users")
+		return problem(http.StatusBadRequest, CodeMissingMember, "The message has no receivers. Send channels, users, or both.").about("channels", "users")
 	case targets == 0:
-		return problem(http.StatusBadRequest, CodeMissingMember, `It is not said who gets the message. Send one of channel, user, client, and "all": true.`).about("channel", "user", "client", "all")
+		return problem(http.StatusBadRequest, CodeMissingMember, `The message has no receiver. Send one of channel, user, client, and "all": true.`).about("channel", "user", "client", "all")
 	case !many && targets&(targets-1) != 0:
 		return problem(http.StatusBadRequest, CodeBadValue, "Of %s only one may be there: one publication has one audience. Publish twice, or use /v1/publish/many.", memberNames(targets)).about(strings.Split(memberNames(targets), ", ")...)
 	case bodies == 0:

@@ -21,7 +21,7 @@ type Handler struct {
 	mux       *http.ServeMux
 	crossSite *http.CrossOriginProtection
 
-	// buffers are *bytes.Buffer, for bodies and answers.
+	// buffers are *bytes.Buffer, for request and response bodies.
 	buffers sync.Pool
 }
 
@@ -41,7 +41,7 @@ func New(backend Backend, cfg Config) (*Handler, error) {
 	return h, nil
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
 // route is one endpoint. One without a scope needs no key.
@@ -60,6 +60,7 @@ var routes = []route{
 	{"POST", "/v1/batch", ScopePublish, true, (*Handler).batch},
 	{"GET", "/v1/channels", ScopeRead, false, (*Handler).channels},
 	{"GET", "/v1/channels/{channel}/history", ScopeRead, false, (*Handler).history},
+	{"DELETE", "/v1/channels/{channel}/history", ScopeClear, false, (*Handler).clearHistory},
 	{"GET", "/v1/channels/{channel}/presence", ScopeRead, false, (*Handler).presence},
 	{"DELETE", "/v1/channels/{channel}/connections", ScopeDisconnect, false, (*Handler).disconnectChannel},
 	{"GET", "/v1/users/{user}/connections", ScopeRead, false, (*Handler).connections},
@@ -75,7 +76,7 @@ var routes = []route{
 	{"GET", "/healthz", "", false, (*Handler).healthz},
 }
 
-// register gives the routes to the mux, and to each path an answer for other methods.
+// register adds the routes to the mux, and a 405 for the other methods of each path.
 func (h *Handler) register() {
 	allowed := map[string][]string{}
 	for _, route := range routes {
@@ -102,7 +103,7 @@ func (h *Handler) register() {
 	})
 }
 
-// serve answers one request of a route, or says why not.
+// serve serves one request of a route, or returns the error to respond with.
 func (h *Handler) serve(route *route, w http.ResponseWriter, r *http.Request) error {
 	c := anybody
 	if route.scope != "" {
@@ -160,7 +161,7 @@ const (
 	typeNDJSON = "application/x-ndjson"
 )
 
-// checkMediaType refuses what a web page could send without asking: a form, or
+// checkMediaType refuses what a web page could send without a preflight: a form, or
 // a text. ("Simple" requests of the Fetch standard have no other types.)
 func checkMediaType(r *http.Request) error {
 	header := r.Header.Get("Content-Type")

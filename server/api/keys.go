@@ -35,6 +35,8 @@ const (
 	ScopeDisconnect Scope = "disconnect"
 	// ScopeSubscribe: subscribe users to channels, and the reverse.
 	ScopeSubscribe Scope = "subscribe"
+	// ScopeClear: clear a channel's history.
+	ScopeClear Scope = "clear"
 	// ScopeStats: counters.
 	ScopeStats Scope = "stats"
 	// ScopeDebug: profiles, where they are served.
@@ -43,10 +45,10 @@ const (
 
 // Scopes are all scopes.
 func Scopes() []Scope {
-	return []Scope{ScopePublish, ScopeRead, ScopeDisconnect, ScopeSubscribe, ScopeStats, ScopeDebug}
+	return []Scope{ScopePublish, ScopeRead, ScopeDisconnect, ScopeSubscribe, ScopeClear, ScopeStats, ScopeDebug}
 }
 
-// A Key lets a program in.
+// A Key is a program's permission to use the API.
 type Key struct {
 	// Name tells keys apart, in logs and for idempotency: what two keys publish
 	// is never taken for a repetition of each other's.
@@ -176,7 +178,7 @@ func checkKeys(keys []Key) error {
 	return nil
 }
 
-// client is who asks: a key, or anybody where there are none.
+// client is the sender of a request: a key, or anybody where there are no keys.
 type client struct {
 	Key
 	limiter *rate.Limiter // nil: no bound
@@ -193,11 +195,11 @@ func newClient(k Key) *client {
 // anybody is the client of an API without keys.
 var anybody = newClient(Key{Scopes: Scopes()})
 
-// authenticate finds out who asks.
+// authenticate returns the client that sent a request.
 func (h *Handler) authenticate(r *http.Request) (*client, error) {
 	if len(h.clients) == 0 {
 		if !h.hostAllowed(r.Host) {
-			return nil, problem(http.StatusForbidden, CodeForbiddenHost, "Without API keys this answers under a loopback host name only, not under %q. Use http://127.0.0.1, or configure keys.", r.Host)
+			return nil, problem(http.StatusForbidden, CodeForbiddenHost, "Without API keys this serves loopback host names only, not %q. Use http://127.0.0.1, or configure keys.", r.Host)
 		}
 		return anybody, nil
 	}
@@ -215,7 +217,7 @@ func (h *Handler) authenticate(r *http.Request) (*client, error) {
 	hash := HashKey(secret)
 	var found *client
 	for _, c := range h.clients {
-		// All are compared, each in constant time: how long it takes tells nothing.
+		// All are compared, each in constant time: the time that it takes shows nothing.
 		if subtle.ConstantTimeCompare(hash[:], c.Hash[:]) == 1 {
 			found = c
 		}
@@ -226,7 +228,7 @@ func (h *Handler) authenticate(r *http.Request) (*client, error) {
 	return found, nil
 }
 
-// hostAllowed tells whether the API answers under a host name without a key.
+// hostAllowed reports whether the API needs no key under a host name.
 func (h *Handler) hostAllowed(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {

@@ -141,6 +141,7 @@ func TestChannelPatterns(t *testing.T) {
 		{"GET", "/v1/channels/news:a/history", "", true},
 		{"GET", "/v1/channels/chat:a/history", "", false},
 		{"GET", "/v1/channels/chat:a/presence", "", false},
+		{"DELETE", "/v1/channels/chat:a/history", "", false},
 		{"DELETE", "/v1/channels/chat:a/connections", "", false},
 		{"DELETE", "/v1/channels/news:a/connections", "", true},
 		{"GET", "/v1/users/7/connections", "", true},

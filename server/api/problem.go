@@ -15,14 +15,14 @@ import (
 	"github.com/roostws/roost/server/protocol"
 )
 
-// A Problem is an answer that is an error, application/problem+json (RFC 9457).
+// A Problem is the body of an error response, application/problem+json (RFC 9457).
 type Problem struct {
 	// Status is the HTTP status, Title its name.
 	Status int    `json:"status"`
 	Title  string `json:"title"`
 	// Code names the kind of problem. It does not change between versions.
 	Code Code `json:"code"`
-	// Detail tells people what was wrong and what to do.
+	// Detail says what was wrong and what to do, for people.
 	Detail string `json:"detail"`
 	// Members are those of the request that it is about.
 	Members []string `json:"members,omitempty"`
@@ -86,7 +86,7 @@ func (p *Problem) retry(d time.Duration) *Problem {
 	return p
 }
 
-// problemOf is err as the client is told it. What is nobody's business but ours is logged.
+// problemOf returns the problem for an error. An unexpected error is only logged.
 func (h *Handler) problemOf(err error) *Problem {
 	var p *Problem
 	var refused *protocol.Error
@@ -118,7 +118,7 @@ func (h *Handler) problemOf(err error) *Problem {
 	return problem(http.StatusInternalServerError, CodeInternal, "The server could not do this; its log says why.")
 }
 
-// sentence is an error's text as people read it.
+// sentence returns an error's text with a capital letter.
 func sentence(err error) string {
 	text := strings.TrimPrefix(err.Error(), "server: ")
 	if text == "" {
@@ -127,7 +127,7 @@ func sentence(err error) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// write answers p.
+// write writes p as the response.
 func (p *Problem) write(w http.ResponseWriter) {
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")
@@ -146,7 +146,7 @@ func (p *Problem) write(w http.ResponseWriter) {
 	_, _ = w.Write(append(p.json(), '\n')) // a client that is gone learns nothing
 }
 
-// json is p in a body, or in a batch's results.
+// json returns p for a body, or for a result of a batch.
 func (p *Problem) json() []byte {
 	b, err := json.Marshal(p)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
-// publish answers POST /v1/publish. This is the request that has to be cheap: one
+// publish serves POST /v1/publish. This is the request that has to be cheap: one
 // pooled buffer for body and answer, no reflection, a payload that is not copied here.
 func (h *Handler) publish(c *client, w http.ResponseWriter, r *http.Request) error {
 	buf := h.buffer()
@@ -98,7 +98,7 @@ func (c *client) mayPublish(p *publication) error {
 	return c.mayName(p.Channel)
 }
 
-// idempotencyHeader is the header Idempotency-Key, in the quotation marks of its
+// idempotencyHeader returns the header Idempotency-Key, in the quotation marks of its
 // draft standard or without.
 func idempotencyHeader(r *http.Request) (string, error) {
 	values, there := r.Header["Idempotency-Key"]

@@ -444,3 +444,30 @@ func TestConnectionsByName(t *testing.T) {
 		t.Errorf("to one that has gone: %+v", r)
 	}
 }
+
+// A cleared history is empty; positions go on.
+func TestClearHistory(t *testing.T) {
+	s := newSite(t)
+	var r receipt
+	for range 3 {
+		s.ask("POST", "/v1/publish", `{"channel":"news:6","data":1}`, &r)
+	}
+	epoch := r.Epoch
+	var cleared struct{ Messages int }
+	for _, want := range []int{3, 0} {
+		if status := s.ask("DELETE", "/v1/channels/news:6/history", "", &cleared); status != 200 || cleared.Messages != want {
+			t.Errorf("cleared: %d %+v, want %d", status, cleared, want)
+		}
+	}
+	if s.ask("POST", "/v1/publish", `{"channel":"news:6","data":2}`, &r); r.Epoch != epoch || r.Offset != 4 {
+		t.Errorf("the next message: %+v, want offset 4 of %s", r, epoch)
+	}
+	var history struct {
+		Offset   uint64
+		Messages []struct{ Offset uint64 }
+		Gap      bool
+	}
+	if s.ask("GET", "/v1/channels/news:6/history?since_offset=1&since_epoch="+epoch, "", &history); !history.Gap || history.Offset != 4 || len(history.Messages) != 1 || history.Messages[0].Offset != 4 {
+		t.Errorf("history since 1: %+v", history)
+	}
+}

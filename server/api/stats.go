@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// stats answers GET /v1/stats: server.Stats and Config.Stats, with the names of their
+// stats serves GET /v1/stats: server.Stats and Config.Stats, with the names of their
 // fields in snake_case.
 func (h *Handler) stats(_ *client, w http.ResponseWriter, r *http.Request) error {
 	if q := params(r); q.err != nil {

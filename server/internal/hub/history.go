@@ -182,6 +182,20 @@ func (l *History) latest(dst []*Message, next uint64) []*Message {
 	return dst
 }
 
+// Clear drops the messages of a channel's history and returns how many there were.
+// Those that a shard has still to fan out stay, and all after them. Positions go on: a
+// connection that resumes behind a dropped message is not recovered, and one that reads
+// on from there falls under Namespace.Policy. Any goroutine.
+func (h *Hub) Clear(channel string) (n int) {
+	st, _ := h.stripe(channel)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for l := st.histories[channel]; l != nil && l.len() > 0 && l.ring[l.taken].unserved.Load() == 0; n++ {
+		l.dropOldest()
+	}
+	return n
+}
+
 // idle reports whether the history may be forgotten.
 func (l *History) idle(nowMillis int64) bool {
 	return l.len() == 0 && l.readers == 0 && nowMillis-l.touched > l.ns.Age.Milliseconds()

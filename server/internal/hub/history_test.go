@@ -292,3 +292,29 @@ func TestQuery(t *testing.T) {
 		t.Errorf("when all are too old: %+v", page)
 	}
 }
+
+// A cleared history is empty and goes on from its position.
+func TestClear(t *testing.T) {
+	r := newRig(t, 5, PolicyDisconnect, nil)
+	at := r.publish("h:1", 1, 3)
+	for _, want := range []int{3, 0} {
+		if n := r.Clear("h:1"); n != want {
+			t.Errorf("%d messages were dropped, want %d", n, want)
+		}
+	}
+	if n := r.Clear("h:none"); n != 0 {
+		t.Errorf("%d messages of a silent channel were dropped", n)
+	}
+	if st := r.Stats(); st.Messages != 0 || st.Bytes != 0 {
+		t.Errorf("%d messages of %d bytes are kept", st.Messages, st.Bytes)
+	}
+	if now := r.Position("h:1"); now != at {
+		t.Errorf("the channel is at %v, want %v", now, at)
+	}
+	if next := r.publish("h:1", 4, 4); next != (Position{at.Epoch, at.Offset + 1}) {
+		t.Errorf("the next message is at %v", next)
+	}
+	if _, _, recovered := r.Resume("h:1", &Position{at.Epoch, at.Offset - 1}); recovered {
+		t.Error("a position of a dropped message is recovered")
+	}
+}
