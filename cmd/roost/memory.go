@@ -62,7 +62,9 @@ func keepMemory(ctx context.Context, accepted func() uint64) {
 		if heap < base {
 			base = heap
 		}
-		if quiet >= 3 && heap > base+keeperGrowthBytes && time.Since(last) > keeperPause {
+		// What starting left goes at once, so that a measurement does not find
+		// it in the figure before the connections and not in the one after.
+		if (quiet >= 3 || base == 0) && heap > base+keeperGrowthBytes && time.Since(last) > keeperPause {
 			runtime.GC() // pools let go of what they hold at the second collection
 			debug.FreeOSMemory()
 			if base > 0 { // the first storm need not wait because of the start
