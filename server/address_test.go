@@ -197,7 +197,7 @@ func TestProxyProtocolIsNotGuessed(t *testing.T) {
 		if got, _ := io.ReadAll(c); len(got) > 0 {
 			t.Errorf("%.30q was answered %q", bad, got)
 		}
-		eventually(t, "it is counted", func() bool { return s.Stats().ProxyErrors == uint64(i+1) })
+		eventually(t, "it is counted", func() bool { return statsOf(s).Get("proxy_errors") == int64(i+1) })
 	}
 	open := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"192.0.2.0/24", "unix"}}})
 	for _, lie := range []string{proxyV1, proxyV2} {
@@ -214,7 +214,7 @@ func TestProxyHeaderTimesOut(t *testing.T) {
 	if got, _ := io.ReadAll(c); len(got) > 0 {
 		t.Errorf("half a PROXY header was answered %q", got)
 	}
-	if n := s.Stats().HandshakeTimeouts; n != 1 {
+	if n := statsOf(s).Get("handshake_timeouts"); n != 1 {
 		t.Errorf("HandshakeTimeouts = %d, want 1", n)
 	}
 }
@@ -306,7 +306,7 @@ func TestConnectionsPerAddress(t *testing.T) {
 		third.put(upgrade())
 		r := third.wantStatus(429)
 		wantHeader(t, r, "Retry-After", "5")
-		if n := s.Stats().RefusedAddress; n != 1 {
+		if n := statsOf(s).Get("refused_address"); n != 1 {
 			t.Errorf("RefusedAddress = %d, want 1", n)
 		}
 		// Silence counts too: it is the socket that costs.
@@ -336,7 +336,7 @@ func TestConnectionsPerAddressBehindProxies(t *testing.T) {
 		c.put(upgrade("X-Forwarded-For: " + step.client))
 		c.wantStatus(step.status)
 	}
-	if n := s.Stats().RefusedAddress; n != 2 {
+	if n := statsOf(s).Get("refused_address"); n != 2 {
 		t.Errorf("RefusedAddress = %d, want 2", n)
 	}
 	balanced := start(t, server.Config{Limits: server.Limits{ConnectionsPerAddress: 1}, Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}})
@@ -369,8 +369,8 @@ func TestConnectFloodFromOneAddress(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	eventually(t, "all are refused", func() bool { return s.Stats().RefusedAddress == flood })
-	eventually(t, "and gone", func() bool { return s.Stats().Engine.Conns == 1 })
+	eventually(t, "all are refused", func() bool { return statsOf(s).Get("refused_address") == flood })
+	eventually(t, "and gone", func() bool { return statsOf(s).Get("engine_conns") == 1 })
 	good.put(masked(ws.OpText, "still here"))
 	good.wantFrame(ws.OpText, "still here")
 }
@@ -384,8 +384,8 @@ func TestConnectionsPerAddressTLS(t *testing.T) {
 		_ = conn.Close()
 		t.Error("a second TLS connection of the address was accepted")
 	}
-	if got := s.Stats(); got.RefusedAddress != 1 || got.TLSHandshakes != 1 {
-		t.Errorf("RefusedAddress = %d, TLSHandshakes = %d; want 1 and 1", got.RefusedAddress, got.TLSHandshakes)
+	if got := statsOf(s); got.Get("refused_address") != 1 || got.Get("tls_handshakes") != 1 {
+		t.Errorf("RefusedAddress = %d, TLSHandshakes = %d; want 1 and 1", got.Get("refused_address"), got.Get("tls_handshakes"))
 	}
 	c.send("still here")
 	c.want("still here")

@@ -43,28 +43,28 @@ func TestHandshakesMax(t *testing.T) {
 			Handler: server.Handler{Message: echo}})
 		slow := silence(t, s.Addrs()[0], 3, half)
 		silence(t, s.Addrs()[0], 3, "") // they need no place
-		received := func(n int) bool { return s.Stats().BytesReceived == uint64(n*len(half)) }
+		received := func(n int) bool { return statsOf(s).Get("bytes_received") == int64(n*len(half)) }
 		eventually(t, "all places are taken", func() bool { return received(3) })
 		waits := connect(t, s)
 		waits.put(half)
-		eventually(t, "it waits", func() bool { return s.Stats().HandshakesQueued == 1 })
+		eventually(t, "it waits", func() bool { return statsOf(s).Get("handshakes_queued") == 1 })
 		rest := strings.TrimPrefix(upgrade(), upgrade()[:strings.Index(upgrade(), "\r\n")+2])
 		waits.put(rest + masked(ws.OpText, "patience"))
 		good := upgraded(t, s)
 		good.send("in one piece")
 		good.want("in one piece")
-		if got := s.Stats(); got.Opened != 1 || got.HandshakesQueued != 1 {
-			t.Fatalf("%d upgraded, %d queued, want 1 and 1", got.Opened, got.HandshakesQueued)
+		if got := statsOf(s); got.Get("opened") != 1 || got.Get("handshakes_queued") != 1 {
+			t.Fatalf("%d upgraded, %d queued, want 1 and 1", got.Get("opened"), got.Get("handshakes_queued"))
 		}
 		_ = slow[1].Close()
 		waits.wantStatus(101)
 		waits.wantFrame(ws.OpText, "patience")
 		// Who is upgraded has given its place back.
-		before := s.Stats().BytesReceived
+		before := statsOf(s).Get("bytes_received")
 		silence(t, s.Addrs()[0], 1, half)
-		eventually(t, "it is taken again", func() bool { return s.Stats().BytesReceived == before+uint64(len(half)) })
-		if got := s.Stats(); got.HandshakesQueued != 1 || got.HandshakesEvicted != 0 {
-			t.Errorf("HandshakesQueued = %d, HandshakesEvicted = %d, want 1 and 0", got.HandshakesQueued, got.HandshakesEvicted)
+		eventually(t, "it is taken again", func() bool { return statsOf(s).Get("bytes_received") == before+int64(len(half)) })
+		if got := statsOf(s); got.Get("handshakes_queued") != 1 || got.Get("handshakes_evicted") != 0 {
+			t.Errorf("HandshakesQueued = %d, HandshakesEvicted = %d, want 1 and 0", got.Get("handshakes_queued"), got.Get("handshakes_evicted"))
 		}
 	})
 }
@@ -77,10 +77,10 @@ func TestBodiesTakePlaces(t *testing.T) {
 	const head = "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
 	first := connect(t, s)
 	first.put(head + "he")
-	eventually(t, "the place is taken", func() bool { return s.Stats().BytesReceived == uint64(len(head)+2) })
+	eventually(t, "the place is taken", func() bool { return statsOf(s).Get("bytes_received") == int64(len(head)+2) })
 	next := connect(t, s)
 	next.put(head + "w")
-	eventually(t, "the next one waits", func() bool { return s.Stats().HandshakesQueued == 1 })
+	eventually(t, "the next one waits", func() bool { return statsOf(s).Get("handshakes_queued") == 1 })
 	next.put("orld")
 	first.put("llo")
 	wantBody(t, first.wantStatus(201), `POST /form  "hello" <nil>`)
@@ -93,14 +93,14 @@ func TestHandshakesMakeRoom(t *testing.T) {
 		s := start(t, server.Config{Engine: engine, Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second},
 			Handler: server.Handler{Message: echo}})
 		slow := newClient(t, silence(t, s.Addrs()[0], 1, half)[0])
-		eventually(t, "the place is taken", func() bool { return s.Stats().BytesReceived > 0 })
+		eventually(t, "the place is taken", func() bool { return statsOf(s).Get("bytes_received") > 0 })
 		next := connect(t, s)
 		next.put(upgrade()[:30])
-		eventually(t, "the next one waits", func() bool { return s.Stats().HandshakesQueued == 1 })
+		eventually(t, "the next one waits", func() bool { return statsOf(s).Get("handshakes_queued") == 1 })
 		next.put(upgrade()[30:])
 		slow.wantStatus(408)
 		next.wantStatus(101)
-		if n := s.Stats().HandshakesEvicted; n != 1 {
+		if n := statsOf(s).Get("handshakes_evicted"); n != 1 {
 			t.Errorf("HandshakesEvicted = %d, want 1", n)
 		}
 	})
@@ -111,8 +111,8 @@ func TestSilentOnesMakeRoom(t *testing.T) {
 	s := start(t, server.Config{Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{MaxConnections: 4}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second}, Handler: server.Handler{Message: echo}})
 	good := upgraded(t, s)
 	silence(t, s.Addrs()[0], 3, "")
-	eventually(t, "all are taken", func() bool { return s.Stats().Accepted == 4 })
-	eventually(t, "and free again", func() bool { return s.Stats().HandshakesEvicted == 3 })
+	eventually(t, "all are taken", func() bool { return statsOf(s).Get("accepted") == 4 })
+	eventually(t, "and free again", func() bool { return statsOf(s).Get("handshakes_evicted") == 3 })
 	upgraded(t, s)
 	good.send("still here")
 	good.want("still here")
@@ -184,14 +184,14 @@ func TestHandshakeStorm(t *testing.T) {
 				t.Fatalf("%d goroutines for TLS handshakes, want at most %d", n, tlsMax)
 			}
 		}
-		eventually(t, "the storm has come", func() bool { return s.Stats().Accepted == 3*storm+1 })
+		eventually(t, "the storm has come", func() bool { return statsOf(s).Get("accepted") == 3*storm+1 })
 		newcomer := connectTo(t, plain)
 		newcomer.put(upgrade())
 		newcomer.wantStatus(101)
 		talker.send("over")
 		talker.want("over")
-		if got := s.Stats(); got.HandshakesQueued == 0 || got.TLSHandshakesQueued == 0 {
-			t.Errorf("HandshakesQueued = %d, TLSHandshakesQueued = %d, want many", got.HandshakesQueued, got.TLSHandshakesQueued)
+		if got := statsOf(s); got.Get("handshakes_queued") == 0 || got.Get("tls_handshakes_queued") == 0 {
+			t.Errorf("HandshakesQueued = %d, TLSHandshakesQueued = %d, want many", got.Get("handshakes_queued"), got.Get("tls_handshakes_queued"))
 		}
 	})
 }
@@ -212,7 +212,7 @@ func TestConnectRatePerAddress(t *testing.T) {
 			c.put(upgrade())
 			return c.status() == 101
 		})
-		if n := s.Stats().RefusedAddressRate; n == 0 {
+		if n := statsOf(s).Get("refused_address_rate"); n == 0 {
 			t.Error("RefusedAddressRate = 0, want more")
 		}
 		good.send("still here")

@@ -44,7 +44,7 @@ func TestConn(t *testing.T) {
 		check(t, a.Join("one"), a.Join("one"), conn("bob").Join("one"), a.Join("two"), a.Join("three"),
 			a.Send(server.Text, []byte("joined")))
 		ann.want("joined")
-		eventually(t, "three subscriptions, one refused", func() bool { st := s.Stats(); return st.Subscriptions == 3 && st.JoinsRefused == 1 })
+		eventually(t, "three subscriptions, one refused", func() bool { st := statsOf(s); return st.Get("subscriptions") == 3 && st.Get("joins_refused") == 1 })
 		check(t, s.Publish("one", server.Text, []byte("1")), s.Publish("three", server.Text, []byte("3")), s.Publish("nobody", server.Text, []byte("0")),
 			s.Publish("two", server.Text, []byte("2")))
 		ann.want("1")
@@ -62,21 +62,21 @@ func TestConn(t *testing.T) {
 		ann.wantClose(4000, "out")
 		ann.put(closeFrame(4000, ""))
 		ann.wantEnd()
-		eventually(t, "ann has gone, with what was hers", func() bool { st := s.Stats(); return st.Connections == 1 && st.Subscriptions == 1 })
+		eventually(t, "ann has gone, with what was hers", func() bool { st := statsOf(s); return st.Get("connections") == 1 && st.Get("subscriptions") == 1 })
 
 		// A stale Conn does nothing to whoever has its place now.
 		var next []*client
 		for i := range 4 { // two loops: one of these gets the slot
 			next = append(next, upgraded(t, s, fmt.Sprintf("X-User: next%d", i)))
 		}
-		before := s.Stats().SendsToClosed
+		before := statsOf(s).Get("sends_to_closed")
 		check(t, a.Send(server.Text, []byte("for ann")), a.Join("two"), a.Close(4001, ""), s.PublishUser("ann", server.Text, []byte("for ann")))
 		check(t, s.Broadcast(server.Text, []byte("end")))
 		for _, c := range append(next, bob) {
 			c.want("end")
 		}
-		if st := s.Stats(); st.SendsToClosed != before+1 || st.Subscriptions != 1 || st.Connections != 5 {
-			t.Errorf("SendsToClosed + %d, Subscriptions = %d, Connections = %d", st.SendsToClosed-before, st.Subscriptions, st.Connections)
+		if st := statsOf(s); st.Get("sends_to_closed") != before+1 || st.Get("subscriptions") != 1 || st.Get("connections") != 5 {
+			t.Errorf("SendsToClosed + %d, Subscriptions = %d, Connections = %d", st.Get("sends_to_closed")-before, st.Get("subscriptions"), st.Get("connections"))
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestErrBusy(t *testing.T) {
 		c := upgraded(t, s, "X-User: ann")
 		a := conn("ann")
 		check(t, a.Join("room"))
-		eventually(t, "ann has joined", func() bool { return s.Stats().Subscriptions == 1 })
+		eventually(t, "ann has joined", func() bool { return statsOf(s).Get("subscriptions") == 1 })
 		c.send("block")
 		<-blocked
 		taken := 0
@@ -140,14 +140,14 @@ func TestErrBusy(t *testing.T) {
 			}
 		}
 		check(t, a.Leave("x")) // undoing is never refused
-		if n := s.Stats().InboxRefused; n != 4 {
+		if n := statsOf(s).Get("inbox_refused"); n != 4 {
 			t.Errorf("InboxRefused = %d, want 4", n)
 		}
 		close(proceed)
 		for n := range taken {
 			c.want(fmt.Sprint(n))
 		}
-		eventually(t, "there is room again", func() bool { return s.Stats().InboxEntries == 0 })
+		eventually(t, "there is room again", func() bool { return statsOf(s).Get("inbox_entries") == 0 })
 		check(t, s.Publish("room", server.Text, []byte("again")))
 		c.want("again")
 	})
@@ -165,7 +165,7 @@ func TestOrder(t *testing.T) {
 			clients = append(clients, upgraded(t, s, "X-User: "+user))
 			check(t, conn(user).Join("room"))
 		}
-		eventually(t, "all have joined", func() bool { return s.Stats().Subscriptions == subscribers })
+		eventually(t, "all have joined", func() bool { return statsOf(s).Get("subscriptions") == subscribers })
 		direct := conn("user0")
 		var wg sync.WaitGroup
 		for p := range publishers {

@@ -88,8 +88,8 @@ func TestAuthorize(t *testing.T) {
 			w.want101("hello ann")
 		})
 		eventually(t, "nobody is left in the middle", func() bool {
-			st := s.Stats()
-			return st.Handshaking == 0 && st.Paused == 0
+			st := statsOf(s)
+			return st.Get("handshaking") == 0 && st.Get("paused") == 0
 		})
 	})
 }
@@ -116,8 +116,8 @@ func TestAuthorizeTimeout(t *testing.T) {
 		wantHeader(t, w.wantStatus(503), "Retry-After", "5")
 		w.wantEnd()
 		eventually(t, "the context ended, and nobody was let in", func() bool {
-			st := s.Stats()
-			return cancelled.Load() == 1 && st.HandshakeTimeouts == 1 && st.Opened == 0 && st.Engine.Conns == 0
+			st := statsOf(s)
+			return cancelled.Load() == 1 && st.Get("handshake_timeouts") == 1 && st.Get("opened") == 0 && st.Get("engine_conns") == 0
 		})
 	})
 }
@@ -131,14 +131,14 @@ func TestAuthorizeMaxPending(t *testing.T) {
 		first, second, third := connect(t, s), connect(t, s), connect(t, s)
 		first.put(upgrade())
 		second.put(upgrade())
-		eventually(t, "two are waiting", func() bool { return s.Stats().Paused == 2 })
+		eventually(t, "two are waiting", func() bool { return statsOf(s).Get("paused") == 2 })
 		third.put(upgrade())
 		wantHeader(t, third.wantStatus(503), "Retry-After", "5")
 		close(proceed)
 		first.wantStatus(101)
 		second.wantStatus(101)
 		fourth := connect(t, s)
-		eventually(t, "there is room again", func() bool { return s.Stats().Paused == 0 })
+		eventually(t, "there is room again", func() bool { return statsOf(s).Get("paused") == 0 })
 		fourth.put(upgrade())
 		fourth.wantStatus(101)
 	})

@@ -30,12 +30,12 @@ func TestMaxConnections(t *testing.T) {
 		}
 		waiting := connect(t, s) // refused, and does not know it yet
 		waiting.put("GET ")
-		eventually(t, "it was accepted", func() bool { return s.Stats().Accepted == 9 })
+		eventually(t, "it was accepted", func() bool { return statsOf(s).Get("accepted") == 9 })
 		for _, c := range in {
 			c.send("undisturbed")
 			c.want("undisturbed")
 		}
-		if n := s.Stats().RefusedFull; n != 5 {
+		if n := statsOf(s).Get("refused_full"); n != 5 {
 			t.Errorf("RefusedFull = %d, want 5", n)
 		}
 		_ = in[0].Close()
@@ -56,7 +56,7 @@ func TestProtocolViolations(t *testing.T) {
 	cases := []struct {
 		name, send string
 		code       ws.StatusCode
-		counter    func(st *server.Stats) uint64
+		counter    func(st *server.Stats) int64
 	}{
 		{"unmasked", "\x81\x01a", 1002, protocolErrors},
 		{"reserved opcode", masked(3, "a"), 1002, protocolErrors},
@@ -67,8 +67,8 @@ func TestProtocolViolations(t *testing.T) {
 		{"length not minimal", raw(0x81, 0xfe, 0, 1, 0, 0, 0, 0, 'a'), 1002, protocolErrors},
 		{"one byte of close", masked(ws.OpClose, "\x03"), 1002, protocolErrors},
 		{"close code 1005", masked(ws.OpClose, "\x03\xed"), 1002, protocolErrors},
-		{"bad UTF-8", masked(ws.OpText, "a\xff"), 1007, func(st *server.Stats) uint64 { return st.InvalidUTF8 }},
-		{"too big", raw(0x82, 0xfe, 0x04, 0x01, 0, 0, 0, 0), 1009, func(st *server.Stats) uint64 { return st.MessagesTooBig }},
+		{"bad UTF-8", masked(ws.OpText, "a\xff"), 1007, func(st *server.Stats) int64 { return st.Get("invalid_utf8") }},
+		{"too big", raw(0x82, 0xfe, 0x04, 0x01, 0, 0, 0, 0), 1009, func(st *server.Stats) int64 { return st.Get("messages_too_big") }},
 		{"too many fragments", raw(0x02, 0x80, 0, 0, 0, 0) + strings.Repeat(raw(0x00, 0x80, 0, 0, 0, 0), 4), 1008, protocolErrors},
 	}
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
@@ -78,7 +78,7 @@ func TestProtocolViolations(t *testing.T) {
 		}})
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
-				before := s.Stats()
+				before := statsOf(s)
 				w := upgraded(t, s)
 				w.put(masked(ws.OpText, "before") + c.send)
 				w.want("before")
@@ -88,16 +88,16 @@ func TestProtocolViolations(t *testing.T) {
 				if e.Code != server.CloseCode(c.code) || e.ByPeer || e.Err == nil || e.Reason == "" {
 					t.Errorf("Close was told %d %q, by peer: %v, error: %v", e.Code, e.Reason, e.ByPeer, e.Err)
 				}
-				after := s.Stats()
-				if n := c.counter(&after) - c.counter(&before); n != 1 || after.ClosedByServer != before.ClosedByServer+1 {
-					t.Errorf("counted %d times, ClosedByServer %d times", n, after.ClosedByServer-before.ClosedByServer)
+				after := statsOf(s)
+				if n := c.counter(&after) - c.counter(&before); n != 1 || after.Get("closed_by_server") != before.Get("closed_by_server")+1 {
+					t.Errorf("counted %d times, ClosedByServer %d times", n, after.Get("closed_by_server")-before.Get("closed_by_server"))
 				}
 			})
 		}
 	})
 }
 
-func protocolErrors(st *server.Stats) uint64 { return st.ProtocolErrors }
+func protocolErrors(st *server.Stats) int64 { return st.Get("protocol_errors") }
 
 func TestClosingHandshake(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
@@ -146,7 +146,7 @@ func TestClosingHandshake(t *testing.T) {
 			}
 		})
 		t.Run("by the server, never answered", func(t *testing.T) {
-			before := s.Stats().CloseTimeouts
+			before := statsOf(s).Get("close_timeouts")
 			w := upgraded(t, s)
 			began := time.Now()
 			if err := (<-conns).Close(1000, ""); err != nil {
@@ -158,8 +158,8 @@ func TestClosingHandshake(t *testing.T) {
 			if d := time.Since(began); d < 3750*time.Millisecond {
 				t.Errorf("cut after %v, CloseTimeout is 4 s", d)
 			}
-			if e := <-ends; e.Code != 1000 || s.Stats().CloseTimeouts != before+1 {
-				t.Errorf("Close was told %+v, %d timeouts", e, s.Stats().CloseTimeouts-before)
+			if e := <-ends; e.Code != 1000 || statsOf(s).Get("close_timeouts") != before+1 {
+				t.Errorf("Close was told %+v, %d timeouts", e, statsOf(s).Get("close_timeouts")-before)
 			}
 		})
 		t.Run("half closed", func(t *testing.T) {
@@ -173,9 +173,9 @@ func TestClosingHandshake(t *testing.T) {
 				t.Errorf("Close was told %+v", e)
 			}
 		})
-		st := s.Stats()
-		if st.ClosedByPeer != 2 || st.ClosedByServer != 2 || st.ClosedAbnormally != 1 || st.Closed != 5 {
-			t.Errorf("closed by peer %d, by server %d, abnormally %d, in all %d; want 2, 2, 1, 5", st.ClosedByPeer, st.ClosedByServer, st.ClosedAbnormally, st.Closed)
+		st := statsOf(s)
+		if st.Get("closed_by_peer") != 2 || st.Get("closed_by_server") != 2 || st.Get("closed_abnormally") != 1 || st.Get("closed") != 5 {
+			t.Errorf("closed by peer %d, by server %d, abnormally %d, in all %d; want 2, 2, 1, 5", st.Get("closed_by_peer"), st.Get("closed_by_server"), st.Get("closed_abnormally"), st.Get("closed"))
 		}
 	})
 }
@@ -277,7 +277,7 @@ func TestPanics(t *testing.T) {
 				w := connect(t, s)
 				w.Conn.(*bufConn).Conn = &headed{w.Conn.(*bufConn).Conn}
 				c.see(w)
-				eventually(t, "the panic is counted and the connection gone", func() bool { return s.Stats().Panics == 1 && s.Stats().Engine.Conns == 1 })
+				eventually(t, "the panic is counted and the connection gone", func() bool { return statsOf(s).Get("panics") == 1 && statsOf(s).Get("engine_conns") == 1 })
 				wantPanics(t, s, 1)
 				other.send("undisturbed")
 				other.want("undisturbed")

@@ -40,8 +40,8 @@ func TestPings(t *testing.T) {
 		}
 		silent.wantFrame(ws.OpPing, "")
 		silent.wantEnd()
-		if st := s.Stats(); st.PongTimeouts != 1 || st.Connections != 1 || st.PingsSent < pings+1 || st.PongsReceived < pings-1 {
-			t.Errorf("PongTimeouts = %d, Connections = %d, PingsSent = %d, PongsReceived = %d", st.PongTimeouts, st.Connections, st.PingsSent, st.PongsReceived)
+		if st := statsOf(s); st.Get("pong_timeouts") != 1 || st.Get("connections") != 1 || st.Get("pings_sent") < pings+1 || st.Get("pongs_received") < pings-1 {
+			t.Errorf("PongTimeouts = %d, Connections = %d, PingsSent = %d, PongsReceived = %d", st.Get("pong_timeouts"), st.Get("connections"), st.Get("pings_sent"), st.Get("pongs_received"))
 		}
 	})
 }
@@ -76,8 +76,8 @@ func TestIdleTimeout(t *testing.T) {
 			busy.want("still here")
 			select {
 			case <-done:
-				if st := s.Stats(); st.IdleTimeouts != 1 || st.Connections < 1 {
-					t.Errorf("IdleTimeouts = %d, Connections = %d", st.IdleTimeouts, st.Connections)
+				if st := statsOf(s); st.Get("idle_timeouts") != 1 || st.Get("connections") < 1 {
+					t.Errorf("IdleTimeouts = %d, Connections = %d", st.Get("idle_timeouts"), st.Get("connections"))
 				}
 				return
 			case <-time.After(20 * time.Millisecond):
@@ -100,13 +100,13 @@ func TestWriteStall(t *testing.T) {
 			if err := s.Publish("all", server.Binary, p); err != nil {
 				t.Fatal(err)
 			}
-			return s.Stats().WriteStalls == 1
+			return statsOf(s).Get("write_stalls") == 1
 		})
 		if e := <-ends; e.Err != server.ErrWriteStalled {
 			t.Errorf("it ended with %+v", e)
 		}
-		if st := s.Stats(); st.Stalled != 0 || st.PendingBytes != 0 {
-			t.Errorf("Stalled = %d, PendingBytes = %d", st.Stalled, st.PendingBytes)
+		if st := statsOf(s); st.Get("stalled") != 0 || st.Get("pending_bytes") != 0 {
+			t.Errorf("Stalled = %d, PendingBytes = %d", st.Get("stalled"), st.Get("pending_bytes"))
 		}
 	})
 }

@@ -60,8 +60,8 @@ func TestHandshakeRefusals(t *testing.T) {
 			})
 		}
 		eventually(t, "every refusal is counted", func() bool {
-			st := s.Stats()
-			return st.HandshakesRefused == uint64(len(cases)) && st.Engine.Conns == 0 && st.Opened == 0
+			st := statsOf(s)
+			return st.Get("handshakes_refused") == int64(len(cases)) && st.Get("engine_conns") == 0 && st.Get("opened") == 0
 		})
 	})
 }
@@ -145,8 +145,8 @@ func TestHealth(t *testing.T) {
 		w.put(request)
 		w.wantStatus(status)
 	}
-	if st := s.Stats(); st.HandshakesRefused != 2 {
-		t.Errorf("HandshakesRefused = %d, want 2", st.HandshakesRefused)
+	if st := statsOf(s); st.Get("handshakes_refused") != 2 {
+		t.Errorf("HandshakesRefused = %d, want 2", st.Get("handshakes_refused"))
 	}
 	// A full server wants no more clients.
 	upgraded(t, s)
@@ -325,8 +325,8 @@ func TestHandshakeTimeout(t *testing.T) {
 			t.Errorf("the one who said nothing got %q, %v; want the end and no word", got, err)
 		}
 		eventually(t, "both are gone and counted", func() bool {
-			st := s.Stats()
-			return st.HandshakeTimeouts == 2 && st.Engine.Conns == 0
+			st := statsOf(s)
+			return st.Get("handshake_timeouts") == 2 && st.Get("engine_conns") == 0
 		})
 	})
 }

@@ -30,7 +30,7 @@ func TestSlowMessage(t *testing.T) {
 		slow.wantClose(1008, "message took too long to arrive")
 		_ = slow.Close()
 		<-donec
-		if n := s.Stats().MessageTimeouts; n != 1 {
+		if n := statsOf(s).Get("message_timeouts"); n != 1 {
 			t.Errorf("MessageTimeouts = %d, want 1", n)
 		}
 		// A quick message between two halves of others does not inherit their time.
@@ -65,7 +65,7 @@ func TestFloodTakesTurns(t *testing.T) {
 			flood.wantFrame(ws.OpPong, "p")
 			flood.wantFrame(ws.OpText, "m")
 		}
-		if n := s.Stats().TurnsYielded; n < 10 {
+		if n := statsOf(s).Get("turns_yielded"); n < 10 {
 			t.Errorf("the flood yielded %d turns, want more", n)
 		}
 	})

@@ -121,11 +121,11 @@ func TestHTTP(t *testing.T) {
 			t.Run("Expect, "+name, func(t *testing.T) {
 				c := connect(t, s)
 				head := "POST /form HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n"
-				before := s.Stats().BytesReceived
+				before := statsOf(s).Get("bytes_received")
 				c.put(head[:cut])
 				if cut > 0 {
 					// The first piece must have been read alone.
-					eventually(t, "it is there", func() bool { return s.Stats().BytesReceived == before+uint64(cut) })
+					eventually(t, "it is there", func() bool { return statsOf(s).Get("bytes_received") == before+int64(cut) })
 				}
 				c.put(head[cut:])
 				c.wantStatus(100)
@@ -185,8 +185,8 @@ func TestHTTP(t *testing.T) {
 			wantBody(t, r, `POST /form 2 "hi" <nil>`)
 		})
 		eventually(t, "nothing is left", func() bool {
-			st := s.Stats()
-			return st.Engine.Conns == 0 && st.Paused == 0 && st.Stalled == 0 && st.PendingBytes == 0
+			st := statsOf(s)
+			return st.Get("engine_conns") == 0 && st.Get("paused") == 0 && st.Get("stalled") == 0 && st.Get("pending_bytes") == 0
 		})
 	})
 }

@@ -53,7 +53,7 @@ func TestSeveralListeners(t *testing.T) {
 			}
 			clients = append(clients, c)
 		}
-		eventually(t, "all are open", func() bool { return s.Stats().Connections == int64(len(clients)) })
+		eventually(t, "all are open", func() bool { return statsOf(s).Get("connections") == int64(len(clients)) })
 		for i, c := range clients {
 			text := s.Addrs()[i].String()
 			c.put(masked(ws.OpText, text))

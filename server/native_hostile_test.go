@@ -94,7 +94,7 @@ func TestNativeFloods(t *testing.T) {
 				c.wantError(i+1, protocol.CodeLimit)
 			}
 		}
-		if got := s.Stats().Subscriptions; got != 10 {
+		if got := statsOf(s).Get("subscriptions"); got != 10 {
 			t.Errorf("%d subscriptions, want 10", got)
 		}
 		// In and out of a channel whose subscribers are told.
@@ -231,7 +231,7 @@ func TestNativeGapsAccountForAll(t *testing.T) {
 		if gaps == 0 {
 			t.Error("nothing was skipped")
 		}
-		if got := s.Stats().SlowDrops; got == 0 {
+		if got := statsOf(s).Get("slow_drops"); got == 0 {
 			t.Error("nothing was counted")
 		}
 	})

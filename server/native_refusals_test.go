@@ -65,7 +65,7 @@ func TestNativeConnectIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		second.want(`{"pub":{"channel":"user:ann","epoch":"` + epochOf(t, s, "user:ann") + `","offset":1,"data":"hello"}}`)
-		if n := s.Stats().ConnectsRefused; n != 4 {
+		if n := statsOf(s).Get("connects_refused"); n != 4 {
 			t.Errorf("ConnectsRefused = %d, want 4", n)
 		}
 	})
@@ -88,7 +88,7 @@ func TestNativeConnectTakesTooLong(t *testing.T) {
 		t.Errorf("the one who waits got %q", got)
 	}
 	_, _ = silent.Close(), waiting.Close()
-	eventually(t, "both are gone", func() bool { return s.Stats().Connections == 0 })
+	eventually(t, "both are gone", func() bool { return statsOf(s).Get("connections") == 0 })
 }
 
 // frames reads texts until the Close frame, whose code it answers.
@@ -143,11 +143,11 @@ func TestTokensExpire(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "the subscription ended", func() bool { return s.Stats().Subscriptions == 0 })
+	eventually(t, "the subscription ended", func() bool { return statsOf(s).Get("subscriptions") == 0 })
 	if texts, code := c.frames(); code != 4401 {
 		t.Errorf("closed with %d after %q", code, texts)
 	}
-	if n := s.Stats().TokensExpired; n != 2 {
+	if n := statsOf(s).Get("tokens_expired"); n != 2 {
 		t.Errorf("TokensExpired = %d, want 2", n)
 	}
 }
@@ -192,7 +192,7 @@ func TestNativeCommandErrors(t *testing.T) {
 			t.Errorf("%s was answered %s", step.command, text)
 		}
 	}
-	if n := s.Stats().CommandErrors; n != 20 {
+	if n := statsOf(s).Get("command_errors"); n != 20 {
 		t.Errorf("CommandErrors = %d, want 20", n)
 	}
 	binary := speaking(t, s)

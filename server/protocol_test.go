@@ -128,7 +128,7 @@ func TestTwoProtocols(t *testing.T) {
 		if got := next(); got != "pong" {
 			t.Fatalf("a heartbeat was answered %q", got)
 		}
-		if info := s.Stats(); info.PongsReceived == 0 && info.PingsReceived == 0 {
+		if info := statsOf(s); info.Get("pongs_received") == 0 && info.Get("pings_received") == 0 {
 			t.Error("no heartbeat was counted")
 		}
 		second.send("nonsense")

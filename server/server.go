@@ -18,6 +18,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
@@ -358,8 +359,8 @@ func checkType(t MessageType) error {
 
 // panicked reports a panic on a goroutine of the application's.
 func (s *Server) panicked(in string, id netpoll.ID, value any) {
-	if sh, err := s.shardOf(id); err == nil {
-		sh.Counters().Panics.Add(1)
+	if p := s.parts.Load(); p != nil {
+		p.group.CountShared(counters.Panics)
 	}
 	s.cfg.Logger.Error("a callback panicked", "in", in, "conn_id", id.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
 }

@@ -35,7 +35,7 @@ func TestShutdown(t *testing.T) {
 		half, slow := connect(t, s), connect(t, s)
 		half.put("GET ")
 		slow.put(upgrade("X-Slow: 1"))
-		eventually(t, "one is being authorised", func() bool { return s.Stats().Accepted == 22 && s.Stats().Paused == 1 })
+		eventually(t, "one is being authorised", func() bool { return statsOf(s).Get("accepted") == 22 && statsOf(s).Get("paused") == 1 })
 		if err := s.Broadcast(server.Text, []byte("closing time")); err != nil {
 			t.Fatal(err)
 		}
@@ -61,9 +61,9 @@ func TestShutdown(t *testing.T) {
 		if err := s.Err(); err != nil {
 			t.Errorf("Err: %v", err)
 		}
-		st := s.Stats()
-		if st.Connections != 0 || st.Engine.Conns != 0 || st.Opened != 20 || st.ClosedByServer != 20 {
-			t.Errorf("Connections = %d, sockets %d, Opened = %d, ClosedByServer = %d", st.Connections, st.Engine.Conns, st.Opened, st.ClosedByServer)
+		st := statsOf(s)
+		if st.Get("connections") != 0 || st.Get("engine_conns") != 0 || st.Get("opened") != 20 || st.Get("closed_by_server") != 20 {
+			t.Errorf("Connections = %d, sockets %d, Opened = %d, ClosedByServer = %d", st.Get("connections"), st.Get("engine_conns"), st.Get("opened"), st.Get("closed_by_server"))
 		}
 		if err := s.Publish("x", server.Text, nil); !errors.Is(err, server.ErrServerClosed) {
 			t.Errorf("Publish afterwards: %v", err)
@@ -111,7 +111,7 @@ func TestStartAndClose(t *testing.T) {
 				t.Errorf("%s before Start: %v", what, err)
 			}
 		}
-		if s.Addrs() != nil || s.Stats().Accepted != 0 || s.Err() != nil {
+		if s.Addrs() != nil || statsOf(s).Get("accepted") != 0 || s.Err() != nil {
 			t.Error("before Start there is something")
 		}
 		check(t, s.Start())

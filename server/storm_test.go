@@ -32,8 +32,8 @@ func TestStorm(t *testing.T) {
 		for round := range 2 {
 			conns := storm(t, s, clients)
 			eventually(t, "all are there", func() bool {
-				st := s.Stats()
-				return st.Connections == int64(clients) && st.Subscriptions == int64(2*clients)
+				st := statsOf(s)
+				return st.Get("connections") == int64(clients) && st.Get("subscriptions") == int64(2*clients)
 			})
 			if err := s.Publish("all", server.Text, fmt.Append(nil, "round ", round)); err != nil {
 				t.Fatal(err)
@@ -46,12 +46,12 @@ func TestStorm(t *testing.T) {
 				_ = c.Close()
 			}
 			eventually(t, "all are gone", func() bool {
-				st := s.Stats()
-				return st.Engine.Conns == 0 && st.Connections == 0 && st.Subscriptions == 0 && st.Channels == 0 && st.Stalled == 0 && st.PendingBytes == 0 && st.Paused == 0
+				st := statsOf(s)
+				return st.Get("engine_conns") == 0 && st.Get("connections") == 0 && st.Get("subscriptions") == 0 && st.Get("channels") == 0 && st.Get("stalled") == 0 && st.Get("pending_bytes") == 0 && st.Get("paused") == 0
 			})
 		}
-		if st, want := s.Stats(), uint64(2*clients); st.Opened != want || st.Closed != want || st.ClosedAbnormally != want {
-			t.Errorf("Opened = %d, Closed = %d, ClosedAbnormally = %d, want %d", st.Opened, st.Closed, st.ClosedAbnormally, 2*clients)
+		if st, want := statsOf(s), int64(2*clients); st.Get("opened") != want || st.Get("closed") != want || st.Get("closed_abnormally") != want {
+			t.Errorf("Opened = %d, Closed = %d, ClosedAbnormally = %d, want %d", st.Get("opened"), st.Get("closed"), st.Get("closed_abnormally"), 2*clients)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
@@ -168,7 +169,7 @@ func (s *Server) bridge(conn net.Conn, input []byte) error {
 		_ = far.Close()
 		return err
 	}
-	sh.Counters().Bridged.Add(1)
+	s.parts.Load().group.CountShared(counters.Bridged)
 	var once sync.Once
 	end := func() {
 		_ = conn.Close()

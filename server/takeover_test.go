@@ -55,9 +55,9 @@ func TestServeHTTP(t *testing.T) {
 			c.want("all")
 			_ = c.Close()
 		}
-		eventually(t, "all have left", func() bool { return s.Stats().Connections == 0 })
-		if st := s.Stats(); st.Adopted != 20 || st.Bridged != 0 {
-			t.Errorf("Adopted %d, Bridged %d; want 20 and 0", st.Adopted, st.Bridged)
+		eventually(t, "all have left", func() bool { return statsOf(s).Get("connections") == 0 })
+		if st := statsOf(s); st.Get("adopted") != 20 || st.Get("bridged") != 0 {
+			t.Errorf("Adopted %d, Bridged %d; want 20 and 0", st.Get("adopted"), st.Get("bridged"))
 		}
 		got, err := http.Get(theirs.URL + "/ws")
 		if err != nil {
@@ -122,11 +122,11 @@ func TestServeHTTPBehindTLS(t *testing.T) {
 				go func() { _ = wsutil.WriteClientText(c, []byte(text)) }() // the reader tells
 				c.want(text)
 			}
-			if got, want := s.Stats().Bridged, map[string]uint64{"wrapped": 0, "bridged": 1}[name]; got != want {
+			if got, want := statsOf(s).Get("bridged"), map[string]int64{"wrapped": 0, "bridged": 1}[name]; got != want {
 				t.Errorf("Bridged = %d, want %d", got, want)
 			}
 			_ = c.Close()
-			eventually(t, "it has left", func() bool { return s.Stats().Connections == 0 })
+			eventually(t, "it has left", func() bool { return statsOf(s).Get("connections") == 0 })
 		})
 	}
 }

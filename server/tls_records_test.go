@@ -153,7 +153,7 @@ func TestTLSKeyUpdate(t *testing.T) {
 	for _, text := range []string{"1", "2", "3"} {
 		c.want(text)
 	}
-	if n := s.Stats().Stalled; n != 0 {
+	if n := statsOf(s).Get("stalled"); n != 0 {
 		t.Errorf("Stalled = %d, want 0", n)
 	}
 }
@@ -168,9 +168,9 @@ func TestTLSAlert(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "bad record MAC") {
 		t.Errorf("the client learns %v, want the alert bad_record_mac", err)
 	}
-	eventually(t, "the connection is gone", func() bool { return s.Stats().Engine.Conns == 0 })
-	if st := s.Stats(); st.TLSErrors != 1 || st.CloseTimeouts != 0 {
-		t.Errorf("TLSErrors = %d, CloseTimeouts = %d, want 1 and 0", st.TLSErrors, st.CloseTimeouts)
+	eventually(t, "the connection is gone", func() bool { return statsOf(s).Get("engine_conns") == 0 })
+	if st := statsOf(s); st.Get("tls_errors") != 1 || st.Get("close_timeouts") != 0 {
+		t.Errorf("TLSErrors = %d, CloseTimeouts = %d, want 1 and 0", st.Get("tls_errors"), st.Get("close_timeouts"))
 	}
 }
 
@@ -189,18 +189,18 @@ func TestTLSKeyUpdateFlood(t *testing.T) {
 				flooded <- err
 				return
 			}
-			if s.Stats().Paused == 1 {
+			if statsOf(s).Get("paused") == 1 {
 				break
 			}
 		}
 		flooded <- nil
 	}()
-	eventually(t, "the client is not read", func() bool { return s.Stats().Paused == 1 })
+	eventually(t, "the client is not read", func() bool { return statsOf(s).Get("paused") == 1 })
 	go func() { _, _ = io.Copy(io.Discard, w.raw) }()
 	if err := <-flooded; err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the client is read again", func() bool { st := s.Stats(); return st.Paused == 0 && st.Stalled == 0 })
+	eventually(t, "the client is read again", func() bool { st := statsOf(s); return st.Get("paused") == 0 && st.Get("stalled") == 0 })
 }
 
 // Plain HTTP on a port that speaks TLS is told so, as by net/http.
@@ -221,7 +221,7 @@ func TestPlainHTTPOnTLSPort(t *testing.T) {
 			t.Errorf("%q: %q, %v", request, answer, err)
 		}
 	}
-	if n := s.Stats().TLSHandshakeErrors; n != 3 {
+	if n := statsOf(s).Get("tls_handshake_errors"); n != 3 {
 		t.Errorf("TLSHandshakeErrors = %d, want 3", n)
 	}
 }

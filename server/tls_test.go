@@ -86,7 +86,7 @@ func TestTLSEcho(t *testing.T) {
 				}
 				c.wantClose(1000, "*")
 				c.wantEnd()
-				if n := s.Stats().TLSHandshakes; n != 1 {
+				if n := statsOf(s).Get("tls_handshakes"); n != 1 {
 					t.Errorf("TLSHandshakes = %d, want 1", n)
 				}
 			})
@@ -110,8 +110,8 @@ func TestTLSBackPressure(t *testing.T) {
 			}
 		}
 	})
-	eventually(t, "the client is not read any more", func() bool { return s.Stats().Paused == 1 })
-	if n := s.Stats().PendingBytes; n > 200_000 {
+	eventually(t, "the client is not read any more", func() bool { return statsOf(s).Get("paused") == 1 })
+	if n := statsOf(s).Get("pending_bytes"); n > 200_000 {
 		t.Errorf("PendingBytes = %d", n)
 	}
 	for i := range count {
@@ -156,9 +156,9 @@ func TestTLSHandshakesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "two handshakes hang", func() bool { return s.Stats().Handshaking == 2 })
+	eventually(t, "two handshakes hang", func() bool { return statsOf(s).Get("handshaking") == 2 })
 	go func() {
-		eventually(t, "the third one waits", func() bool { return s.Stats().TLSHandshakesQueued == 1 })
+		eventually(t, "the third one waits", func() bool { return statsOf(s).Get("tls_handshakes_queued") == 1 })
 		_ = hanging[0].Close()
 	}()
 	c := dialTLS(t, s, &tls.Config{})
@@ -182,7 +182,7 @@ func TestTLSGarbage(t *testing.T) {
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	}
-	eventually(t, "only the good one is left", func() bool { return s.Stats().Engine.Conns == 1 })
+	eventually(t, "only the good one is left", func() bool { return statsOf(s).Get("engine_conns") == 1 })
 	good.send("still here")
 	good.want("still here")
 }

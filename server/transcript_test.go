@@ -236,7 +236,7 @@ func (p *play) stall(channel string) error {
 		_, err := p.server.PublishMessage(context.Background(), server.Publication{Channel: channel, Payload: data})
 		return err
 	}
-	for deadline := time.Now().Add(patience); p.server.Stats().Stalled == 0; {
+	for deadline := time.Now().Add(patience); statsOf(p.server).Get("stalled") == 0; {
 		if time.Now().After(deadline) {
 			return errors.New("no socket is full")
 		}

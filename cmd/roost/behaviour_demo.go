@@ -126,9 +126,9 @@ func (d *demo) publishStats(number uint64) {
 	_ = d.srv.Publish(statsChannel, server.Text, encode(statsMessage{
 		Type:        "stats",
 		Number:      number,
-		Connections: stats.Connections,
+		Connections: stats.Get("connections"),
 		Messages:    d.messages.Load(),
-		Delivered:   stats.Delivered,
+		Delivered:   uint64(stats.Get("delivered")),
 		Timestamp:   now(),
 	}))
 }

@@ -95,7 +95,7 @@ func (s *ServeCmd) Run(out streams) error {
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
 	go chosen.run(running)
-	go keepMemory(running, func() uint64 { return srv.Stats().Accepted })
+	go keepMemory(running, func() uint64 { return uint64(srv.Stats().Get("accepted")) })
 	logger.Info("roost serves",
 		"addr", strings.Join(addrs(srv), ","),
 		"admin_addr", admin.addr(),
@@ -146,7 +146,7 @@ func (s *ServeCmd) moreStats(hooks *webhooks) map[string]func() any {
 // the application; a second signal ends it at once.
 func (s *ServeCmd) shutdown(srv *server.Server, hooks *webhooks, logger *slog.Logger, sig os.Signal, again <-chan os.Signal) error {
 	before := srv.Stats()
-	logger.Info("shutting down", "signal", sig.String(), "connections", before.Connections, "timeout", s.ShutdownTimeout)
+	logger.Info("shutting down", "signal", sig.String(), "connections", before.Get("connections"), "timeout", s.ShutdownTimeout)
 	ctx, cancel := context.WithTimeout(context.Background(), s.ShutdownTimeout)
 	defer cancel()
 	ended := make(chan error, 1)

@@ -8,13 +8,16 @@ import (
 	"unicode"
 )
 
-// stats serves GET /v1/stats: server.Stats and Config.Stats, with the names of their
-// fields in snake_case.
+// stats serves GET /v1/stats: the counters of server.Stats, and Config.Stats with the
+// names of their fields in snake_case.
 func (h *Handler) stats(_ *client, w http.ResponseWriter, r *http.Request) error {
 	if q := params(r); q.err != nil {
 		return q.err
 	}
-	all := snakeCase(reflect.ValueOf(h.backend.Stats()))
+	all := map[string]any{}
+	for _, stat := range h.backend.Stats() {
+		all[stat.Name] = stat.Value
+	}
 	for name, stats := range h.cfg.Stats {
 		all[name] = snakeCase(reflect.ValueOf(stats()))
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 )
@@ -47,7 +48,7 @@ func (t *task) connect() {
 // another token a few times only.
 func (t *task) turnAway(err error) {
 	t.fail(err)
-	t.s.Counters().ConnectsRefused.Add(1)
+	t.s.Count(counters.ConnectsRefused)
 	t.x.log(slog.LevelInfo, "a connect was refused", "conn_id", t.id.String(), "remote_addr", t.addr(), "name", t.cmd.Name, "err", err)
 	var known *Error
 	if !errors.As(err, &known) || known.Code != CodeUnauthorized && known.Code != CodeTokenExpired && known.Code != CodePermissionDenied {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/gcra"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/internal/throttle"
@@ -242,14 +243,14 @@ func (x *Sessions) expire(s *shard.Shard, id netpoll.ID, n *session, now time.Ti
 	over := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	if over(n.connectBy) && !n.asking() { // a question has its own deadline
 		n.connectBy = time.Time{} // once
-		s.Counters().HandshakeTimeouts.Add(1)
+		s.Count(counters.HandshakeTimeouts)
 		x.shut(s, id, EndUnconnected)
 		return
 	}
 	for channel, t := range n.expires {
 		if over(t) {
 			delete(n.expires, channel)
-			s.Counters().TokensExpired.Add(1)
+			s.Count(counters.TokensExpired)
 			x.unsubscribed(s, id, channel, &Error{Code: CodeTokenExpired, Message: "the token for this channel has expired"})
 			continue
 		}
@@ -261,6 +262,6 @@ func (x *Sessions) expire(s *shard.Shard, id netpoll.ID, n *session, now time.Ti
 
 // Expired ends a connection for which no new token came.
 func (x *Sessions) Expired(s *shard.Shard, id netpoll.ID) {
-	s.Counters().TokensExpired.Add(1)
+	s.Count(counters.TokensExpired)
 	x.shut(s, id, EndExpired)
 }

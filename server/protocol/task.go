@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/internal/shard"
@@ -143,7 +144,7 @@ func (t *task) reply(r *Result) {
 // fail tells the client what went wrong.
 func (t *task) fail(err error) {
 	e := t.explain(err)
-	t.s.Counters().CommandErrors.Add(1)
+	t.s.Count(counters.CommandErrors)
 	t.x.say(t.s, t.id, func(c Codec, out *Packets) { c.Error(out, t.cmd.ID, e) })
 }
 

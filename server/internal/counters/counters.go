@@ -1,6 +1,5 @@
 // Package counters is the one table of what the server counts: name, kind and
-// meaning of each counter. Stats, the JSON of the HTTP API and the Prometheus
-// collector are made from it.
+// meaning of each counter. Stats and the JSON of the HTTP API are made from it.
 //
 //	table.go     the table
 //	counters.go  Info, Stat and Stats, which everybody may read

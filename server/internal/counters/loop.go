@@ -7,7 +7,7 @@ import (
 
 // A Loop is what one event loop counts: plain numbers, because a locked addition
 // for each message would cost more than the counting is worth. The loop publishes
-// them at the end of its turns.
+// them at the end of each callback.
 type Loop struct {
 	// Owned by the loop.
 	now     [counted]int64

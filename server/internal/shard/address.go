@@ -6,6 +6,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/proxyproto"
@@ -80,7 +81,7 @@ func (c conn) handleProxy(p []byte) {
 	h, n, err := proxyproto.Parse(p)
 	switch {
 	case err != nil:
-		c.s.count.ProxyErrors.Add(1)
+		c.s.count.Inc(counters.ProxyErrors)
 		c.noteRefusal(intake.RefusedNoProxyHeader)
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "bad PROXY header", Err: err})
 		return
@@ -163,12 +164,12 @@ func (c conn) admitAddress(a netip.Addr) bool {
 	}
 	switch verdict, retry := s.group.addresses.Admit(c.address(), limits, s.clock(), s.random); verdict {
 	case intake.TooOften:
-		s.count.RefusedAddressRate.Add(1)
+		s.count.Inc(counters.RefusedAddressRate)
 		c.noteRefusal(intake.RefusedRate)
 		c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "one address connects too often", Err: ErrTooOftenFromAddress}, retry)
 		return false
 	case intake.TooMany:
-		s.count.RefusedAddress.Add(1)
+		s.count.Inc(counters.RefusedAddress)
 		c.noteRefusal(intake.RefusedAddress)
 		c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}, retryAfter)
 		return false

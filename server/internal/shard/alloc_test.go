@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -68,7 +69,7 @@ func freeRig(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID, now 
 		}
 	}
 	s.OnWake()
-	if got := s.count.Subscriptions.Load(); got != int64(n) {
+	if got := s.count.Get(counters.Subscriptions); got != int64(n) {
 		t.Fatalf("%d of %d are in the room", got, n)
 	}
 	return s, l, ids, now
@@ -140,7 +141,7 @@ func TestAllocations(t *testing.T) {
 
 	// Every connection is pinged, and answers.
 	const runs = 5
-	sent := s.count.PingsSent.Load()
+	sent := s.count.Get(counters.PingsSent)
 	allocs := testing.AllocsPerRun(runs, func() {
 		*now += s.cfg.PingInterval + time.Second
 		s.OnTick()
@@ -149,7 +150,7 @@ func TestAllocations(t *testing.T) {
 			s.OnData(id, buf[:len(pong)])
 		}
 	})
-	if n := s.count.PingsSent.Load() - sent; n != subscribers*(runs+1) || allocs > 0 {
+	if n := s.count.Get(counters.PingsSent) - sent; n != subscribers*(runs+1) || allocs > 0 {
 		t.Errorf("%d pings, want %d; %v allocations", n, subscribers*(runs+1), allocs)
 	}
 }

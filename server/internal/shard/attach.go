@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/intake"
 )
 
@@ -60,7 +61,7 @@ func (c conn) adopted(tag uint64) {
 		return
 	}
 	delete(c.s.intake.adoptions, tag)
-	c.s.count.Adopted.Add(1)
+	c.s.count.Inc(counters.Adopted)
 	if a.TLS != nil {
 		c.makeExt().tls = intake.Adopt(a.TLS, a.Carrier)
 		c.flags |= flagTLS

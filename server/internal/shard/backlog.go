@@ -1,6 +1,10 @@
 package shard
 
-import "github.com/roostws/roost/netpoll"
+import (
+	"github.com/roostws/roost/netpoll"
+
+	"github.com/roostws/roost/server/internal/counters"
+)
 
 // Publishers on connections feel the fan-out: while more than PublishPauseBytes
 // wait for any loop, a connection that publishes is not read. Its messages
@@ -33,7 +37,7 @@ func (s *Shard) HoldPublisher(id netpoll.ID) {
 	if !ok || c.flags&flagPausedPublish != 0 || !s.group.congested(int64(s.cfg.PublishPauseBytes)) {
 		return
 	}
-	s.count.PublishersHeld.Add(1)
+	s.count.Inc(counters.PublishersHeld)
 	s.heldPublishers = append(s.heldPublishers, id)
 	s.group.held.Add(1)
 	c.pause(flagPausedPublish)

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -118,7 +119,7 @@ func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err erro
 	*s.sub(i) = subscription{channel: ch.row, next: c.subs, pos: ch.subscribers.n}
 	c.subs = i
 	ch.subscribers.push(subscriber{id.Slot(), ch.sequence})
-	s.count.Subscriptions.Add(1)
+	s.count.Inc(counters.Subscriptions)
 	return c, ch, nil
 }
 
@@ -144,7 +145,7 @@ func (s *Shard) newChannel(name string) *channel {
 		s.channels = append(s.channels, ch)
 	}
 	s.channelByName[name] = ch
-	s.count.Channels.Add(1)
+	s.count.Inc(counters.Channels)
 	s.occupy(name, 1)
 	return ch
 }
@@ -201,12 +202,12 @@ func (s *Shard) removeSub(ch *channel, i uint32) {
 	ch.subscribers.pop()
 	*s.sub(i) = subscription{next: s.subFree}
 	s.subFree = i
-	s.count.Subscriptions.Add(-1)
+	s.count.Add(counters.Subscriptions, -1)
 	if last == 0 {
 		delete(s.channelByName, ch.name)
 		s.channels[ch.row] = nil
 		s.channelFree = append(s.channelFree, ch.row)
-		s.count.Channels.Add(-1)
+		s.count.Add(counters.Channels, -1)
 		s.occupy(ch.name, -1)
 	}
 }

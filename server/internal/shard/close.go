@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -46,7 +47,7 @@ const slowReason = "slow consumer: too much output was waiting; reconnect"
 func (c conn) closeSlow() {
 	x := c.ext()
 	dropped := x.pending.keepPartial()
-	c.s.count.PendingBytes.Add(-int64(dropped))
+	c.s.count.Add(counters.PendingBytes, -int64(dropped))
 	c.decide(Closed{Code: frame.CloseTryAgainLater, Reason: slowReason})
 	c.setState(stateClosing)
 	c.setDeadline(c.s.tick + c.s.ticks.close)

@@ -1,6 +1,10 @@
 package shard
 
-import "github.com/roostws/roost/frame"
+import (
+	"github.com/roostws/roost/frame"
+
+	"github.com/roostws/roost/server/internal/counters"
+)
 
 // An offer is a permessage-deflate negotiation that was seen before. Browsers
 // and libraries send a handful of different ones, so that a storm of handshakes
@@ -40,7 +44,7 @@ func (c conn) setDeflate(p *frame.DeflateParams) {
 		return
 	}
 	c.setWindowBits(int(p.ServerMaxWindowBits))
-	c.s.count.Deflated.Add(1)
+	c.s.count.Inc(counters.Deflated)
 	if w := p.ServerWindow(); w != nil {
 		c.makeExt().sent = w
 	}

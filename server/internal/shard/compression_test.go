@@ -6,6 +6,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 )
 
 // A connection that has negotiated permessage-deflate, with default settings,
@@ -39,10 +40,10 @@ func TestIdleCompressionCostsNothing(t *testing.T) {
 			}
 		}
 		s.OnWake()
-		if got := s.count.Open.Load(); got != n {
+		if got := s.count.Get(counters.Connections); got != n {
 			t.Fatalf("%d of %d are open", got, n)
 		}
-		if got, want := s.count.Deflated.Load(), uint64(n); offer != "" && got != want || offer == "" && got != 0 {
+		if got, want := s.count.Get(counters.Deflated), int64(n); offer != "" && got != want || offer == "" && got != 0 {
 			t.Fatalf("%d have negotiated compression with %q", got, offer)
 		}
 		heap = liveHeap() - before

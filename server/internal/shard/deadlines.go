@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/counters"
 )
 
 // Deadlines without timers: each connection has one number, the tick at which
@@ -32,6 +33,7 @@ func (s *Shard) dueBy(i, t uint32) {
 
 // OnTick looks after the connections whose deadline has come.
 func (s *Shard) OnTick() {
+	defer s.count.Publish()
 	s.tick = uint32(s.clock()/s.cfg.TickInterval) + 1
 	s.intake.refusalsLeft = refusalsPerTick
 	s.resumeLimited()
@@ -66,7 +68,7 @@ func (c conn) expire() {
 	if c.flags&flagStalled != 0 {
 		x := c.ext()
 		if stallEnd := x.pending.progressTick + s.ticks.writeStall; s.tick >= stallEnd {
-			s.count.WriteStalls.Add(1)
+			s.count.Inc(counters.WriteStalls)
 			c.abort(Closed{Code: frame.CloseAbnormal, Reason: "write stalled", Err: ErrWriteStalled})
 			return
 		} else if c.state == stateOpen {
@@ -80,19 +82,19 @@ func (c conn) expire() {
 	}
 	switch c.state {
 	case stateProxy:
-		s.count.HandshakeTimeouts.Add(1)
+		s.count.Inc(counters.HandshakeTimeouts)
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "no PROXY header in time", Err: ErrHandshakeTimeout})
 	case stateTLS:
-		s.count.HandshakeTimeouts.Add(1)
+		s.count.Inc(counters.HandshakeTimeouts)
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake timed out", Err: ErrHandshakeTimeout})
 	case stateHead, stateAuthorizing, statePlain:
-		s.count.HandshakeTimeouts.Add(1)
+		s.count.Inc(counters.HandshakeTimeouts)
 		c.decide(Closed{Code: frame.CloseAbnormal, Reason: "handshake timed out", Err: ErrHandshakeTimeout})
 		c.respondTimeout()
 	case stateOpen:
 		c.expireOpen()
 	case stateClosing, stateFlushing:
-		s.count.CloseTimeouts.Add(1)
+		s.count.Inc(counters.CloseTimeouts)
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "closing handshake timed out", Err: ErrCloseTimeout})
 	}
 }
@@ -105,7 +107,7 @@ func (c conn) expireOpen() {
 	}
 	if idle := s.ticks.idle; idle > 0 {
 		if s.tick-c.messageTick >= idle {
-			s.count.IdleTimeouts.Add(1)
+			s.count.Inc(counters.IdleTimeouts)
 			c.startClose(frame.CloseGoingAway, "idle for too long")
 			return
 		}
@@ -128,7 +130,7 @@ func (c conn) expireOpen() {
 			c.dueBy(s.tick + s.ticks.pong)
 			return
 		}
-		s.count.PongTimeouts.Add(1)
+		s.count.Inc(counters.PongTimeouts)
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "no pong", Err: ErrPongTimeout})
 	case c.flags&flagStalled != 0:
 		// A stalled connection gets no ping behind what waits already: the stall
@@ -170,7 +172,7 @@ func (c conn) expireMessage() (ended bool) {
 		c.dueBy(x.messageSince + s.ticks.message)
 		return false
 	}
-	s.count.MessageTimeouts.Add(1)
+	s.count.Inc(counters.MessageTimeouts)
 	c.startClose(frame.ClosePolicyViolation, "message took too long to arrive")
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -270,7 +271,7 @@ func (s *Shard) fanOut() (again bool) {
 			s.end()
 		}
 	}
-	s.count.Delivered.Add(s.delivered)
+	s.count.Add(counters.Delivered, int64(s.delivered))
 	s.delivered = 0
 	return s.active != nil || len(s.jobs) > 0
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/proxyproto"
@@ -91,7 +92,7 @@ func (c conn) handleHead(p []byte) {
 		return
 	}
 	if c.flags&flagRefused != 0 || s.draining {
-		s.count.RefusedFull.Add(1)
+		s.count.Inc(counters.RefusedFull)
 		if !s.draining {
 			c.noteRefusal(intake.RefusedFull)
 		}
@@ -164,7 +165,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 	}
 	if s.draining && g.Err == nil {
 		// The drain has passed this connection and would not close it.
-		s.count.RefusedFull.Add(1)
+		s.count.Inc(counters.RefusedFull)
 		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
 		return
 	}
@@ -239,8 +240,8 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	if n < len(answer) {
 		c.stall(piece{answer, n, wire.Response}, false)
 	}
-	s.count.Open.Add(1)
-	s.count.Opened.Add(1)
+	s.count.Inc(counters.Connections)
+	s.count.Inc(counters.Opened)
 	s.replyTo = c.id
 	s.callOpen(c.id, g)
 	if c.alive() {
@@ -262,7 +263,7 @@ func (g *Grant) Agreed() string { return g.result.Subprotocol }
 
 // refuse responds with an HTTP error and closes.
 func (c conn) refuse(err error) {
-	c.s.count.HandshakesRefused.Add(1)
+	c.s.count.Inc(counters.HandshakesRefused)
 	if kind, known := refusalOf(err); known {
 		c.noteRefusal(kind)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -64,7 +65,7 @@ func TestLaggerReadsOn(t *testing.T) {
 	r.publishAll("h:1", 101, 200)
 	r.settle()
 	r.want(quick, texts(1, 200)...)
-	if n := r.shards[0].count.Reading.Load(); n != 1 {
+	if n := r.shards[0].count.Get(counters.Reading); n != 1 {
 		t.Errorf("%d connections read on, want 1", n)
 	}
 	r.publishAll("h:1", 201, 201)
@@ -76,7 +77,7 @@ func TestLaggerReadsOn(t *testing.T) {
 	if kept := r.pub.Query("h:1", hub.Query{Limit: 100}); len(kept.Messages) != 3 || kept.Offset != 202 {
 		t.Errorf("%d messages are kept, tip %d", len(kept.Messages), kept.Offset)
 	}
-	if n, extra := r.shards[0].count.Reading.Load(), r.pub.Stats().ExtraBytes; n != 0 || extra != 0 {
+	if n, extra := r.shards[0].count.Get(counters.Reading), r.pub.Stats().ExtraBytes; n != 0 || extra != 0 {
 		t.Errorf("at the end %d read on, and %d bytes are kept for them", n, extra)
 	}
 }
@@ -110,8 +111,8 @@ func TestFallingOffHistory(t *testing.T) {
 		}
 		r.drain(id)
 		r.want(id, want...)
-		drops, cut := r.shards[0].count.SlowDrops.Load(), r.shards[0].count.SlowDisconnects.Load()
-		if missed := 40 - len(want); policy == hub.PolicyDisconnect && (cut != 1 || drops != 0) || policy != hub.PolicyDisconnect && (cut != 0 || drops != uint64(missed)) {
+		drops, cut := r.shards[0].count.Get(counters.SlowDrops), r.shards[0].count.Get(counters.SlowDisconnects)
+		if missed := 40 - len(want); policy == hub.PolicyDisconnect && (cut != 1 || drops != 0) || policy != hub.PolicyDisconnect && (cut != 0 || drops != int64(missed)) {
 			t.Errorf("policy %d: %d messages counted as dropped, %d disconnects", policy, drops, cut)
 		}
 	}
@@ -131,7 +132,7 @@ func TestLatestOfEachKey(t *testing.T) {
 	r.settle()
 	r.drain(id)
 	r.want(id, "message 39", "message 40")
-	if n := r.shards[0].count.SlowDrops.Load(); n != 38 {
+	if n := r.shards[0].count.Get(counters.SlowDrops); n != 38 {
 		t.Errorf("%d messages counted as left out, want 38", n)
 	}
 }

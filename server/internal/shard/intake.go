@@ -4,6 +4,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
 )
@@ -62,7 +63,7 @@ func (c conn) takePlace() {
 		c.placed()
 		return
 	}
-	s.count.HandshakesQueued.Add(1)
+	s.count.Inc(counters.HandshakesQueued)
 	c.pause(flagPausedWork)
 }
 
@@ -142,7 +143,7 @@ func (s *Shard) makeRoom() {
 		default:
 			continue
 		}
-		s.count.HandshakesEvicted.Add(1)
+		s.count.Inc(counters.HandshakesEvicted)
 		c.vacate()
 		c.setDeadline(0)
 		c.expire()

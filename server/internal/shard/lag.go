@@ -5,6 +5,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 )
 
 // Slow consumers cost no memory. A connection whose socket is full is not
@@ -45,7 +46,7 @@ func (s *Shard) retire(j *job) {
 	for s.journalTaken < len(s.journal) && (s.laggers == 0 || s.journalBytes > s.cfg.LagMaxBytes) {
 		s.forget()
 	}
-	s.count.JournalBytes.Store(int64(s.journalBytes))
+	s.count.Set(counters.JournalBytes, int64(s.journalBytes))
 }
 
 // forget drops the oldest job of the journal.
@@ -136,7 +137,7 @@ func (c conn) lag(j *job, next int) {
 	if c.flags&flagLagging == 0 {
 		c.flags |= flagLagging
 		c.s.laggers++
-		c.s.count.Lagging.Add(1)
+		c.s.count.Inc(counters.Lagging)
 	}
 }
 
@@ -236,7 +237,7 @@ func (c conn) fellOff() bool {
 	s := c.s
 	x := c.ext()
 	if !s.cfg.SlowDrop {
-		s.count.SlowDisconnects.Add(1)
+		s.count.Inc(counters.SlowDisconnects)
 		c.stopLagging()
 		c.startClose(frame.CloseTryAgainLater, slowReason)
 		return false
@@ -246,7 +247,7 @@ func (c conn) fellOff() bool {
 		before = j.framesBefore
 	}
 	x.missed += before - x.lagFrames
-	s.count.SlowDrops.Add(before - x.lagFrames)
+	s.count.Add(counters.SlowDrops, int64(before-x.lagFrames))
 	x.lagJob, x.lagFrame, x.lagFrames = s.journalFirst, 0, before
 	return true
 }
@@ -292,12 +293,12 @@ func (c conn) stopLagging() {
 	if c.flags&flagLagging != 0 {
 		c.flags &^= flagLagging
 		s.laggers--
-		s.count.Lagging.Add(-1)
+		s.count.Add(counters.Lagging, -1)
 		if s.laggers == 0 && s.active == nil {
 			for s.journalTaken < len(s.journal) {
 				s.forget()
 			}
-			s.count.JournalBytes.Store(0)
+			s.count.Set(counters.JournalBytes, 0)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -15,7 +16,7 @@ import (
 // returns netpoll.ErrEngineClosed.
 func (s *Shard) post(o op, force bool) error {
 	if !force && s.Full() {
-		s.count.InboxRefused.Add(1)
+		s.group.CountShared(counters.InboxRefused)
 		return hub.ErrBusy
 	}
 	if !s.inbox.put(o) {
@@ -104,7 +105,7 @@ func (s *Shard) do(o *op) {
 		if c, ok := s.findOpen(o.id); ok {
 			c.sendMessage(o.message)
 		} else {
-			s.count.SendsToClosed.Add(1)
+			s.count.Inc(counters.SendsToClosed)
 		}
 	case opPublish:
 		if ch := s.channelByName[o.name]; ch != nil {
@@ -215,7 +216,7 @@ func (s *Shard) closeUser(user string, code frame.CloseCode, reason string) {
 // Refuse counts a join that the application asked for and that did not happen,
 // and tells it. Loop only.
 func (s *Shard) Refuse(id netpoll.ID, channel string, err error) {
-	s.count.JoinsRefused.Add(1)
+	s.count.Inc(counters.JoinsRefused)
 	s.hooks.OpFailed(s, id, channel, err)
 }
 
@@ -226,7 +227,7 @@ func (s *Shard) recoverHook(id netpoll.ID, in string) {
 	if value == nil {
 		return
 	}
-	s.count.Panics.Add(1)
+	s.count.Inc(counters.Panics)
 	s.log.Error("a callback panicked", "in", in, "conn_id", id.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
 	c, ok := s.find(id)
 	if !ok {

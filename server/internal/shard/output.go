@@ -3,6 +3,7 @@ package shard
 import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/wire"
 )
@@ -64,9 +65,9 @@ func (c conn) deliver(frames []byte) bool {
 		return true
 	case s.cfg.SlowDrop:
 		x.missed++
-		s.count.SlowDrops.Add(1)
+		s.count.Inc(counters.SlowDrops)
 	default:
-		s.count.SlowDisconnects.Add(1)
+		s.count.Inc(counters.SlowDisconnects)
 		c.closeSlow()
 	}
 	return false
@@ -121,7 +122,7 @@ func (c conn) stall(p piece, shared bool) {
 	}
 	x.pending.refs = append(x.pending.refs, p)
 	x.pending.bytes += left
-	c.s.count.PendingBytes.Add(int64(left))
+	c.s.count.Add(counters.PendingBytes, int64(left))
 	c.markStalled()
 	if x.pending.bytes >= c.s.cfg.PendingMaxBytes/2 {
 		c.pause(flagPausedOutput)
@@ -134,7 +135,7 @@ func (c conn) markStalled() {
 	x := c.makeExt()
 	if c.flags&flagStalled == 0 {
 		c.flags |= flagStalled
-		s.count.Stalled.Add(1)
+		s.count.Inc(counters.Stalled)
 		x.pending.progressTick = s.tick
 		c.dueBy(s.tick + s.ticks.writeStall)
 	}
@@ -167,7 +168,7 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 	if !ok {
 		return
 	}
-	s.count.Delivered.Add(1)
+	s.count.Inc(counters.Delivered)
 	if id != s.replyTo {
 		c.send(c.appendMessage(nil, op, payload))
 		return
@@ -207,6 +208,7 @@ func (c conn) flushReplies() {
 
 // OnWritable writes what waits, until the socket is full again.
 func (s *Shard) OnWritable(id netpoll.ID) {
+	defer s.count.Publish()
 	c, ok := s.find(id)
 	if !ok || c.flags&flagStalled == 0 {
 		return
@@ -230,7 +232,7 @@ func (s *Shard) OnWritable(id netpoll.ID) {
 		}
 		if n > 0 {
 			x.pending.progressTick = s.tick
-			s.count.PendingBytes.Add(-int64(n))
+			s.count.Add(counters.PendingBytes, -int64(n))
 			x.pending.take(n)
 		}
 		if n < want {
@@ -247,7 +249,7 @@ func (c conn) drained() {
 	x := c.ext()
 	x.pending.refs = nil
 	c.flags &^= flagStalled
-	s.count.Stalled.Add(-1)
+	s.count.Add(counters.Stalled, -1)
 	switch c.state {
 	case stateFlushing:
 		c.shut()
@@ -259,7 +261,7 @@ func (c conn) drained() {
 	if len(x.readers) > 0 && c.flags&flagStalled == 0 && c.state == stateOpen {
 		s.readSoon(c.id)
 	}
-	s.count.Delivered.Add(s.delivered)
+	s.count.Add(counters.Delivered, int64(s.delivered))
 	s.delivered = 0
 	if c.flags&flagStalled != 0 {
 		c.resumeOutput()

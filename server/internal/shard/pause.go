@@ -1,10 +1,12 @@
 package shard
 
+import "github.com/roostws/roost/server/internal/counters"
+
 // pause stops reading id for one more reason.
 func (c conn) pause(reason uint16) {
 	if c.flags&flagsPaused == 0 {
 		c.s.loop.PauseRead(c.id)
-		c.s.count.Paused.Add(1)
+		c.s.count.Inc(counters.Paused)
 	}
 	c.flags |= reason
 }
@@ -19,7 +21,7 @@ func (c conn) resume(reason uint16) {
 	if c.flags&flagsPaused != 0 {
 		return
 	}
-	c.s.count.Paused.Add(-1)
+	c.s.count.Add(counters.Paused, -1)
 	c.s.loop.ResumeRead(c.id)
 	if c.input() == nil || (c.state != stateOpen && c.state != stateClosing) {
 		return

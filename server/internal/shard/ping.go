@@ -2,6 +2,7 @@ package shard
 
 import (
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -28,7 +29,7 @@ func (c conn) ping() {
 	// The answer moves heardTick, and the next ping is due PingInterval after that,
 	// which may be before this one's PongTimeout.
 	c.dueBy(s.tick + min(s.ticks.ping, s.ticks.pong))
-	s.count.PingsSent.Add(1)
+	s.count.Inc(counters.PingsSent)
 	p := wire.Of(c.kind()).Ping()
 	if protocol := s.protocolOf(c.slot); protocol != nil && len(protocol.ask) > 0 {
 		c.flags |= flagHeartbeat
@@ -74,9 +75,9 @@ func (c conn) handleHeartbeat(p *Protocol, payload []byte) bool {
 	switch {
 	case answers && c.flags&flagHeartbeat != 0:
 		c.flags &^= flagHeartbeat
-		s.count.PongsReceived.Add(1)
+		s.count.Inc(counters.PongsReceived)
 	case asks:
-		s.count.PingsReceived.Add(1)
+		s.count.Inc(counters.PingsReceived)
 		s.replies = append(s.replies, p.answer...)
 		if len(s.replies) >= replyDirectBytes {
 			c.flushReplies()

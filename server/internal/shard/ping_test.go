@@ -6,6 +6,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 )
 
 // batchLoop counts batches, and takes only the first byte of every third write.
@@ -39,13 +40,13 @@ func TestPingsGoTogether(t *testing.T) {
 	if l.batches != 3 || l.writes != n {
 		t.Errorf("%d pings in %d batches, want %d in 3", l.writes, l.batches, n)
 	}
-	if got := free.count.Stalled.Load(); got != int64(len(l.cut)) {
+	if got := free.count.Get(counters.Stalled); got != int64(len(l.cut)) {
 		t.Errorf("%d connections are stalled, want %d", got, len(l.cut))
 	}
 	for _, id := range l.cut {
 		free.OnWritable(id)
 	}
-	if got := free.count.Stalled.Load(); got != 0 {
+	if got := free.count.Get(counters.Stalled); got != 0 {
 		t.Errorf("%d connections are still stalled", got)
 	}
 	pong := frame.AppendMaskedFrame(nil, frame.OpPong, [4]byte{1, 2, 3, 4}, nil)
@@ -54,7 +55,7 @@ func TestPingsGoTogether(t *testing.T) {
 	}
 	*now += free.cfg.PongTimeout + time.Second
 	free.OnTick()
-	if got := free.count.PongTimeouts.Load(); got != 0 || len(free.batch) != 0 {
+	if got := free.count.Get(counters.PongTimeouts); got != 0 || len(free.batch) != 0 {
 		t.Errorf("%d pong timeouts, %d writes left in the batch", got, len(free.batch))
 	}
 }

@@ -1,6 +1,10 @@
 package shard
 
-import "github.com/roostws/roost/server/internal/handshake"
+import (
+	"github.com/roostws/roost/server/internal/handshake"
+
+	"github.com/roostws/roost/server/internal/counters"
+)
 
 var (
 	errLengthRequired = &handshake.Error{Status: 411, Reason: "a chunked request body is not taken here", Advice: "Send Content-Length."}
@@ -72,7 +76,7 @@ func (c conn) handlePlainBody(p []byte) {
 func (c conn) servePlain(request []byte) {
 	request = append([]byte(nil), request...)
 	c.park(nil, statePlain)
-	c.s.count.PlainRequests.Add(1)
+	c.s.count.Inc(counters.PlainRequests)
 	if err := c.s.hooks.HTTP(c.s, c.id, request); err != nil {
 		c.refuse(err)
 	}

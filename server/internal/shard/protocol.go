@@ -5,6 +5,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -59,9 +60,9 @@ func (s *Shard) Heartbeat(id netpoll.ID) {
 	switch p := s.protocolOf(c.slot); {
 	case c.flags&flagHeartbeat != 0:
 		c.flags &^= flagHeartbeat
-		s.count.PongsReceived.Add(1)
+		s.count.Inc(counters.PongsReceived)
 	default:
-		s.count.PingsReceived.Add(1)
+		s.count.Inc(counters.PingsReceived)
 		s.Reply(id, frame.OpText, []byte(p.Answer))
 	}
 }

@@ -3,6 +3,7 @@ package shard
 import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -51,7 +52,7 @@ func (c conn) startReading(r hub.Reader) {
 	*from = uint32(r.Next) + parkedAhead
 	x := c.makeExt()
 	if len(x.readers) == 0 {
-		c.s.count.Reading.Add(1)
+		c.s.count.Inc(counters.Reading)
 	}
 	x.readers = append(x.readers, r)
 	if c.flags&flagStalled == 0 {
@@ -73,7 +74,7 @@ func (s *Shard) stopReading(x *ext, k int) {
 	x.readers[last] = hub.Reader{}
 	if x.readers = x.readers[:last]; last == 0 {
 		x.readers = nil
-		s.count.Reading.Add(-1)
+		s.count.Add(counters.Reading, -1)
 	}
 }
 
@@ -120,7 +121,7 @@ func (s *Shard) readOnAll() (again bool) {
 	if len(s.reading) == 0 && cap(s.reading) > 1024 {
 		s.reading = nil
 	}
-	s.count.Delivered.Add(s.delivered)
+	s.count.Add(counters.Delivered, int64(s.delivered))
 	s.delivered = 0
 	return len(s.reading) > 0
 }
@@ -144,7 +145,7 @@ func (c conn) readOn() (more bool) {
 	case policy == hub.PolicyLatest:
 		return c.readLatest(r, p)
 	case r.Next < p.First && policy == hub.PolicyDisconnect:
-		s.count.SlowDisconnects.Add(1)
+		s.count.Inc(counters.SlowDisconnects)
 		c.startClose(frame.CloseTryAgainLater, slowReason)
 		return false
 	case r.Next < p.First:
@@ -186,7 +187,7 @@ func (c conn) readLatest(r *hub.Reader, p hub.Passage) (more bool) {
 // tellGap counts messages that the connection does not get, and tells it.
 func (c conn) tellGap(history *hub.History, from, to, missed uint64) {
 	c.ext().missed += missed
-	c.s.count.SlowDrops.Add(missed)
+	c.s.count.Add(counters.SlowDrops, int64(missed))
 	if c.protocol() != 0 {
 		c.s.hooks.Gap(c.s, c.id, history.Channel(), history.Epoch(), from, to)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/wire"
 )
@@ -118,22 +119,22 @@ func (c conn) handleMessage(m frame.Message) {
 			return
 		}
 		c.messageTick = s.tick
-		s.count.MessagesReceived.Add(1)
-		s.count.MessageBytesReceived.Add(uint64(len(m.Payload)))
+		s.count.Inc(counters.MessagesReceived)
+		s.count.Add(counters.MessageBytesReceived, int64(len(m.Payload)))
 		c.spendToken()
 		c.callMessage(m)
 	case frame.OpPing:
 		// A pong for each ping, as soon as is practical (section 5.5.2). If the
 		// peer does not read, the waiting output pauses it: pings cannot pile up.
 		if c.state == stateOpen {
-			s.count.PingsReceived.Add(1)
+			s.count.Inc(counters.PingsReceived)
 			s.replies = frame.AppendFrame(s.replies, frame.OpPong, m.Payload)
 			if len(s.replies) >= replyDirectBytes {
 				c.flushReplies()
 			}
 		}
 	case frame.OpPong:
-		s.count.PongsReceived.Add(1)
+		s.count.Inc(counters.PongsReceived)
 	case frame.OpClose:
 		c.handleClose(m.Payload)
 	}
@@ -157,7 +158,7 @@ func (c conn) spendToken() {
 	tokens, now := &s.tokens.Rows[c.id.Slot()], s.clock()
 	tokens.Take(now, rate)
 	if tokens.Wait(now, rate) > 0 {
-		s.count.RateLimited.Add(1)
+		s.count.Inc(counters.RateLimited)
 		s.rateLimited = append(s.rateLimited, c.id)
 		c.pause(flagPausedRate)
 	}
@@ -198,12 +199,12 @@ func (c conn) failFrames(err error) {
 	code := frame.CloseCodeOf(err)
 	switch code {
 	case frame.CloseMessageTooBig:
-		s.count.MessagesTooBig.Add(1)
+		s.count.Inc(counters.MessagesTooBig)
 		c.noteRefusal(intake.RefusedMessage)
 	case frame.CloseInvalidPayload:
-		s.count.InvalidUTF8.Add(1)
+		s.count.Inc(counters.InvalidUTF8)
 	default:
-		s.count.ProtocolErrors.Add(1)
+		s.count.Inc(counters.ProtocolErrors)
 	}
 	c.decide(Closed{Code: code, Reason: reason, Err: err})
 	if c.state == stateOpen {

@@ -25,6 +25,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/gcra"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
@@ -157,6 +158,7 @@ type Group struct {
 	// Atomic: any goroutine.
 	connections atomic.Int64 // accepted and not closed, without those that are refused for lack of room
 	held        atomic.Int64 // connections that are paused because of backlog
+	counted     counters.Shared
 }
 
 // NewGroup makes the common state for limit connections.
@@ -200,9 +202,9 @@ type Shard struct {
 
 	// Any goroutine.
 	inbox     inbox
-	count     Counters
-	jobFrames atomic.Int64 // frames in jobs
-	jobBytes  atomic.Int64 // their bytes
+	count     counters.Loop // published at the end of each callback
+	jobFrames atomic.Int64  // frames in jobs
+	jobBytes  atomic.Int64  // their bytes
 
 	// Owned by the loop.
 	slots     offheap.Table[slot]
@@ -342,9 +344,10 @@ func (s *Shard) Loop() netpoll.Loop { return s.loop }
 
 // OnOpen takes a new connection in.
 func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
+	defer s.count.Publish()
 	i := id.Slot()
 	if int(i) >= len(s.slots.Rows) {
-		s.count.RefusedFull.Add(1)
+		s.count.Inc(counters.RefusedFull)
 		s.loop.Abort(id)
 		return
 	}
@@ -356,7 +359,7 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	if s.cfg.TLS != nil && tag >= uint64(s.cfg.FirstTLS) && tag < netpoll.AttachTag {
 		c.flags = flagTLS
 	}
-	s.count.Accepted.Add(1)
+	s.count.Inc(counters.Accepted)
 	if s.expiry.Rows != nil {
 		s.expiry.Rows[i] = 0
 	}
@@ -380,11 +383,12 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 
 // OnData handles what a socket brought.
 func (s *Shard) OnData(id netpoll.ID, p []byte) {
+	defer s.count.Publish()
 	c, ok := s.find(id)
 	if !ok {
 		return
 	}
-	s.count.BytesReceived.Add(uint64(len(p)))
+	s.count.Add(counters.BytesReceived, int64(len(p)))
 	switch {
 	case c.state == stateProxy:
 		c.handleProxy(p)
@@ -411,6 +415,7 @@ func (c conn) onPlain(p []byte) {
 
 // OnClose takes a connection out.
 func (s *Shard) OnClose(id netpoll.ID, err error) {
+	defer s.count.Publish()
 	c, ok := s.find(id)
 	if !ok {
 		return
@@ -421,20 +426,20 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 			why = x.verdict
 		}
 		why.Missed = x.missed
-		s.count.PendingBytes.Add(-int64(x.pending.bytes))
+		s.count.Add(counters.PendingBytes, -int64(x.pending.bytes))
 	}
 	why.Age = time.Duration(s.tick-c.openedTick) * s.cfg.TickInterval
 	if c.flags&flagOpened != 0 {
-		s.count.Open.Add(-1)
-		s.count.Closed.Add(1)
-		s.count.countClose(why)
+		s.count.Add(counters.Connections, -1)
+		s.count.Inc(counters.Closed)
+		s.countClose(why)
 		s.callClosed(id, why)
 	}
 	if c.flags&flagStalled != 0 {
-		s.count.Stalled.Add(-1)
+		s.count.Add(counters.Stalled, -1)
 	}
 	if c.flags&flagsPaused != 0 {
-		s.count.Paused.Add(-1)
+		s.count.Add(counters.Paused, -1)
 	}
 	if c.flags&flagRefused == 0 {
 		s.group.connections.Add(-1)
@@ -458,6 +463,7 @@ func (s *Shard) callClosed(id netpoll.ID, why Closed) {
 
 // OnWake takes the inbox and makes one slice of writes.
 func (s *Shard) OnWake() (again bool) {
+	defer s.count.Publish()
 	ops := s.inbox.take()
 	for i := range ops {
 		s.do(&ops[i])

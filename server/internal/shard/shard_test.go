@@ -11,6 +11,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -304,7 +305,7 @@ func TestResumePublishersWakesTheOthers(t *testing.T) {
 	for range 20 {
 		r.loops[0].Turn() // the other loop is busy elsewhere
 	}
-	if n := r.shards[0].count.PublishersHeld.Load(); n != 1 || r.group.held.Load() != 1 {
+	if n := r.shards[0].count.Get(counters.PublishersHeld); n != 1 || r.group.held.Load() != 1 {
 		t.Fatalf("held %d times, %d at the moment", n, r.group.held.Load())
 	}
 	if backlog := r.shards[1].backlog(); backlog > 3000 {
@@ -321,8 +322,8 @@ func TestResumePublishersWakesTheOthers(t *testing.T) {
 			t.Errorf("reader %v got %d of 6", id, len(got))
 		}
 	}
-	if r.group.held.Load() != 0 || r.shards[0].count.Paused.Load() != 0 || len(r.hooks.failed) > 0 {
-		t.Errorf("held %d, paused %d, errors %v", r.group.held.Load(), r.shards[0].count.Paused.Load(), r.hooks.failed)
+	if r.group.held.Load() != 0 || r.shards[0].count.Get(counters.Paused) != 0 || len(r.hooks.failed) > 0 {
+		t.Errorf("held %d, paused %d, errors %v", r.group.held.Load(), r.shards[0].count.Get(counters.Paused), r.hooks.failed)
 	}
 }
 
@@ -387,7 +388,7 @@ func TestCloseHasItsTime(t *testing.T) {
 	}
 	r.say(id, frame.OpClose, "\x03\xe8")
 	r.settle()
-	if len(r.hooks.closed) != 1 || r.shards[0].count.CloseTimeouts.Load() != 0 {
+	if len(r.hooks.closed) != 1 || r.shards[0].count.Get(counters.CloseTimeouts) != 0 {
 		t.Errorf("it ended with %+v", r.hooks.closed)
 	}
 }

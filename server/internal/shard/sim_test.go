@@ -15,6 +15,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -557,20 +558,20 @@ func (s *sim) calm() {
 			}
 			busy = true
 		}
-		if !busy && s.count(func(c *Counters) int64 { return c.Paused.Load() }) == 0 && s.group.held.Load() == 0 {
+		if !busy && s.count(counters.Paused) == 0 && s.group.held.Load() == 0 {
 			return
 		}
 	}
 	for i, sh := range s.shards {
 		s.t.Logf("shard %d: awake %v, jobs %d, active %+v, paused %d, backlog %d, held %v, stalled %d", i, s.loops[i].Awake(), len(sh.jobs), sh.active,
-			sh.count.Paused.Load(), sh.backlog(), sh.heldPublishers, sh.count.Stalled.Load())
+			sh.count.Get(counters.Paused), sh.backlog(), sh.heldPublishers, sh.count.Get(counters.Stalled))
 	}
 	s.t.Fatal("the shards do not come to rest")
 }
 
-func (s *sim) count(f func(*Counters) int64) (sum int64) {
+func (s *sim) count(c counters.Counter) (sum int64) {
 	for _, sh := range s.shards {
-		sum += f(sh.Counters())
+		sum += sh.count.Get(c)
 	}
 	return sum
 }
@@ -602,7 +603,7 @@ func (s *sim) check() {
 			s.t.Fatalf("client %v: %d of %d echoes", c.id, c.echoed, c.sent)
 		}
 	}
-	if drops := uint64(s.count(func(c *Counters) int64 { return int64(c.SlowDrops.Load()) })); lost > drops {
+	if drops := uint64(s.count(counters.SlowDrops)); lost > drops {
 		s.t.Fatalf("%d messages are missing, %d were counted as dropped", lost, drops)
 	}
 	kinds := []netpolltest.ViolationKind{netpolltest.UnknownID, netpolltest.StaleID, netpolltest.Panicked}
@@ -655,12 +656,12 @@ func (s *sim) leave() {
 		s.t.Errorf("%d connections got Open and no Closed", len(s.opens))
 	}
 	for i, sh := range s.shards {
-		c := sh.Counters()
+		c := sh.count.Get
 		for name, v := range map[string]int64{
-			"Reading": c.Reading.Load(), "Lagging": c.Lagging.Load(), "JournalBytes": c.JournalBytes.Load(), "laggers": int64(sh.laggers), "Open": c.Open.Load(), "Stalled": c.Stalled.Load(), "Paused": c.Paused.Load(), "PendingBytes": c.PendingBytes.Load(),
-			"Subscriptions": c.Subscriptions.Load(), "Channels": c.Channels.Load(), "inbox entries": sh.inbox.entries.Load(),
+			"Reading": c(counters.Reading), "Lagging": c(counters.Lagging), "JournalBytes": c(counters.JournalBytes), "laggers": int64(sh.laggers), "Open": c(counters.Connections), "Stalled": c(counters.Stalled), "Paused": c(counters.Paused), "PendingBytes": c(counters.PendingBytes),
+			"Subscriptions": c(counters.Subscriptions), "Channels": c(counters.Channels), "inbox entries": sh.inbox.entries.Load(),
 			"inbox bytes": sh.inbox.bytes.Load(), "job bytes": sh.jobBytes.Load(), "connections": int64(sh.conns),
-			"users": int64(sh.users.used), "exts": int64(len(sh.exts) - 1 - len(sh.extFree)), "Panics": int64(c.Panics.Load()),
+			"users": int64(sh.users.used), "exts": int64(len(sh.exts) - 1 - len(sh.extFree)), "Panics": c(counters.Panics),
 		} {
 			if v != 0 {
 				s.t.Errorf("shard %d: %s = %d at the end", i, name, v)

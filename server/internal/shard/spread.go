@@ -3,6 +3,7 @@ package shard
 import (
 	"time"
 
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -59,7 +60,7 @@ func (s *Shard) stepSpreads() (again bool) {
 	}
 	clear(s.spreads[len(left):])
 	s.spreads = left
-	s.count.Delivered.Add(s.delivered)
+	s.count.Add(counters.Delivered, int64(s.delivered))
 	s.delivered = 0
 	return again
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
 )
@@ -22,7 +23,7 @@ func (c conn) onDataTLS(p []byte) {
 	case x.tls == nil && x.input == nil && handshake.CheckStart(p) == nil:
 		// A TLS record begins with its type, which is no character of HTTP's. As
 		// net/http and nginx do, we respond in plain HTTP: no handshake could.
-		c.s.count.TLSHandshakeErrors.Add(1)
+		c.s.count.Inc(counters.TLSHandshakeErrors)
 		c.flags &^= flagTLS
 		if handshake.IsHEAD(p) {
 			c.flags |= flagHEAD
@@ -35,10 +36,10 @@ func (c conn) onDataTLS(p []byte) {
 			c.beginTLS()
 			return
 		}
-		c.s.count.TLSHandshakesQueued.Add(1)
+		c.s.count.Inc(counters.TLSHandshakesQueued)
 		c.pause(flagPausedWork)
 	case !x.tls.Feed(p):
-		c.s.count.TLSHandshakeErrors.Add(1)
+		c.s.count.Inc(counters.TLSHandshakeErrors)
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "TLS handshake too long"})
 	case !x.tls.Shaking():
 		c.readTLS(x.tls)
@@ -106,13 +107,13 @@ func (s *Shard) doneTLS(id netpoll.ID, err error) {
 	}
 	c.tls().Finish()
 	if err != nil {
-		s.count.TLSHandshakeErrors.Add(1)
+		s.count.Inc(counters.TLSHandshakeErrors)
 		c.decide(Closed{Code: frame.CloseTLSHandshake, Reason: "TLS handshake failed", Err: err})
 		s.log.Debug("TLS handshake failed", "conn_id", c.id.String(), "err", err)
 		c.shutWhenFlushed()
 		return
 	}
-	s.count.TLSHandshakes.Add(1)
+	s.count.Inc(counters.TLSHandshakes)
 	c.setState(stateHead)
 	c.readTLS(c.tls())
 }
@@ -163,11 +164,11 @@ func (c conn) failTLS(err error) {
 	if errors.Is(err, io.EOF) {
 		c.decide(Closed{Code: frame.CloseAbnormal, Reason: "connection lost", ByPeer: true, Err: io.EOF})
 	} else {
-		c.s.count.TLSErrors.Add(1)
+		c.s.count.Inc(counters.TLSErrors)
 		c.decide(Closed{Code: frame.CloseAbnormal, Reason: "TLS error", Err: err})
 		// crypto/tls encrypts nothing after its alert: only the alert still goes out.
 		x := c.ext()
-		c.s.count.PendingBytes.Add(-int64(x.pending.bytes))
+		c.s.count.Add(counters.PendingBytes, -int64(x.pending.bytes))
 		x.pending.refs, x.pending.bytes = nil, 0
 	}
 	c.shutWhenFlushed()
@@ -205,7 +206,7 @@ func (c conn) drainTLS() {
 			return
 		}
 		x.pending.progressTick = s.tick
-		s.count.PendingBytes.Add(-int64(n))
+		s.count.Add(counters.PendingBytes, -int64(n))
 		x.pending.take(n)
 		if len(t.Out()) > 0 {
 			c.resumeOutput()

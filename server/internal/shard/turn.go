@@ -1,5 +1,7 @@
 package shard
 
+import "github.com/roostws/roost/server/internal/counters"
+
 // FrameSlice is how many messages and control frames of one connection are
 // handled before the others have their turn. A read brings up to 64 KiB, which
 // are 16,000 messages of one byte: some 4 ms in which all others would wait. 256
@@ -9,7 +11,7 @@ const FrameSlice = 256
 // yield lets the other connections have their turn before id goes on.
 func (c conn) yield() {
 	s := c.s
-	s.count.TurnsYielded.Add(1)
+	s.count.Inc(counters.TurnsYielded)
 	s.yielded = append(s.yielded, c.id)
 	c.pause(flagPausedTurn)
 	s.loop.Wake()
