@@ -189,7 +189,7 @@ func TestTLSKeyUpdateFlood(t *testing.T) {
 				flooded <- err
 				return
 			}
-			if statsOf(s).Get("paused") == 1 {
+			if s.Stats().Get("paused") == 1 {
 				break
 			}
 		}
