@@ -260,7 +260,7 @@ func (c *Client) permanent(err error) bool {
 		return true
 	}
 	if closed, ok := errors.AsType[*frame.CloseError](err); ok {
-		return closed.Code == CloseForbidden
+		return closed.Code == CloseDisconnected
 	}
 	if c.dialed && misdirected(err) {
 		c.mu.Lock()

@@ -70,8 +70,8 @@ const (
 	CloseBadRequest frame.CloseCode = 4400
 	// CloseTokenExpired: the token has expired, or connect came too late.
 	CloseTokenExpired frame.CloseCode = 4401
-	// CloseForbidden: the application has sent this client away for good.
-	CloseForbidden frame.CloseCode = 4403
+	// CloseDisconnected: the application has sent this client away for good.
+	CloseDisconnected frame.CloseCode = 4403
 )
 
 // A ServerError is the server's answer to a command that it did not carry out.

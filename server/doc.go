@@ -71,12 +71,12 @@
 // per connection and adds no headroom.
 //
 //	 12  netpoll's epoll engine: descriptor, generation, interest
-//	 40  shard.slot: state, identity, subscriptions, ages
+//	 44  shard.slot: state, identity, subscriptions, ages
 //	  4  its deadline
 //	 20  each subscription: 12 for the connection's list, 8 in the channel's
 //	~40  an identity of its own: 16 in the table of users, some 6 of index, the name
 //	---
-//	 56  upgraded; 116 with an identity and one subscription
+//	 60  upgraded; 120 with an identity and one subscription
 //
 // A half-received frame or message, waiting output, and a closing handshake are
 // rare, and cost only those who have them (shard.ext).

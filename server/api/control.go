@@ -12,9 +12,9 @@ import (
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
-// DisconnectCode is the close code where a request does not say: 4403,
+// CloseDisconnected is the close code where a request does not say: 4403,
 // disconnected by the application, do not come back unless told otherwise.
-const DisconnectCode server.CloseCode = 4403
+const CloseDisconnected server.CloseCode = 4403
 
 // reasonMaxBytes is what a Close frame has room for behind the code (RFC 6455,
 // section 5.5).
@@ -23,7 +23,7 @@ const reasonMaxBytes = 123
 // closeOf reads code and reason of a disconnection.
 func closeOf(r *http.Request) (server.CloseCode, string, error) {
 	q := params(r, "code", "reason")
-	code := server.CloseCode(q.number("code", 1000, 4999, uint64(DisconnectCode)))
+	code := server.CloseCode(q.number("code", 1000, 4999, uint64(CloseDisconnected)))
 	if q.err != nil {
 		return 0, "", q.err
 	}

@@ -195,7 +195,7 @@ func TestOverTheServer(t *testing.T) {
 		t.Errorf("disconnecting all: %d %+v", status, done)
 	}
 	_, _, err = wsutil.ReadServerData(bob)
-	if closed, ok := err.(wsutil.ClosedError); !ok || closed.Code != ws.StatusCode(api.DisconnectCode) {
+	if closed, ok := err.(wsutil.ClosedError); !ok || closed.Code != ws.StatusCode(api.CloseDisconnected) {
 		t.Errorf("bob was told %v", err)
 	}
 	var stats struct{ Opened uint64 }
