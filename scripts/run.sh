@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds roost and starts the demo: open its address in two windows.
 #
-#   scripts/run.sh                      on port 8080
-#   scripts/run.sh 127.0.0.1:9000       on another address
-#   ADDR=:9000 scripts/run.sh           the same
+#   scripts/run.sh                      on http://localhost:8080, for this machine only
+#   scripts/run.sh :8080                for the whole network: anybody there can join
+#   scripts/run.sh 127.0.0.1:9000       on another address (also: --addr, or ADDR=)
 #   scripts/run.sh --echo --loops 1     any flag of roost serve
 #
 # Ctrl-C ends it, with a Close frame for everybody.
@@ -13,23 +13,27 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case ${1:-} in
   -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' scripts/run.sh; exit 0 ;;
 esac
-command -v go >/dev/null || {
-  echo "Go is not installed (1.26 or newer): see https://go.dev/doc/install" >&2
-  exit 1
-}
-addr=${ADDR:-${ROOST_ADDR:-:8080}}
+. scripts/lib.sh
+need_go || exit 1
+addr=${ADDR:-${ROOST_ADDR:-127.0.0.1:8080}}
 if [ $# -gt 0 ] && [[ $1 != -* ]]; then
   addr=$1
   shift
 fi
 behaviour=--demo
 for flag in "$@"; do
-  case $flag in --demo | --echo | --relay) behaviour= ;; esac
+  case $flag in
+    --demo | --echo | --relay | --native) behaviour= ;;
+    --addr | --addr=*) addr= ;; # roost serve has it then
+  esac
 done
 
 # The version is the commit, where git can tell it.
 vcs=
 git rev-parse HEAD >/dev/null 2>&1 || vcs=-buildvcs=false
-echo "building ./roost" >&2
+echo "building ./roost (the first time takes a minute or two)" >&2
 go build ${vcs:+"$vcs"} -o roost ./cmd/roost
-exec ./roost serve ${behaviour:+"$behaviour"} --addr "$addr" "$@"
+case $addr in
+  127.* | localhost:*) echo "for this machine only; for the network: scripts/run.sh :8080" >&2 ;;
+esac
+exec ./roost serve ${behaviour:+"$behaviour"} ${addr:+--addr "$addr"} "$@"

@@ -26,8 +26,10 @@ export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
 ROOST_TEST_RUN="$$-$(date +%s)"
 export ROOST_TEST_RUN
 cache=${ROOST_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/roost-test}
-work=$(mktemp -d "${TMPDIR:-/tmp}/roost-test.XXXXXX")
+work=$(mktemp -d "${TMPDIR:-/tmp}/roost.XXXXXX")
+export TMPDIR=$work # what a test leaves behind goes with it
 
+. scripts/lib.sh
 say() { printf '%s\n' "$*"; }
 fail() { printf 'FAIL: %s\n' "$*"; return 1; }
 
@@ -81,8 +83,25 @@ apt_need() {
 
 chromium_path() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
+# web_services: those of the packages we install that start at boot.
+web_services() {
+  command -v systemctl >/dev/null || return 0
+  systemctl list-unit-files --state=enabled nginx.service haproxy.service 2>/dev/null | awk '/\.service/ { print $1 }'
+}
+
+# stop_new_services BEFORE: Debian starts what it installs; the tests only need
+# the programs.
+stop_new_services() {
+  local unit
+  for unit in $(web_services); do
+    [[ " $(echo "$1" | tr '\n' ' ') " == *" $unit "* ]] && continue
+    say "installed, and stopped again: $unit"
+    systemctl disable --now --quiet "$unit" || say "could not stop $unit: systemctl disable --now $unit"
+  done
+}
+
 step_tools() { # install what the tests need
-  command -v go >/dev/null || { fail "Go is not installed: see https://go.dev/doc/install"; return 1; }
+  need_go || return 1
   go version
   apt_need /etc/ssl/certs/ca-certificates.crt ca-certificates # modules come over https
   apt_need gcc gcc libc6-dev # the race detector is linked with cgo
@@ -100,12 +119,16 @@ step_tools() { # install what the tests need
   chromium_path >/dev/null || apt_missing+=(chromium fonts-dejavu-core)
   if [ ${#apt_missing[@]} -gt 0 ]; then
     say "missing Debian packages: ${apt_missing[*]}"
+    say "apt-get installs them with what they need: on a minimal machine some 600 packages, 1.5 GB, 3 to 6 minutes"
     command -v apt-get >/dev/null || { fail "no apt-get here: install these by hand"; return 1; }
     [ "$(id -u)" = 0 ] || { fail "not root. Run: sudo apt-get install -y ${apt_missing[*]}"; return 1; }
     export DEBIAN_FRONTEND=noninteractive
+    local running
+    running=$(web_services)
     retry 3 apt-get update -qq || { fail "apt-get update"; return 1; }
     retry 3 apt-get install -y -qq --no-install-recommends "${apt_missing[@]}" >"$work/apt.log" 2>&1 ||
       { tail -n 20 "$work/apt.log"; fail "apt-get install ${apt_missing[*]}"; return 1; }
+    stop_new_services "$running"
   fi
   mkdir -p "$cache"
   if ! (cd "$cache" && node -e '
@@ -153,7 +176,7 @@ step_unit() { # go test -race ./..., and the tests of bench/peers
   local status=0
   # One package at a time: many of them start processes and measure. Some build
   # and run programs, which the test cache does not see.
-  go test -race -count=1 -p 1 -timeout 15m ./... 2>&1 | tee "$work/unit.log" || status=1
+  ROOST_NODE_MODULES="$cache/node_modules" go test -race -count=1 -p 1 -timeout 15m ./... 2>&1 | tee "$work/unit.log" || status=1
   # The race detector changes what is allocated: these once more without it.
   go test -count=1 -run Alloc ./frame ./server/... 2>&1 | tee -a "$work/unit.log" || status=1
   go -C bench/peers test -count=1 -p 1 -timeout 5m ./... 2>&1 | tee -a "$work/unit.log" || status=1

@@ -17,6 +17,10 @@ import (
 const inABrowser = `
 const elements = {};
 globalThis.location = { hash: '#' + process.argv[2] };
+try { globalThis.WebSocket ??= require('ws'); } catch {
+  console.error('Node.js ' + process.version + ' has no WebSocket (22 and newer do): scripts/test.sh tools installs the package ws, ROOST_NODE_MODULES is its folder');
+  process.exit(1);
+}
 globalThis.document = { getElementById: (id) => elements[id] ??= { append: (text) => process.stdout.write(text) } };
 require('vm').runInThisContext(require('fs').readFileSync(process.argv[3], 'utf8'));
 require('readline').createInterface({ input: process.stdin }).on('line', () => elements.plug.onclick()).on('close', () => process.exit());
@@ -156,8 +160,8 @@ func (tut *tutorial) open(page string) {
 	if err := os.WriteFile(browser, []byte(inABrowser), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// Node.js before 22 has WebSocket only behind this flag.
-	cmd := exec.CommandContext(t.Context(), "node", "--experimental-websocket", browser, strings.TrimSpace(string(token)), file)
+	cmd := exec.CommandContext(t.Context(), "node", browser, strings.TrimSpace(string(token)), file)
+	cmd.Env = append(os.Environ(), "NODE_PATH="+os.Getenv("ROOST_NODE_MODULES"))
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
 	stdin, err := cmd.StdinPipe()
