@@ -89,7 +89,7 @@ var layers = []struct {
 	},
 	{
 		"server",
-		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/internal", "golang.org/x/sync", "golang.org/x/sys", "github.com/gobwas/ws", "github.com/hashicorp/golang-lru/v2/simplelru"},
+		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/internal", "golang.org/x/sys", "github.com/gobwas/ws", "github.com/hashicorp/golang-lru/v2/simplelru"},
 		[]string{module + "/cmd", module + "/bench", module + "/web", "github.com/alecthomas/kong", "go.yaml.in/yaml", "gonum.org"},
 		"the library is embedded in other people's programs: no command line, no page, no plot comes with it",
 	},

@@ -34,7 +34,7 @@ require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/gobwas/httphead v0.1.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.6
-	golang.org/x/sync v0.22.0
+	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/sys v0.49.0
 	golang.org/x/text v0.28.0 // indirect
 )

@@ -37,7 +37,7 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 		h.grant(&u.Grant, r)
 		return
 	}
-	if !h.server.work.TryAcquire(1) {
+	if !h.server.startWork() {
 		s.NoteRefusal(u.ID, intake.RefusedWork)
 		u.Grant.Err = errTooBusy
 		return
@@ -51,7 +51,7 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 
 // authorize calls Handler.Authorize. It runs on its own goroutine.
 func (h *hooks) authorize(s *shard.Shard, id netpoll.ID, r *UpgradeRequest, g *shard.Grant) {
-	defer h.server.work.Release(1)
+	defer h.server.endWork()
 	ctx, cancel := context.WithTimeout(h.server.ctx, h.server.cfg.Timeouts.HandshakeTimeout)
 	defer cancel()
 	defer func() {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
-	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/settings"
 )
 
 // Config is what a Server runs with. New copies it; later changes have no effect.
@@ -144,77 +144,16 @@ const (
 	CompressionOff Compression = "off"
 )
 
-// Defaults of Config.
-const (
-	DefaultMaxConnections      = 1_000_000
-	DefaultDeferAccept         = time.Second
-	DefaultHandshakeMaxBytes   = 16 << 10
-	DefaultHandshakeTimeout    = 10 * time.Second
-	DefaultTLSHandshakesMax    = 256
-	DefaultHandshakesMax       = 16_384
-	DefaultAuthorizeMaxPending = 1024
-	DefaultMessageMaxBytes     = 64 << 10
-	DefaultMessageMaxFragments = 1024
-	DefaultMessageTimeout      = time.Minute
-	DefaultPendingMaxBytes     = 64 << 10
-	DefaultLagMaxBytes         = 4 << 20
-	DefaultHistoryMaxBytes     = 256 << 20
-	DefaultIdempotencyAge      = 5 * time.Minute
-	DefaultDataMaxDepth        = 64
-	DefaultSubscriptionsMax    = 128
-	DefaultChannelNameMaxBytes = 255
-	DefaultInboxMaxEntries     = 64 << 10
-	DefaultInboxMaxBytes       = 64 << 20
-	DefaultPingInterval        = 45 * time.Second
-	DefaultPongTimeout         = 20 * time.Second
-	DefaultWriteStallTimeout   = 30 * time.Second
-	DefaultCloseTimeout        = 5 * time.Second
-)
-
-// withDefaults answers c with every zero field replaced.
+// withDefaults returns c with every zero field replaced.
 func (c Config) withDefaults() Config {
-	orInt := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	orDuration := func(v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-	}
+	configSettings.Fill(&c)
 	if c.Engine == nil {
 		c.Engine = defaultEngine
 	}
-	orInt(&c.Limits.MaxConnections, DefaultMaxConnections)
-	orInt(&c.Limits.HandshakeMaxBytes, DefaultHandshakeMaxBytes)
-	orInt(&c.Limits.AuthorizeMaxPending, DefaultAuthorizeMaxPending)
-	orInt(&c.Limits.MessageMaxBytes, DefaultMessageMaxBytes)
-	orInt(&c.Limits.MessageMaxFragments, DefaultMessageMaxFragments)
-	orInt(&c.Limits.PendingMaxBytes, DefaultPendingMaxBytes)
-	orInt(&c.Limits.LagMaxBytes, DefaultLagMaxBytes)
-	orInt(&c.Limits.HistoryMaxBytes, DefaultHistoryMaxBytes)
-	orDuration(&c.Limits.IdempotencyAge, DefaultIdempotencyAge)
+	c.Proxies.ForwardedHeader = strings.ToLower(c.Proxies.ForwardedHeader) // header names have no case
 	c.Namespaces = slices.Clone(c.Namespaces)
 	for i := range c.Namespaces {
 		c.Namespaces[i] = c.Namespaces[i].withDefaults()
-	}
-	orInt(&c.Limits.DataMaxDepth, DefaultDataMaxDepth)
-	orInt(&c.Limits.SubscriptionsMax, DefaultSubscriptionsMax)
-	orInt(&c.Limits.ChannelNameMaxBytes, DefaultChannelNameMaxBytes)
-	orInt(&c.Limits.InboxMaxEntries, DefaultInboxMaxEntries)
-	orInt(&c.Limits.InboxMaxBytes, DefaultInboxMaxBytes)
-	orDuration(&c.Sockets.DeferAccept, DefaultDeferAccept)
-	orDuration(&c.Timeouts.HandshakeTimeout, DefaultHandshakeTimeout)
-	orDuration(&c.Timeouts.MessageTimeout, DefaultMessageTimeout)
-	orDuration(&c.Timeouts.PingInterval, DefaultPingInterval)
-	orDuration(&c.Timeouts.PongTimeout, DefaultPongTimeout)
-	orDuration(&c.Timeouts.WriteStallTimeout, DefaultWriteStallTimeout)
-	orDuration(&c.Timeouts.CloseTimeout, DefaultCloseTimeout)
-	orInt(&c.Limits.TLSHandshakesMax, DefaultTLSHandshakesMax)
-	orInt(&c.Limits.HandshakesMax, DefaultHandshakesMax)
-	if c.Compression == "" {
-		c.Compression = CompressionOn
 	}
 	if c.TLS != nil {
 		c.TLS = c.TLS.Clone()
@@ -223,12 +162,6 @@ func (c Config) withDefaults() Config {
 			// RFC 7301: a client that offers only others, such as h2, is refused.
 			c.TLS.NextProtos = []string{"http/1.1"}
 		}
-	}
-	if c.Proxies.ForwardedHeader == "" {
-		c.Proxies.ForwardedHeader = "x-forwarded-for"
-	}
-	if c.Limits.SlowConsumer == "" {
-		c.Limits.SlowConsumer = SlowDisconnect
 	}
 	if len(c.Protocols) == 0 && c.Application != nil {
 		c.Protocols = defaultProtocols
@@ -239,82 +172,38 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate reports every contradiction of a Config with defaults, each with
-// the name of its field.
+// configName is Config in errors, namespaceName is Namespace.
+const (
+	configName    = "server: Config"
+	namespaceName = "server: Config.Namespaces"
+)
+
+// validate returns a *settings.FieldError for each contradiction of a Config
+// with defaults.
 func (c Config) validate() error {
-	var errs []error
+	errs := configSettings.Check(configName, &c)
 	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("server: Config.%s is %v: want %s", field, value, want))
+		errs = append(errs, &settings.FieldError{Config: configName, Field: field, Value: value, Want: want})
 	}
-	inRange := func(field string, v, low, high int) {
-		if v < low || v > high {
-			bad(field, v, fmt.Sprintf("%d to %d", low, high))
-		}
-	}
-	atLeast := func(field string, v, low time.Duration) {
-		if v < low {
-			bad(field, v, fmt.Sprintf("at least %v", low))
-		}
-	}
-	inRange("Loops", c.Loops, 0, netpoll.MaxLoops)
-	inRange("Limits.MaxConnections", c.Limits.MaxConnections, 1, netpoll.MaxSlots-shard.SpareSlots)
-	inRange("Limits.ConnectionsPerAddress", c.Limits.ConnectionsPerAddress, 0, 1<<30)
-	inRange("Limits.ConnectRatePerAddress", c.Limits.ConnectRatePerAddress, 0, 1_000_000)
-	inRange("Limits.HandshakesMax", c.Limits.HandshakesMax, 1, 1<<30)
-	inRange("Sockets.SendBufferBytes", c.Sockets.SendBufferBytes, 0, 1<<30)
-	inRange("Limits.HandshakeMaxBytes", c.Limits.HandshakeMaxBytes, 256, 1<<20)
-	inRange("Limits.AuthorizeMaxPending", c.Limits.AuthorizeMaxPending, 1, 1<<20)
-	inRange("Limits.MessageMaxBytes", c.Limits.MessageMaxBytes, 1, 1<<30)
-	inRange("Limits.MessageMaxFragments", c.Limits.MessageMaxFragments, 1, 1<<30)
-	inRange("Limits.MessageRate", c.Limits.MessageRate, 0, 1<<16-1) // Shard.spent counts in 16 bits
-	inRange("Limits.PendingMaxBytes", c.Limits.PendingMaxBytes, 1<<10, 1<<30)
-	inRange("Limits.LagMaxBytes", c.Limits.LagMaxBytes, 1<<10, 1<<40)
-	inRange("Limits.HistoryMaxBytes", c.Limits.HistoryMaxBytes, 1<<16, 1<<40)
-	atLeast("Limits.IdempotencyAge", c.Limits.IdempotencyAge, time.Second)
 	names := map[string]bool{}
 	for _, ns := range c.Namespaces {
-		errs = append(errs, ns.validate())
+		errs = append(errs, ns.validate()...)
 		if names[ns.Name] {
-			bad("Namespaces", fmt.Sprintf("%q twice", ns.Name), "each name once")
+			errs = append(errs, ns.fieldError("Name", ns.Name, "each name once"))
 		}
 		names[ns.Name] = true
 	}
 	if len(c.Protocols) > 0 && c.Application == nil {
-		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), "none, because Application is not set")
+		bad("Protocols", len(c.Protocols), "none, because Application is not set")
 	} else if len(c.Protocols) > hub.ProtocolsMax {
-		bad("Protocols", fmt.Sprintf("%d", len(c.Protocols)), fmt.Sprintf("at most %d", hub.ProtocolsMax))
+		bad("Protocols", len(c.Protocols), fmt.Sprintf("at most %d", hub.ProtocolsMax))
 	}
-	inRange("Limits.DataMaxDepth", c.Limits.DataMaxDepth, 1, 1<<10)
-	inRange("Limits.SubscriptionsMax", c.Limits.SubscriptionsMax, 1, 1<<20)
-	inRange("Limits.ChannelNameMaxBytes", c.Limits.ChannelNameMaxBytes, 1, 1<<12)
-	inRange("Limits.InboxMaxEntries", c.Limits.InboxMaxEntries, 16, 1<<28)
-	inRange("Limits.InboxMaxBytes", c.Limits.InboxMaxBytes, 1<<16, 1<<40)
-	atLeast("Timeouts.HandshakeTimeout", c.Timeouts.HandshakeTimeout, 10*time.Millisecond)
-	if c.Timeouts.MessageTimeout > 0 {
-		atLeast("Timeouts.MessageTimeout", c.Timeouts.MessageTimeout, 10*time.Millisecond)
-	}
-	if c.Timeouts.PingInterval > 0 {
-		atLeast("Timeouts.PingInterval", c.Timeouts.PingInterval, 10*time.Millisecond)
-	}
-	atLeast("Timeouts.PongTimeout", c.Timeouts.PongTimeout, 10*time.Millisecond)
-	atLeast("Timeouts.IdleTimeout", c.Timeouts.IdleTimeout, 0)
-	atLeast("Timeouts.WriteStallTimeout", c.Timeouts.WriteStallTimeout, 10*time.Millisecond)
-	atLeast("Timeouts.CloseTimeout", c.Timeouts.CloseTimeout, 10*time.Millisecond)
-	if c.Limits.SlowConsumer != SlowDisconnect && c.Limits.SlowConsumer != SlowDrop {
-		bad("Limits.SlowConsumer", fmt.Sprintf("%q", c.Limits.SlowConsumer), `"disconnect" or "drop"`)
-	}
-	inRange("Limits.TLSHandshakesMax", c.Limits.TLSHandshakesMax, 1, 1<<20)
 	if len(c.ListenTLS) > 0 && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetCertificate == nil && c.TLS.GetConfigForClient == nil) {
 		bad("TLS", "without a certificate", "Certificates or GetCertificate, because ListenTLS is set")
 	}
-	switch c.Compression {
-	case CompressionOn, CompressionContext, CompressionOff:
-	default:
-		bad("Compression", fmt.Sprintf("%q", c.Compression), `"on", "context" or "off"`)
-	}
 	for _, p := range c.Subprotocols {
 		if p == "" || strings.ContainsAny(p, " \t\r\n,;\"") {
-			bad("Subprotocols", fmt.Sprintf("%q", p), "HTTP tokens (RFC 6455, section 4.1)")
+			bad("Subprotocols", p, "HTTP tokens (RFC 6455, section 4.1)")
 		}
 	}
 	return errors.Join(errs...)

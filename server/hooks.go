@@ -123,7 +123,7 @@ func (h *hooks) ServesHTTP() bool { return h.server.cfg.HTTP != nil }
 
 // HTTP has a plain request answered.
 func (h *hooks) HTTP(s *shard.Shard, id netpoll.ID, request []byte) error {
-	if !h.server.work.TryAcquire(1) {
+	if !h.server.startWork() {
 		s.NoteRefusal(id, intake.RefusedWork)
 		return errTooBusy
 	}

@@ -52,8 +52,8 @@ func (h host) Announce(m *protocol.Membership) {
 }
 
 func (h host) Context() context.Context { return h.s.ctx }
-func (h host) Acquire() bool            { return h.s.work.TryAcquire(1) }
-func (h host) Release()                 { h.s.work.Release(1) }
+func (h host) Acquire() bool            { return h.s.startWork() }
+func (h host) Release()                 { h.s.endWork() }
 
 func (h host) Panicked(in string, id netpoll.ID, value any) { h.s.panicked(in, id, value) }
 

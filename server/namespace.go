@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/settings"
 )
 
 // A Namespace holds the settings of the channels whose names begin with
@@ -60,9 +60,6 @@ const (
 	ChannelLatest ChannelPolicy = "latest"
 )
 
-// DefaultHistoryAge is Namespace.HistoryAge where that is zero, with history.
-const DefaultHistoryAge = 5 * time.Minute
-
 // policy is what the shards call it.
 func (p ChannelPolicy) policy() hub.Policy {
 	switch p {
@@ -74,57 +71,30 @@ func (p ChannelPolicy) policy() hub.Policy {
 	return hub.PolicyDisconnect
 }
 
-// withDefaults answers n with every zero field replaced.
+// withDefaults returns n with every zero field replaced.
 func (n Namespace) withDefaults() Namespace {
-	if n.HistoryAge == 0 {
-		n.HistoryAge = DefaultHistoryAge
-	}
-	if n.SlowConsumer == "" {
-		n.SlowConsumer = ChannelDisconnect
-	}
-	if n.Subscribe == "" {
-		n.Subscribe = protocol.AccessAnyone
-	}
-	if n.Publish == "" {
-		n.Publish = protocol.AccessNobody
-	}
-	if n.JoinLeaveMax == 0 {
-		n.JoinLeaveMax = 1000
-	}
+	namespaceSettings.Fill(&n)
 	return n
 }
 
-// validate reports every contradiction of a Namespace with defaults.
-func (n Namespace) validate() error {
-	var errs []error
-	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("server: Config.Namespaces[%q].%s is %v: want %s", n.Name, field, value, want))
+// validate returns a *settings.FieldError for each contradiction of a Namespace
+// with defaults.
+func (n *Namespace) validate() []error {
+	errs := namespaceSettings.Check(namespaceName, n)
+	for _, err := range errs {
+		err.(*settings.FieldError).Item = n.Name
 	}
 	if strings.Contains(n.Name, ":") || len(n.Name) > 255 || !utf8.ValidString(n.Name) {
-		bad("Name", fmt.Sprintf("%q", n.Name), "at most 255 bytes of UTF-8 without a colon")
+		errs = append(errs, n.fieldError("Name", n.Name, "at most 255 bytes of UTF-8 without a colon"))
 	}
-	if n.HistoryMessages < 0 || n.HistoryMessages > 1<<20 {
-		bad("HistoryMessages", n.HistoryMessages, "0 to 1048576")
+	if n.SlowConsumer != ChannelDisconnect && n.HistoryMessages == 0 && len(errs) == 0 {
+		errs = append(errs, n.fieldError("SlowConsumer", n.SlowConsumer, "a history with it: for channels without history there is one setting for all"))
 	}
-	if n.HistoryAge < time.Second || n.HistoryAge > 365*24*time.Hour {
-		bad("HistoryAge", n.HistoryAge, "1s to a year")
-	}
-	if !slices.Contains([]ChannelPolicy{ChannelDisconnect, ChannelSkip, ChannelLatest}, n.SlowConsumer) {
-		bad("SlowConsumer", fmt.Sprintf("%q", n.SlowConsumer), `"disconnect", "skip" or "latest"`)
-	} else if n.SlowConsumer != ChannelDisconnect && n.HistoryMessages == 0 {
-		bad("SlowConsumer", fmt.Sprintf("%q", n.SlowConsumer), "HistoryMessages with it: without history Limits.SlowConsumer decides")
-	}
-	access := []protocol.Access{protocol.AccessAnyone, protocol.AccessUsers, protocol.AccessGranted, protocol.AccessNobody}
-	if !slices.Contains(access, n.Subscribe) {
-		bad("Subscribe", fmt.Sprintf("%q", n.Subscribe), `"anyone", "users", "granted" or "nobody"`)
-	}
-	if !slices.Contains(access, n.Publish) {
-		bad("Publish", fmt.Sprintf("%q", n.Publish), `"anyone", "users", "granted" or "nobody"`)
-	}
-	if n.JoinLeaveMax < 1 || n.JoinLeaveMax > 1<<20 {
-		bad("JoinLeaveMax", n.JoinLeaveMax, "1 to 1048576")
-	}
-	return errors.Join(errs...)
+	return errs
+}
+
+func (n *Namespace) fieldError(field string, value any, want string) error {
+	return &settings.FieldError{Config: namespaceName, Item: n.Name, Field: field, Value: value, Want: want}
 }
 
 // CheckNamespace returns an error of code 104 if clients of a protocol cannot be in a

@@ -248,10 +248,10 @@ func TestNamespacesThatAreRefused(t *testing.T) {
 		`Config.Namespaces["a:b"].Name`:          {{Name: "a:b"}},
 		`Config.Namespaces["a"].HistoryMessages`: {{Name: "a", HistoryMessages: -1}},
 		`Config.Namespaces["a"].HistoryAge`:      {{Name: "a", HistoryAge: time.Millisecond}},
-		`"latest": want HistoryMessages`:         {{Name: "a", SlowConsumer: server.ChannelLatest}},
+		`"latest": want a history`:               {{Name: "a", SlowConsumer: server.ChannelLatest}},
 		`Config.Namespaces["a"].Subscribe`:       {{Name: "a", Subscribe: "friends"}},
 		`Config.Namespaces["a"].Publish`:         {{Name: "a", Publish: "friends"}},
-		`"a" twice`:                              {{Name: "a"}, {Name: "a"}},
+		`Name is "a": want each name once`:       {{Name: "a"}, {Name: "a"}},
 	} {
 		if _, err := server.New(server.Config{Namespaces: list}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", list, err, want)

@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/netpoll"
@@ -24,6 +22,7 @@ import (
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/settings"
 )
 
 // A Server holds WebSocket connections on event loops and pushes to them. Make
@@ -36,7 +35,7 @@ type Server struct {
 	start       time.Time
 	ctx         context.Context // ends when the server does
 	cancel      context.CancelFunc
-	work        *semaphore.Weighted // Authorize and HTTP goroutines
+	work        chan struct{} // a place for each Authorize and HTTP goroutine
 	rules       *protocol.Rules
 	repetitions *hub.Repetitions[sent]
 
@@ -66,6 +65,20 @@ type parts struct {
 	hooks  []*hooks
 }
 
+// startWork takes one of the Limits.AuthorizeMaxPending places for a goroutine
+// that may block. It returns false if there is none.
+func (s *Server) startWork() bool {
+	select {
+	case s.work <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// endWork gives the place back.
+func (s *Server) endWork() { <-s.work }
+
 // members are the shards by index of their loops, none before Start.
 func (s *Server) members() []*shard.Shard {
 	if p := s.parts.Load(); p != nil {
@@ -84,21 +97,18 @@ func New(cfg Config) (*Server, error) {
 	if len(cfg.Origins) > 0 {
 		var err error
 		if origins, err = handshake.AllowOrigins(cfg.Origins...); err != nil {
-			return nil, fmt.Errorf("server: Config.Origins: %w", err)
+			return nil, &settings.FieldError{Config: configName, Field: "Origins", Err: err}
 		}
 	}
 	balancers, err := handshake.ParseForwarding("", cfg.Proxies.ProxyProtocol)
 	if err != nil {
-		return nil, fmt.Errorf("server: Config.Proxies.ProxyProtocol: %w", err)
-	}
-	if _, err := handshake.ParseForwarding(cfg.Proxies.ForwardedHeader, nil); err != nil {
-		return nil, fmt.Errorf("server: Config.Proxies.ForwardedHeader: %w", err)
+		return nil, &settings.FieldError{Config: configName, Field: "Proxies.ProxyProtocol", Err: err}
 	}
 	forwarding, err := handshake.ParseForwarding(cfg.Proxies.ForwardedHeader, cfg.Proxies.TrustedProxies)
 	if err != nil {
-		return nil, fmt.Errorf("server: Config.Proxies.TrustedProxies: %w", err)
+		return nil, &settings.FieldError{Config: configName, Field: "Proxies.TrustedProxies", Err: err}
 	}
-	s := &Server{cfg: cfg, start: time.Now(), work: semaphore.NewWeighted(int64(cfg.Limits.AuthorizeMaxPending)), donec: make(chan struct{})}
+	s := &Server{cfg: cfg, start: time.Now(), work: make(chan struct{}, cfg.Limits.AuthorizeMaxPending), donec: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.shards = shard.Config{
 		MaxConnections: cfg.Limits.MaxConnections, HandshakeMaxBytes: cfg.Limits.HandshakeMaxBytes, HandshakeTimeout: cfg.Timeouts.HandshakeTimeout,

@@ -1,6 +1,10 @@
 package main
 
-import "github.com/roostws/roost/server"
+import (
+	"cmp"
+
+	"github.com/roostws/roost/server"
+)
 
 // echo sends every message back to its sender.
 type echo struct{ hold }
@@ -15,6 +19,8 @@ const (
 func (echo) name() string { return "echo" }
 
 func (echo) configure(c *server.Config) {
+	c.Limits.MessageMaxBytes = cmp.Or(c.Limits.MessageMaxBytes, echoMessageMaxBytes)
+	c.Limits.MessageMaxFragments = cmp.Or(c.Limits.MessageMaxFragments, echoMessageMaxFragments)
 	c.Handler.Message = func(m *server.Message) {
 		m.Reply(m.Type, m.Payload)
 	}

@@ -18,14 +18,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/roostws/roost/netpoll/engines"
-	"github.com/roostws/roost/server"
-	"github.com/roostws/roost/server/api"
+	"github.com/roostws/roost/server/settings"
 )
 
 // Exit codes. 128 + the signal's number follows a second signal.
@@ -81,8 +82,9 @@ type streams struct {
 // run is main with everything that it touches as an argument.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	var cli CLI
+	var file configFile
 	exited := -1
-	parser := newParser(&cli,
+	parser := newParser(&cli, &file,
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.Bind(streams{stdin, stdout, stderr}))
@@ -94,23 +96,36 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		return exited // --help
 	}
 	if err != nil {
+		var mistake fileError
+		if errors.As(err, &mistake) {
+			err = mistake
+		}
 		return report(stderr, args[0], usageError{err})
 	}
-	return report(stderr, args[0], ctx.Run())
+	return report(stderr, args[0], flagError(ctx.Run(), &file))
 }
 
 // newParser puts the command line together.
-func newParser(cli *CLI, more ...kong.Option) *kong.Kong {
+func newParser(cli *CLI, file *configFile, more ...kong.Option) *kong.Kong {
 	parser, err := kong.New(cli, append(more,
 		kong.Name("roost"),
 		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
-		kong.Configuration(loadYAML),
+		kong.Configuration(file.load),
+		kong.FlagNamer(settings.Name),
+		kong.IgnoreFields(notFlags),
+		kong.KindMapper(reflect.Int, kong.MapperFunc(wholeNumber)),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(duration)),
 		kong.PostBuild(nameEnvironment),
+		kong.PostBuild(describeFlags),
 		serveGroups,
 		// The variables' names follow from a rule that the help states once.
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
-		kong.Vars(helpVars()),
+		kong.Vars{
+			"default_gc_percent": strconv.Itoa(defaultGCPercent),
+			"engines":            strings.Join(engines.Names(), ","),
+			"engine":             engines.Names()[0],
+		},
 	)...)
 	if err != nil {
 		panic("the command line does not fit together: " + err.Error())
@@ -144,49 +159,3 @@ func report(stderr io.Writer, command string, err error) int {
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
-
-// helpVars are the defaults that the help text shows. They come from the
-// packages that own them, so that the two cannot drift apart.
-func helpVars() kong.Vars {
-	names := engines.Names()
-	vars := kong.Vars{
-		"engines":      strings.Join(names, ","),
-		"engine":       names[0],
-		"compression":  string(server.CompressionOn),
-		"compressions": string(server.CompressionOn) + "," + string(server.CompressionContext) + "," + string(server.CompressionOff),
-		"slow":         string(server.SlowDisconnect),
-		"slows":        string(server.SlowDisconnect) + "," + string(server.SlowDrop),
-	}
-	for name, value := range map[string]any{
-		"tls_handshakes_max":         server.DefaultTLSHandshakesMax,
-		"defer_accept":               server.DefaultDeferAccept,
-		"handshakes_max":             server.DefaultHandshakesMax,
-		"handshake_max_bytes":        server.DefaultHandshakeMaxBytes,
-		"handshake_timeout":          server.DefaultHandshakeTimeout,
-		"authorize_max_pending":      server.DefaultAuthorizeMaxPending,
-		"message_max_bytes":          server.DefaultMessageMaxBytes,
-		"message_max_fragments":      server.DefaultMessageMaxFragments,
-		"echo_message_max_bytes":     echoMessageMaxBytes,
-		"echo_message_max_fragments": echoMessageMaxFragments,
-		"pending_max_bytes":          server.DefaultPendingMaxBytes,
-		"lag_max_bytes":              server.DefaultLagMaxBytes,
-		"default_gc_percent":         strconv.Itoa(defaultGCPercent),
-		"history_max_bytes":          server.DefaultHistoryMaxBytes,
-		"idempotency_age":            server.DefaultIdempotencyAge.String(),
-		"data_max_depth":             server.DefaultDataMaxDepth,
-		"subscriptions_max":          server.DefaultSubscriptionsMax,
-		"channel_name_max":           server.DefaultChannelNameMaxBytes,
-		"inbox_max_entries":          server.DefaultInboxMaxEntries,
-		"inbox_max_bytes":            server.DefaultInboxMaxBytes,
-		"message_timeout":            server.DefaultMessageTimeout,
-		"publish_body_max_bytes":     api.DefaultPublishBodyMaxBytes,
-		"batch_max_items":            api.DefaultBatchMaxItems,
-		"ping_interval":              server.DefaultPingInterval,
-		"pong_timeout":               server.DefaultPongTimeout,
-		"write_stall_timeout":        server.DefaultWriteStallTimeout,
-		"close_timeout":              server.DefaultCloseTimeout,
-	} {
-		vars[name] = fmt.Sprint(value)
-	}
-	return vars
-}

@@ -31,7 +31,8 @@ func raiseNofile() (uint64, error) {
 // fitConnections answers the connection limit for nofile descriptors: what was
 // asked for if it fits, as many as fit if 0 was.
 func fitConnections(asked int, nofile uint64) (int, error) {
-	fits := min(doctor.ConnectionsFor(nofile), server.DefaultMaxConnections)
+	most, _ := server.Settings().Lookup("Limits.MaxConnections")
+	fits := min(doctor.ConnectionsFor(nofile), int64(most.Default.(int)))
 	switch {
 	case asked == 0 && fits > 0:
 		return int(fits), nil

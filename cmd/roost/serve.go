@@ -39,7 +39,7 @@ func (s *ServeCmd) Run(out streams) error {
 	if config.ListenTLS, err = activated.resolve("--tls-addr", config.ListenTLS); err != nil {
 		return err
 	}
-	if config.Limits.MaxConnections, err = fitConnections(s.MaxConnections, nofile); err != nil {
+	if config.Limits.MaxConnections, err = fitConnections(s.Limits.MaxConnections, nofile); err != nil {
 		return err
 	}
 	if config.Loops == 0 {
@@ -81,7 +81,7 @@ func (s *ServeCmd) Run(out streams) error {
 
 	srv, err := server.New(config)
 	if err != nil {
-		return flagError(err)
+		return err
 	}
 	admin, err := s.AdminFlags.open(srv, s.moreStats(hooks), logger)
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *ServeCmd) Run(out streams) error {
 		"addr", strings.Join(addrs(srv), ","),
 		"admin_addr", admin.addr(),
 		"behaviour", chosen.name(),
-		"engine", config.Engine.Name(),
+		"engine", srv.Config().Engine.Name(),
 		"loops", config.Loops,
 		"nofile", nofile,
 		"max_connections", config.Limits.MaxConnections,
@@ -220,5 +220,5 @@ func explainStart(err error) error {
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%w\nPorts below 1024 need root, or: setcap cap_net_bind_service=+ep $(command -v roost)", err)
 	}
-	return flagError(err)
+	return err
 }

@@ -24,8 +24,8 @@ type AdminFlags struct {
 	AdminAddr           string `group:"admin" help:"Address of the admin port, with the publish API (docs/api.md): host:port, or a port alone for 127.0.0.1. Beyond loopback it needs --api-keys-file. Without it there is no admin port." placeholder:"ADDR"`
 	APIKeysFile         string `name:"api-keys-file" group:"admin" help:"Who may use it: lines of name, scopes and key. Read again on SIGHUP." placeholder:"FILE"`
 	AdminPprof          bool   `group:"admin" help:"Serve Go's profiles there, under /debug/pprof/."`
-	PublishBodyMaxBytes int    `group:"admin" help:"Bytes of a request's body, and of a line of a stream (${default})." placeholder:"N" default:"${publish_body_max_bytes}"`
-	BatchMaxItems       int    `group:"admin" help:"Publications of one request (${default})." placeholder:"N" default:"${batch_max_items}"`
+	PublishBodyMaxBytes int    `group:"admin"`
+	BatchMaxItems       int    `group:"admin"`
 }
 
 // check is called by the command line's parser.
@@ -131,7 +131,7 @@ func (a *adminPort) load() error {
 	}
 	handler, err := api.New(a.srv, config)
 	if err != nil {
-		return usageError{errors.New(apiFlags.Replace(err.Error()))}
+		return err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
@@ -147,12 +147,6 @@ func (a *adminPort) load() error {
 	a.handler.Store(&whole)
 	return nil
 }
-
-// apiFlags says of a field of api.Config what it says of its flag.
-var apiFlags = strings.NewReplacer(
-	"api: Config.PublishBodyMaxBytes", "--publish-body-max-bytes",
-	"api: Config.BatchMaxItems", "--batch-max-items",
-)
 
 func readKeys(name string, logger *slog.Logger) ([]api.Key, error) {
 	file, err := os.Open(name)

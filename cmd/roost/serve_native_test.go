@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"reflect"
@@ -16,26 +18,24 @@ import (
 // nativeConfig is what roost serve makes of its arguments, without serving.
 func nativeConfig(t *testing.T, args ...string) (server.Config, error) {
 	t.Helper()
-	cli, err := parse(t, append([]string{"serve"}, args...)...)
-	if err != nil {
+	var cli CLI
+	var file configFile
+	if _, err := newParser(&cli, &file).Parse(append([]string{"serve"}, args...)); err != nil {
+		var mistake fileError
+		if errors.As(err, &mistake) {
+			err = mistake
+		}
 		return server.Config{}, err
 	}
 	logger := slog.New(slog.DiscardHandler)
 	config := cli.Serve.config(logger)
 	end, err := cli.Serve.NativeFlags.configure(&config, logger)
 	if err != nil {
-		return config, err
+		return config, flagError(err, &file)
 	}
 	t.Cleanup(end)
 	_, err = server.New(config)
-	return config, flagErrorOf(err)
-}
-
-func flagErrorOf(err error) error {
-	if err == nil {
-		return nil
-	}
-	return flagError(err)
+	return config, flagError(err, &file)
 }
 
 func TestNativeFlags(t *testing.T) {
@@ -158,7 +158,7 @@ func TestBadNamespaces(t *testing.T) {
 		`[{name: a}, {name: a}]`:              {"number 2", `"a" is there already`},
 		`[{name: a, history: 5}]`:             {"number 1", `no setting "history"`, "history-messages", "join-leave-max"},
 		`[{name: a, history_messages: 5}]`:    {`no setting "history_messages"`},
-		`[{name: 5}]`:                         {"name is 5", "a word"},
+		`[{name: [5]}]`:                       {"name is", "a word"},
 		`[{name: a, history-messages: many}]`: {"history-messages is many", "whole number"},
 		`[{name: a, history-messages: 1.5}]`:  {"history-messages is 1.5", "whole number"},
 		`[{name: a, history-age: 5}]`:         {"history-age is 5", "duration"},
@@ -178,7 +178,11 @@ func TestBadNamespaces(t *testing.T) {
 				t.Errorf("%s is taken: %+v", list, config.Namespaces)
 				continue
 			}
-			for _, want := range append(want, "--namespaces") {
+			place := "--namespaces"
+			if args[0] == "--config" {
+				place = "roost.yaml:2: namespaces"
+			}
+			for _, want := range append(want, place) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%s: %q lacks %q", list, err, want)
 				}
@@ -194,6 +198,7 @@ func TestDocumentedNativeSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	text, _, _ = bytes.Cut(text, []byte(generatedMark))
 	all := regexp.MustCompile(`(?m)^  # ((native|anonymous|token-[a-z-]+):)`).ReplaceAll(text, []byte("  $1"))
 	cli, err := parse(t, "serve", "--config", writeFile(t, "roost.yaml", string(all)))
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -17,37 +16,6 @@ import (
 )
 
 const webhookSecret = "whsec_QUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD"
-
-// The defaults that the help shows are those of the package.
-func TestWebhookFlagDefaults(t *testing.T) {
-	cli, err := parse(t, "serve")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := cli.Serve.WebhookFlags
-	want := WebhookFlags{
-		WebhookTimeout:        webhook.DefaultSendTimeout,
-		WebhookBatchMaxEvents: webhook.DefaultBatchMaxEvents, WebhookBatchMaxBytes: webhook.DefaultBatchMaxBytes, WebhookBatchMaxDelay: webhook.DefaultBatchMaxDelay,
-		WebhookQueueMaxEvents: webhook.DefaultQueueMaxEvents, WebhookQueueMaxBytes: webhook.DefaultQueueMaxBytes, WebhookRetryMaxAge: webhook.DefaultRetryMaxAge,
-		AskTimeout: webhook.DefaultAskTimeout, AskMaxPending: webhook.DefaultAskMaxPending,
-	}
-	if len(got.WebhookEvents) > 0 || len(got.Ask) > 0 {
-		t.Errorf("events %q and questions %q are set", got.WebhookEvents, got.Ask)
-	}
-	got.WebhookEvents, got.Ask = nil, nil
-	if gotJSON, wantJSON := asJSON(t, got), asJSON(t, want); gotJSON != wantJSON {
-		t.Errorf("got  %s\nwant %s", gotJSON, wantJSON)
-	}
-}
-
-func asJSON(t *testing.T, v any) string {
-	t.Helper()
-	text, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
 
 func TestWebhookUsageErrors(t *testing.T) {
 	secret := writeFile(t, "secret", webhookSecret+"\n")
@@ -66,7 +34,7 @@ func TestWebhookUsageErrors(t *testing.T) {
 		{[]string{"--native", "--anonymous", "--ask-url", "https://app.example.com", "--webhook-secret-file", secret, "--ask-max-pending=-1"}, "--ask-max-pending is -1: want"},
 		{[]string{"--webhook-url", "https://app.example.com", "--webhook-secret-file", secret, "--webhook-events", "conected"}, `--webhook-events is "conected": want subscribed`},
 		{[]string{"--webhook-url", "https://app.example.com", "--webhook-secret-file", secret, "--webhook-queue-max-bytes", "1"}, "--webhook-queue-max-bytes is 1: want"},
-		{[]string{"--webhook-url", "https://app.example.com", "--webhook-secret-file", writeFile(t, "bad", "guess\n")}, `--webhook-secret-file[0]: it does not begin with "whsec_"`},
+		{[]string{"--webhook-url", "https://app.example.com", "--webhook-secret-file", writeFile(t, "bad", "guess\n")}, `--webhook-secret-file: number 1: it does not begin with "whsec_"`},
 		{[]string{"--webhook-url", "https://app.example.com", "--webhook-secret-file", writeFile(t, "empty", "\n")}, "holds no secret"},
 		{[]string{"--webhook-url", "https://app.example.com", "--webhook-secret-file", "/nothing/here"}, "--webhook-secret-file: open /nothing/here"},
 	} {
@@ -112,7 +80,7 @@ func TestAskHooks(t *testing.T) {
 				config.Application.Refresh = config.Application.Connect
 				config.Application.Subscribe = func(context.Context, *protocol.SubscribeRequest) error { return byToken }
 			}
-			flags := WebhookFlags{AskURL: app.URL, WebhookSecret: webhookSecret, Ask: tc.ask}
+			flags := WebhookFlags{Asker: webhook.AskerConfig{URL: app.URL}, WebhookSecret: webhookSecret, Ask: tc.ask}
 			w, err := flags.configure(&config, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
@@ -146,7 +114,7 @@ func TestAskHooks(t *testing.T) {
 		})
 	}
 	config := server.Config{Application: &protocol.Application{Connect: func(context.Context, *protocol.ConnectRequest) error { return byToken }}}
-	flags := WebhookFlags{AskURL: app.URL, WebhookSecret: webhookSecret, Ask: []string{"connect"}}
+	flags := WebhookFlags{Asker: webhook.AskerConfig{URL: app.URL}, WebhookSecret: webhookSecret, Ask: []string{"connect"}}
 	if _, err := flags.configure(&config, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "choose one") {
 		t.Errorf("tokens and --ask connect: %v", err)
 	}

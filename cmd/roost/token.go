@@ -81,7 +81,7 @@ func (c *TokenCmd) Run(s streams) error {
 		rand.Read(secret)
 		return c.write(s, base64.RawURLEncoding.EncodeToString(secret))
 	}
-	secrets, err := readSecrets("--secret-file", c.SecretFile, c.Secret)
+	secrets, err := readSecrets[[]byte]("--secret-file", c.SecretFile, c.Secret, makeTokenSecret)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/roostws/roost/server/settings"
 )
 
 // Config configures a Handler. The zero value of each field means its default.
@@ -34,12 +36,17 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Defaults of Config.
-const (
-	DefaultPublishBodyMaxBytes = 1 << 20
-	DefaultBatchMaxItems       = 1000
-	DefaultWait                = 5 * time.Second
-)
+// Settings describes the numbers and durations of Config.
+func Settings() settings.Table { return configSettings }
+
+var configSettings = settings.Table{
+	{Field: "PublishBodyMaxBytes", Default: 1 << 20, Min: 64, Max: 1 << 30, Unit: "bytes",
+		Help: "Size of a request's body, and of a line of a stream; a larger one is refused with 413", Cost: "so much for each request under way"},
+	{Field: "BatchMaxItems", Default: 1000, Min: 1, Max: 1 << 20, Unit: "publications",
+		Help: "Publications of one request; a stream has no limit"},
+	{Field: "Wait", Default: 5 * time.Second, Min: time.Duration(0), Max: WaitMax,
+		Help: "How long a publication waits for its receipt where the request does not say"},
+}
 
 // Bounds of what a request may ask for.
 const (
@@ -58,39 +65,21 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	if c.PublishBodyMaxBytes == 0 {
-		c.PublishBodyMaxBytes = DefaultPublishBodyMaxBytes
-	}
-	if c.BatchMaxItems == 0 {
-		c.BatchMaxItems = DefaultBatchMaxItems
-	}
-	if c.Wait == 0 {
-		c.Wait = DefaultWait
-	}
+	configSettings.Fill(&c)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-// validate reports every contradiction of a Config with defaults, each with the
-// name of its field.
+const configName = "api: Config"
+
+// validate returns a *settings.FieldError for each contradiction of a Config
+// with defaults.
 func (c Config) validate() error {
-	var errs []error
-	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("api: Config.%s is %v: want %s", field, value, want))
-	}
-	if c.PublishBodyMaxBytes < 64 || c.PublishBodyMaxBytes > 1<<30 {
-		bad("PublishBodyMaxBytes", c.PublishBodyMaxBytes, "64 to 1073741824")
-	}
-	if c.BatchMaxItems < 1 || c.BatchMaxItems > 1<<20 {
-		bad("BatchMaxItems", c.BatchMaxItems, "1 to 1048576")
-	}
-	if c.Wait < 0 || c.Wait > WaitMax {
-		bad("Wait", c.Wait, "0 to "+WaitMax.String())
-	}
+	errs := configSettings.Check(configName, &c)
 	if len(c.Keys) > KeysMax {
-		bad("Keys", len(c.Keys), fmt.Sprintf("at most %d", KeysMax))
+		errs = append(errs, &settings.FieldError{Config: configName, Field: "Keys", Value: len(c.Keys), Want: fmt.Sprintf("at most %d", KeysMax)})
 	}
 	return errors.Join(append(errs, checkKeys(c.Keys))...)
 }

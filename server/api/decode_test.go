@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/internal/jsonx"
@@ -87,7 +88,7 @@ func FuzzPublication(f *testing.F) {
 	h := newHandler(f, &fake{}, Config{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var p publication
-		if h.parseOne(&p, b, DefaultWait) != nil {
+		if h.parseOne(&p, b, 5*time.Second) != nil {
 			return
 		}
 		audiences := 0

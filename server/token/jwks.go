@@ -1,7 +1,6 @@
 package token
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,9 +61,9 @@ func newKeySet(c Config) (*keySet, error) {
 	}
 	s := &keySet{
 		url: c.JWKSURL, client: c.JWKSClient, log: c.Logger,
-		interval: cmp.Or(c.JWKSInterval, DefaultJWKSInterval),
-		retry:    cmp.Or(c.JWKSRetryInterval, DefaultJWKSRetryInterval),
-		timeout:  cmp.Or(c.JWKSTimeout, DefaultJWKSTimeout),
+		interval: c.JWKSInterval,
+		retry:    c.JWKSRetryInterval,
+		timeout:  c.JWKSTimeout,
 		donec:    make(chan struct{}), wakec: make(chan struct{}, 1), next: make(chan struct{}),
 		pending: true,
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/roostws/roost/server/internal/throttle"
+	"github.com/roostws/roost/server/settings"
 )
 
 // MaxBytes is the length of the longest token that Verify looks at.
@@ -35,13 +36,19 @@ const MaxBytes = 16 << 10
 // as the hash (RFC 7518, section 3.2).
 const SecretMinBytes = 32
 
-// Defaults of Config.
-const (
-	DefaultJWKSInterval      = 10 * time.Minute
-	DefaultJWKSRetryInterval = 10 * time.Second
-	DefaultJWKSTimeout       = 5 * time.Second
-	DefaultLeeway            = 10 * time.Second
-)
+// Settings describes the durations of Config.
+func Settings() settings.Table { return configSettings }
+
+var configSettings = settings.Table{
+	{Field: "JWKSInterval", Default: 10 * time.Minute, Min: time.Duration(1),
+		Help: "How often the key set is fetched"},
+	{Field: "JWKSRetryInterval", Default: 10 * time.Second, Min: time.Duration(1),
+		Help: "Least time between two attempts to fetch the key set"},
+	{Field: "JWKSTimeout", Default: 5 * time.Second, Min: time.Duration(1),
+		Help: "How long one attempt to fetch the key set may take"},
+	{Field: "Leeway", Default: 10 * time.Second, Max: leewayMax, Off: true,
+		Help: "How far the clock of the program that makes tokens may differ from this one"},
+}
 
 const (
 	// leewayMax is the largest difference between clocks that is not a mistake.
@@ -69,13 +76,13 @@ type Config struct {
 	// tokens that need the set are refused with protocol.CodeBusy; afterwards its keys
 	// stay in force while the URL fails.
 	JWKSURL string
-	// JWKSInterval is how often the set is fetched. If zero, DefaultJWKSInterval.
+	// JWKSInterval is how often the set is fetched. If zero, 10 minutes.
 	JWKSInterval time.Duration
 	// JWKSRetryInterval is the least time between two attempts: after one that
 	// failed, and when no key fits a token. Until then such tokens are refused with
-	// protocol.CodeBusy. If zero, DefaultJWKSRetryInterval.
+	// protocol.CodeBusy. If zero, 10 s.
 	JWKSRetryInterval time.Duration
-	// JWKSTimeout limits one attempt. If zero, DefaultJWKSTimeout.
+	// JWKSTimeout limits one attempt. If zero, 5 s.
 	JWKSTimeout time.Duration
 	// JWKSClient makes the requests. If nil, one that follows at most three
 	// redirects, and none from https to http.
@@ -87,7 +94,7 @@ type Config struct {
 	Audience []string
 	// Leeway is how far the clock of the program that makes tokens may differ from
 	// this one, up to an hour: nbf and exp are widened by it (iat is not checked). If
-	// zero, DefaultLeeway; if negative, none.
+	// zero, 10 s; if negative, none.
 	Leeway time.Duration
 	// Algorithms are those that are accepted. If empty, all for which there are keys.
 	Algorithms []string
@@ -142,15 +149,15 @@ type Stats struct {
 	JWKSFetched time.Time
 }
 
+const configName = "token: Config"
+
 // New checks c and starts to fetch JWKSURL, if set, until Close is called. The
 // error names every field that is wrong.
 func New(c Config) (*Verifier, error) {
-	var errs []error
+	configSettings.Fill(&c)
+	errs := configSettings.Check(configName, &c)
 	bad := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("token: Config.%s: %w", field, fmt.Errorf(format, args...)))
-	}
-	if c.Leeway == 0 {
-		c.Leeway = DefaultLeeway
+		errs = append(errs, &settings.FieldError{Config: configName, Field: field, Err: fmt.Errorf(format, args...)})
 	}
 	v := &Verifier{
 		anonymous: c.Anonymous, leeway: max(c.Leeway, 0), issuer: c.Issuer, audience: slices.Clone(c.Audience),
@@ -176,14 +183,6 @@ func New(c Config) (*Verifier, error) {
 	}
 	if len(c.Secrets) == 0 && len(c.Keys) == 0 && c.JWKSURL == "" {
 		errs = append(errs, errors.New("token: Config has no Secrets, no Keys and no JWKSURL: no token could be checked"))
-	}
-	if c.Leeway > leewayMax {
-		bad("Leeway", "is %v: want at most %v", c.Leeway, leewayMax)
-	}
-	for field, d := range map[string]time.Duration{"JWKSInterval": c.JWKSInterval, "JWKSRetryInterval": c.JWKSRetryInterval, "JWKSTimeout": c.JWKSTimeout} {
-		if d < 0 {
-			bad(field, "is %v: want more than 0, or 0 for the default", d)
-		}
 	}
 	var err error
 	if v.algorithms, err = algorithms(c, v.static); err != nil {

@@ -3,9 +3,10 @@ package webhook
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/roostws/roost/server/settings"
 )
 
 // AskerConfig configures an Asker. The zero value of each field means its default,
@@ -31,38 +32,32 @@ type AskerConfig struct {
 	Logger *slog.Logger
 }
 
-// Defaults of AskerConfig.
-const (
-	DefaultAskTimeout     = 5 * time.Second
-	DefaultAskMaxPending  = 128
-	DefaultAnswerMaxBytes = 64 << 10
-)
+// AskerSettings describes the fields of AskerConfig that are numbers, durations
+// or words.
+func AskerSettings() settings.Table { return askerSettings }
+
+var askerSettings = settings.Table{
+	{Field: "URL", Help: "Ask the application what clients may do: POST to this URL, signed with the same secrets"},
+	{Field: "Timeout", Default: 5 * time.Second, Min: time.Millisecond, Max: 5 * time.Minute,
+		Help: "How long an answer may take, the wait for a place included"},
+	{Field: "MaxPending", Default: 128, Min: 1, Max: 10_000, Unit: "questions",
+		Help: "Questions under way; more wait", Cost: "a connection to the application for each"},
+	{Field: "AnswerMaxBytes", Default: 64 << 10, Min: 64, Max: 64 << 20, Unit: "bytes",
+		Help: "Size of an answer's body", Cost: "so much for each question under way"},
+}
 
 func (c AskerConfig) withDefaults() AskerConfig {
-	setDefault(&c.Timeout, DefaultAskTimeout)
-	setDefault(&c.MaxPending, DefaultAskMaxPending)
-	setDefault(&c.AnswerMaxBytes, DefaultAnswerMaxBytes)
+	askerSettings.Fill(&c)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-// validate reports every contradiction of an AskerConfig with defaults, each
-// with the name of its field.
+// validate returns a *settings.FieldError for each contradiction of an
+// AskerConfig with defaults.
 func (c AskerConfig) validate() error {
-	var errs []error
-	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("webhook: AskerConfig.%s is %v: want %s", field, value, want))
-	}
-	if c.Timeout < time.Millisecond || c.Timeout > 5*time.Minute {
-		bad("Timeout", c.Timeout, "1ms to 5m")
-	}
-	if c.MaxPending < 1 || c.MaxPending > 10_000 {
-		bad("MaxPending", c.MaxPending, "1 to 10000")
-	}
-	if c.AnswerMaxBytes < 64 || c.AnswerMaxBytes > 64<<20 {
-		bad("AnswerMaxBytes", c.AnswerMaxBytes, "64 to 67108864")
-	}
-	return errors.Join(errs...)
+	return errors.Join(askerSettings.Check(askerName, &c)...)
 }
+
+const askerName = "webhook: AskerConfig"

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/internal/retry"
+	"github.com/roostws/roost/server/settings"
 )
 
 // secretsMax limits Secrets: each signs every request, in one header.
@@ -44,21 +45,24 @@ var errAnswerTooBig = errors.New("the answer is too big")
 // errors. connections limits the connections to the application.
 func newEndpoint(config, address string, secrets []string, trust *tls.Config, timeout time.Duration, connections int) (*endpoint, error) {
 	var errs []error
+	bad := func(field string, err error) {
+		errs = append(errs, &settings.FieldError{Config: config, Field: field, Err: err})
+	}
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
 		// The error of url.Parse holds the whole address, with a password if there is one.
-		errs = append(errs, fmt.Errorf("webhook: %s.URL is not a URL: want https://host/path", config))
+		bad("URL", errors.New("not a URL: want https://host/path"))
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		errs = append(errs, fmt.Errorf("webhook: %s.URL is %q: want https://host/path, or http:// on a network that you trust", config, u.Redacted()))
+		errs = append(errs, &settings.FieldError{Config: config, Field: "URL", Value: u.Redacted(), Want: "https://host/path, or http:// on a network that you trust"})
 	}
 	if len(secrets) < 1 || len(secrets) > secretsMax {
-		errs = append(errs, fmt.Errorf(`webhook: %s.Secrets are %d: want 1 to %d: make one with: echo "whsec_$(openssl rand -base64 32)"`, config, len(secrets), secretsMax))
+		bad("Secrets", fmt.Errorf(`%d of them: want 1 to %d: make one with: echo "whsec_$(openssl rand -base64 32)"`, len(secrets), secretsMax))
 	}
 	keys := make([][]byte, len(secrets))
 	for i, secret := range secrets {
 		if keys[i], err = parseSecret(secret); err != nil {
-			errs = append(errs, fmt.Errorf("webhook: %s.Secrets[%d]: %w", config, i, err))
+			bad("Secrets", fmt.Errorf("number %d: %w", i+1, err))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

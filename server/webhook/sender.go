@@ -80,7 +80,7 @@ type SenderStats struct {
 // NewSender starts a Sender. The error names every field that is wrong.
 func NewSender(c SenderConfig) (*Sender, error) {
 	c = c.withDefaults()
-	endpoint, err := newEndpoint("SenderConfig", c.URL, c.Secrets, c.TLS, c.Timeout, 1)
+	endpoint, err := newEndpoint(senderName, c.URL, c.Secrets, c.TLS, c.Timeout, 1)
 	if err := errors.Join(err, c.validate()); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/settings"
 )
 
 // SenderConfig configures a Sender. The zero value of each field means its default,
@@ -53,87 +54,65 @@ type SenderConfig struct {
 	Logger *slog.Logger
 }
 
-// Defaults of SenderConfig.
-const (
-	DefaultBatchMaxEvents = 500
-	DefaultBatchMaxBytes  = 256 << 10
-	DefaultBatchMaxDelay  = 100 * time.Millisecond
-	DefaultQueueMaxEvents = 64 << 10
-	DefaultQueueMaxBytes  = 16 << 20
-	DefaultSendTimeout    = 10 * time.Second
-	DefaultRetryMinDelay  = 500 * time.Millisecond
-	DefaultRetryMaxDelay  = 5 * time.Second
-	DefaultRetryMaxAge    = 10 * time.Minute
-)
+// SenderSettings describes the fields of SenderConfig that are numbers,
+// durations or words.
+func SenderSettings() settings.Table { return senderSettings }
+
+var senderSettings = settings.Table{
+	{Field: "URL", Help: "POST batches of events to this URL, signed"},
+	{Field: "Events", Help: "What is sent: " + eventNames() + ". Without it all but subscribed, unsubscribed and acknowledged"},
+	{Field: "BatchMaxEvents", Default: 500, Min: 1, Max: 100_000, Unit: "events",
+		Help: "Events of a batch"},
+	{Field: "BatchMaxBytes", Default: 256 << 10, Min: 1 << 10, Max: 64 << 20, Unit: "bytes",
+		Help: "Size of a batch; a larger event travels alone"},
+	{Field: "BatchMaxDelay", Default: 100 * time.Millisecond, Min: time.Duration(1), Max: time.Minute,
+		Help: "How long a batch waits for more events"},
+	{Field: "QueueMaxEvents", Default: 64 << 10, Min: 1, Max: 1 << 24, Unit: "events",
+		Help: "Events that wait while the application is slow or away; more are dropped, counted and logged"},
+	{Field: "QueueMaxBytes", Default: 16 << 20, Min: 1 << 10, Max: 1 << 32, Unit: "bytes",
+		Help: "Their size; more is dropped, counted and logged", Cost: "memory"},
+	{Field: "Timeout", Default: 10 * time.Second, Min: time.Millisecond, Max: 5 * time.Minute,
+		Help: "From the beginning of an attempt to its response, and how long a shutdown waits for what is not sent yet"},
+	{Field: "RetryMinDelay", Default: 500 * time.Millisecond, Min: time.Millisecond, Max: time.Hour,
+		Help: "Longest pause before the second attempt; it doubles with each further one"},
+	{Field: "RetryMaxDelay", Default: 5 * time.Second, Min: time.Millisecond, Max: time.Hour,
+		Help: "Longest pause before any attempt"},
+	{Field: "RetryMaxAge", Default: 10 * time.Minute, Min: time.Millisecond, Max: 24 * time.Hour,
+		Help: "How long a batch is tried before it is dropped"},
+}
+
+func eventNames() string {
+	var names []string
+	for _, known := range allEvents {
+		names = append(names, string(known))
+	}
+	return strings.Join(names, ", ")
+}
 
 func (c SenderConfig) withDefaults() SenderConfig {
 	if len(c.Events) == 0 {
 		c.Events = defaultEvents
 	}
-	setDefault(&c.BatchMaxEvents, DefaultBatchMaxEvents)
-	setDefault(&c.BatchMaxBytes, DefaultBatchMaxBytes)
-	setDefault(&c.BatchMaxDelay, DefaultBatchMaxDelay)
-	setDefault(&c.QueueMaxEvents, DefaultQueueMaxEvents)
-	setDefault(&c.QueueMaxBytes, DefaultQueueMaxBytes)
-	setDefault(&c.Timeout, DefaultSendTimeout)
-	setDefault(&c.RetryMinDelay, DefaultRetryMinDelay)
-	setDefault(&c.RetryMaxDelay, DefaultRetryMaxDelay)
-	setDefault(&c.RetryMaxAge, DefaultRetryMaxAge)
+	senderSettings.Fill(&c)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
+const senderName = "webhook: SenderConfig"
 
-// validate reports every contradiction of a SenderConfig with defaults, each
-// with the name of its field.
+// validate returns a *settings.FieldError for each contradiction of a
+// SenderConfig with defaults.
 func (c SenderConfig) validate() error {
-	var errs []error
-	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("webhook: SenderConfig.%s is %v: want %s", field, value, want))
-	}
+	errs := senderSettings.Check(senderName, &c)
 	for _, e := range c.Events {
 		if !slices.Contains(allEvents, e) {
-			var names []string
-			for _, known := range allEvents {
-				names = append(names, string(known))
-			}
-			bad("Events", fmt.Sprintf("%q", e), strings.Join(names, ", "))
+			errs = append(errs, &settings.FieldError{Config: senderName, Field: "Events", Value: e, Want: eventNames()})
 		}
 	}
-	if c.BatchMaxEvents < 1 || c.BatchMaxEvents > 100_000 {
-		bad("BatchMaxEvents", c.BatchMaxEvents, "1 to 100000")
-	}
-	if c.BatchMaxBytes < 1024 || c.BatchMaxBytes > 64<<20 {
-		bad("BatchMaxBytes", c.BatchMaxBytes, "1024 to 67108864")
-	}
-	if c.BatchMaxDelay < 0 || c.BatchMaxDelay > time.Minute {
-		bad("BatchMaxDelay", c.BatchMaxDelay, "1ns to 1m")
-	}
-	if c.QueueMaxEvents < 1 || c.QueueMaxEvents > 1<<24 {
-		bad("QueueMaxEvents", c.QueueMaxEvents, "1 to 16777216")
-	}
-	if c.QueueMaxBytes < 1024 || c.QueueMaxBytes > 1<<32 {
-		bad("QueueMaxBytes", c.QueueMaxBytes, "1024 to 4294967296")
-	}
-	if c.Timeout < time.Millisecond || c.Timeout > 5*time.Minute {
-		bad("Timeout", c.Timeout, "1ms to 5m")
-	}
-	if c.RetryMinDelay < time.Millisecond || c.RetryMinDelay > c.RetryMaxDelay {
-		bad("RetryMinDelay", c.RetryMinDelay, "1ms to RetryMaxDelay")
-	}
-	if c.RetryMaxDelay > time.Hour {
-		bad("RetryMaxDelay", c.RetryMaxDelay, "at most 1h")
-	}
-	if c.RetryMaxAge < time.Millisecond || c.RetryMaxAge > 24*time.Hour {
-		bad("RetryMaxAge", c.RetryMaxAge, "1ms to 24h")
+	if c.RetryMinDelay > c.RetryMaxDelay {
+		errs = append(errs, &settings.FieldError{Config: senderName, Field: "RetryMinDelay", Value: c.RetryMinDelay, Want: fmt.Sprintf("at most the longest pause, %v", c.RetryMaxDelay)})
 	}
 	return errors.Join(errs...)
 }

@@ -470,7 +470,7 @@ func TestEventNeverBlocks(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("Event blocks")
 	}
-	if stats := s.Stats(); stats.QueuedEvents > 100+DefaultBatchMaxEvents || uint64(stats.QueuedEvents)+stats.Dropped != 100_000 {
+	if stats := s.Stats(); stats.QueuedEvents > 100+500 || uint64(stats.QueuedEvents)+stats.Dropped != 100_000 {
 		t.Errorf("%+v: want all of 100,000 queued or dropped", stats)
 	}
 }
@@ -557,8 +557,8 @@ func TestRetryMaxAge(t *testing.T) {
 // The pause follows the back-off, within a few seconds by default, unless the
 // application asks for another.
 func TestPause(t *testing.T) {
-	if DefaultRetryMaxDelay > 5*time.Second {
-		t.Errorf("after an outage events come up to %v late", DefaultRetryMaxDelay)
+	if d, _ := SenderSettings().Lookup("RetryMaxDelay"); d.Default.(time.Duration) > 5*time.Second {
+		t.Errorf("after an outage events come up to %v late", d.Default)
 	}
 	s := &Sender{cfg: SenderConfig{RetryMaxAge: time.Hour}, backoff: retry.Backoff{Min: time.Millisecond, Max: 4 * time.Millisecond}}
 	for _, most := range []time.Duration{1, 2, 4, 4, 4} {
@@ -747,12 +747,12 @@ func TestSenderConfigErrors(t *testing.T) {
 	if err == nil {
 		t.Fatal("NewSender took everything")
 	}
-	for _, field := range []string{"URL", "Secrets[0]", "Events", "BatchMaxEvents", "BatchMaxBytes", "BatchMaxDelay", "QueueMaxEvents", "QueueMaxBytes", "Timeout", "RetryMaxDelay", "RetryMaxAge"} {
+	for _, field := range []string{"URL", "Secrets: number 1", "Events", "BatchMaxEvents", "BatchMaxBytes", "BatchMaxDelay", "QueueMaxEvents", "QueueMaxBytes", "Timeout", "RetryMaxDelay", "RetryMaxAge"} {
 		if !strings.Contains(err.Error(), "webhook: SenderConfig."+field) {
 			t.Errorf("the error does not name %s: %v", field, err)
 		}
 	}
-	if _, err := NewSender(SenderConfig{URL: "http://localhost/"}); err == nil || !strings.Contains(err.Error(), "SenderConfig.Secrets are 0") {
+	if _, err := NewSender(SenderConfig{URL: "http://localhost/"}); err == nil || !strings.Contains(err.Error(), "SenderConfig.Secrets: 0 of them") {
 		t.Errorf("without secrets: %v", err)
 	}
 	if _, err := NewSender(SenderConfig{URL: "http://localhost/", Secrets: []string{testSecret}, RetryMinDelay: time.Minute}); err == nil || !strings.Contains(err.Error(), "RetryMinDelay") {
