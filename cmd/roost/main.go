@@ -18,9 +18,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"reflect"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -70,6 +72,10 @@ Examples:
 Exit codes: 0 done or ended by SIGTERM or SIGINT, 1 it did not work, 2 wrong flags or configuration, 128+N a second signal N.`
 
 func main() {
+	// A pipe that has lost its reader is an error of the write, and not the end of
+	// the process: a server outlives its log. Commands whose output nobody reads
+	// end with that error.
+	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -142,6 +148,8 @@ func report(stderr io.Writer, command string, err error) int {
 		return exitOK
 	case errors.As(err, &code):
 		return int(code)
+	case errors.Is(err, syscall.EPIPE) && command != "serve":
+		return 128 + int(syscall.SIGPIPE) // roost subscribe news | head -1: as other programs end there
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "roost: %v\n", err)
 		if command != "serve" && command != "bench" && command != "doctor" && command != "token" && command != "publish" && command != "subscribe" {

@@ -4,23 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/token"
 )
 
 // Run serves until a signal or the server's own end.
 func (s *ServeCmd) Run(out streams) error {
-	logger := newLogger(out.err, s.LogLevel, s.LogFormat)
+	logger, lines := newLogger(out.err, s.LogLevel, s.LogFormat)
+	defer lines.flush()
+	return s.run(logger)
+}
+
+func (s *ServeCmd) run(logger *slog.Logger) error {
+	// Signals are caught before the first client can come: one that follows
+	// the start-up line is always handled gracefully.
+	signals := catchSignals()
+	defer signals.stop()
 	if percent := s.gcPercent(); percent > 0 {
 		debug.SetGCPercent(percent)
 	}
@@ -45,10 +54,10 @@ func (s *ServeCmd) Run(out streams) error {
 	if config.Loops == 0 {
 		config.Loops = procs.Own()
 	}
-	reload := make(chan os.Signal, 1)
-	var cert *certificate
+	var reload reloaders
 	if s.TLSCert != "" {
-		if cert, err = loadCertificate(s.TLSCert, s.TLSKey, logger); err != nil {
+		cert, err := loadCertificate(s.TLSCert, s.TLSKey, logger)
+		if err != nil {
 			return usagef("--tls-cert, --tls-key: %w", err)
 		}
 		config.TLS = cert.config()
@@ -57,69 +66,65 @@ func (s *ServeCmd) Run(out streams) error {
 				return usagef("--tls-client-ca: %w", err)
 			}
 		}
-		signal.Notify(reload, syscall.SIGHUP)
-		defer signal.Stop(reload)
+		reload = append(reload, cert.reload)
 	}
 	chosen := s.behaviour()
 	chosen.configure(&config)
-	endNative, err := s.NativeFlags.configure(&config, logger)
+	verifier, err := s.NativeFlags.configure(&config, logger)
 	if err != nil {
 		return err
 	}
-	defer endNative()
+	if verifier != nil {
+		defer verifier.Close()
+		reload.add(logger, "token keys", func() error { return s.NativeFlags.reload(verifier) })
+	}
 	hooks, err := s.WebhookFlags.configure(&config, logger)
 	if err != nil {
 		return err
 	}
 	defer hooks.end()
-
-	// Signals are caught before the first client can come: one that follows
-	// the start-up line always finds the graceful way.
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
+	if hooks.sender != nil || hooks.asker != nil {
+		reload.add(logger, "webhook secrets", func() error { return s.WebhookFlags.reload(hooks) })
+	}
 
 	srv, err := server.New(config)
 	if err != nil {
 		return err
 	}
-	admin, err := s.AdminFlags.open(srv, s.moreStats(hooks), logger)
+	admin, err := s.AdminFlags.open(srv, moreStats(verifier, hooks), logger)
 	if err != nil {
 		return err
 	}
 	defer admin.close()
+	if s.APIKeysFile != "" {
+		reload.add(logger, "API keys", admin.load)
+	}
 	chosen.begin(srv)
 	if err := srv.Start(); err != nil {
-		return explainStart(err)
+		return explainStart("--addr", err)
 	}
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
 	go chosen.run(running)
 	go keepMemory(running, func() uint64 { return uint64(srv.Stats().Get("accepted")) })
-	logger.Info("roost serves",
-		"addr", strings.Join(addrs(srv), ","),
-		"admin_addr", admin.addr(),
-		"behaviour", chosen.name(),
-		"engine", srv.Config().Engine.Name(),
-		"loops", config.Loops,
-		"nofile", nofile,
-		"max_connections", config.Limits.MaxConnections,
-		"version", version())
+	s.announce(logger, srv, admin, chosen, nofile)
 	if err := tellSystemd("READY=1"); err != nil {
-		logger.Warn("systemd could not be told", "err", err)
-	}
-	if s.Demo {
-		logger.Info("open it in two windows", "page", page(srv))
+		logger.Warn("systemd cannot be told that the server is ready", "err", err)
 	}
 
 	for {
 		select {
-		case <-reload:
-			cert.reload()
-		case sig := <-signals:
-			_ = tellSystemd("STOPPING=1") // the end shows it as well
-			admin.end()
-			return s.shutdown(srv, hooks, logger, sig, signals)
+		case sig := <-signals.c:
+			switch sig {
+			case syscall.SIGTERM, syscall.SIGINT:
+				_ = tellSystemd("STOPPING=1") // the end shows it as well
+				admin.end()
+				return s.shutdown(srv, hooks, logger, sig, signals.c)
+			case syscall.SIGHUP:
+				reload.all(logger)
+			default:
+				logger.Info("the signal has no meaning here", "signal", sig.String())
+			}
 		case <-srv.Done():
 			hooks.flush()
 			return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())
@@ -128,10 +133,10 @@ func (s *ServeCmd) Run(out streams) error {
 }
 
 // moreStats are the counters that /v1/stats has beside the server's.
-func (s *ServeCmd) moreStats(hooks *webhooks) map[string]func() any {
+func moreStats(verifier *token.Verifier, hooks *webhooks) map[string]func() any {
 	stats := map[string]func() any{}
-	if v := s.verifier; v != nil {
-		stats["token"] = func() any { return v.Stats() }
+	if verifier != nil {
+		stats["token"] = func() any { return verifier.Stats() }
 	}
 	if hooks.sender != nil {
 		stats["webhook"] = func() any { return hooks.sender.Stats() }
@@ -142,9 +147,37 @@ func (s *ServeCmd) moreStats(hooks *webhooks) map[string]func() any {
 	return stats
 }
 
-// shutdown says goodbye to the clients, at most for ShutdownTimeout, and tells
-// the application; a second signal ends it at once.
+// announce logs the start-up line, and what a first user wants to know.
+func (s *ServeCmd) announce(logger *slog.Logger, srv *server.Server, admin *adminPort, chosen behaviour, nofile uint64) {
+	config := srv.Config()
+	attrs := []any{"addr", strings.Join(addrs(srv), ",")}
+	if admin != nil {
+		attrs = append(attrs, "admin_addr", admin.addr())
+	}
+	name := chosen.name()
+	if s.Native {
+		name = strings.TrimPrefix(name+" and native protocol", "none (messages are ignored) and ")
+	}
+	attrs = append(attrs, "behaviour", name, "engine", config.Engine.Name(), "loops", config.Loops,
+		"nofile", nofile, "max_connections", config.Limits.MaxConnections, "version", version())
+	logger.Info("roost serves", attrs...)
+	if s.Demo {
+		logger.Info("open it in two windows", "page", page(srv))
+	}
+	if len(s.Addr) == 0 && len(s.TLSAddr) == 0 {
+		logger.Info("only this machine can connect: --addr :8080 lets others in")
+	}
+}
+
+// repeatedSignal is how soon a second signal of one kind belongs to the first:
+// timeout(1), shells and container runtimes send it to the process and to its
+// group.
+const repeatedSignal = 500 * time.Millisecond
+
+// shutdown closes the clients, for ShutdownTimeout at most, and sends the last
+// events to the application; a second signal ends it at once.
 func (s *ServeCmd) shutdown(srv *server.Server, hooks *webhooks, logger *slog.Logger, sig os.Signal, again <-chan os.Signal) error {
+	first := time.Now()
 	before := srv.Stats()
 	logger.Info("shutting down", "signal", sig.String(), "connections", before.Get("connections"), "timeout", s.ShutdownTimeout)
 	ctx, cancel := context.WithTimeout(context.Background(), s.ShutdownTimeout)
@@ -155,29 +188,23 @@ func (s *ServeCmd) shutdown(srv *server.Server, hooks *webhooks, logger *slog.Lo
 		hooks.flush()
 		ended <- err
 	}()
-	select {
-	case err := <-ended:
-		if err != nil {
-			// The deadline was asked for, and it was kept.
-			logger.Warn("some clients did not say goodbye in time", "err", err)
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				// The deadline was asked for, and it was kept.
+				logger.Warn("some clients did not close in time", "err", err)
+			}
+			logger.Info("shut down")
+			return nil
+		case second := <-again:
+			if second != syscall.SIGTERM && second != syscall.SIGINT || second == sig && time.Since(first) < repeatedSignal {
+				continue
+			}
+			logger.Warn("ended at once by a second signal", "signal", second.String())
+			return exitCode(128 + int(second.(syscall.Signal)))
 		}
-		logger.Info("shut down")
-		return nil
-	case second := <-again:
-		logger.Warn("ended at once by a second signal", "signal", second.String())
-		if number, ok := second.(syscall.Signal); ok {
-			return exitCode(128 + int(number))
-		}
-		return exitCode(exitFailed)
 	}
-}
-
-func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // addrs are the listeners' addresses, as --addr takes them.
@@ -212,13 +239,14 @@ func page(srv *server.Server) string {
 	return "(no TCP address)"
 }
 
-// explainStart adds what to do to the errors that everybody meets.
-func explainStart(err error) error {
+// explainStart adds what to do to errors of listening that are common. flag is
+// the one that names the address.
+func explainStart(flag string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w\nAnother program listens there. Choose another --addr, or end that program (ss -ltnp tells which it is)", err)
+		return fmt.Errorf("%s: %w\nAnother program listens there. Choose another %[1]s, or end that program (ss -ltnp names it)", flag, err)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%w\nPorts below 1024 need root, or: setcap cap_net_bind_service=+ep $(command -v roost)", err)
+		return fmt.Errorf("%s: %w\nPorts below 1024 need root, or: setcap cap_net_bind_service=+ep $(command -v roost)", flag, err)
 	}
 	return err
 }

@@ -9,10 +9,8 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"os/signal"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/roostws/roost/server"
@@ -65,7 +63,6 @@ type adminPort struct {
 	logger   *slog.Logger
 	listener net.Listener
 	http     http.Server
-	hangup   chan os.Signal
 
 	// Atomic: any goroutine.
 	handler atomic.Pointer[http.Handler] // replaced when keys are read again
@@ -77,7 +74,7 @@ func (f *AdminFlags) open(srv *server.Server, stats map[string]func() any, logge
 	if f.AdminAddr == "" {
 		return nil, nil
 	}
-	a := &adminPort{flags: f, srv: srv, stats: stats, logger: logger, hangup: make(chan os.Signal, 1)}
+	a := &adminPort{flags: f, srv: srv, stats: stats, logger: logger}
 	if err := a.load(); err != nil {
 		return nil, err
 	}
@@ -86,7 +83,7 @@ func (f *AdminFlags) open(srv *server.Server, stats map[string]func() any, logge
 		return nil, usageError{err}
 	}
 	if a.listener, err = net.Listen("tcp", addr); err != nil {
-		return nil, fmt.Errorf("--admin-addr: %w", explainStart(err))
+		return nil, explainStart("--admin-addr", err)
 	}
 	if tcp, ok := a.listener.Addr().(*net.TCPAddr); f.APIKeysFile == "" && (!ok || !tcp.IP.IsLoopback()) {
 		a.listener.Close()
@@ -107,10 +104,6 @@ func (f *AdminFlags) open(srv *server.Server, stats map[string]func() any, logge
 			logger.Error("the admin port has ended by itself", "err", err)
 		}
 	}()
-	if f.APIKeysFile != "" {
-		signal.Notify(a.hangup, syscall.SIGHUP)
-		go a.reload()
-	}
 	return a, nil
 }
 
@@ -164,17 +157,6 @@ func readKeys(name string, logger *slog.Logger) ([]api.Key, error) {
 	return keys, nil
 }
 
-// reload reads the keys again on SIGHUP. A file that is wrong changes nothing.
-func (a *adminPort) reload() {
-	for range a.hangup {
-		if err := a.load(); err != nil {
-			a.logger.Error("the API keys stay as they were", "err", err)
-			continue
-		}
-		a.logger.Info("the API keys were read again", "file", a.flags.APIKeysFile)
-	}
-}
-
 // healthy answers GET /healthz: whoever balances load stops sending clients here
 // when the end has begun.
 func (a *adminPort) healthy() error {
@@ -209,8 +191,6 @@ func (a *adminPort) close() {
 	if a == nil {
 		return
 	}
-	signal.Stop(a.hangup)
-	close(a.hangup)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if a.http.Shutdown(ctx) != nil {

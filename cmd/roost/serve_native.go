@@ -14,18 +14,17 @@ import (
 
 // NativeFlags are those of roost serve for the native protocol, its tokens and its namespaces.
 type NativeFlags struct {
-	Native           bool            `group:"native" help:"Speak the native protocol with clients that offer the subprotocol roost.v1.json; others speak as they do without."`
-	Anonymous        bool            `group:"native" help:"Let clients in that show no token, or one without a user."`
-	TokenSecretFile  string          `group:"native" help:"Secrets that tokens are signed with (HS256; from 48 bytes HS384, from 64 bytes HS512 as well): each line of the file is one, of 32 bytes or more." placeholder:"FILE"`
-	TokenSecret      string          `group:"native" help:"One such secret. Better in the environment: everybody on this machine sees a command line." placeholder:"SECRET"`
-	TokenKey         []string        `group:"native" help:"Public key that tokens are signed for, PEM: RSA (RS256, RS384, RS512, PS256), ECDSA on P-256 (ES256) or P-384 (ES384), or Ed25519 (EdDSA). May be given several times." placeholder:"FILE"`
-	TokenJWKSURL     string          `name:"token-jwks-url" group:"native" help:"Where the public keys are, as a JSON Web Key Set: fetched every 10 minutes, and when no key fits a token." placeholder:"URL"`
-	TokenIssuer      string          `group:"native" help:"What tokens must have as iss." placeholder:"NAME"`
-	TokenAudience    []string        `group:"native" help:"Of what tokens must have at least one as aud." placeholder:"NAME"`
-	TokenLeeway      time.Duration   `group:"native"`
-	TokenUserClaim   string          `group:"native" help:"The claim that holds the user's ID (sub)." placeholder:"NAME"`
-	TokenClaimPrefix string          `group:"native" help:"What stands before the claims channel, channels, allow, rate and info, as identity providers demand it." placeholder:"PREFIX"`
-	verifier         *token.Verifier // set by configure, if tokens are checked
+	Native           bool          `group:"native" help:"Speak the native protocol with clients that offer the subprotocol roost.v1.json; others speak as they do without."`
+	Anonymous        bool          `group:"native" help:"Let clients in that show no token, or one without a user."`
+	TokenSecretFile  string        `group:"native" help:"Secrets that tokens are signed with (HS256; from 48 bytes HS384, from 64 bytes HS512 as well): each line of the file is one, of 32 bytes or more." placeholder:"FILE"`
+	TokenSecret      string        `group:"native" help:"One such secret. Better in the environment: everybody on this machine sees a command line." placeholder:"SECRET"`
+	TokenKey         []string      `group:"native" help:"Public key that tokens are signed for, PEM: RSA (RS256, RS384, RS512, PS256), ECDSA on P-256 (ES256) or P-384 (ES384), or Ed25519 (EdDSA). May be given several times." placeholder:"FILE"`
+	TokenJWKSURL     string        `name:"token-jwks-url" group:"native" help:"Where the public keys are, as a JSON Web Key Set: fetched every 10 minutes, and when no key fits a token." placeholder:"URL"`
+	TokenIssuer      string        `group:"native" help:"What tokens must have as iss." placeholder:"NAME"`
+	TokenAudience    []string      `group:"native" help:"Of what tokens must have at least one as aud." placeholder:"NAME"`
+	TokenLeeway      time.Duration `group:"native"`
+	TokenUserClaim   string        `group:"native" help:"The claim that holds the user's ID (sub)." placeholder:"NAME"`
+	TokenClaimPrefix string        `group:"native" help:"What stands before the claims channel, channels, allow, rate and info, as identity providers demand it." placeholder:"PREFIX"`
 
 	Namespaces namespaceList `group:"native" sep:"none" help:"Settings of channels by what stands before the colon in their names: a list in the file of --config (docs/roost.yaml shows one), or here as YAML." placeholder:"YAML"`
 }
@@ -45,38 +44,52 @@ func (f *NativeFlags) check(asks bool) error {
 	return nil
 }
 
-// configure sets Config.Namespaces and Config.Application. end is for when the server has ended.
-func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (end func(), err error) {
+// configure sets Config.Namespaces and Config.Application. The caller closes the
+// verifier, which is nil if no token is checked, when the server has ended.
+func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (*token.Verifier, error) {
 	config.Namespaces = f.Namespaces
 	if !f.Native {
-		return func() {}, nil
+		return nil, nil
 	}
 	config.Application = &protocol.Application{Anonymous: f.Anonymous}
-	tokens := token.Config{
-		JWKSURL: f.TokenJWKSURL, Issuer: f.TokenIssuer, Audience: f.TokenAudience,
+	secrets, keys, err := f.tokenKeys()
+	if err != nil || len(secrets) == 0 && len(keys) == 0 && f.TokenJWKSURL == "" {
+		return nil, err
+	}
+	verifier, err := token.New(token.Config{
+		Secrets: secrets, Keys: keys, JWKSURL: f.TokenJWKSURL, Issuer: f.TokenIssuer, Audience: f.TokenAudience,
 		UserClaim: f.TokenUserClaim, ClaimPrefix: f.TokenClaimPrefix,
 		Leeway: f.TokenLeeway, Anonymous: f.Anonymous, Logger: logger,
-	}
-	if tokens.Secrets, err = readSecrets[[]byte]("--token-secret-file", f.TokenSecretFile, f.TokenSecret, makeTokenSecret); err != nil {
+	})
+	if err != nil {
 		return nil, err
+	}
+	config.Application.Connect, config.Application.Refresh, config.Application.Subscribe = verifier.Connect, verifier.Refresh, verifier.Subscribe
+	return verifier, nil
+}
+
+// tokenKeys reads the files of secrets and public keys.
+func (f *NativeFlags) tokenKeys() (secrets, keys [][]byte, err error) {
+	if secrets, err = readSecrets[[]byte]("--token-secret-file", f.TokenSecretFile, f.TokenSecret, makeTokenSecret); err != nil {
+		return nil, nil, err
 	}
 	for _, name := range f.TokenKey {
 		text, err := os.ReadFile(name)
 		if err != nil {
-			return nil, usagef("--token-key: %w", err)
+			return nil, nil, usagef("--token-key: %w", err)
 		}
-		tokens.Keys = append(tokens.Keys, text)
+		keys = append(keys, text)
 	}
-	if len(tokens.Secrets) == 0 && len(tokens.Keys) == 0 && tokens.JWKSURL == "" {
-		return func() {}, nil
-	}
-	verifier, err := token.New(tokens)
+	return secrets, keys, nil
+}
+
+// reload reads the files of verifier's keys again.
+func (f *NativeFlags) reload(verifier *token.Verifier) error {
+	secrets, keys, err := f.tokenKeys()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f.verifier = verifier
-	config.Application.Connect, config.Application.Refresh, config.Application.Subscribe = verifier.Connect, verifier.Refresh, verifier.Subscribe
-	return verifier.Close, nil
+	return verifier.SetKeys(secrets, keys)
 }
 
 // Commands that make secrets.

@@ -29,11 +29,13 @@ func nativeConfig(t *testing.T, args ...string) (server.Config, error) {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	config := cli.Serve.config(logger)
-	end, err := cli.Serve.NativeFlags.configure(&config, logger)
+	verifier, err := cli.Serve.NativeFlags.configure(&config, logger)
 	if err != nil {
 		return config, flagError(err, &file)
 	}
-	t.Cleanup(end)
+	if verifier != nil {
+		t.Cleanup(verifier.Close)
+	}
 	_, err = server.New(config)
 	return config, flagError(err, &file)
 }

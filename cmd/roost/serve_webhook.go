@@ -76,7 +76,7 @@ func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*w
 	if f.Sender.URL == "" && f.Asker.URL == "" {
 		return w, nil
 	}
-	secrets, err := readSecrets[string]("--webhook-secret-file", f.WebhookSecretFile, f.WebhookSecret, makeWebhookSecret)
+	secrets, err := f.secrets()
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +102,22 @@ func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*w
 		config.Events = w.sender.Event
 	}
 	return w, nil
+}
+
+func (f *WebhookFlags) secrets() ([]string, error) {
+	return readSecrets[string]("--webhook-secret-file", f.WebhookSecretFile, f.WebhookSecret, makeWebhookSecret)
+}
+
+// reload reads the secrets again.
+func (f *WebhookFlags) reload(w *webhooks) error {
+	secrets, err := f.secrets()
+	if err == nil && w.sender != nil {
+		err = w.sender.SetSecrets(secrets)
+	}
+	if err == nil && w.asker != nil {
+		err = w.asker.SetSecrets(secrets)
+	}
+	return err
 }
 
 // ask sets the hooks that are asked for.

@@ -154,10 +154,14 @@ func (p *printer) message(_ context.Context, m *roostclient.Message) {
 	if p.left < 0 {
 		return // the last was printed
 	}
+	write := p.messageText
 	if p.json {
-		p.messageJSON(m)
-	} else {
-		p.messageText(m)
+		write = p.messageJSON
+	}
+	if err := write(m); err != nil { // nobody reads any more
+		p.over, p.left = err, -1
+		p.done()
+		return
 	}
 	if p.left == 1 {
 		p.left = -1
@@ -167,7 +171,7 @@ func (p *printer) message(_ context.Context, m *roostclient.Message) {
 	}
 }
 
-func (p *printer) messageText(m *roostclient.Message) {
+func (p *printer) messageText(m *roostclient.Message) error {
 	var line bytes.Buffer
 	line.WriteString(m.Channel)
 	if m.Position.Epoch != "" {
@@ -180,10 +184,11 @@ func (p *printer) messageText(m *roostclient.Message) {
 		fmt.Fprintf(&line, "%q", m.Data)
 	}
 	line.WriteByte('\n')
-	_, _ = p.out.Write(line.Bytes())
+	_, err := p.out.Write(line.Bytes())
+	return err
 }
 
-func (p *printer) messageJSON(m *roostclient.Message) {
+func (p *printer) messageJSON(m *roostclient.Message) error {
 	line := struct {
 		Channel  string          `json:"channel"`
 		Epoch    string          `json:"epoch,omitempty"`
@@ -198,7 +203,7 @@ func (p *printer) messageJSON(m *roostclient.Message) {
 	}
 	encoder := json.NewEncoder(p.out)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(line)
+	return encoder.Encode(line)
 }
 
 // tell prints a line on standard error.

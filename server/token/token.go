@@ -119,21 +119,27 @@ const refusedLines = 10
 // A Verifier checks tokens. Its methods may be called on any goroutine.
 type Verifier struct {
 	// Immutable after New.
-	anonymous  bool
-	leeway     time.Duration
-	issuer     string
-	audience   []string
-	algorithms []string
-	static     []key
-	set        *keySet // nil without JWKSURL
-	parser     *jwt.Parser
-	names      names
-	log        *slog.Logger
+	anonymous bool
+	leeway    time.Duration
+	issuer    string
+	audience  []string
+	config    Config
+	set       *keySet // nil without JWKSURL
+	names     names
+	log       *slog.Logger
 
 	refusals throttle.Throttle
 
 	// Atomic: any goroutine.
+	material                   atomic.Pointer[material] // replaced by SetKeys
 	accepted, refused, expired atomic.Uint64
+}
+
+// material is what checks signatures, beside the key set.
+type material struct {
+	static     []key
+	algorithms []string
+	parser     *jwt.Parser
 }
 
 // Stats are counted since New.
@@ -156,9 +162,6 @@ const configName = "token: Config"
 func New(c Config) (*Verifier, error) {
 	configSettings.Fill(&c)
 	errs := configSettings.Check(configName, &c)
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, &settings.FieldError{Config: configName, Field: field, Err: fmt.Errorf(format, args...)})
-	}
 	v := &Verifier{
 		anonymous: c.Anonymous, leeway: max(c.Leeway, 0), issuer: c.Issuer, audience: slices.Clone(c.Audience),
 		names: names{user: cmp.Or(c.UserClaim, defaultNames.user), prefix: c.ClaimPrefix},
@@ -167,47 +170,80 @@ func New(c Config) (*Verifier, error) {
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
+	v.config = c
+	m, materialErrs := c.material()
+	errs = append(errs, materialErrs...)
+	if c.JWKSURL != "" {
+		var err error
+		if v.set, err = newKeySet(c); err != nil {
+			errs = append(errs, fieldError("JWKSURL", err))
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	v.material.Store(m)
+	if v.set != nil {
+		v.set.start()
+	}
+	return v, nil
+}
+
+// SetKeys replaces Config.Secrets and Config.Keys, for keys that were renewed: tokens
+// that come later are checked with the new ones. An error changes nothing. It may be
+// called on any goroutine.
+func (v *Verifier) SetKeys(secrets, keys [][]byte) error {
+	c := v.config
+	c.Secrets, c.Keys = secrets, keys
+	m, errs := c.material()
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	v.material.Store(m)
+	return nil
+}
+
+// material reads secrets and keys.
+func (c *Config) material() (*material, []error) {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fieldError(field, fmt.Errorf(format, args...)))
+	}
+	m := &material{}
 	for i, secret := range c.Secrets {
 		if err := checkSecret(secret, c.AllowShortSecret); err != nil {
 			bad("Secrets", "number %d: %w", i+1, err)
 			continue
 		}
-		v.static = append(v.static, newSecret(secret, c.AllowShortSecret))
+		m.static = append(m.static, newSecret(secret, c.AllowShortSecret))
 	}
 	for i, text := range c.Keys {
 		keys, err := publicKeys(text)
 		if err != nil {
 			bad("Keys", "number %d: %w", i+1, err)
 		}
-		v.static = append(v.static, keys...)
+		m.static = append(m.static, keys...)
 	}
 	if len(c.Secrets) == 0 && len(c.Keys) == 0 && c.JWKSURL == "" {
 		errs = append(errs, errors.New("token: Config has no Secrets, no Keys and no JWKSURL: no token could be checked"))
 	}
 	var err error
-	if v.algorithms, err = algorithms(c, v.static); err != nil {
+	if m.algorithms, err = algorithms(*c, m.static); err != nil {
 		bad("Algorithms", "%w", err)
 	}
-	if c.JWKSURL != "" {
-		if v.set, err = newKeySet(c); err != nil {
-			bad("JWKSURL", "%w", err)
-		}
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	options := []jwt.ParserOption{jwt.WithValidMethods(v.algorithms), jwt.WithLeeway(v.leeway), jwt.WithStrictDecoding()}
+	options := []jwt.ParserOption{jwt.WithValidMethods(m.algorithms), jwt.WithLeeway(max(c.Leeway, 0)), jwt.WithStrictDecoding()}
 	if c.Issuer != "" {
 		options = append(options, jwt.WithIssuer(c.Issuer))
 	}
 	if len(c.Audience) > 0 {
 		options = append(options, jwt.WithAudience(c.Audience...))
 	}
-	v.parser = jwt.NewParser(options...)
-	if v.set != nil {
-		v.set.start()
-	}
-	return v, nil
+	m.parser = jwt.NewParser(options...)
+	return m, errs
+}
+
+func fieldError(field string, err error) error {
+	return &settings.FieldError{Config: configName, Field: field, Err: err}
 }
 
 // algorithms returns the names that are accepted, in the order of known.

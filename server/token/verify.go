@@ -38,18 +38,19 @@ func (v *Verifier) verify(ctx context.Context, text string) (Claims, error) {
 	if len(text) > MaxBytes {
 		return Claims{}, unauthorized("the token has %d bytes: at most %d are taken", len(text), MaxBytes)
 	}
+	m := v.material.Load()
 	set := v.set.current()
-	c, t, err := v.parse(text, set)
-	if err == nil || !v.unknownKey(t, err, set) {
-		return c, v.explain(t, c, err)
+	c, t, err := v.parse(m, text, set)
+	if err == nil || !v.unknownKey(m, t, err, set) {
+		return c, v.explain(m, t, c, err)
 	}
 	left, setErr := v.set.refresh(ctx)
 	if now := v.set.current(); now != set { // an attempt may have ended before refresh, too
 		set = now
-		c, t, err = v.parse(text, set)
+		c, t, err = v.parse(m, text, set)
 	}
-	if err == nil || !v.unknownKey(t, err, set) {
-		return c, v.explain(t, c, err)
+	if err == nil || !v.unknownKey(m, t, err, set) {
+		return c, v.explain(m, t, c, err)
 	}
 	busy := &protocol.Error{Code: protocol.CodeBusy, RetryAfter: left}
 	switch {
@@ -63,15 +64,15 @@ func (v *Verifier) verify(ctx context.Context, text string) (Claims, error) {
 		// The key may have been published since the last fetch.
 		busy.Message = "the token's key is not known, and the key set was fetched a moment ago"
 	default:
-		return c, v.explain(t, c, err)
+		return c, v.explain(m, t, c, err)
 	}
 	return Claims{}, busy
 }
 
 // parse checks a token with the keys at hand, and those of set.
-func (v *Verifier) parse(text string, set *[]key) (Claims, *jwt.Token, error) {
+func (v *Verifier) parse(m *material, text string, set *[]key) (Claims, *jwt.Token, error) {
 	claims := standard{names: v.names}
-	t, err := v.parser.ParseWithClaims(text, &claims, func(t *jwt.Token) (any, error) { return v.keys(t, set) })
+	t, err := m.parser.ParseWithClaims(text, &claims, func(t *jwt.Token) (any, error) { return m.keys(t, set) })
 	return claims.Claims, t, err
 }
 
@@ -83,14 +84,14 @@ var (
 // keys returns the keys that may have signed a token: all of its algorithm. If the
 // set has some of its kid, only these of the set are tried; otherwise all are,
 // since a kid is a hint (RFC 7517, section 4.5) and a key may have none.
-func (v *Verifier) keys(t *jwt.Token, set *[]key) (any, error) {
+func (m *material) keys(t *jwt.Token, set *[]key) (any, error) {
 	// RFC 7515, section 4.1.11: what must be understood, and is not, makes the
 	// token invalid. No extension is known here.
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errCritical
 	}
 	var fitting jwt.VerificationKeySet
-	for _, k := range v.static {
+	for _, k := range m.static {
 		if slices.Contains(k.algorithms, t.Method.Alg()) {
 			fitting.Keys = append(fitting.Keys, k.key)
 		}
@@ -120,8 +121,8 @@ func hasKey(set []key, t *jwt.Token) bool {
 
 // unknownKey reports whether t failed because its key is not in set, but may be in
 // a newer one.
-func (v *Verifier) unknownKey(t *jwt.Token, err error, set *[]key) bool {
-	if v.set == nil || t == nil || t.Method == nil || strings.HasPrefix(t.Method.Alg(), "HS") || !slices.Contains(v.algorithms, t.Method.Alg()) {
+func (v *Verifier) unknownKey(m *material, t *jwt.Token, err error, set *[]key) bool {
+	if v.set == nil || t == nil || t.Method == nil || strings.HasPrefix(t.Method.Alg(), "HS") || !slices.Contains(m.algorithms, t.Method.Alg()) {
 		return false
 	}
 	if !errors.Is(err, errNoKey) && !errors.Is(err, jwt.ErrTokenSignatureInvalid) {
@@ -135,7 +136,7 @@ func unauthorized(format string, args ...any) error {
 }
 
 // explain turns err into the error that the client sees.
-func (v *Verifier) explain(t *jwt.Token, c Claims, err error) error {
+func (v *Verifier) explain(m *material, t *jwt.Token, c Claims, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -149,8 +150,8 @@ func (v *Verifier) explain(t *jwt.Token, c Claims, err error) error {
 		return unauthorized("%s", wrong.text)
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return unauthorized("the token is no JWT: want three texts in base64url with dots between")
-	case !slices.Contains(v.algorithms, algorithm):
-		return unauthorized("the token's algorithm is %.20q: want %s", algorithm, strings.Join(v.algorithms, ", "))
+	case !slices.Contains(m.algorithms, algorithm):
+		return unauthorized("the token's algorithm is %.20q: want %s", algorithm, strings.Join(m.algorithms, ", "))
 	case errors.Is(err, errCritical):
 		return unauthorized(`the token has critical extensions (header "crit"), and none is known`)
 	case errors.Is(err, errNoKey) && keyID(t) != "":

@@ -75,6 +75,12 @@ func NewAsker(c AskerConfig) (*Asker, error) {
 // Close closes idle connections to the application. The Asker can still be used.
 func (a *Asker) Close() { a.endpoint.close() }
 
+// SetSecrets replaces AskerConfig.Secrets, for later questions. An error changes
+// nothing. It may be called on any goroutine.
+func (a *Asker) SetSecrets(secrets []string) error {
+	return a.endpoint.setSecrets(askerName, secrets)
+}
+
 // Stats returns the counters. It may be called from any goroutine.
 func (a *Asker) Stats() AskerStats {
 	return AskerStats{

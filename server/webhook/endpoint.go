@@ -23,11 +23,12 @@ const secretsMax = 8
 
 // endpoint is the application's URL and the client that posts to it.
 type endpoint struct {
-	url   string
-	shown string // without what may be secret in it, for logs
-	keys  [][]byte
-
+	url    string
+	shown  string // without what may be secret in it, for logs
 	client *http.Client
+
+	// Atomic: any goroutine.
+	keys atomic.Pointer[[][]byte] // replaced by setSecrets
 }
 
 // answer is what the application said. If err is not nil, body is not all of it.
@@ -56,22 +57,14 @@ func newEndpoint(config, address string, secrets []string, trust *tls.Config, ti
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		errs = append(errs, &settings.FieldError{Config: config, Field: "URL", Value: u.Redacted(), Want: "https://host/path, or http:// on a network that you trust"})
 	}
-	if len(secrets) < 1 || len(secrets) > secretsMax {
-		bad("Secrets", fmt.Errorf(`%d of them: want 1 to %d: make one with: echo "whsec_$(openssl rand -base64 32)"`, len(secrets), secretsMax))
-	}
-	keys := make([][]byte, len(secrets))
-	for i, secret := range secrets {
-		if keys[i], err = parseSecret(secret); err != nil {
-			bad("Secrets", fmt.Errorf("number %d: %w", i+1, err))
-		}
-	}
+	keys, err := parseSecrets(config, secrets)
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &endpoint{
+	e := &endpoint{
 		url:   address,
 		shown: u.Scheme + "://" + u.Host + u.Path,
-		keys:  keys,
 		client: &http.Client{
 			Timeout: timeout,
 			// A redirect would take what is signed for one address to another.
@@ -88,7 +81,38 @@ func newEndpoint(config, address string, secrets []string, trust *tls.Config, ti
 				MaxResponseHeaderBytes: 64 << 10,
 			},
 		},
-	}, nil
+	}
+	e.keys.Store(&keys)
+	return e, nil
+}
+
+// parseSecrets returns the keys of secrets; config is the name of their struct in
+// errors.
+func parseSecrets(config string, secrets []string) ([][]byte, error) {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, &settings.FieldError{Config: config, Field: "Secrets", Err: fmt.Errorf(format, args...)})
+	}
+	if len(secrets) < 1 || len(secrets) > secretsMax {
+		bad(`%d of them: want 1 to %d: make one with: echo "whsec_$(openssl rand -base64 32)"`, len(secrets), secretsMax)
+	}
+	keys := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		var err error
+		if keys[i], err = parseSecret(secret); err != nil {
+			bad("number %d: %w", i+1, err)
+		}
+	}
+	return keys, errors.Join(errs...)
+}
+
+// setSecrets replaces the secrets. An error changes nothing. Any goroutine.
+func (e *endpoint) setSecrets(config string, secrets []string) error {
+	keys, err := parseSecrets(config, secrets)
+	if err == nil {
+		e.keys.Store(&keys)
+	}
+	return err
 }
 
 // errNotSent wraps the error of a request that surely did not arrive.
@@ -105,7 +129,7 @@ func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBytes in
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "roost")
-	signAll(request.Header, e.keys, id, body)
+	signAll(request.Header, *e.keys.Load(), id, body)
 	if repeatable {
 		request.Header["X-Idempotency-Key"] = nil // is not sent: see http.Transport
 	}

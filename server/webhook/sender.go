@@ -100,6 +100,12 @@ func NewSender(c SenderConfig) (*Sender, error) {
 	return s, nil
 }
 
+// SetSecrets replaces SenderConfig.Secrets, for later attempts. An error changes
+// nothing. It may be called on any goroutine.
+func (s *Sender) SetSecrets(secrets []string) error {
+	return s.endpoint.setSecrets(senderName, secrets)
+}
+
 // Event queues an event, or drops and counts it if the queue is full or the
 // Sender closed. It may be called from any goroutine, does not block, and keeps
 // nothing of e but Data, which must not change any more. It is for
