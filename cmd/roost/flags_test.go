@@ -37,17 +37,18 @@ func writeFile(t *testing.T, name, content string) string {
 // Each field of server.Config has a flag, or another way to set it.
 func TestEveryConfigFieldIsAFlag(t *testing.T) {
 	otherwise := map[string]string{
-		"Listen":      "is --addr",
-		"ListenTLS":   "is --tls-addr",
-		"TLS":         "is --tls-cert and --tls-key",
-		"Engine":      "is --engine, a name",
-		"Namespaces":  "is a list in the configuration file",
-		"Protocols":   "is --native",
-		"Application": "is put together from the flags of the native protocol",
-		"Events":      "is set by those of web hooks",
-		"Handler":     "is chosen by --echo, --relay and --demo",
-		"HTTP":        "is chosen by --demo",
-		"Logger":      "is --log-level and --log-format",
+		"Listen":         "is --addr",
+		"ListenTLS":      "is --tls-addr",
+		"TLS":            "is --tls-cert and --tls-key",
+		"Engine":         "is --engine, a name",
+		"KeepGOMAXPROCS": "is for embedders: the environment variable GOMAXPROCS does it here",
+		"Namespaces":     "is a list in the configuration file",
+		"Protocols":      "is --native",
+		"Application":    "is put together from the flags of the native protocol",
+		"Events":         "is set by those of web hooks",
+		"Handler":        "is chosen by --echo, --relay and --demo",
+		"HTTP":           "is chosen by --demo",
+		"Logger":         "is --log-level and --log-format",
 	}
 	parser := newParser(new(CLI), new(configFile))
 	for field := range reflect.TypeFor[server.Config]().Fields() {
