@@ -207,7 +207,7 @@ func TestStatsOfEverything(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &stats); err != nil || status != 200 {
 		t.Fatalf("%d %s: %v", status, body, err)
 	}
-	for name, counter := range map[string]string{"token": "refused", "webhook": "dropped", "ask": "asked", "engine": "wakes"} {
+	for name, counter := range map[string]string{"token": "refused", "webhook": "dropped", "ask": "asked"} {
 		if part, _ := stats[name].(map[string]any); part[counter] == nil {
 			t.Errorf("/v1/stats has no %s.%s: %s", name, counter, body)
 		}
