@@ -302,8 +302,8 @@ func TestPublishDuringShutdown(t *testing.T) {
 	for range published {
 		wantMessage(t, ann, ws.OpText, "1")
 	}
-	if frame, err := ws.ReadFrame(ann); err != nil || frame.Header.OpCode != ws.OpClose {
-		t.Errorf("%v, %v; want the Close frame", frame, err)
+	if header, err := ws.ReadHeader(ann); err != nil || header.OpCode != ws.OpClose {
+		t.Errorf("%+v, %v; want the Close frame", header, err)
 	}
 	select {
 	case err := <-ended:
@@ -434,7 +434,7 @@ func TestConnectionsByName(t *testing.T) {
 		if status := s.ask("DELETE", "/v1/connections/"+client, "", &done); status != 200 || done.Connections != want {
 			t.Errorf("disconnecting: %d %+v, want %d", status, done, want)
 		}
-		if _, err := ws.ReadFrame(conn); want == 1 && err != nil {
+		if _, err := ws.ReadHeader(conn); want == 1 && err != nil {
 			t.Error(err)
 		}
 		_ = ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(nil)))
