@@ -10,13 +10,13 @@ import (
 	"github.com/roostws/roost/server/internal/intake"
 )
 
-// An Adoption is a connection that somebody else accepted, on its way to this
-// shard's loop.
+// An Adoption is a connection that net/http has accepted, on its way to this shard's
+// loop.
 type Adoption struct {
 	// FD is its descriptor, non-blocking.
 	FD int
-	// Input is what was read from it so far: a whole request head, as a client
-	// would send it, and what came behind.
+	// Input is what was read from it so far: a whole request head, as a client would
+	// send it, and what came after it.
 	Input []byte
 	// TLS is the TLS connection if TLS is spoken, its handshake done. Its reads
 	// and writes go to the Carrier from now on.
@@ -71,7 +71,7 @@ func (c conn) adopted(tag uint64) {
 	}
 	c.onPlain(a.Input)
 	if a.TLS != nil && c.alive() && c.flags&flagTLS != 0 {
-		// crypto/tls may hold records that it has read and nobody asked for.
+		// crypto/tls may hold records that it has read but not given out.
 		c.readTLS(c.tls())
 	}
 }

@@ -6,21 +6,21 @@ import (
 	"github.com/roostws/roost/server/internal/counters"
 )
 
-// Publishers on connections feel the fan-out: while more than PublishPauseBytes
-// wait for any loop, a connection that publishes is not read. Its messages
-// stay in its own socket, TCP slows its sender, nothing is dropped and no queue
-// grows. Publishers in the process get ErrBusy at the inbox's bounds instead.
+// Back-pressure for publishers on connections: while more than PublishPauseBytes wait
+// for any loop, a connection that publishes is not read. Its messages stay in its own
+// socket, TCP slows its sender, nothing is dropped and no queue grows. Publishers in
+// the process get ErrBusy at the inbox's bounds instead.
 
 // backlog is what waits to be fanned out by this shard. Any goroutine.
-func (s *Shard) backlog() int64 { return s.inbox.bytes.Load() + s.jobBytes.Load() }
+func (s *Shard) backlog() int64 { return s.inbox.bytes.Load() + s.jobs.bytes.Load() }
 
 // Full reports whether as much waits here as Config allows, in the inbox and on
 // its way from there to the subscribers. Any goroutine.
 func (s *Shard) Full() bool {
-	return s.inbox.entries.Load()+s.jobFrames.Load() >= int64(s.cfg.InboxMaxEntries) || s.backlog() >= int64(s.cfg.InboxMaxBytes)
+	return s.inbox.entries.Load()+s.jobs.frames.Load() >= int64(s.cfg.InboxMaxEntries) || s.backlog() >= int64(s.cfg.InboxMaxBytes)
 }
 
-// congested tells whether any shard has too much to fan out.
+// congested reports whether any shard has too much to fan out.
 func (g *Group) congested(limit int64) bool {
 	for _, s := range g.shards {
 		if s.backlog() >= limit {
@@ -41,14 +41,14 @@ func (s *Shard) HoldPublisher(id netpoll.ID) {
 	s.heldPublishers = append(s.heldPublishers, id)
 	s.group.held.Add(1)
 	c.pause(flagPausedPublish)
-	// The backlog may have gone between the look and the note; then nobody
-	// would wake us.
+	// The backlog may have gone between the check and the registration; then no other
+	// shard would wake this one.
 	if !s.group.congested(int64(s.cfg.PublishPauseBytes)) {
 		s.loop.Wake()
 	}
 }
 
-// resumePublishers reads them again when the fan-out has caught up, here and
+// resumePublishers reads held publishers again when the fan-out has caught up, here and
 // on the other shards.
 func (s *Shard) resumePublishers() {
 	if s.group.held.Load() == 0 || s.group.congested(int64(s.cfg.PublishPauseBytes)) {

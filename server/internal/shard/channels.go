@@ -52,19 +52,71 @@ type subscription struct {
 	pos     uint32 // index in channel.subscribers
 }
 
-func (s *Shard) sub(i uint32) *subscription { return s.subs.at(i) }
+// members is the channels with their subscribers.
+type members struct {
+	byName   map[string]*channel
+	channels []*channel // by row; row 0 is not used
+	free     []uint32   // rows of channels
 
-// newSub answers a free row.
-func (s *Shard) newSub() uint32 {
-	if i := s.subFree; i != 0 {
-		s.subFree = s.sub(i).next
+	subs    chunks[subscription] // by row; row 0 is not used
+	subFree uint32               // first free row, linked by next
+}
+
+func newMembers() members {
+	return members{byName: map[string]*channel{}, channels: make([]*channel, 1)}
+}
+
+// sub returns row i.
+func (m *members) sub(i uint32) *subscription { return m.subs.at(i) }
+
+// newSub returns a free row.
+func (m *members) newSub() uint32 {
+	if i := m.subFree; i != 0 {
+		m.subFree = m.sub(i).next
 		return i
 	}
-	if s.subs.n == 0 {
-		s.subs.push(subscription{}) // row 0 means none
+	if m.subs.n == 0 {
+		m.subs.push(subscription{})
 	}
-	s.subs.push(subscription{})
-	return s.subs.n - 1
+	m.subs.push(subscription{})
+	return m.subs.n - 1
+}
+
+// freeSub gives row i back.
+func (m *members) freeSub(i uint32) {
+	*m.sub(i) = subscription{next: m.subFree}
+	m.subFree = i
+}
+
+// add gives a channel a row.
+func (m *members) add(ch *channel) {
+	if n := len(m.free); n > 0 {
+		ch.row = m.free[n-1]
+		m.free = m.free[:n-1]
+		m.channels[ch.row] = ch
+	} else {
+		ch.row = uint32(len(m.channels))
+		m.channels = append(m.channels, ch)
+	}
+	m.byName[ch.name] = ch
+}
+
+// remove ends a channel.
+func (m *members) remove(ch *channel) {
+	delete(m.byName, ch.name)
+	m.channels[ch.row] = nil
+	m.free = append(m.free, ch.row)
+}
+
+// of returns the subscription of a connection, whose first one is the row subs, to
+// a channel; nil if it has none.
+func (m *members) of(subs uint32, ch *channel) *subscription {
+	for i := subs; i != 0; i = m.sub(i).next {
+		if sub := m.sub(i); m.channels[sub.channel] == ch {
+			return sub
+		}
+	}
+	return nil
 }
 
 // join makes id a subscriber of the channel, for messages after offset from where
@@ -101,10 +153,10 @@ func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err erro
 	if !ok {
 		return c, nil, ErrNotOpen
 	}
-	ch = s.channelByName[name]
+	ch = s.members.byName[name]
 	count := 0
-	for i := c.subs; i != 0; i = s.sub(i).next {
-		if ch != nil && s.sub(i).channel == ch.row {
+	for i := c.subs; i != 0; i = s.members.sub(i).next {
+		if ch != nil && s.members.sub(i).channel == ch.row {
 			return c, nil, ErrSubscribed
 		}
 		count++
@@ -115,8 +167,8 @@ func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err erro
 	if ch == nil {
 		ch = s.newChannel(name)
 	}
-	i := s.newSub()
-	*s.sub(i) = subscription{channel: ch.row, next: c.subs, pos: ch.subscribers.n}
+	i := s.members.newSub()
+	*s.members.sub(i) = subscription{channel: ch.row, next: c.subs, pos: ch.subscribers.n}
 	c.subs = i
 	ch.subscribers.push(subscriber{id.Slot(), ch.sequence})
 	s.count.Inc(counters.Subscriptions)
@@ -136,15 +188,7 @@ func (c conn) position(name string, from *uint32, resume *hub.Position) (at hub.
 
 func (s *Shard) newChannel(name string) *channel {
 	ch := &channel{name: name, ns: s.hub().Namespace(name)}
-	if n := len(s.channelFree); n > 0 {
-		ch.row = s.channelFree[n-1]
-		s.channelFree = s.channelFree[:n-1]
-		s.channels[ch.row] = ch
-	} else {
-		ch.row = uint32(len(s.channels))
-		s.channels = append(s.channels, ch)
-	}
-	s.channelByName[name] = ch
+	s.members.add(ch)
 	s.count.Inc(counters.Channels)
 	s.occupy(name, 1)
 	return ch
@@ -156,18 +200,18 @@ func (s *Shard) occupy(name string, change int) {
 	s.hub().Occupy(name, change, func(occupied bool) { s.hooks.Occupied(s, name, occupied) })
 }
 
-// Unsubscribe undoes Subscribe and tells whether there was something to undo.
+// Unsubscribe undoes Subscribe and reports whether there was something to undo.
 // Loop only.
 func (s *Shard) Unsubscribe(id netpoll.ID, name string) bool {
 	c, ok := s.find(id)
-	ch := s.channelByName[name]
+	ch := s.members.byName[name]
 	if !ok || ch == nil {
 		return false
 	}
-	for link := &c.subs; *link != 0; link = &s.sub(*link).next {
-		if i := *link; s.sub(i).channel == ch.row {
+	for link := &c.subs; *link != 0; link = &s.members.sub(*link).next {
+		if i := *link; s.members.sub(i).channel == ch.row {
 			c.stopReadingOf(name)
-			*link = s.sub(i).next
+			*link = s.members.sub(i).next
 			s.removeSub(ch, i)
 			return true
 		}
@@ -179,37 +223,47 @@ func (s *Shard) Unsubscribe(id netpoll.ID, name string) bool {
 func (c conn) leaveAll() {
 	s := c.s
 	for i := c.subs; i != 0; {
-		next := s.sub(i).next
-		s.removeSub(s.channels[s.sub(i).channel], i)
+		next := s.members.sub(i).next
+		s.removeSub(s.members.channels[s.members.sub(i).channel], i)
 		i = next
 	}
 	c.subs = 0
 }
 
-// removeSub takes row i, already unlinked from its connection, out of its
-// channel.
+// removeSub takes row i, already unlinked from its connection, out of its channel.
+// The last subscriber fills the gap, but what walks the subscribers must not miss
+// one: a gap that it has passed is filled with the last one that it has served, and
+// that one's place is the gap for the next walk.
 func (s *Shard) removeSub(ch *channel, i uint32) {
-	gap, last := s.sub(i).pos, ch.subscribers.n-1
-	if j := s.active; j != nil && j.channel == ch && gap < j.cursor {
-		// A fan-out has served [0, cursor). Moving the last subscriber, who is
-		// still to be served, among those would skip him: close the gap with one who
-		// was served, and that one's place with the last.
-		j.cursor--
-		s.moveSubscriber(ch, j.cursor, gap)
-		gap = j.cursor
+	gap, last := s.members.sub(i).pos, ch.subscribers.n-1
+	for cursor := s.nextCursor(ch, gap); cursor != nil; cursor = s.nextCursor(ch, gap) {
+		*cursor--
+		s.moveSubscriber(ch, *cursor, gap)
+		gap = *cursor
 	}
 	s.moveSubscriber(ch, last, gap)
 	ch.subscribers.pop()
-	*s.sub(i) = subscription{next: s.subFree}
-	s.subFree = i
+	s.members.freeSub(i)
 	s.count.Add(counters.Subscriptions, -1)
 	if last == 0 {
-		delete(s.channelByName, ch.name)
-		s.channels[ch.row] = nil
-		s.channelFree = append(s.channelFree, ch.row)
+		s.members.remove(ch)
 		s.count.Add(counters.Channels, -1)
 		s.occupy(ch.name, -1)
 	}
+}
+
+// nextCursor returns the cursor of the walk of a channel's subscribers that has
+// passed pos and is the least far beyond it, nil if none has passed it.
+func (s *Shard) nextCursor(ch *channel, pos uint32) (cursor *uint32) {
+	if j := s.jobs.active; j != nil && j.channel == ch && j.cursor > pos {
+		cursor = &j.cursor
+	}
+	for _, sp := range s.spreads {
+		if sp.channel == ch && sp.next > pos && (cursor == nil || sp.next < *cursor) {
+			cursor = &sp.next
+		}
+	}
+	return cursor
 }
 
 // moveSubscriber moves the subscriber at from to the place to.
@@ -219,8 +273,8 @@ func (s *Shard) moveSubscriber(ch *channel, from, to uint32) {
 	}
 	moved := *ch.subscribers.at(from)
 	*ch.subscribers.at(to) = moved
-	for i := s.slots.Rows[moved.slot].subs; i != 0; i = s.sub(i).next {
-		if sub := s.sub(i); sub.channel == ch.row && sub.pos == from {
+	for i := s.slots.Rows[moved.slot].subs; i != 0; i = s.members.sub(i).next {
+		if sub := s.members.sub(i); sub.channel == ch.row && sub.pos == from {
 			sub.pos = to
 			return
 		}
@@ -279,7 +333,7 @@ func (c conn) dropUser() {
 	} else {
 		entry.head = c.userNext
 	}
-	if j := s.active; j != nil && j.user == c.user && j.cursor != 0 && &s.slots.Rows[j.cursor-1] == c.slot {
+	if j := s.jobs.active; j != nil && j.user == c.user && j.cursor != 0 && &s.slots.Rows[j.cursor-1] == c.slot {
 		j.cursor = c.userNext // the fan-out stood here
 	}
 	if entry.head == 0 && entry.pins == 0 {
@@ -288,7 +342,7 @@ func (c conn) dropUser() {
 	c.user, c.userNext, c.userPrev, c.userFrom = 0, 0, 0, 0
 }
 
-// User answers the identity of id, empty if it has none. Loop only.
+// User returns the identity of id, empty if it has none. Loop only.
 func (s *Shard) User(id netpoll.ID) string {
 	if c, ok := s.find(id); ok && c.user != 0 {
 		return string(s.users.name(c.user))

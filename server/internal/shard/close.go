@@ -23,9 +23,9 @@ func (c conn) startClose(code frame.CloseCode, reason string) {
 		c.stopLagging()
 		c.stopReadingAll()
 		c.setState(stateClosing)
-		c.setDeadline(c.s.tick + c.s.ticks.close) // in place of what else was due
+		c.setDeadline(c.s.deadlines.tick + c.s.deadlines.after.close) // in place of what else was due
 		// Replies of this turn go before the Close frame.
-		if c.s.replyTo == c.id {
+		if c.s.output.replyTo == c.id {
 			c.flushReplies()
 		}
 		w := wire.Of(c.kind())
@@ -50,7 +50,7 @@ func (c conn) closeSlow() {
 	c.s.count.Add(counters.PendingBytes, -int64(dropped))
 	c.decide(Closed{Code: frame.CloseTryAgainLater, Reason: slowReason})
 	c.setState(stateClosing)
-	c.setDeadline(c.s.tick + c.s.ticks.close)
+	c.setDeadline(c.s.deadlines.tick + c.s.deadlines.after.close)
 	w := wire.Of(c.kind())
 	c.stall(c.piece(w.AppendClose(nil, frame.CloseTryAgainLater, slowReason), 0), true)
 	if !w.CloseIsAnswered() {
@@ -64,7 +64,7 @@ func (c conn) closeSlow() {
 func (c conn) shutWhenFlushed() {
 	if c.flags&flagStalled != 0 {
 		c.setState(stateFlushing)
-		c.setDeadline(c.s.tick + c.s.ticks.close)
+		c.setDeadline(c.s.deadlines.tick + c.s.deadlines.after.close)
 		return
 	}
 	c.shut()
@@ -103,4 +103,25 @@ func (c conn) drainOne(j *job) {
 		reason += fmt.Sprintf("; retry=%d", c.s.random.Int64N(j.spread.Milliseconds()+1))
 	}
 	c.closeBehind(j.code, reason)
+}
+
+// closeBehind closes a connection behind everything that was published before: now,
+// or when it has read that.
+func (c conn) closeBehind(code frame.CloseCode, reason string) {
+	if c.state == stateOpen && (c.flags&flagLagging != 0 || c.reads()) {
+		if x := c.makeExt(); x.closing == nil {
+			x.closing = &Closed{Code: code, Reason: reason}
+		}
+		return
+	}
+	c.startClose(code, reason)
+}
+
+// closeIfRead closes a connection that was to be closed behind what it has now read.
+func (c conn) closeIfRead() {
+	x := c.ext()
+	if why := x.closing; why != nil && c.flags&flagLagging == 0 && !c.reads() {
+		x.closing = nil
+		c.startClose(why.Code, why.Reason)
+	}
 }

@@ -17,7 +17,8 @@ type offer struct {
 // offersMax bounds the offers remembered: their text is the client's.
 const offersMax = 64
 
-// negotiate answers a Sec-WebSocket-Extensions header (RFC 7692, section 5).
+// negotiate returns the response to a Sec-WebSocket-Extensions header (RFC 7692,
+// section 5).
 func (s *Shard) negotiate(header []byte) (response string) {
 	o, known := s.intake.offers[string(header)]
 	if !known {

@@ -48,7 +48,7 @@ func TestIdleCompressionCostsNothing(t *testing.T) {
 		}
 		heap = liveHeap() - before
 		runtime.KeepAlive(s)
-		return heap, len(s.exts)
+		return heap, len(s.rare.rows)
 	}
 	idle("") // what happens once
 	plain, plainExts := idle("")

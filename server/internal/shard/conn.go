@@ -53,4 +53,4 @@ func (c conn) isOpen() bool { return c.current() && c.state == stateOpen }
 func (c conn) setDeadline(tick uint32) { c.s.deadlines.Rows[c.id.Slot()] = tick }
 
 // dueBy makes sure that expire looks at the connection by the given tick.
-func (c conn) dueBy(tick uint32) { c.s.dueBy(c.id.Slot(), tick) }
+func (c conn) dueBy(tick uint32) { c.s.deadlines.dueBy(c.id.Slot(), tick) }

@@ -4,54 +4,78 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/server/internal/counters"
 )
 
-// Deadlines without timers: each connection has one number, the tick at which
-// somebody should look at it again, and every tick all numbers are compared:
-// 0.34 ms for a million. What to do is found out then, from its state.
+// deadlines are without timers: each connection has one number, the tick at which
+// expire looks at it next, 0 for never. Every tick compares all of them, 0.34 ms for
+// a million; what is due then follows from the connection's state.
+type deadlines struct {
+	offheap.Table[uint32]
+	// expiry has the tick in which a connection's token expires, 0 for never. It has
+	// no rows unless a protocol may set it.
+	expiry offheap.Table[uint32]
+
+	interval time.Duration
+	tick     uint32 // the current one
+	after    ticks
+}
 
 // ticks are the configured durations in ticks.
 type ticks struct {
 	handshake, ping, pong, idle, writeStall, close, message uint32
 }
 
-func (s *Shard) toTicks(d time.Duration) uint32 {
-	if d <= 0 {
+func (d *deadlines) set(cfg *Config) {
+	d.interval = cfg.TickInterval
+	d.after = ticks{
+		handshake: d.ticks(cfg.HandshakeTimeout), ping: d.ticks(cfg.PingInterval), pong: d.ticks(cfg.PongTimeout),
+		idle: d.ticks(cfg.IdleTimeout), writeStall: d.ticks(cfg.WriteStallTimeout), close: d.ticks(cfg.CloseTimeout),
+		message: d.ticks(cfg.MessageTimeout),
+	}
+}
+
+// now returns the tick of a time.
+func (d *deadlines) now(clock time.Duration) uint32 { return uint32(clock/d.interval) + 1 }
+
+// ticks returns in how many ticks a duration is over.
+func (d *deadlines) ticks(duration time.Duration) uint32 {
+	if duration <= 0 {
 		return 0
 	}
 	// One more, because the current tick is partly over.
-	return uint32((d+s.cfg.TickInterval-1)/s.cfg.TickInterval) + 1
+	return uint32((duration+d.interval-1)/d.interval) + 1
 }
 
-// dueBy makes sure that slot i is looked at by tick t.
-func (s *Shard) dueBy(i, t uint32) {
-	if d := &s.deadlines.Rows[i]; *d == 0 || *d > t {
-		*d = t
+// dueBy makes sure that slot i is looked at by the given tick.
+func (d *deadlines) dueBy(i, tick uint32) {
+	if due := &d.Rows[i]; *due == 0 || *due > tick {
+		*due = tick
 	}
 }
 
-// OnTick looks after the connections whose deadline has come.
+// OnTick does what time demands, first of all of connections whose deadline has come.
 func (s *Shard) OnTick() {
 	defer s.count.Publish()
-	s.tick = uint32(s.clock()/s.cfg.TickInterval) + 1
+	s.deadlines.tick = s.deadlines.now(s.clock())
 	s.intake.refusalsLeft = refusalsPerTick
 	s.resumeLimited()
 	s.hooks.Tick(s)
 	if len(s.spreads) > 0 {
 		s.loop.Wake()
 	}
-	if s.loop.Index() == 0 {
+	if s.index == 0 {
 		s.group.refusals.Sweep(s.clock())
 	}
-	if s.loop.Index() == 0 && s.cfg.Addresses.Rate > 0 {
+	if s.index == 0 && s.cfg.Addresses.Rate > 0 {
 		s.group.addresses.Sweep(s.clock())
 	}
-	if s.loop.Index() == 0 && len(s.cfg.Hub.Namespaces) > 0 {
+	if s.index == 0 && len(s.cfg.Hub.Namespaces) > 0 {
 		s.hub().Sweep()
 	}
-	for i, due := range s.deadlines.Rows[:s.high] {
-		if due != 0 && due <= s.tick {
+	for i, due := range s.deadlines.Rows[:s.slots.high] {
+		if due != 0 && due <= s.deadlines.tick {
 			s.deadlines.Rows[i] = 0
 			s.in(uint32(i)).expire()
 		}
@@ -67,13 +91,13 @@ func (c conn) expire() {
 	s := c.s
 	if c.flags&flagStalled != 0 {
 		x := c.ext()
-		if stallEnd := x.pending.progressTick + s.ticks.writeStall; s.tick >= stallEnd {
+		if stallEnd := x.pending.progressTick + s.deadlines.after.writeStall; s.deadlines.tick >= stallEnd {
 			s.count.Inc(counters.WriteStalls)
 			c.abort(Closed{Code: frame.CloseAbnormal, Reason: "write stalled", Err: ErrWriteStalled})
 			return
 		} else if c.state == stateOpen {
 			c.dueBy(stallEnd)
-		} else if end := x.pending.progressTick + s.ticks.close; s.tick < end && (c.state == stateClosing || c.state == stateFlushing) {
+		} else if end := x.pending.progressTick + s.deadlines.after.close; s.deadlines.tick < end && (c.state == stateClosing || c.state == stateFlushing) {
 			// CloseTimeout is for the peer's part; one that still reads may take
 			// its time over what was sent before.
 			c.dueBy(end)
@@ -105,29 +129,29 @@ func (c conn) expireOpen() {
 	if c.expireMessage() || c.expireToken() {
 		return
 	}
-	if idle := s.ticks.idle; idle > 0 {
-		if s.tick-c.messageTick >= idle {
+	if idle := s.deadlines.after.idle; idle > 0 {
+		if s.deadlines.tick-c.messageTick >= idle {
 			s.count.Inc(counters.IdleTimeouts)
 			c.startClose(frame.CloseGoingAway, "idle for too long")
 			return
 		}
 		c.dueBy(c.messageTick + idle)
 	}
-	if s.ticks.ping == 0 {
+	if s.deadlines.after.ping == 0 {
 		return
 	}
 	// Differences of ticks, because heardTick may lie before the first one.
-	silent := s.tick - c.heardTick
+	silent := s.deadlines.tick - c.heardTick
 	switch {
-	case silent < s.ticks.ping:
-		c.dueBy(c.heardTick + s.ticks.ping)
-	case c.flags&flagAwaitsPong != 0 && silent < s.ticks.ping+s.ticks.pong:
-		c.dueBy(c.heardTick + s.ticks.ping + s.ticks.pong)
+	case silent < s.deadlines.after.ping:
+		c.dueBy(c.heardTick + s.deadlines.after.ping)
+	case c.flags&flagAwaitsPong != 0 && silent < s.deadlines.after.ping+s.deadlines.after.pong:
+		c.dueBy(c.heardTick + s.deadlines.after.ping + s.deadlines.after.pong)
 	case c.flags&flagAwaitsPong != 0:
 		// A client that is paused cannot be heard; its stall has a deadline of
 		// its own.
 		if c.flags&flagsPaused != 0 {
-			c.dueBy(s.tick + s.ticks.pong)
+			c.dueBy(s.deadlines.tick + s.deadlines.after.pong)
 			return
 		}
 		s.count.Inc(counters.PongTimeouts)
@@ -135,7 +159,7 @@ func (c conn) expireOpen() {
 	case c.flags&flagStalled != 0:
 		// A stalled connection gets no ping behind what waits already: the stall
 		// shows whether it lives. Without a ping, no pong is missed.
-		c.dueBy(s.tick + s.ticks.pong)
+		c.dueBy(s.deadlines.tick + s.deadlines.after.pong)
 	default:
 		c.ping()
 	}
@@ -144,14 +168,14 @@ func (c conn) expireOpen() {
 // expireToken calls Hooks.Expired if the time that SetExpiry gave is over.
 func (c conn) expireToken() (ended bool) {
 	s := c.s
-	if s.expiry.Rows == nil || s.expiry.Rows[c.id.Slot()] == 0 {
+	if s.deadlines.expiry.Rows == nil || s.deadlines.expiry.Rows[c.id.Slot()] == 0 {
 		return false
 	}
-	if at := s.expiry.Rows[c.id.Slot()]; s.tick < at {
+	if at := s.deadlines.expiry.Rows[c.id.Slot()]; s.deadlines.tick < at {
 		c.dueBy(at)
 		return false
 	}
-	s.expiry.Rows[c.id.Slot()] = 0
+	s.deadlines.expiry.Rows[c.id.Slot()] = 0
 	s.flushPings() // the hook may write to any connection
 	s.hooks.Expired(s, c.id)
 	return c.state != stateOpen
@@ -161,36 +185,18 @@ func (c conn) expireToken() (ended bool) {
 // may hold MessageMaxBytes of memory.
 func (c conn) expireMessage() (ended bool) {
 	s := c.s
-	if s.ticks.message == 0 || c.decoder() == nil {
+	if s.deadlines.after.message == 0 || c.decoder() == nil {
 		return false
 	}
 	x := c.ext()
 	if c.flags&flagsPaused != 0 {
-		x.messageSince = s.tick // it is us who do not read
+		x.messageSince = s.deadlines.tick // we do not read it
 	}
-	if s.tick-x.messageSince < s.ticks.message {
-		c.dueBy(x.messageSince + s.ticks.message)
+	if s.deadlines.tick-x.messageSince < s.deadlines.after.message {
+		c.dueBy(x.messageSince + s.deadlines.after.message)
 		return false
 	}
 	s.count.Inc(counters.MessageTimeouts)
 	c.startClose(frame.ClosePolicyViolation, "message took too long to arrive")
 	return true
-}
-
-// resumeLimited reads connections again that have used up their message rate and
-// have a token again.
-func (s *Shard) resumeLimited() {
-	if len(s.rateLimited) == 0 {
-		return
-	}
-	limited := s.rateLimited
-	s.rateLimited = nil // resume may add to it
-	now := s.clock()
-	for _, id := range limited {
-		if s.tokens.Rows[id.Slot()].Wait(now, s.cfg.MessageRate) > 0 {
-			s.rateLimited = append(s.rateLimited, id)
-		} else if c, ok := s.find(id); ok {
-			c.resume(flagPausedRate)
-		}
-	}
 }

@@ -36,19 +36,56 @@ type ext struct {
 	lagJob    uint64
 	lagFrame  uint32
 	lagFrames uint64
-	wish      *Closed
+	closing   *Closed
 	// readers are the places in channels' histories to go on with.
 	readers []hub.Reader
 	// missed counts messages left out by SlowDrop.
 	missed uint64
 }
 
+// empty reports whether nothing is left in it.
 func (x *ext) empty() bool {
 	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
+// rareTable is the connections' rare state, by row.
+type rareTable struct {
+	rows  []*ext // row 0 is not used
+	free  []uint32
+	spare *ext
+}
+
+func newRareTable() rareTable { return rareTable{rows: make([]*ext, 1)} }
+
+// add returns a new row.
+func (r *rareTable) add() (row uint32, x *ext) {
+	if n := len(r.free); n > 0 {
+		row = r.free[n-1]
+		r.free = r.free[:n-1]
+	} else {
+		r.rows = append(r.rows, nil)
+		row = uint32(len(r.rows) - 1)
+	}
+	if x, r.spare = r.spare, nil; x == nil {
+		x = &ext{}
+	}
+	r.rows[row] = x
+	return row, x
+}
+
+// remove ends a row. One is kept for the next add: a connection that stalls, drains
+// and stalls again allocates nothing.
+func (r *rareTable) remove(row uint32) {
+	x := r.rows[row]
+	*x = ext{}
+	r.spare, r.rows[row] = x, nil
+	if r.free = append(r.free, row); len(r.free) == len(r.rows)-1 && len(r.rows) > 1024 {
+		*r = newRareTable() // all are gone: do not keep the arrays of the peak
+	}
+}
+
 // ext returns the connection's rare state, nil if it has none.
-func (c conn) ext() *ext { return c.s.exts[c.extRow()] }
+func (c conn) ext() *ext { return c.s.rare.rows[c.extRow()] }
 
 // input returns the bytes that are held for later, nil without.
 func (c conn) input() []byte {
@@ -86,19 +123,8 @@ func (c conn) makeExt() *ext {
 	if c.extRow() != 0 {
 		return c.ext()
 	}
-	s := c.s
-	if n := len(s.extFree); n > 0 {
-		c.setExtRow(s.extFree[n-1])
-		s.extFree = s.extFree[:n-1]
-	} else {
-		s.exts = append(s.exts, nil)
-		c.setExtRow(uint32(len(s.exts) - 1))
-	}
-	x := s.spareExt
-	if s.spareExt = nil; x == nil {
-		x = &ext{}
-	}
-	s.exts[c.extRow()] = x
+	row, x := c.s.rare.add()
+	c.setExtRow(row)
 	return x
 }
 
@@ -118,19 +144,10 @@ func (c conn) freeExt() {
 	if x.tls != nil {
 		x.tls.Abandon()
 	}
-	s.exts[c.extRow()] = nil
-	s.extFree = append(s.extFree, c.extRow())
-	c.setExtRow(0)
 	if x.decoder != nil {
-		s.putDecoder(x.decoder)
+		s.input.put(x.decoder)
 	}
 	s.putInput(x)
-	*x = ext{}
-	// One is kept: a connection that stalls, drains and stalls again allocates
-	// nothing.
-	s.spareExt = x
-	if len(s.extFree) == len(s.exts)-1 && len(s.exts) > 1024 {
-		// Every connection has left: do not keep the arrays of the peak.
-		s.exts, s.extFree = make([]*ext, 1), nil
-	}
+	s.rare.remove(c.extRow())
+	c.setExtRow(0)
 }

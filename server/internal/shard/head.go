@@ -96,7 +96,7 @@ func (c conn) handleHead(p []byte) {
 		if !s.draining {
 			c.noteRefusal(intake.RefusedFull)
 		}
-		c.respond(handshake.AppendUnavailable(s.replies[:0], retryAfter, c.envelope()))
+		c.respond(handshake.AppendUnavailable(s.output.replies[:0], retryAfter, c.envelope()))
 		return
 	}
 	if !c.forwarded() {
@@ -196,8 +196,8 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	if g.Subprotocol != "" {
 		g.result.Subprotocol = g.Subprotocol
 	}
-	answer, err := handshake.AppendResponse(s.replies[:0], &g.result, g.Header, s.dateNow())
-	s.replies = answer[:0]
+	answer, err := handshake.AppendResponse(s.output.replies[:0], &g.result, g.Header, s.dateNow())
+	s.output.replies = answer[:0]
 	if err != nil {
 		s.log.Error("the application's answer to an upgrade cannot be sent", "err", err)
 		c.refuse(err)
@@ -213,7 +213,7 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	}
 	c.setDeflate(&g.deflate)
 	c.setState(stateOpen)
-	c.openedTick, c.messageTick = s.tick, s.tick
+	c.openedTick, c.messageTick = s.deadlines.tick, s.deadlines.tick
 	// The user is set and the channels are joined before the 101 is written: once
 	// the client has seen that, what is published must reach it.
 	c.setUser(g.User)
@@ -229,25 +229,25 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	c.flags |= flagOpened
 	c.vacate()
 	c.setDeadline(0)
-	if s.ticks.ping > 0 {
+	if s.deadlines.after.ping > 0 {
 		first := s.firstPing()
-		c.heardTick = first - s.ticks.ping
+		c.heardTick = first - s.deadlines.after.ping
 		c.dueBy(first)
 	}
-	if s.ticks.idle > 0 {
-		c.dueBy(s.tick + s.ticks.idle)
+	if s.deadlines.after.idle > 0 {
+		c.dueBy(s.deadlines.tick + s.deadlines.after.idle)
 	}
 	if n < len(answer) {
 		c.stall(piece{answer, n, wire.Response}, false)
 	}
 	s.count.Inc(counters.Connections)
 	s.count.Inc(counters.Opened)
-	s.replyTo = c.id
+	s.output.replyTo = c.id
 	s.callOpen(c.id, g)
 	if c.alive() {
 		c.flushReplies()
 	}
-	s.replies, s.replyTo = s.replies[:0], 0
+	s.output.replies, s.output.replyTo = s.output.replies[:0], 0
 	if len(rest) > 0 && c.isOpen() {
 		c.receive(rest)
 	}
@@ -272,7 +272,7 @@ func (c conn) refuse(err error) {
 	if !errors.As(err, &known) {
 		c.s.log.Debug("an upgrade was refused", "conn_id", c.id.String(), "err", err)
 	}
-	c.respond(handshake.AppendError(c.s.replies[:0], err, c.envelope()))
+	c.respond(handshake.AppendError(c.s.output.replies[:0], err, c.envelope()))
 }
 
 // envelope is what the connection's response has beside its content. It is valid

@@ -10,7 +10,7 @@ import (
 	"github.com/roostws/roost/server/internal/hub"
 )
 
-// opKind tells what an op wants.
+// opKind is what an op wants.
 type opKind uint8
 
 const (
@@ -22,9 +22,9 @@ const (
 	opLeave                    // id leaves channel name
 	opClose                    // close id with code and name as reason
 	opCloseUser                // close all connections of user name
-	opAuthorized               // the verdict of Hooks.Authorize on id
-	opRespond                  // bytes answer id's plain HTTP request
-	opDrain                    // close everybody with code and name as reason
+	opAuthorized               // the answer to id's upgrade
+	opRespond                  // bytes are the response to id's plain HTTP request
+	opDrain                    // close all connections with code and name as reason
 	opCall                     // call runs on the loop
 	opSpread                   // message to a channel, a user, or all, over a time
 )
@@ -58,7 +58,7 @@ func (o *op) size() int {
 }
 
 // The inbox is the only way into a shard from elsewhere: ordered, bounded
-// (see Shard.full), with one doorbell for any number of entries.
+// (see Shard.Full), with one doorbell for any number of entries.
 type inbox struct {
 	// Atomic: any goroutine. They may lag behind by what is being added.
 	entries atomic.Int64
@@ -73,8 +73,8 @@ type inbox struct {
 	taken []op
 }
 
-// put appends o, also beyond the bounds: who must respect those has asked
-// Shard.full before. It answers false when the shard has ended.
+// put appends o without checking the inbox's bounds: callers that must respect them
+// check Shard.Full first. It returns false after the shard has ended.
 func (b *inbox) put(o op) bool {
 	size := int64(o.size())
 	b.mu.Lock()
@@ -89,7 +89,7 @@ func (b *inbox) put(o op) bool {
 	return true
 }
 
-// take answers all entries, in order. They are valid until the next take.
+// take returns all entries, in order. They are valid until the next take.
 func (b *inbox) take() []op {
 	spare := b.taken[:0]
 	if cap(spare) > 4096 {
@@ -107,7 +107,7 @@ func (b *inbox) take() []op {
 	return b.taken
 }
 
-// shut refuses all further entries and answers those that nobody will look at.
+// shut refuses all further entries and returns those that are left.
 func (b *inbox) shut() []op {
 	b.mu.Lock()
 	b.closed = true

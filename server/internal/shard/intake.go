@@ -70,7 +70,7 @@ func (c conn) takePlace() {
 // placed marks a connection that has a place.
 func (c conn) placed() {
 	c.flags |= flagPlaced
-	c.openedTick = c.s.tick // from now on it may keep others waiting
+	c.openedTick = c.s.deadlines.tick // from now on it may keep others waiting
 }
 
 // queued reports whether a connection waits for a place.
@@ -100,7 +100,7 @@ func (c conn) vacate() {
 			continue
 		}
 		next.placed()
-		next.setDeadline(c.s.tick + c.s.ticks.handshake)
+		next.setDeadline(c.s.deadlines.tick + c.s.deadlines.after.handshake)
 		next.resume(flagPausedWork)
 	}
 }
@@ -127,10 +127,10 @@ func (s *Shard) makeRoom() {
 	if room+roomTLS+roomAny == 0 {
 		return
 	}
-	grace := max(s.ticks.handshake/8, 2)
-	for i := range s.high {
+	grace := max(s.deadlines.after.handshake/8, 2)
+	for i := range s.slots.high {
 		c := s.in(i)
-		if c.flags&(flagRefused|flagOpened) != 0 || s.tick-c.openedTick < grace || !c.owes() {
+		if c.flags&(flagRefused|flagOpened) != 0 || s.deadlines.tick-c.openedTick < grace || !c.owes() {
 			continue
 		}
 		switch {

@@ -16,7 +16,7 @@ type names struct {
 	used    int
 	bytes   [][]byte // the names, in chunks of nameChunkBytes; none straddles two
 	stored  int      // bytes of names there, garbage included
-	garbage int      // those that belong to nobody
+	garbage int      // those of removed rows
 }
 
 // nameChunkBytes is the size of a chunk of names, as a power of two: more than
@@ -49,7 +49,7 @@ func (n *names) name(i uint32) []byte {
 	return n.bytes[e.offset/nameChunkBytes][at : at+uint32(e.length)]
 }
 
-// find answers the row of name, 0 if there is none.
+// find returns the row of name, 0 if there is none.
 func (n *names) find(name string) uint32 {
 	if n.used == 0 {
 		return 0
@@ -64,7 +64,7 @@ func (n *names) find(name string) uint32 {
 	return 0
 }
 
-// intern answers the row of name, made if need be, with no connections.
+// intern returns the row of name. A new one has no connections.
 func (n *names) intern(name string) uint32 {
 	if i := n.find(name); i != 0 {
 		return i
@@ -86,7 +86,7 @@ func (n *names) intern(name string) uint32 {
 	return i
 }
 
-// store copies a name to the end of the chunks and answers where it is.
+// store copies a name to the end of the chunks and returns where it is.
 func (n *names) store(name []byte) uint32 {
 	last := len(n.bytes) - 1
 	if last < 0 || len(n.bytes[last])+len(name) > nameChunkBytes {

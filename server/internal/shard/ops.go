@@ -76,12 +76,13 @@ func (s *Shard) CloseUser(user string, code frame.CloseCode, reason string) erro
 	return s.post(op{kind: opCloseUser, name: user, code: code, bytes: []byte(reason)}, true)
 }
 
-// Authorized answers an upgrade whose hook said Later. Any goroutine.
+// Authorized gives the answer to an upgrade whose hook set Later. Any goroutine.
 func (s *Shard) Authorized(id netpoll.ID, g *Grant) {
 	_ = s.post(op{kind: opAuthorized, id: id, grant: g}, true)
 }
 
-// Respond answers a plain HTTP request. It takes response over. Any goroutine.
+// Respond sends the response to a plain HTTP request and takes it over. Any
+// goroutine.
 func (s *Shard) Respond(id netpoll.ID, response []byte) {
 	_ = s.post(op{kind: opRespond, id: id, bytes: response}, true)
 }
@@ -108,7 +109,7 @@ func (s *Shard) do(o *op) {
 			s.count.Inc(counters.SendsToClosed)
 		}
 	case opPublish:
-		if ch := s.channelByName[o.name]; ch != nil {
+		if ch := s.members.byName[o.name]; ch != nil {
 			s.enqueue(ch, 0, o)
 		} else {
 			s.forNobody(o)
@@ -138,15 +139,15 @@ func (s *Shard) do(o *op) {
 			s.hooks.Left(s, o.id, o.name)
 		}
 	case opClose, opCloseUser:
-		if s.active == nil && len(s.jobs) == 0 {
+		if s.jobs.idle() {
 			s.closeNow(o)
 			return
 		}
 		// What was published before goes before: a farewell, say.
-		j := s.newJob()
+		j := s.jobs.new()
 		closing := *o
 		j.closing = &closing
-		s.jobs = append(s.jobs, j)
+		s.jobs.waiting.push(j)
 	case opAuthorized:
 		s.authorized(o.id, o.grant)
 	case opRespond:
@@ -155,10 +156,10 @@ func (s *Shard) do(o *op) {
 		}
 	case opDrain:
 		s.draining = true
-		j := s.newJob()
+		j := s.jobs.new()
 		j.drain, j.code, j.reason, j.spread = true, o.code, o.name, o.over
-		s.jobs = append(s.jobs, j)
-		s.waitingAll = nil // nothing may be added behind the drain
+		s.jobs.waiting.push(j)
+		s.jobs.toAll = nil // nothing may be added behind the drain
 	case opCall:
 		o.call(s)
 	case opSpread:
@@ -179,7 +180,7 @@ func (c conn) sendMessage(m *hub.Message) (written bool) {
 	return written
 }
 
-// forNobody ends a publication that nobody here wants.
+// forNobody ends a publication that has no subscriber here.
 func (s *Shard) forNobody(o *op) {
 	if o.history != nil {
 		o.message.Served()
@@ -213,15 +214,15 @@ func (s *Shard) closeUser(user string, code frame.CloseCode, reason string) {
 	}
 }
 
-// Refuse counts a join that the application asked for and that did not happen,
-// and tells it. Loop only.
+// Refuse counts a join that the application asked for and that did not happen, and
+// reports it to the application. Loop only.
 func (s *Shard) Refuse(id netpoll.ID, channel string, err error) {
 	s.count.Inc(counters.JoinsRefused)
 	s.hooks.OpFailed(s, id, channel, err)
 }
 
-// recoverHook turns a panic in the application's code into the end of the
-// connection that it was working for: 1011, or 500 before the upgrade.
+// recoverHook turns a panic in the application's code into the end of the connection
+// that it was called for: 1011, or 500 before the upgrade.
 func (s *Shard) recoverHook(id netpoll.ID, in string) {
 	value := recover()
 	if value == nil {

@@ -17,6 +17,29 @@ type pending struct {
 	progressTick uint32
 }
 
+// output is what the connections share for writing.
+type output struct {
+	// replies are gathered for replyTo, the connection whose data is being handled.
+	replies []byte
+	replyTo netpoll.ID
+	// batch is gathered by serve for flushBatch, with the first message of each write
+	// in starts, and by ping for flushPings.
+	batch  []netpoll.Outgoing
+	starts []int32
+	// delivered counts messages since countDelivered.
+	delivered uint64
+
+	// Scratch.
+	header [frame.MaxHeaderBytes]byte
+	vector [64][]byte
+}
+
+// countDelivered adds up what was delivered.
+func (s *Shard) countDelivered() {
+	s.count.Add(counters.Delivered, int64(s.output.delivered))
+	s.output.delivered = 0
+}
+
 // A piece is a run of units of a wire, shared and immutable or owned by the
 // connection, sent up to off.
 type piece struct {
@@ -51,7 +74,7 @@ func (c conn) deliver(frames []byte) bool {
 		if err != nil {
 			return false // OnClose follows
 		}
-		s.delivered++
+		s.output.delivered++
 		if n < len(frames) {
 			c.stall(c.piece(frames, n), true)
 		}
@@ -60,7 +83,7 @@ func (c conn) deliver(frames []byte) bool {
 	x := c.makeExt()
 	switch {
 	case x.pending.bytes < s.cfg.PendingMaxBytes:
-		s.delivered++
+		s.output.delivered++
 		c.stall(c.piece(frames, 0), true)
 		return true
 	case s.cfg.SlowDrop:
@@ -136,8 +159,8 @@ func (c conn) markStalled() {
 	if c.flags&flagStalled == 0 {
 		c.flags |= flagStalled
 		s.count.Inc(counters.Stalled)
-		x.pending.progressTick = s.tick
-		c.dueBy(s.tick + s.ticks.writeStall)
+		x.pending.progressTick = s.deadlines.tick
+		c.dueBy(s.deadlines.tick + s.deadlines.after.writeStall)
 	}
 }
 
@@ -169,13 +192,13 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 		return
 	}
 	s.count.Inc(counters.Delivered)
-	if id != s.replyTo {
+	if id != s.output.replyTo {
 		c.send(c.appendMessage(nil, op, payload))
 		return
 	}
 	if c.kind() != wire.WebSocket || c.windowBits() != 0 || c.flags&(flagStalled|flagTLS) != 0 || len(payload) < replyDirectBytes {
-		s.replies = c.appendMessage(s.replies, op, payload)
-		if len(s.replies) >= 2*replyDirectBytes {
+		s.output.replies = c.appendMessage(s.output.replies, op, payload)
+		if len(s.output.replies) >= 2*replyDirectBytes {
 			c.flushReplies()
 		}
 		return
@@ -185,10 +208,10 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 		c.send(frame.AppendFrame(nil, op, payload))
 		return
 	}
-	header := frame.AppendHeader(s.header[:0], frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))})
-	s.vector[0], s.vector[1] = header, payload
-	n, err := s.loop.Writev(id, s.vector[:2])
-	s.vector[0], s.vector[1] = nil, nil
+	header := frame.AppendHeader(s.output.header[:0], frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))})
+	s.output.vector[0], s.output.vector[1] = header, payload
+	n, err := s.loop.Writev(id, s.output.vector[:2])
+	s.output.vector[0], s.output.vector[1] = nil, nil
 	if err == nil && n < len(header)+len(payload) {
 		whole := frame.AppendFrame(make([]byte, 0, len(header)+len(payload)), op, payload)
 		c.stall(c.piece(whole, n), true) // ours already: no need to copy again
@@ -198,10 +221,10 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 // flushReplies writes what Reply gathered.
 func (c conn) flushReplies() {
 	s := c.s
-	if len(s.replies) > 0 {
-		c.send(s.replies)
-		if s.replies = s.replies[:0]; cap(s.replies) > 4*replyDirectBytes {
-			s.replies = nil
+	if len(s.output.replies) > 0 {
+		c.send(s.output.replies)
+		if s.output.replies = s.output.replies[:0]; cap(s.output.replies) > 4*replyDirectBytes {
+			s.output.replies = nil
 		}
 	}
 }
@@ -219,9 +242,9 @@ func (s *Shard) OnWritable(id netpoll.ID) {
 		return
 	}
 	for len(x.pending.refs) > 0 {
-		vector := s.vector[:0]
+		vector := s.output.vector[:0]
 		want := 0
-		for _, p := range x.pending.refs[:min(len(x.pending.refs), len(s.vector))] {
+		for _, p := range x.pending.refs[:min(len(x.pending.refs), len(s.output.vector))] {
 			vector = append(vector, p.frames[p.off:])
 			want += len(p.frames) - p.off
 		}
@@ -231,7 +254,7 @@ func (s *Shard) OnWritable(id netpoll.ID) {
 			return // OnClose follows
 		}
 		if n > 0 {
-			x.pending.progressTick = s.tick
+			x.pending.progressTick = s.deadlines.tick
 			s.count.Add(counters.PendingBytes, -int64(n))
 			x.pending.take(n)
 		}
@@ -255,14 +278,13 @@ func (c conn) drained() {
 		c.shut()
 		return
 	case stateClosing:
-		c.setDeadline(s.tick + s.ticks.close) // our Close frame is out
+		c.setDeadline(s.deadlines.tick + s.deadlines.after.close) // our Close frame is out
 	}
 	c.catchUp()
 	if len(x.readers) > 0 && c.flags&flagStalled == 0 && c.state == stateOpen {
 		s.readSoon(c.id)
 	}
-	s.count.Add(counters.Delivered, int64(s.delivered))
-	s.delivered = 0
+	s.countDelivered()
 	if c.flags&flagStalled != 0 {
 		c.resumeOutput()
 		return

@@ -2,7 +2,7 @@ package shard
 
 import "github.com/roostws/roost/server/internal/counters"
 
-// pause stops reading id for one more reason.
+// pause stops reading the connection for one more reason.
 func (c conn) pause(reason uint16) {
 	if c.flags&flagsPaused == 0 {
 		c.s.loop.PauseRead(c.id)
@@ -30,20 +30,20 @@ func (c conn) resume(reason uint16) {
 	input := x.input
 	x.input = nil
 	c.receive(input)
-	c.s.recycleInput(input)
+	c.s.input.keep(input)
 	if c.current() {
 		c.dropExt()
 	}
 }
 
-// hold keeps bytes that must not be looked at now.
+// hold keeps bytes that must not be handled yet.
 func (c conn) hold(p []byte) {
 	if len(p) == 0 {
 		return
 	}
 	x := c.makeExt()
-	if x.input == nil && cap(c.s.spareInput) > 0 {
-		x.input, c.s.spareInput = c.s.spareInput[:0], nil
+	if x.input == nil && cap(c.s.input.buffer) > 0 {
+		x.input, c.s.input.buffer = c.s.input.buffer[:0], nil
 	}
 	x.input = append(x.input, p...)
 }
@@ -52,12 +52,5 @@ func (c conn) hold(p []byte) {
 func (s *Shard) putInput(x *ext) {
 	input := x.input
 	x.input, x.headScanned, x.requestBytes = nil, 0, 0
-	s.recycleInput(input)
-}
-
-// recycleInput keeps one buffer for the next connection that needs one.
-func (s *Shard) recycleInput(input []byte) {
-	if input != nil && cap(input) <= 16<<10 {
-		s.spareInput = input[:0]
-	}
+	s.input.keep(input)
 }

@@ -17,18 +17,18 @@ const pingsAtOnce = 128
 // firstPing spreads the pings of connections that came together: somewhere in
 // the second half of the interval.
 func (s *Shard) firstPing() uint32 {
-	half := s.ticks.ping / 2
-	return s.tick + half + s.random.Uint32N(half+1) + 1
+	half := s.deadlines.after.ping / 2
+	return s.deadlines.tick + half + s.random.Uint32N(half+1) + 1
 }
 
 // ping pings a silent connection, soon: see flushPings.
 func (c conn) ping() {
 	s := c.s
 	c.flags |= flagAwaitsPong
-	c.heardTick = s.tick - s.ticks.ping
+	c.heardTick = s.deadlines.tick - s.deadlines.after.ping
 	// The answer moves heardTick, and the next ping is due PingInterval after that,
 	// which may be before this one's PongTimeout.
-	c.dueBy(s.tick + min(s.ticks.ping, s.ticks.pong))
+	c.dueBy(s.deadlines.tick + min(s.deadlines.after.ping, s.deadlines.after.pong))
 	s.count.Inc(counters.PingsSent)
 	p := wire.Of(c.kind()).Ping()
 	if protocol := s.protocolOf(c.slot); protocol != nil && len(protocol.ask) > 0 {
@@ -40,7 +40,7 @@ func (c conn) ping() {
 		c.send(p)
 		return
 	}
-	if s.batch = append(s.batch, netpoll.Outgoing{ID: c.id, P: p}); len(s.batch) == pingsAtOnce {
+	if s.output.batch = append(s.output.batch, netpoll.Outgoing{ID: c.id, P: p}); len(s.output.batch) == pingsAtOnce {
 		s.flushPings()
 	}
 }
@@ -48,38 +48,38 @@ func (c conn) ping() {
 // flushPings writes the pings that were gathered. Nothing else may be written to
 // their connections, or gathered, in between.
 func (s *Shard) flushPings() {
-	if len(s.batch) == 0 {
+	if len(s.output.batch) == 0 {
 		return
 	}
-	s.loop.WriteBatch(s.batch)
-	for i := range s.batch {
-		if o := &s.batch[i]; o.Err == nil && o.N < len(o.P) {
+	s.loop.WriteBatch(s.output.batch)
+	for i := range s.output.batch {
+		if o := &s.output.batch[i]; o.Err == nil && o.N < len(o.P) {
 			if c, ok := s.findOpen(o.ID); ok {
 				c.stall(c.piece(o.P, o.N), true)
 			}
 		}
 	}
-	clear(s.batch)
-	s.batch = s.batch[:0]
+	clear(s.output.batch)
+	s.output.batch = s.output.batch[:0]
 }
 
 // handleHeartbeat takes a heartbeat for the answer to ours, if that is due, and
-// answers it otherwise. It reports whether the message is one.
+// replies otherwise. It reports whether the message is one.
 func (c conn) handleHeartbeat(p *Protocol, payload []byte) bool {
 	asks, answers := string(payload) == p.Ask, string(payload) == p.Answer
 	if len(p.ask) == 0 || !asks && !answers {
 		return false
 	}
 	s := c.s
-	c.spendToken()
+	c.spend()
 	switch {
 	case answers && c.flags&flagHeartbeat != 0:
 		c.flags &^= flagHeartbeat
 		s.count.Inc(counters.PongsReceived)
 	case asks:
 		s.count.Inc(counters.PingsReceived)
-		s.replies = append(s.replies, p.answer...)
-		if len(s.replies) >= replyDirectBytes {
+		s.output.replies = append(s.output.replies, p.answer...)
+		if len(s.output.replies) >= replyDirectBytes {
 			c.flushReplies()
 		}
 	}

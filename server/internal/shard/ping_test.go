@@ -55,7 +55,7 @@ func TestPingsGoTogether(t *testing.T) {
 	}
 	*now += free.cfg.PongTimeout + time.Second
 	free.OnTick()
-	if got := free.count.Get(counters.PongTimeouts); got != 0 || len(free.batch) != 0 {
-		t.Errorf("%d pong timeouts, %d writes left in the batch", got, len(free.batch))
+	if got := free.count.Get(counters.PongTimeouts); got != 0 || len(free.output.batch) != 0 {
+		t.Errorf("%d pong timeouts, %d writes left in the batch", got, len(free.output.batch))
 	}
 }

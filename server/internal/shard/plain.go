@@ -55,7 +55,7 @@ const healthPath = "/healthz"
 func (c conn) handleHealth() {
 	r := &c.s.intake.request
 	if string(r.Path) == healthPath && (string(r.Method) == "GET" || c.flags&flagHEAD != 0) {
-		c.respond(handshake.AppendHealthy(c.s.replies[:0], c.envelope()))
+		c.respond(handshake.AppendHealthy(c.s.output.replies[:0], c.envelope()))
 		return
 	}
 	c.refuse(handshake.RefusePlain(r))

@@ -116,10 +116,10 @@ func (s *Shard) SetExpiry(id netpoll.ID, d time.Duration) {
 	if !ok {
 		return
 	}
-	s.expiry.Rows[id.Slot()] = 0
+	s.deadlines.expiry.Rows[id.Slot()] = 0
 	if d > 0 {
-		at := s.tick + s.toTicks(min(d, maxExpiry))
-		s.expiry.Rows[id.Slot()] = at
+		at := s.deadlines.tick + s.deadlines.ticks(min(d, maxExpiry))
+		s.deadlines.expiry.Rows[id.Slot()] = at
 		c.dueBy(at)
 	}
 }

@@ -15,8 +15,8 @@ func (s *Shard) Channels(id netpoll.ID, f func(channel string) bool) {
 	if !ok {
 		return
 	}
-	for i := c.subs; i != 0; i = s.sub(i).next {
-		if !f(s.channels[s.sub(i).channel].name) {
+	for i := c.subs; i != 0; i = s.members.sub(i).next {
+		if !f(s.members.channels[s.members.sub(i).channel].name) {
 			return
 		}
 	}
@@ -33,7 +33,7 @@ func (s *Shard) Subscribed(id netpoll.ID, channel string) (found bool) {
 
 // Subscribers is how many connections of this shard are in a channel.
 func (s *Shard) Subscribers(channel string) int {
-	if ch := s.channelByName[channel]; ch != nil {
+	if ch := s.members.byName[channel]; ch != nil {
 		return int(ch.subscribers.n)
 	}
 	return 0
@@ -42,7 +42,7 @@ func (s *Shard) Subscribers(channel string) int {
 // Members calls f with each connection of this shard in a channel, until f returns
 // false. f must not subscribe or unsubscribe any of them.
 func (s *Shard) Members(channel string, f func(netpoll.ID) bool) {
-	ch := s.channelByName[channel]
+	ch := s.members.byName[channel]
 	if ch == nil {
 		return
 	}
@@ -70,7 +70,7 @@ func (s *Shard) UserMembers(user string, f func(netpoll.ID) bool) {
 // All calls f with each open connection of this shard, those left out that have not
 // connected in their protocol, until f returns false. f must not change them.
 func (s *Shard) All(f func(netpoll.ID) bool) {
-	for slot := range s.high {
+	for slot := range s.slots.high {
 		if c := s.in(slot); c.state == stateOpen && c.flags&flagUnready == 0 && !f(c.id) {
 			return
 		}
@@ -80,7 +80,7 @@ func (s *Shard) All(f func(netpoll.ID) bool) {
 // AllChannels calls f with each channel of this shard and how many connections are
 // in it.
 func (s *Shard) AllChannels(f func(channel string, subscribers int)) {
-	for name, ch := range s.channelByName {
+	for name, ch := range s.members.byName {
 		f(name, int(ch.subscribers.n))
 	}
 }
@@ -91,7 +91,7 @@ func (s *Shard) Age(id netpoll.ID) time.Duration {
 	if !ok {
 		return 0
 	}
-	return time.Duration(s.tick-c.openedTick) * s.cfg.TickInterval
+	return time.Duration(s.deadlines.tick-c.openedTick) * s.cfg.TickInterval
 }
 
 // Lag is how many messages a connection is behind, and the bytes that wait for it
@@ -106,7 +106,7 @@ func (s *Shard) Lag(id netpoll.ID) (messages uint64, pendingBytes int) {
 		return 0, 0
 	}
 	if c.flags&flagLagging != 0 {
-		messages = s.framesBegun - x.lagFrames
+		messages = s.journal.frames - x.lagFrames
 	}
 	for _, r := range x.readers {
 		messages += r.Behind()

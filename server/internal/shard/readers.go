@@ -27,13 +27,19 @@ const (
 	parkedAhead = 1 << 30
 )
 
+// readerQueue is the connections that read on, in order. Some may have ended.
+type readerQueue struct {
+	waiting  []netpoll.ID
+	messages []*hub.Message // scratch of readOn
+}
+
 // fromOf is where the connection notes from which offset on live messages of the
 // channel are for it; nil if it is not in that channel any more.
 func (c conn) fromOf(channel string) *uint32 {
 	s := c.s
-	for i := c.subs; i != 0; i = s.sub(i).next {
-		if ch := s.channels[s.sub(i).channel]; ch.name == channel {
-			return &ch.subscribers.at(s.sub(i).pos).from
+	for i := c.subs; i != 0; i = s.members.sub(i).next {
+		if ch := s.members.channels[s.members.sub(i).channel]; ch.name == channel {
+			return &ch.subscribers.at(s.members.sub(i).pos).from
 		}
 	}
 	if c.user != 0 && channel == hub.UserChannel(string(s.users.name(c.user))) {
@@ -101,29 +107,28 @@ func (c conn) stopReadingOf(channel string) {
 
 // readSoon puts id last in the queue of connections that read on.
 func (s *Shard) readSoon(id netpoll.ID) {
-	s.reading = append(s.reading, id)
+	s.readers.waiting = append(s.readers.waiting, id)
 	s.loop.Wake()
 }
 
 // readOnAll lets the first connections in the queue read on, and reports whether
 // more wait.
 func (s *Shard) readOnAll() (again bool) {
-	if len(s.reading) == 0 {
+	if len(s.readers.waiting) == 0 {
 		return false
 	}
-	n := min(len(s.reading), readTurns)
-	for _, id := range s.reading[:n] {
+	n := min(len(s.readers.waiting), readTurns)
+	for _, id := range s.readers.waiting[:n] {
 		if c, ok := s.find(id); ok && c.reads() && c.flags&flagStalled == 0 && c.state == stateOpen && c.readOn() {
-			s.reading = append(s.reading, id)
+			s.readers.waiting = append(s.readers.waiting, id)
 		}
 	}
-	s.reading = append(s.reading[:0], s.reading[n:]...)
-	if len(s.reading) == 0 && cap(s.reading) > 1024 {
-		s.reading = nil
+	s.readers.waiting = append(s.readers.waiting[:0], s.readers.waiting[n:]...)
+	if len(s.readers.waiting) == 0 && cap(s.readers.waiting) > 1024 {
+		s.readers.waiting = nil
 	}
-	s.count.Add(counters.Delivered, int64(s.delivered))
-	s.delivered = 0
-	return len(s.reading) > 0
+	s.countDelivered()
+	return len(s.readers.waiting) > 0
 }
 
 // readOn writes the next messages of one channel and reports whether more can be
@@ -132,8 +137,8 @@ func (c conn) readOn() (more bool) {
 	s, x := c.s, c.ext()
 	r := &x.readers[0]
 	history := r.History
-	p := r.Take(s.read[:0], readFrames, readBytes)
-	s.read = p.Messages
+	p := r.Take(s.readers.messages[:0], readFrames, readBytes)
+	s.readers.messages = p.Messages
 	switch policy := history.Policy(); {
 	case p.End:
 		// What is in an inbox or a job by now, up to p.Tip, has been read from here.
@@ -154,9 +159,9 @@ func (c conn) readOn() (more bool) {
 		c.tellGap(history, from, to, to-from+1)
 		return c.flags&flagStalled == 0
 	}
-	n := c.writeMessages(s.read)
+	n := c.writeMessages(s.readers.messages)
 	r.Next += uint64(n)
-	return n == len(s.read) && c.flags&flagStalled == 0 && c.state == stateOpen
+	return n == len(s.readers.messages) && c.flags&flagStalled == 0 && c.state == stateOpen
 }
 
 // readLatest writes the newest message of each key, p.Messages. What the socket
@@ -184,7 +189,7 @@ func (c conn) readLatest(r *hub.Reader, p hub.Passage) (more bool) {
 	return false
 }
 
-// tellGap counts messages that the connection does not get, and tells it.
+// tellGap counts messages that the connection does not get, and reports them to it.
 func (c conn) tellGap(history *hub.History, from, to, missed uint64) {
 	c.ext().missed += missed
 	c.s.count.Add(counters.SlowDrops, int64(missed))
@@ -198,7 +203,7 @@ func (c conn) readAll() (more bool) {
 	if c.reads() {
 		return true
 	}
-	c.settleWish()
+	c.closeIfRead()
 	if c, ok := c.s.find(c.id); ok {
 		c.dropExt()
 	}
@@ -211,8 +216,8 @@ func (c conn) readAll() (more bool) {
 func (c conn) writeMessages(messages []*hub.Message) (done int) {
 	s := c.s
 	variant := c.variant()
-	vector := s.vector[:0]
-	defer func() { clear(s.vector[:]) }()
+	vector := s.output.vector[:0]
+	defer func() { clear(s.output.vector[:]) }()
 	want := 0
 	for _, m := range messages {
 		p := s.encoded(m, variant)
@@ -246,9 +251,9 @@ func (c conn) writeMessages(messages []*hub.Message) (done int) {
 			done++
 		}
 	}
-	s.delivered += uint64(done)
+	s.output.delivered += uint64(done)
 	if x := c.makeExt(); progress {
-		x.pending.progressTick = s.tick
+		x.pending.progressTick = s.deadlines.tick
 	}
 	if c.windowBits() != 0 {
 		for _, m := range messages[:done] {

@@ -15,10 +15,10 @@ type decoder = frame.Decoder
 func (c conn) receive(p []byte) {
 	s, kind := c.s, c.kind()
 	c.flags &^= flagAwaitsPong
-	c.heardTick = s.tick
+	c.heardTick = s.deadlines.tick
 	// Most connections are not in the middle of a message, so they share one decoder;
 	// a connection that leaves something in it keeps it.
-	d := s.scratch
+	d := s.input.decoder
 	switch {
 	case c.decoder() != nil:
 		d = c.decoder()
@@ -28,7 +28,7 @@ func (c conn) receive(p []byte) {
 			d.SetWindow(x.received)
 		}
 	}
-	s.replyTo = c.id
+	s.output.replyTo = c.id
 	alive := true
 	for handled := 0; alive; handled++ {
 		if handled == s.cfg.FrameSlice && len(p) > 0 {
@@ -61,7 +61,7 @@ func (c conn) receive(p []byte) {
 	if c.alive() {
 		c.flushReplies()
 	}
-	s.replies, s.replyTo = s.replies[:0], 0
+	s.output.replies, s.output.replyTo = s.output.replies[:0], 0
 }
 
 // settleDecoder keeps d with the connection if it is in the middle of a message, and
@@ -70,37 +70,56 @@ func (c conn) settleDecoder(d *decoder) {
 	s := c.s
 	mid := !d.Idle() && c.alive()
 	switch {
-	case d == s.scratch && mid:
+	case d == s.input.decoder && mid:
 		x := c.makeExt()
-		x.decoder, x.messageSince = d, s.tick
-		if s.ticks.message > 0 {
-			c.dueBy(s.tick + s.ticks.message)
+		x.decoder, x.messageSince = d, s.deadlines.tick
+		if s.deadlines.after.message > 0 {
+			c.dueBy(s.deadlines.tick + s.deadlines.after.message)
 		}
-		s.scratch = s.getDecoder()
-	case d == s.scratch:
+		s.input.decoder = s.input.take()
+	case d == s.input.decoder:
 		d.Reset(s.cfg.Decoder)
 	case !mid && c.decoder() == d:
 		c.ext().decoder = nil
-		s.putDecoder(d)
+		s.input.put(d)
 		c.dropExt()
 	}
 }
 
-func (s *Shard) getDecoder() *decoder {
-	if n := len(s.spareDecoders); n > 0 {
-		d := s.spareDecoders[n-1]
-		s.spareDecoders = s.spareDecoders[:n-1]
+// input is what the connections share for reading.
+type input struct {
+	config *frame.DecoderConfig
+
+	// decoder is for connections that are not in the middle of a message.
+	decoder *decoder
+	spare   []*decoder
+	buffer  []byte // of a connection that held bytes
+}
+
+// take returns a decoder that is ready.
+func (in *input) take() *decoder {
+	if n := len(in.spare); n > 0 {
+		d := in.spare[n-1]
+		in.spare = in.spare[:n-1]
 		return d
 	}
 	d := &decoder{}
-	d.Reset(s.cfg.Decoder)
+	d.Reset(in.config)
 	return d
 }
 
-func (s *Shard) putDecoder(d *decoder) {
-	d.Reset(s.cfg.Decoder)
-	if len(s.spareDecoders) < 16 {
-		s.spareDecoders = append(s.spareDecoders, d)
+// put gives a decoder back.
+func (in *input) put(d *decoder) {
+	d.Reset(in.config)
+	if len(in.spare) < sparesMax {
+		in.spare = append(in.spare, d)
+	}
+}
+
+// keep keeps one buffer for the next connection that needs one.
+func (in *input) keep(buffer []byte) {
+	if buffer != nil && cap(buffer) <= 16<<10 {
+		in.buffer = buffer[:0]
 	}
 }
 
@@ -113,23 +132,23 @@ func (c conn) handleMessage(m frame.Message) {
 			return // after our Close frame, data is dropped (RFC 6455, section 1.4)
 		}
 		if x := c.ext(); x != nil {
-			x.messageSince = s.tick
+			x.messageSince = s.deadlines.tick
 		}
 		if p := s.protocolOf(c.slot); p != nil && m.Opcode == frame.OpText && c.handleHeartbeat(p, m.Payload) {
 			return
 		}
-		c.messageTick = s.tick
+		c.messageTick = s.deadlines.tick
 		s.count.Inc(counters.MessagesReceived)
 		s.count.Add(counters.MessageBytesReceived, int64(len(m.Payload)))
-		c.spendToken()
+		c.spend()
 		c.callMessage(m)
 	case frame.OpPing:
 		// A pong for each ping, as soon as is practical (section 5.5.2). If the
 		// peer does not read, the waiting output pauses it: pings cannot pile up.
 		if c.state == stateOpen {
 			s.count.Inc(counters.PingsReceived)
-			s.replies = frame.AppendFrame(s.replies, frame.OpPong, m.Payload)
-			if len(s.replies) >= replyDirectBytes {
+			s.output.replies = frame.AppendFrame(s.output.replies, frame.OpPong, m.Payload)
+			if len(s.output.replies) >= replyDirectBytes {
 				c.flushReplies()
 			}
 		}
@@ -145,23 +164,6 @@ func (c conn) handleMessage(m frame.Message) {
 func (c conn) callMessage(m frame.Message) {
 	defer c.s.recoverHook(c.id, "Message")
 	c.s.hooks.Message(c.s, c.id, m.Opcode, m.Payload)
-}
-
-// spendToken takes one of the connection's message tokens. Without one left the
-// connection is not read until the next one is there (see resumeLimited).
-func (c conn) spendToken() {
-	s := c.s
-	rate := s.cfg.MessageRate
-	if rate == 0 {
-		return
-	}
-	tokens, now := &s.tokens.Rows[c.id.Slot()], s.clock()
-	tokens.Take(now, rate)
-	if tokens.Wait(now, rate) > 0 {
-		s.count.Inc(counters.RateLimited)
-		s.rateLimited = append(s.rateLimited, c.id)
-		c.pause(flagPausedRate)
-	}
 }
 
 // handleClose answers the peer's Close frame (RFC 6455, section 5.5.1).
@@ -182,7 +184,7 @@ func (c conn) handleClose(payload []byte) {
 	}
 	c.decide(Closed{Code: code, Reason: string(reason), ByPeer: true})
 	c.setState(stateClosing)
-	s.replies = frame.AppendClose(s.replies, code, "")
+	s.output.replies = frame.AppendClose(s.output.replies, code, "")
 	c.flushReplies()
 	c.shutWhenFlushed()
 }
@@ -209,7 +211,7 @@ func (c conn) failFrames(err error) {
 	c.decide(Closed{Code: code, Reason: reason, Err: err})
 	if c.state == stateOpen {
 		c.setState(stateClosing)
-		s.replies = wire.Of(c.kind()).AppendClose(s.replies, code, reason)
+		s.output.replies = wire.Of(c.kind()).AppendClose(s.output.replies, code, reason)
 		c.flushReplies()
 	}
 	c.shutWhenFlushed()

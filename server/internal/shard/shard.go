@@ -1,19 +1,33 @@
-// Package shard is the heart of the server: one event loop and all that it
-// owns. See the map in the server package's doc.go.
+// Package shard is the heart of the server: one event loop and all that it owns. See
+// the map in the server package's doc.go.
 //
-// Except where noted, everything in a Shard belongs to the loop's goroutine:
-// there is no lock on the data path. What may be called from elsewhere says so
-// in its first line, and goes through the inbox.
+// Except where noted, everything in a Shard belongs to the loop's goroutine: there is
+// no lock on the data path. What may be called from elsewhere says so in its first
+// line, and goes through the inbox.
 //
-// One turn of a shard is what the engine calls: OnData and its like for each
-// socket that is ready, then OnWake, which takes the inbox, adds what was
-// published to the jobs of its targets, and makes one slice of writes; OnTick
-// looks after deadlines. Tests call the same methods with a fake loop and a
-// fake clock (sim_test.go).
+// One turn of a shard is what the engine calls: OnData and its like for each socket
+// that is ready, then OnWake, which takes the inbox, adds what was published to the
+// jobs of its targets, and makes one slice of writes; OnTick looks after deadlines.
+// Tests call the same methods with a fake loop and a fake clock (sim_test.go).
+//
+// From top to bottom, each room using those below it:
+//
+//	shard.go hooks.go config.go             what the engine calls, the server's part
+//	ops.go inbox.go backlog.go              the way in from other goroutines
+//	protocol.go query.go                    what protocols and the server ask for
+//	intake.go address.go tls.go head.go     from a new socket to an open connection
+//	plain.go attach.go compression.go
+//	receive.go rates.go turn.go pause.go    what arrives
+//	channels.go names.go                    who gets what
+//	fanout.go jobs.go spread.go             sending it: the design is in fanout.go
+//	lag.go journal.go readers.go            catching up
+//	ping.go close.go deadlines.go           silence and the end
+//	output.go message.go                    bytes to a socket
+//	conn.go slots.go ext.go                 a connection
+//	fifo.go chunks.go stats.go              containers, counters
 package shard
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,121 +41,9 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/gcra"
-	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 )
-
-// Why connections end, for those that ended without a Close frame.
-var (
-	ErrHandshakeTimeout = errors.New("server: the request or its authorisation took too long")
-	ErrPongTimeout      = errors.New("server: no answer to a ping")
-	ErrWriteStalled     = errors.New("server: the peer took no byte of waiting output for WriteStallTimeout")
-	ErrCloseTimeout     = errors.New("server: the peer did not answer our Close frame")
-	// ErrTooManyFromAddress: ConnectionsPerAddress was reached.
-	ErrTooManyFromAddress = errors.New("server: too many connections from one address")
-	// ErrTooOftenFromAddress: ConnectRatePerAddress was reached.
-	ErrTooOftenFromAddress = errors.New("server: one address connects too often")
-)
-
-// Closed tells why a connection ended.
-type Closed struct {
-	// Code and Reason are the Close frame's: the peer's if ByPeer, else ours.
-	// Without a Close frame the code is 1006.
-	Code   frame.CloseCode
-	Reason string
-	ByPeer bool
-	// Err is what went wrong, nil if nothing.
-	Err error
-	// Age is how long the WebSocket connection was open, in whole ticks.
-	Age time.Duration
-	// Missed counts messages that SlowDrop left out.
-	Missed uint64
-}
-
-// Hooks are what the shard asks and tells the server. They are called on the
-// loop and must not block.
-type Hooks interface {
-	// Upgrade decides on a request (see Upgrade).
-	Upgrade(s *Shard, u *Upgrade)
-	// Open reports a new WebSocket connection. g is valid until it returns.
-	Open(s *Shard, id netpoll.ID, g *Grant)
-	// Message reports a message; payload is valid until it returns and may be
-	// changed.
-	Message(s *Shard, id netpoll.ID, op frame.Opcode, payload []byte)
-	// Closed reports the end of a connection that Open reported.
-	Closed(s *Shard, id netpoll.ID, c Closed)
-	// Gap reports that messages of a channel, from offset from to offset to of this
-	// epoch, will not come to a connection that speaks a protocol.
-	Gap(s *Shard, id netpoll.ID, channel, epoch string, from, to uint64)
-	// Tick is called at each tick.
-	Tick(s *Shard)
-	// Expired tells that the time that SetExpiry gave is over.
-	Expired(s *Shard, id netpoll.ID)
-	// Occupied tells, with Config.Occupancy, that a channel has its first subscriber,
-	// or has lost its last. It is called with a lock held: nothing may be published
-	// or subscribed meanwhile.
-	Occupied(s *Shard, channel string, occupied bool)
-	// Joined and Left tell of what Join and Leave have done; at is where messages
-	// begin, in channels with history. For a connection that has not connected in its protocol
-	// they have done nothing: it may be made good at Ready.
-	Joined(s *Shard, id netpoll.ID, channel string, at hub.Position)
-	Left(s *Shard, id netpoll.ID, channel string)
-	// OpFailed reports a join that was refused.
-	OpFailed(s *Shard, id netpoll.ID, channel string, err error)
-	// ServesHTTP tells whether plain HTTP requests are answered by HTTP.
-	ServesHTTP() bool
-	// HTTP starts work on a plain request, head and body, which it owns; the
-	// answer comes by Respond. An error refuses the request at once.
-	HTTP(s *Shard, id netpoll.ID, request []byte) error
-}
-
-// Config is what the shards of one server share. Nothing changes it.
-type Config struct {
-	MaxConnections    int // of the whole server, for the size of the tables
-	HandshakeMaxBytes int
-	HandshakeTimeout  time.Duration
-	Policy            handshake.Policy
-	Addresses         intake.Addresses
-	// TLS is what listeners from the index FirstTLS on speak, with at most
-	// TLSHandshakes handshakes of one shard under way.
-	TLS           *tls.Config
-	FirstTLS      int
-	TLSHandshakes int
-	// HandshakesMax is how many connections of one shard may be in the middle of
-	// their request.
-	HandshakesMax int
-	// Deflate is what we want of permessage-deflate; nil turns it off.
-	Deflate         *frame.DeflateConfig
-	DeflateDecoder  *frame.DecoderConfig
-	Decoder         *frame.DecoderConfig
-	MessageMaxBytes int
-	MessageRate     int
-	PendingMaxBytes int
-	SlowDrop        bool
-	LagMaxBytes     int
-	// Hub is what the hub of these shards needs to know.
-	Hub hub.Config
-	// Protocols are what connections may speak beside raw messages, at most
-	// hub.ProtocolsMax.
-	Protocols         []Protocol
-	SubscriptionsMax  int
-	InboxMaxEntries   int
-	InboxMaxBytes     int
-	PublishPauseBytes int
-	FanoutSlice       int // FanoutSlice, but in tests
-	FrameSlice        int // FrameSlice, but in tests
-	MessageTimeout    time.Duration
-	PingInterval      time.Duration
-	PongTimeout       time.Duration
-	IdleTimeout       time.Duration
-	WriteStallTimeout time.Duration
-	CloseTimeout      time.Duration
-	TickInterval      time.Duration
-	Logger            *slog.Logger
-	Clock             func() time.Duration // monotonic, since any moment
-	Seed              uint64
-}
 
 // A Group is what the shards of one server have in common.
 type Group struct {
@@ -152,13 +54,13 @@ type Group struct {
 	// Any goroutine.
 	addresses intake.Limits
 	refusals  intake.Refusals
+	counted   counters.Shared
 
 	hub *hub.Hub // immutable once the loops run
 
 	// Atomic: any goroutine.
 	connections atomic.Int64 // accepted and not closed, without those that are refused for lack of room
 	held        atomic.Int64 // connections that are paused because of backlog
-	counted     counters.Shared
 }
 
 // NewGroup makes the common state for limit connections.
@@ -175,7 +77,7 @@ func (g *Group) LogRefusals(log *slog.Logger) { g.refusals.Log = log }
 // goroutine.
 func (g *Group) Connections() int64 { return g.connections.Load() }
 
-// SetShards tells the group its members, before any event, and makes the hub that
+// SetShards gives the group its members, before any event, and makes the hub that
 // publishes to them.
 func (g *Group) SetShards(shards []*Shard, cfg hub.Config) *hub.Hub {
 	g.shards = shards
@@ -187,7 +89,8 @@ func (g *Group) SetShards(shards []*Shard, cfg hub.Config) *hub.Hub {
 	return g.hub
 }
 
-// A Shard is one loop and all that it owns.
+// A Shard is one loop and all that it owns. Each role is a type that owns its fields;
+// what involves several of them is a method of Shard, or of conn.
 type Shard struct {
 	// Immutable after New.
 	cfg       *Config
@@ -198,79 +101,37 @@ type Shard struct {
 	hooks     Hooks
 	log       *slog.Logger
 	clock     func() time.Duration
-	ticks     ticks
 
 	// Any goroutine.
-	inbox     inbox
-	count     counters.Loop // published at the end of each callback
-	jobFrames atomic.Int64  // frames in jobs
-	jobBytes  atomic.Int64  // their bytes
+	inbox inbox
+	count counters.Loop // published at the end of each callback
 
-	// Owned by the loop.
-	slots     offheap.Table[slot]
-	deadlines offheap.Table[uint32]
-	expiry    offheap.Table[uint32]      // the tick in which a connection's token expires, 0: never
-	tokens    offheap.Table[gcra.Bucket] // of messages, if MessageRate is set
-	high      uint32                     // slots [0, high) were used since the last trim
-	conns     int
-	tick      uint32
-	random    *rand.Rand
-	draining  bool
+	// Owned by the loop: connections.
+	slots     slotTable
+	rare      rareTable
+	deadlines deadlines
 	intake    intakeState
+	input     input
+	output    output
+	rates     rates
+	turns     turns
 
-	exts     []*ext // row 0 is not used
-	extFree  []uint32
-	spareExt *ext
-
-	users         *names
-	channelByName map[string]*channel
-	channels      []*channel // row 0 is not used
-	channelFree   []uint32
-	subs          chunks[subscription] // row 0 is not used
-	subFree       uint32
-
-	jobs       []*job
-	jobsTaken  int // leading rows of jobs that are empty already
-	active     *job
-	waitingAll *job
-	spareJobs  []*job
-	// spareStarts is an encoding's that is over.
-	spareStarts []uint32
-	// The journal: jobs that have begun, for those who lag. See lag.go.
-	journal      []*job
-	journalTaken int    // the first of them that is still there
-	journalFirst uint64 // its number
-	journalBytes int
-	laggers      int
-	framesBegun  uint64
-	parked       []netpoll.ID       // who has read the active job
-	batch        []netpoll.Outgoing // gathered by serve for flushBatch, and by ping for flushPings
-	batchStarts  []int32
-	budget       int
-	delivered    uint64
-
+	// Owned by the loop: subscriptions, and what is on its way to them.
+	users   *names
+	members members
+	jobs    jobQueue
+	journal journal
+	readers readerQueue
 	spreads []*spread
 
-	reading []netpoll.ID   // who goes on with histories, see readers.go
-	read    []*hub.Message // scratch of readOn
-
+	// Owned by the loop.
+	random         *rand.Rand
+	draining       bool
 	heldPublishers []netpoll.ID
-	rateLimited    []netpoll.ID
-	yielded        []netpoll.ID
-	spareYielded   []netpoll.ID
-
-	// Scratch: what lives only during a callback.
-	scratch       *decoder
-	spareDecoders []*decoder
-	spareInput    []byte
-	replies       []byte
-	replyTo       netpoll.ID
-	header        [frame.MaxHeaderBytes]byte
-	vector        [64][]byte
 }
 
-// spareSlots are rows beyond MaxConnections, for newcomers who are told that
-// there is no room.
+// SpareSlots are rows beyond MaxConnections, for connections that are refused with a
+// response because there is no room.
 const SpareSlots = 1024
 
 // New makes the shard of loop. It runs on the loop's goroutine or before it
@@ -278,22 +139,17 @@ const SpareSlots = 1024
 func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, error) {
 	s := &Shard{
 		cfg: cfg, group: group, loop: loop, index: loop.Index(), hooks: hooks, log: cfg.Logger, clock: cfg.Clock,
-		random:        rand.New(rand.NewPCG(cfg.Seed, uint64(loop.Index()))),
-		exts:          make([]*ext, 1),
-		users:         newNames(),
-		channelByName: map[string]*channel{},
-		channels:      make([]*channel, 1),
+		random: rand.New(rand.NewPCG(cfg.Seed, uint64(loop.Index()))),
+		rare:   newRareTable(), users: newNames(), members: newMembers(),
+		input: input{config: cfg.Decoder},
 	}
-	s.ticks = ticks{
-		handshake: s.toTicks(cfg.HandshakeTimeout), ping: s.toTicks(cfg.PingInterval), pong: s.toTicks(cfg.PongTimeout),
-		idle: s.toTicks(cfg.IdleTimeout), writeStall: s.toTicks(cfg.WriteStallTimeout), close: s.toTicks(cfg.CloseTimeout),
-		message: s.toTicks(cfg.MessageTimeout),
-	}
-	s.tick = uint32(s.clock()/cfg.TickInterval) + 1
+	s.deadlines.set(cfg)
+	s.deadlines.tick = s.deadlines.now(s.clock())
+	s.journal.maxBytes = cfg.LagMaxBytes
 	for _, p := range cfg.Protocols {
 		s.protocols = append(s.protocols, p.framed())
 	}
-	s.scratch = s.getDecoder()
+	s.input.decoder = s.input.take()
 	s.intake.refusalsLeft = refusalsPerTick
 	s.intake.requests.Max, s.intake.tlsPlaces.Max = cfg.HandshakesMax, cfg.TLSHandshakes
 	s.intake.policy = cfg.Policy
@@ -302,13 +158,14 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	}
 	n := cfg.MaxConnections + SpareSlots
 	var err error
-	if s.slots, err = offheap.New[slot](n); err == nil {
-		if s.deadlines, err = offheap.New[uint32](n); err == nil && cfg.MessageRate > 0 {
-			s.tokens, err = offheap.New[gcra.Bucket](n)
-		}
+	if s.slots.Table, err = offheap.New[slot](n); err == nil {
+		s.deadlines.Table, err = offheap.New[uint32](n)
+	}
+	if err == nil && cfg.MessageRate > 0 {
+		s.rates.tokens, err = offheap.New[gcra.Bucket](n)
 	}
 	if err == nil && len(cfg.Protocols) > 0 {
-		s.expiry, err = offheap.New[uint32](n)
+		s.deadlines.expiry, err = offheap.New[uint32](n)
 	}
 	if err == nil && cfg.Addresses.Tracked() {
 		s.intake.addresses, err = offheap.New[intake.Address](n)
@@ -329,15 +186,15 @@ func (s *Shard) Free() {
 	}
 	s.slots.Free()
 	s.deadlines.Free()
-	s.expiry.Free()
-	s.tokens.Free()
+	s.deadlines.expiry.Free()
+	s.rates.tokens.Free()
 	s.intake.addresses.Free()
 }
 
+func (s *Shard) hub() *hub.Hub { return s.group.hub }
+
 // Clock returns the time since some moment, monotonic. Any goroutine.
 func (s *Shard) Clock() time.Duration { return s.clock() }
-
-func (s *Shard) hub() *hub.Hub { return s.group.hub }
 
 // Loop is the shard's event loop.
 func (s *Shard) Loop() netpoll.Loop { return s.loop }
@@ -351,20 +208,20 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 		s.loop.Abort(id)
 		return
 	}
-	s.high = max(s.high, i+1)
-	s.conns++
-	s.slots.Rows[i] = slot{generation: id.Generation(), openedTick: s.tick}
+	s.slots.high = max(s.slots.high, i+1)
+	s.slots.used++
+	s.slots.Rows[i] = slot{generation: id.Generation(), openedTick: s.deadlines.tick}
 	c := conn{s, id, &s.slots.Rows[i]}
-	c.setDeadline(s.tick + s.ticks.handshake)
+	c.setDeadline(s.deadlines.tick + s.deadlines.after.handshake)
 	if s.cfg.TLS != nil && tag >= uint64(s.cfg.FirstTLS) && tag < netpoll.AttachTag {
 		c.flags = flagTLS
 	}
 	s.count.Inc(counters.Accepted)
-	if s.expiry.Rows != nil {
-		s.expiry.Rows[i] = 0
+	if s.deadlines.expiry.Rows != nil {
+		s.deadlines.expiry.Rows[i] = 0
 	}
 	if s.cfg.MessageRate > 0 {
-		s.tokens.Rows[i] = 0 // what the connection before in this slot has spent
+		s.rates.tokens.Rows[i] = 0 // what the one before in this slot has spent
 	}
 	if s.group.connections.Add(1) > s.group.limit {
 		s.group.connections.Add(-1)
@@ -372,7 +229,7 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	}
 	if s.draining {
 		// The drain may have passed this slot: do not wait long for a request.
-		s.dueBy(i, s.tick+s.ticks.close)
+		s.deadlines.dueBy(i, s.deadlines.tick+s.deadlines.after.close)
 	}
 	if tag >= netpoll.AttachTag {
 		c.adopted(tag)
@@ -428,7 +285,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 		why.Missed = x.missed
 		s.count.Add(counters.PendingBytes, -int64(x.pending.bytes))
 	}
-	why.Age = time.Duration(s.tick-c.openedTick) * s.cfg.TickInterval
+	why.Age = time.Duration(s.deadlines.tick-c.openedTick) * s.cfg.TickInterval
 	if c.flags&flagOpened != 0 {
 		s.count.Add(counters.Connections, -1)
 		s.count.Inc(counters.Closed)
@@ -453,7 +310,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 	c.freeExt()
 	*c.slot = slot{}
 	c.setDeadline(0)
-	s.conns--
+	s.slots.used--
 }
 
 func (s *Shard) callClosed(id netpoll.ID, why Closed) {
@@ -479,19 +336,16 @@ func (s *Shard) OnWake() (again bool) {
 
 // trim gives memory back after the last connection has left.
 func (s *Shard) trim() {
-	if s.conns > 0 || s.high == 0 {
+	if s.slots.used > 0 || s.slots.high == 0 {
 		return
 	}
-	used := int(s.high)
+	used := int(s.slots.high)
 	s.slots.Clear(used)
 	s.deadlines.Clear(used)
-	s.expiry.Clear(used)
-	s.tokens.Clear(used)
+	s.deadlines.expiry.Clear(used)
+	s.rates.tokens.Clear(used)
 	s.intake.addresses.Clear(used)
-	s.high = 0
-	s.exts, s.extFree, s.spareExt = make([]*ext, 1), nil, nil
-	s.subs, s.subFree = chunks[subscription]{}, 0
-	s.channels, s.channelFree = make([]*channel, 1), nil
-	s.channelByName = map[string]*channel{}
-	s.spareDecoders, s.spareInput, s.spareJobs = nil, nil, nil
+	s.slots.high = 0
+	s.rare, s.members = newRareTable(), newMembers()
+	s.input.spare, s.input.buffer, s.jobs.spare = nil, nil, nil
 }

@@ -250,7 +250,7 @@ func TestBoundsHoldForTheFanOut(t *testing.T) {
 				}
 			}
 			r.check(r.publish("room", "again"))
-			if n := r.shards[0].jobFrames.Load(); n != 0 {
+			if n := r.shards[0].jobs.frames.Load(); n != 0 {
 				t.Errorf("%d frames are still counted", n)
 			}
 		})
@@ -377,7 +377,7 @@ func TestStalledConnectionOwesNoPong(t *testing.T) {
 func TestCloseHasItsTime(t *testing.T) {
 	r := newRig(t, 1, nil) // close 5 s
 	id := r.open(0, "u")
-	for s := r.shards[0]; s.tick+1 < s.deadlines.Rows[id.Slot()]; { // until a ping is due next
+	for s := r.shards[0]; s.deadlines.tick+1 < s.deadlines.Rows[id.Slot()]; { // until a ping is due next
 		r.advance(250 * time.Millisecond)
 	}
 	r.check(r.shards[0].Close(id, frame.CloseNormal, ""))
@@ -409,8 +409,8 @@ func TestTrim(t *testing.T) {
 	}
 	r.settle()
 	r.advance(time.Second)
-	if s.high != 0 || len(s.exts) != 1 || s.subs.n != 0 || len(s.channels) != 1 || s.users.entries.n != 1 {
-		t.Errorf("high %d, %d exts, %d subs, %d channels, %d users", s.high, len(s.exts), s.subs.n, len(s.channels), s.users.entries.n)
+	if s.slots.high != 0 || len(s.rare.rows) != 1 || s.members.subs.n != 0 || len(s.members.channels) != 1 || s.users.entries.n != 1 {
+		t.Errorf("high %d, %d exts, %d subs, %d channels, %d users", s.slots.high, len(s.rare.rows), s.members.subs.n, len(s.members.channels), s.users.entries.n)
 	}
 	for i, sl := range s.slots.Rows[:600] {
 		if sl != (slot{}) || s.deadlines.Rows[i] != 0 {

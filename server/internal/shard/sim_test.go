@@ -563,7 +563,7 @@ func (s *sim) calm() {
 		}
 	}
 	for i, sh := range s.shards {
-		s.t.Logf("shard %d: awake %v, jobs %d, active %+v, paused %d, backlog %d, held %v, stalled %d", i, s.loops[i].Awake(), len(sh.jobs), sh.active,
+		s.t.Logf("shard %d: awake %v, jobs %d, active %+v, paused %d, backlog %d, held %v, stalled %d", i, s.loops[i].Awake(), sh.jobs.waiting.len(), sh.jobs.active,
 			sh.count.Get(counters.Paused), sh.backlog(), sh.heldPublishers, sh.count.Get(counters.Stalled))
 	}
 	s.t.Fatal("the shards do not come to rest")
@@ -658,10 +658,10 @@ func (s *sim) leave() {
 	for i, sh := range s.shards {
 		c := sh.count.Get
 		for name, v := range map[string]int64{
-			"Reading": c(counters.Reading), "Lagging": c(counters.Lagging), "JournalBytes": c(counters.JournalBytes), "laggers": int64(sh.laggers), "Open": c(counters.Connections), "Stalled": c(counters.Stalled), "Paused": c(counters.Paused), "PendingBytes": c(counters.PendingBytes),
+			"Reading": c(counters.Reading), "Lagging": c(counters.Lagging), "JournalBytes": c(counters.JournalBytes), "laggers": int64(sh.journal.laggers), "Open": c(counters.Connections), "Stalled": c(counters.Stalled), "Paused": c(counters.Paused), "PendingBytes": c(counters.PendingBytes),
 			"Subscriptions": c(counters.Subscriptions), "Channels": c(counters.Channels), "inbox entries": sh.inbox.entries.Load(),
-			"inbox bytes": sh.inbox.bytes.Load(), "job bytes": sh.jobBytes.Load(), "connections": int64(sh.conns),
-			"users": int64(sh.users.used), "exts": int64(len(sh.exts) - 1 - len(sh.extFree)), "Panics": c(counters.Panics),
+			"inbox bytes": sh.inbox.bytes.Load(), "job bytes": sh.jobs.bytes.Load(), "connections": int64(sh.slots.used),
+			"users": int64(sh.users.used), "exts": int64(len(sh.rare.rows) - 1 - len(sh.rare.free)), "Panics": c(counters.Panics),
 		} {
 			if v != 0 {
 				s.t.Errorf("shard %d: %s = %d at the end", i, name, v)

@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 
+	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -117,6 +118,13 @@ const (
 
 	flagsPaused = flagPausedOutput | flagPausedRate | flagPausedPublish | flagPausedWork | flagPausedTurn
 )
+
+// slotTable is the connections' rows, by netpoll's slot.
+type slotTable struct {
+	offheap.Table[slot]
+	high uint32 // rows [0, high) were used since the last trim
+	used int    // connections
+}
 
 // A slot is what an open connection costs here: 44 bytes, and 4 for its
 // deadline. Everything that most connections never need is in ext. A reference

@@ -3,29 +3,46 @@ package shard
 import (
 	"time"
 
-	"github.com/roostws/roost/server/internal/counters"
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
 // A spread is a paced publication: it reaches each connection at a moment of its
 // own, so that an audience that reacts does not stampede the application. It has
-// no offset and keeps no order with other messages: it is not a job, and is written
-// slot by slot as time passes.
+// no offset and keeps no order with other messages: it is not a job, and walks its
+// target as time passes.
 type spread struct {
 	o          op
 	start, end time.Duration
-	next       uint32 // the next slot
-	slots      uint32 // those that were in use at the start
-	matched    int
-	written    int
+	// The target: the subscribers of a channel, of which those that join before their
+	// moment get the message, too; the connections that a user had at the start; or
+	// slots [0, slots).
+	channel *channel
+	ids     []netpoll.ID
+	slots   uint32
+
+	next    uint32 // the next of them
+	matched int
+	written int
 }
 
 // startSpread begins one.
 func (s *Shard) startSpread(o *op) {
 	now := s.clock()
-	s.jobFrames.Add(1)
-	s.jobBytes.Add(int64(o.message.Size()))
-	s.spreads = append(s.spreads, &spread{o: *o, start: now, end: now + o.over, slots: s.high})
+	sp := &spread{o: *o, start: now, end: now + o.over}
+	switch o.to {
+	case hub.ToChannel:
+		sp.channel = s.members.byName[o.name] // nil: nobody is in it
+	case hub.ToUser:
+		s.UserMembers(o.name, func(id netpoll.ID) bool {
+			sp.ids = append(sp.ids, id)
+			return true
+		})
+	default:
+		sp.slots = s.slots.high
+	}
+	s.jobs.count(1, o.message.Size())
+	s.spreads = append(s.spreads, sp)
 }
 
 // stepSpreads writes to the connections whose moment has come, within one slice,
@@ -38,43 +55,56 @@ func (s *Shard) stepSpreads() (again bool) {
 	budget := s.cfg.FanoutSlice
 	left := s.spreads[:0]
 	for _, sp := range s.spreads {
-		due := sp.slots
+		all := sp.size()
+		due := all
 		if now < sp.end {
-			due = uint32(float64(sp.slots) * float64(now-sp.start) / float64(sp.end-sp.start))
+			due = uint32(float64(all) * float64(now-sp.start) / float64(sp.end-sp.start))
 		}
 		for ; sp.next < due && budget > 0; sp.next++ {
 			if s.stepSpread(sp) {
 				budget--
 			}
 		}
-		if sp.next < sp.slots {
+		if sp.next < all {
 			again = again || sp.next < due
 			left = append(left, sp)
 			continue
 		}
-		s.jobFrames.Add(-1)
-		s.jobBytes.Add(-int64(sp.o.message.Size()))
+		s.jobs.count(-1, -sp.o.message.Size())
 		if sp.o.tally != nil {
 			sp.o.tally.Add(sp.matched, sp.written)
 		}
 	}
 	clear(s.spreads[len(left):])
 	s.spreads = left
-	s.count.Add(counters.Delivered, int64(s.delivered))
-	s.delivered = 0
+	s.countDelivered()
 	return again
 }
 
-// stepSpread looks at one slot and reports whether it was written to.
-func (s *Shard) stepSpread(sp *spread) bool {
-	c := s.in(sp.next)
-	if c.state != stateOpen || c.flags&flagUnready != 0 {
-		return false
+// size returns how many rows of its target a spread has to walk.
+func (sp *spread) size() uint32 {
+	if sp.channel != nil {
+		return sp.channel.subscribers.n
 	}
+	return max(uint32(len(sp.ids)), sp.slots)
+}
+
+// stepSpread looks at the next row of the target and reports whether its connection
+// was written to.
+func (s *Shard) stepSpread(sp *spread) bool {
+	var c conn
 	switch {
-	case sp.o.to == hub.ToChannel && !s.Subscribed(c.id, sp.o.name):
-		return false
-	case sp.o.to == hub.ToUser && (c.user == 0 || string(s.users.name(c.user)) != sp.o.name):
+	case sp.channel != nil:
+		c = s.in(sp.channel.subscribers.at(sp.next).slot)
+	case sp.ids != nil:
+		var ok bool
+		if c, ok = s.find(sp.ids[sp.next]); !ok {
+			return false
+		}
+	default:
+		c = s.in(sp.next)
+	}
+	if c.state != stateOpen || c.flags&flagUnready != 0 {
 		return false
 	}
 	sp.matched++

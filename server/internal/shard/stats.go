@@ -35,4 +35,4 @@ func (g *Group) AddTo(sum *counters.Sum) {
 
 // Waiting is the number of entries that wait in the inbox, or in jobs that are
 // not done. Any goroutine.
-func (s *Shard) Waiting() int { return int(max(s.inbox.entries.Load()+s.jobFrames.Load(), 0)) }
+func (s *Shard) Waiting() int { return int(max(s.inbox.entries.Load()+s.jobs.frames.Load(), 0)) }

@@ -49,7 +49,7 @@ func (c conn) onDataTLS(p []byte) {
 // beginTLS starts the handshake of a connection that has a place for it.
 func (c conn) beginTLS() {
 	s, x, id := c.s, c.ext(), c.id
-	c.openedTick = s.tick // its turn begins: see makeRoom
+	c.openedTick = s.deadlines.tick // its turn begins: see makeRoom
 	input := x.input
 	x.input = nil
 	x.tls = intake.StartTLS(s.cfg.TLS, input, func(flight []byte) error {
@@ -193,7 +193,7 @@ func (c conn) drainTLS() {
 			return // OnClose follows
 		}
 		if n > 0 {
-			x.pending.progressTick = s.tick
+			x.pending.progressTick = s.deadlines.tick
 		}
 		if len(t.Out()) > 0 {
 			return
@@ -205,7 +205,7 @@ func (c conn) drainTLS() {
 		if err != nil {
 			return
 		}
-		x.pending.progressTick = s.tick
+		x.pending.progressTick = s.deadlines.tick
 		s.count.Add(counters.PendingBytes, -int64(n))
 		x.pending.take(n)
 		if len(t.Out()) > 0 {
