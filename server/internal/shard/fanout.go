@@ -48,7 +48,7 @@ import "github.com/roostws/roost/server/internal/counters"
 //     LagMaxBytes otherwise.
 //   - A batch is written before anything else is written to its connections.
 //
-// Why there are two ways to catch up: docs/decisions/0015-catching-up.md.
+// Why there are two ways to catch up: docs/decisions/0017-catching-up.md.
 
 // FanoutSlice is how many writes a turn makes before the sockets have their turn:
 // some 4 ms at 7 us a write.
