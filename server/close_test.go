@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -184,14 +185,21 @@ func TestClosingHandshake(t *testing.T) {
 func TestFarewell(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: engine, Handler: server.Handler{
-			Upgrade: func(r *server.UpgradeRequest) error { r.User, r.Channels = "ann", []string{"room"}; return nil },
+			Upgrade: func(r *server.UpgradeRequest) error {
+				r.User = r.Get("X-User")
+				r.Channels = []string{"room of " + r.User}
+				return nil
+			},
 		}})
-		for range 20 {
-			w := upgraded(t, s)
+		for i := range 20 {
+			// Names of their own: the loop that the next client lands on may have yet to
+			// hear what was sent to the one before.
+			user := fmt.Sprint("ann", i)
+			w := upgraded(t, s, "X-User: "+user)
 			for _, err := range []error{
-				s.Publish("room", server.Text, []byte("closing time")),
-				s.PublishUser("ann", server.Text, []byte("bye, ann")),
-				s.DisconnectUser("ann", 4000, "away"),
+				s.Publish("room of "+user, server.Text, []byte("closing time")),
+				s.PublishUser(user, server.Text, []byte("bye, ann")),
+				s.DisconnectUser(user, 4000, "away"),
 			} {
 				if err != nil {
 					t.Fatal(err)
