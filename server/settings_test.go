@@ -31,7 +31,7 @@ func TestSettingsAreDocumented(t *testing.T) {
 			return true
 		})
 	}
-	zero := regexp.MustCompile(`If zero, ([0-9][0-9,]*)(?: (KiB|MiB|s|minutes))?[ .;,]`)
+	zero := regexp.MustCompile(`If zero, ([0-9][0-9,]*)(?: (KiB|MiB|s|minutes))?[ .;,:]`)
 	unit := map[string]int64{"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": int64(time.Second), "minutes": int64(time.Minute)}
 	known := map[string]bool{}
 	for _, s := range server.Settings() {
