@@ -22,8 +22,8 @@ func (h *echoHandler) OnClose(id netpoll.ID, err error) {}
 func (h *echoHandler) OnWake() bool                     { return false }
 func (h *echoHandler) OnTick()                          {}
 
-// own returns the drivers of the engines on package loop. gnet cannot keep some
-// promises that these tests hold them to.
+// own returns the drivers of the engines on package loop, whose details these
+// tests are about. Those of gnet have tests in its own package.
 func own() (drivers []netpoll.Driver) {
 	for _, driver := range engines.All() {
 		if driver.Name() != "gnet" {
