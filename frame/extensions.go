@@ -139,17 +139,27 @@ func (s *extensionScanner) value() (string, bool) {
 	if !s.take('"') {
 		return s.token()
 	}
-	var value []byte
+	whole := s.rest
+	var unescaped []byte // only if there is anything to unescape
+	n := 0
 	for s.rest != "" && !s.take('"') {
-		s.take('\\')
+		if s.take('\\') && unescaped == nil {
+			unescaped = append(make([]byte, 0, len(whole)), whole[:n]...)
+		}
 		if s.rest == "" || !tokenBytes[s.rest[0]] {
 			return "", false
 		}
-		value = append(value, s.rest[0])
+		if unescaped != nil {
+			unescaped = append(unescaped, s.rest[0])
+		}
+		n++
 		s.rest = s.rest[1:]
 		if s.rest == "" {
 			return "", false // no closing quote
 		}
 	}
-	return string(value), len(value) > 0
+	if unescaped != nil {
+		return string(unescaped), n > 0
+	}
+	return whole[:n], n > 0
 }
