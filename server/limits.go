@@ -36,9 +36,9 @@ type Limits struct {
 	// Further connections are queued without being read for up to HandshakeTimeout.
 	// If zero, 256.
 	TLSHandshakesMax int
-	// HandshakeMaxBytes limits the HTTP request head. If zero, 16 KiB: long cookies
-	// need 9, and browsers allow 4 KiB a cookie. A slow
-	// sender can make the server hold that much for HandshakeTimeout.
+	// HandshakeMaxBytes limits the HTTP request head. If zero, 16 KiB. Long
+	// cookies need 9 KiB, and browsers allow 4 KiB a cookie. A slow sender can make the
+	// server hold that much for HandshakeTimeout.
 	HandshakeMaxBytes int
 	// AuthorizeMaxPending limits the Authorize calls and plain HTTP requests under
 	// way, one goroutine each. Beyond it requests are refused with 503. If zero,

@@ -238,7 +238,7 @@ func TestNativeGapsAccountForAll(t *testing.T) {
 }
 
 // Clients of raw messages and of the native protocol share channels: each gets its
-// own form, and nobody the other's words.
+// own form, and only native clients are told who joins.
 func TestNativeBesideRaw(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, func(c *server.Config) {
@@ -249,10 +249,15 @@ func TestNativeBesideRaw(t *testing.T) {
 				return nil
 			}
 		})
-		raw := upgraded(t, s)
 		native := connected(t, s, "")
 		native.send(`{"id":2,"subscribe":{"channel":"open:x"}}`)
-		_, _ = native.text(), native.text()
+		_, _ = native.text(), native.text() // the reply, and its own join
+		// A join is announced after the 101. The raw client comes second, for its join to
+		// be seen for sure.
+		raw := upgraded(t, s)
+		if got := native.text(); !strings.HasPrefix(got, `{"join":{"channel":"open:x","client":"`) {
+			t.Fatalf("got %s, want the raw client's join", got)
+		}
 		for _, text := range []string{`{"a":1}`, "text"} {
 			if _, err := s.PublishMessage(t.Context(), server.Publication{Channel: "open:x", Payload: []byte(text)}); err != nil {
 				t.Fatal(err)
