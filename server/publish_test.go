@@ -228,6 +228,30 @@ func TestQueries(t *testing.T) {
 	})
 }
 
+// A connection whose closing handshake is under way is in its channel until the
+// handshake ends, but no audience has it any more.
+func TestClosingConnectionsAreInNoAudience(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		s := start(t, server.Config{Engine: engine, Handler: server.Handler{Upgrade: func(r *server.UpgradeRequest) error {
+			r.User, r.Channels = "ann", []string{"room"}
+			return nil
+		}}})
+		silent := upgraded(t, s)
+		for i, a := range []server.Audience{{Channel: "room"}, {Channel: "room"}, {User: "ann"}} {
+			n, err := s.DisconnectAll(within(t), a, 4403, "enough")
+			if want := max(1-i, 0); err != nil || n != want {
+				t.Errorf("disconnecting %+v, time %d: %d, %v; want %d", a, i+1, n, err, want)
+			}
+			if i == 0 {
+				silent.wantClose(4403, "enough") // without a response
+			}
+		}
+		if n, err := s.SubscribeAll(within(t), server.Audience{User: "ann"}, "other"); err != nil || n != 0 {
+			t.Errorf("subscribing ann: %d, %v; want 0", n, err)
+		}
+	})
+}
+
 func TestNobodyJoinsTheChannelOfAUser(t *testing.T) {
 	s := notifier(t, nil, func(c *server.Config) {
 		c.Handler.Message = func(m *server.Message) {
