@@ -41,7 +41,7 @@ type Client struct {
 	identity StateEvent
 	subs     map[string]*Subscription
 	order    uint64 // of the next subscription
-	inbox    queue  // of what nobody has subscribed to
+	inbox    queue  // for channels without a subscription of their own
 	buffered int    // bytes in all queues
 	stats    Stats
 }

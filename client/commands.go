@@ -14,7 +14,7 @@ type HistoryQuery struct {
 	Since *Position
 	// Limit bounds the number of messages. If zero, only the position is answered.
 	Limit int
-	// Reverse answers the newest first.
+	// Reverse returns the newest first.
 	Reverse bool
 }
 
@@ -36,7 +36,7 @@ type HistoryMessage struct {
 	Time time.Time
 }
 
-// A Presence tells who is in a channel.
+// A Presence is the members of a channel.
 type Presence struct {
 	// Clients is the number of connections that subscribe.
 	Clients int `json:"clients"`
@@ -61,7 +61,7 @@ type Member struct {
 // server's refusal. ErrDisconnected says that the connection was lost in between:
 // whether the command was carried out is not known.
 
-// Publish publishes data, as encoding/json writes it, to a channel. It answers the
+// Publish publishes data, as encoding/json writes it, to a channel. It returns the
 // message's position, zero without history.
 func (c *Client) Publish(ctx context.Context, channel string, data any) (Position, error) {
 	return c.PublishKey(ctx, channel, "", data)
@@ -78,7 +78,7 @@ func (c *Client) PublishKey(ctx context.Context, channel, key string, data any) 
 	return at, err
 }
 
-// History answers messages of a channel's history.
+// History returns messages of a channel's history.
 func (c *Client) History(ctx context.Context, channel string, q HistoryQuery) (page HistoryPage, err error) {
 	var reply historyReply
 	if err := c.do(ctx, "history", historyCommand{channel, q.Since, q.Limit, q.Reverse}, &reply); err != nil {
@@ -95,14 +95,14 @@ func (c *Client) History(ctx context.Context, channel string, q HistoryQuery) (p
 	return page, nil
 }
 
-// Presence answers how many are in a channel, and at most limit of them.
+// Presence returns how many are in a channel, and at most limit of them.
 func (c *Client) Presence(ctx context.Context, channel string, limit int) (p Presence, err error) {
 	err = c.do(ctx, "presence", presenceCommand{channel, limit}, &p)
 	return p, err
 }
 
 // Call asks the application: data, as encoding/json writes it, goes to one of its
-// methods. It answers what the method does: JSON, or nothing.
+// methods. It returns the result of the method: JSON, or nothing.
 func (c *Client) Call(ctx context.Context, method string, data any) (json.RawMessage, error) {
 	var body json.RawMessage
 	if data != nil {

@@ -50,7 +50,7 @@ type Config struct {
 	OnMessage func(ctx context.Context, m *Message)
 	// Resume are positions in channels that the server subscribes this client to, which
 	// an earlier process has kept (Message.Position): the first connection asks for
-	// what came behind them. EventSubscribed tells whether that follows.
+	// what came behind them. EventSubscribed reports whether that follows.
 	Resume map[string]Position
 	// OnEvent is told what happens to those channels, in order with OnMessage.
 	OnEvent func(*Event)

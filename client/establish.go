@@ -76,7 +76,7 @@ func (c *Client) welcome(s *session, body json.RawMessage, resume map[string]Pos
 	return nil
 }
 
-// inOrder are the subscriptions as they were made: who subscribed first is back
+// inOrder returns the subscriptions as they were made: the first is back
 // first. With mu held.
 func (c *Client) inOrder() []*Subscription {
 	subs := make([]*Subscription, 0, len(c.subs))

@@ -14,7 +14,7 @@ type Message struct {
 	Binary bool
 	// Key is what the publisher gave for channels that keep the latest of each key.
 	Key string
-	// From is the user who has published it, empty if it was the application.
+	// From is the user that published it, empty for the application.
 	From string
 }
 

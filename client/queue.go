@@ -119,7 +119,7 @@ func (c *Client) delivered(it item) {
 	}
 }
 
-// discard drops what nobody will be given any more. With mu held.
+// discard drops what no handler will get any more. With mu held.
 func (c *Client) discard(q *queue) {
 	for _, it := range q.items {
 		c.release(it.bytes)
@@ -180,7 +180,7 @@ func (c *Client) room(s *session) error {
 	}
 }
 
-// drained waits until the handlers have caught up; it answers false if the client is
+// drained waits until the handlers have caught up; it returns false if the client is
 // closed before.
 func (c *Client) drained() bool {
 	for {

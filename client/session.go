@@ -201,7 +201,7 @@ func (s *session) forget(id uint64) {
 	delete(s.pending, id)
 }
 
-// waiting tells whether a reply is awaited.
+// waiting reports whether a reply is awaited.
 func (s *session) waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -357,7 +357,7 @@ func (s *session) received(m frame.Message) error {
 		return &frame.ProtocolError{Code: frame.CloseUnsupportedData, Reason: "binary message in " + Subprotocol}
 	case frame.OpPing:
 		s.mu.Lock()
-		if len(s.out) < s.cfg.MaxPendingBytes { // who does not read gets no pongs
+		if len(s.out) < s.cfg.MaxPendingBytes { // a peer that does not read gets no pongs
 			s.append(frame.OpPong, m.Payload)
 		}
 		s.mu.Unlock()
@@ -394,7 +394,7 @@ func (s *session) probe() {
 }
 
 // live tells the server that this end is alive though it does not read: a pong
-// that nobody asked for, to which nobody answers (RFC 6455, section 5.5.3).
+// that was not asked for and needs no answer (RFC 6455, section 5.5.3).
 func (s *session) live() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -453,7 +453,7 @@ func (s *session) interval() time.Duration {
 	return s.pingTime
 }
 
-// sleep waits; it answers false if the session is over before.
+// sleep waits. It returns false if the session ends first.
 func (s *session) sleep(delay time.Duration) bool {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()

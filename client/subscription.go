@@ -34,7 +34,7 @@ type Subscription struct {
 	channel  string
 	handler  Handler
 	options  SubscribeOptions
-	implicit bool // made by the server, nobody has asked for it
+	implicit bool // made by the server, not by Subscribe
 	ctx      context.Context
 	cancel   context.CancelFunc
 	order    uint64        // the lower the earlier made
@@ -158,7 +158,7 @@ func (c *Client) add(channel string, q *queue) *Subscription {
 	return sub
 }
 
-// takeOver gives a channel that the server has subscribed to somebody who asks for
+// takeOver gives a channel that the server has subscribed to a caller that asks for
 // it. With mu held.
 func (c *Client) takeOver(sub, old *Subscription) {
 	recovered := sub.received == old.received && sub.received.Epoch != ""
@@ -304,7 +304,7 @@ func (c *Client) end(sub *Subscription, err error) {
 	}
 }
 
-// settle tells who waits in Subscribe that there is an answer. With mu held.
+// settle wakes the callers that wait in Subscribe. With mu held.
 func (s *Subscription) settle() {
 	select {
 	case <-s.settled:

@@ -35,18 +35,18 @@ func unmaskedHeaderBytes(n int) int {
 	return 10
 }
 
-// Bytes is the whole frame, to be written as it is. Nobody may change it.
+// Bytes is the whole frame, to be written as it is. The caller must not change it.
 func (p *Prepared) Bytes() []byte { return p.bytes }
 
 // Opcode is what was given to Prepare.
 func (p *Prepared) Opcode() Opcode { return p.opcode }
 
-// Payload is the message without the frame's header. Nobody may change it.
+// Payload is the message without the frame's header. The caller must not change it.
 func (p *Prepared) Payload() []byte { return p.bytes[p.headerBytes:] }
 
 // Compressed is the whole frame for a peer that negotiated permessage-deflate
 // with windowBits (DeflateParams.ServerMaxWindowBits), to be written as it is.
-// Nobody may change it. The first call compresses, and any others wait; all
+// The caller must not change it. The first call compresses, and any others wait; all
 // peers share the result, which refers to no earlier message. Where compression
 // does not pay, and for messages larger than a window of less than 15 bits, it
 // is the same as Bytes. For a peer with server context takeover, follow it with

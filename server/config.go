@@ -69,7 +69,7 @@ type Config struct {
 	// all channels, is what may be kept beyond their settings while a client lags.
 	Namespaces []Namespace
 	// Application lets clients speak one of Protocols: it decides who they are and
-	// what they may do, and answers their calls. If nil, all clients speak raw
+	// what they may do, and carries out their calls. If nil, all clients speak raw
 	// messages.
 	Application *protocol.Application
 	// Protocols are what clients may speak beside raw messages. If empty and

@@ -12,7 +12,7 @@ import (
 // A Conn names one connection. It is a small value, to be copied, compared and
 // used as a map key; it keeps nothing alive. When the connection has ended it
 // names nothing, and what it is told to do is not done: its place may long
-// belong to another client, who will not notice.
+// belong to another client, which will not notice.
 //
 // All methods may be called from any goroutine, also from callbacks. They only
 // put a note into the inbox of the connection's loop, which acts on the notes of

@@ -51,9 +51,9 @@
 //
 // A client whose socket is full gets nothing written until it has drained, and
 // no queue grows for it: it keeps one number, the place in its loop's journal
-// to go on from. The journal keeps what was published, once for all who lag, as
-// long as anybody does, at most Limits.LagMaxBytes. Who lags by more is a slow
-// consumer: disconnected with 1013, or left without some messages, as
+// to go on from. The journal keeps what was published, once for all clients that lag,
+// as long as one does, at most Limits.LagMaxBytes. A client that lags by more is a
+// slow consumer: disconnected with 1013, or left without some messages, as
 // Limits.SlowConsumer says, and counted either way. What is meant for one client
 // alone (replies, Conn.Send) waits in its own queue of Limits.PendingMaxBytes; a
 // client that does not read its own replies is not read either. A client that
@@ -79,5 +79,5 @@
 //	 60  upgraded; 120 with an identity and one subscription
 //
 // A half-received frame or message, waiting output, and a closing handshake are
-// rare, and cost only those who have them (shard.ext).
+// rare, and cost only the connections that have them (shard.ext).
 package server

@@ -64,7 +64,7 @@ func (r *Rejection) Error() string {
 	return fmt.Sprintf("server: rejected with %d: %s", r.Status, r.Reason)
 }
 
-// handshakeError is err as the shard answers it.
+// handshakeError is err as the shard responds with it.
 func handshakeError(err error) error {
 	if err == nil {
 		return nil

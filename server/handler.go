@@ -33,7 +33,7 @@ type CloseCode = frame.CloseCode
 // return; what is to be kept must be copied. Conn values may be kept.
 //
 // A panic in a callback ends that connection with 1011 (before the upgrade: with
-// a 500), is counted and logged, and hurts nobody else.
+// a 500), is counted and logged, and hurts no other connection.
 type Handler struct {
 	// Upgrade decides on a request for a WebSocket, after it was found to be
 	// valid and of an allowed origin. An error refuses it: a *Rejection with

@@ -124,7 +124,7 @@ func (s *Server) adopt(conn net.Conn, input []byte) error {
 	return nil
 }
 
-// duplicate answers a descriptor of its own for c's socket.
+// duplicate returns a descriptor of its own for c's socket.
 func duplicate(c syscall.Conn) (fd int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 
 // demo is the textbook chat: a greeting, and every text to all. A page that
 // knows nothing of Roost understands it. Pages that ask for it (?stats=1) also
-// get a message a second, which shows a broadcast that nobody triggers.
+// get a message a second, which shows a broadcast without a sender.
 type demo struct {
 	// Immutable after begin, which is before the first message.
 	srv      *server.Server
@@ -67,7 +67,7 @@ func (d *demo) configure(c *server.Config) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", web.Demo())
-	// A server that stops or is full answers 503 by itself.
+	// A server that stops or is full responds with 503 by itself.
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	c.HTTP = mux
 	c.Handler = server.Handler{
@@ -90,7 +90,7 @@ func (d *demo) upgrade(r *server.UpgradeRequest) error {
 }
 
 func (d *demo) open(e *server.OpenEvent) {
-	if e.Subprotocol() != native.Subprotocol { // such a client has not said who it is yet
+	if e.Subprotocol() != native.Subprotocol { // such a client has not identified itself yet
 		e.Send(server.Text, d.greeting)
 	}
 }
@@ -119,7 +119,7 @@ func (d *demo) run(ctx context.Context) {
 	}
 }
 
-// publishStats tells those who asked. A second that finds the server too busy
+// publishStats sends the figures to the subscribers. A second that finds the server too busy
 // is left out: the next one tells more.
 func (d *demo) publishStats(number uint64) {
 	stats := d.srv.Stats()
@@ -135,7 +135,7 @@ func (d *demo) publishStats(number uint64) {
 
 func now() string { return time.Now().UTC().Format(isoFormat) }
 
-// encode answers v as JSON, with <, > and & as they are: they go into a
+// encode returns v as JSON, with <, > and & as they are: they go into a
 // message, not into a page.
 func encode(v any) []byte {
 	var b bytes.Buffer

@@ -41,7 +41,7 @@ func (c *certificate) config() *tls.Config {
 }
 
 // demandClients has clients' certificates checked against the authorities in
-// caFile; required tells whether a client must show one.
+// caFile; required reports whether a client must show one.
 func demandClients(config *tls.Config, caFile string, required bool) error {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -78,7 +78,7 @@ func (c *certificate) report(err error) {
 	c.logger.Info("the certificate was read again", "file", c.certFile)
 }
 
-// get answers the certificate for a handshake. Two looks at files are nothing
+// get returns the certificate for a handshake. Two looks at files are nothing
 // beside the milliseconds that a handshake takes. A pair that does not fit,
 // because the second file is still to come, leaves the old one in force.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -8,7 +8,7 @@ import (
 )
 
 // Log lines wait in a queue for a goroutine that writes them, so that a pipe
-// that nobody reads (journald that hangs, say) never holds up an event loop.
+// that is not read (journald hangs, say) never holds up an event loop.
 const (
 	logQueueLines = 4096
 	// logFlushTimeout limits the wait for the last lines at the end.

@@ -139,7 +139,7 @@ func newParser(cli *CLI, file *configFile, more ...kong.Option) *kong.Kong {
 	return parser
 }
 
-// report prints err, which command met, and answers the exit code for it.
+// report prints err, which command met, and returns the exit code for it.
 func report(stderr io.Writer, command string, err error) int {
 	var code exitCode
 	var usage usageError

@@ -25,7 +25,7 @@ const (
 
 // defaultGCPercent lets the heap grow by less than Go's own 100 between collections.
 // Connections are not on the heap, so there is little to mark, and what is
-// there (messages for those who lag, histories) need not take twice the room.
+// there (messages for clients that lag, histories) need not take twice the room.
 const defaultGCPercent = 25
 
 // gcPercent is what to tell the collector, 0 to leave it alone.

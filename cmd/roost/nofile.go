@@ -8,7 +8,7 @@ import (
 	"github.com/roostws/roost/server"
 )
 
-// raiseNofile lifts the soft descriptor limit to the hard one and answers what
+// raiseNofile lifts the soft descriptor limit to the hard one and returns what
 // the process may open now. Go does the same when it starts; this also covers
 // a limit that was raised from outside since.
 func raiseNofile() (uint64, error) {
@@ -28,7 +28,7 @@ func raiseNofile() (uint64, error) {
 	return uint64(limit.Cur), nil
 }
 
-// fitConnections answers the connection limit for nofile descriptors: what was
+// fitConnections returns the connection limit for nofile descriptors: what was
 // asked for if it fits, as many as fit if 0 was.
 func fitConnections(asked int, nofile uint64) (int, error) {
 	most, _ := server.Settings().Lookup("Limits.MaxConnections")

@@ -157,7 +157,7 @@ func readKeys(name string, logger *slog.Logger) ([]api.Key, error) {
 	return keys, nil
 }
 
-// healthy answers GET /healthz: whoever balances load stops sending clients here
+// healthy responds to GET /healthz: a load balancer stops sending clients here
 // when the end has begun.
 func (a *adminPort) healthy() error {
 	select {

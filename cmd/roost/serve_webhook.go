@@ -55,7 +55,7 @@ func (f *WebhookFlags) check(native bool) error {
 	return nil
 }
 
-// asksConnect tells whether the application says who a client is; tokens is
+// asksConnect reports whether the application identifies clients; tokens is
 // whether those do.
 func (f *WebhookFlags) asksConnect(tokens bool) bool {
 	return f.Asker.URL != "" && (slices.Contains(f.Ask, "connect") || len(f.Ask) == 0 && !tokens)

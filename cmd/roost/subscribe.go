@@ -158,7 +158,7 @@ func (p *printer) message(_ context.Context, m *roostclient.Message) {
 	if p.json {
 		write = p.messageJSON
 	}
-	if err := write(m); err != nil { // nobody reads any more
+	if err := write(m); err != nil { // the reader has gone
 		p.over, p.left = err, -1
 		p.done()
 		return

@@ -122,7 +122,7 @@ func (a *application) event(e *protocol.Event) {
 	}
 }
 
-// unread answers how many notifications of a user's inbox no client of that user
+// unread returns how many notifications of a user's inbox no client of that user
 // has acknowledged.
 func (a *application) unread(w http.ResponseWriter, r *http.Request) {
 	user := r.PathValue("user")

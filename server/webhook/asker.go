@@ -121,7 +121,7 @@ type expiry struct {
 	ExpiresIn *float64 `json:"expires_in"` // seconds
 }
 
-// connectAnswer answers connect and refresh.
+// connectAnswer is the answer to connect and refresh.
 type connectAnswer struct {
 	expiry
 	User     string   `json:"user"`
@@ -135,13 +135,13 @@ type connectAnswer struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// publishAnswer answers publish. Encoding is that of Data.
+// publishAnswer is the answer to publish. Encoding is that of Data.
 type publishAnswer struct {
 	Data     json.RawMessage `json:"data"`
 	Encoding string          `json:"encoding"`
 }
 
-// callAnswer answers call.
+// callAnswer is the answer to call.
 type callAnswer struct {
 	Data json.RawMessage `json:"data"`
 }

@@ -136,7 +136,7 @@ func (r *reader) save() error {
 	return os.WriteFile(r.file, text, 0o600)
 }
 
-// get answers the body of a page.
+// get returns the body of a page.
 func get(ctx context.Context, address string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

@@ -50,7 +50,7 @@ type Entry struct {
 	Message *Message
 	// History has the message; nil without history.
 	History *History
-	// Tally is nil where nobody wants a receipt.
+	// Tally is nil if the publisher wants no receipt.
 	Tally *Tally
 	// Over, if positive, paces the delivery over this time.
 	Over time.Duration

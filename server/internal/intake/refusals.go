@@ -9,7 +9,7 @@ import (
 )
 
 // A Refusal is a kind of refusal that a wrong setting may have caused, here, in a
-// proxy or in the clients. Whoever can mend it sees only the log.
+// proxy or in the clients. The operator sees only the log.
 type Refusal uint8
 
 // The kinds.

@@ -112,13 +112,13 @@ func (s *Shard) do(o *op) {
 		if ch := s.members.byName[o.name]; ch != nil {
 			s.enqueue(ch, 0, o)
 		} else {
-			s.forNobody(o)
+			s.dropUnheard(o)
 		}
 	case opUser:
 		if row := s.users.find(o.name); row != 0 {
 			s.enqueue(nil, row, o)
 		} else {
-			s.forNobody(o)
+			s.dropUnheard(o)
 		}
 	case opBroadcast:
 		s.enqueue(nil, 0, o)
@@ -180,8 +180,8 @@ func (c conn) sendMessage(m *hub.Message) (written bool) {
 	return written
 }
 
-// forNobody ends a publication that has no subscriber here.
-func (s *Shard) forNobody(o *op) {
+// dropUnheard ends a publication that has no subscriber here.
+func (s *Shard) dropUnheard(o *op) {
 	if o.history != nil {
 		o.message.Served()
 	}

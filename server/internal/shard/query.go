@@ -53,7 +53,7 @@ func (s *Shard) Members(channel string, f func(netpoll.ID) bool) {
 	}
 }
 
-// UserMembers calls f with each connection of a user, until f answers false. f
+// UserMembers calls f with each connection of a user, until f returns false. f
 // must not change their identities.
 func (s *Shard) UserMembers(user string, f func(netpoll.ID) bool) {
 	row := s.users.find(user)

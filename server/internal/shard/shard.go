@@ -18,7 +18,7 @@
 //	intake.go address.go tls.go head.go     from a new socket to an open connection
 //	plain.go attach.go compression.go
 //	receive.go rates.go turn.go pause.go    what arrives
-//	channels.go names.go                    who gets what
+//	channels.go names.go                    subscribers and users
 //	fanout.go jobs.go spread.go             sending it: the design is in fanout.go
 //	lag.go journal.go readers.go            catching up
 //	ping.go close.go deadlines.go           silence and the end

@@ -32,7 +32,7 @@ func (s *Shard) startSpread(o *op) {
 	sp := &spread{o: *o, start: now, end: now + o.over}
 	switch o.to {
 	case hub.ToChannel:
-		sp.channel = s.members.byName[o.name] // nil: nobody is in it
+		sp.channel = s.members.byName[o.name] // nil: no subscriber here
 	case hub.ToUser:
 		s.UserMembers(o.name, func(id netpoll.ID) bool {
 			sp.ids = append(sp.ids, id)

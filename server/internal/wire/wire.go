@@ -32,7 +32,7 @@ type Wire interface {
 	// follows there may begin with another unit. run begins with a unit.
 	Unit(run []byte, off int) (start, end int)
 	// Ping returns what shows whether a silent client is still there, empty if
-	// nothing does. Nobody may change it.
+	// nothing does. The caller must not change it.
 	Ping() []byte
 	// AppendClose appends the last unit, which tells the client why the connection
 	// ends.

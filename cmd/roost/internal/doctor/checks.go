@@ -15,7 +15,7 @@ const (
 	OK Status = "ok"
 	// TooLow: it stops the machine below the target.
 	TooLow Status = "too low"
-	// Advice: it stops nobody, but many newcomers at once would feel it.
+	// Advice: it refuses no connection, but many newcomers at once would feel it.
 	Advice Status = "advice"
 	// Unknown: it could not be read.
 	Unknown Status = "unknown"
@@ -30,7 +30,7 @@ type Check struct {
 	// Fits is how many connections it allows, Unbounded where it bounds
 	// something else, or nothing.
 	Fits int64 `json:"fits"`
-	// Status tells whether that is enough for the target.
+	// Status reports whether that is enough for the target.
 	Status Status `json:"status"`
 	// Why says what the limit does.
 	Why string `json:"why"`
@@ -101,7 +101,7 @@ func checkNofile(f *Facts, target int64) Check {
 	if f.Root && f.MayRaiseNofile {
 		c.Commands = []string{"ulimit -n " + n + "   # this shell, before roost serve"}
 	} else if f.Root {
-		c.Commands = []string{"# root may not raise it here (no CAP_SYS_RESOURCE): whoever starts this container or machine must"}
+		c.Commands = []string{"# root may not raise it here (no CAP_SYS_RESOURCE): change it where this container or machine is started"}
 	} else {
 		c.Commands = []string{"sudo prlimit --pid $$ --nofile=" + n + ":" + n + "   # this shell, before roost serve"}
 	}

@@ -31,12 +31,12 @@ const (
 	TCPPagesPerConnection = 1
 )
 
-// Unbounded is the answer of a check that stops nobody: the highest whole
+// Unbounded is the answer of a check without a limit: the highest whole
 // number on which all readers of JSON agree.
 const Unbounded = 1<<53 - 1
 
 // DescriptorReserve is how many of nofile descriptors are kept back: for
-// listeners, pollers, log files, and newcomers who are told that the server is
+// listeners, pollers, log files, and newcomers that are told that the server is
 // full. 64, and one in a hundred.
 func DescriptorReserve(nofile uint64) uint64 { return 64 + nofile/100 }
 
@@ -78,11 +78,11 @@ type Report struct {
 	Fits int64 `json:"fits"`
 	// StoppedBy names the check that allows the fewest.
 	StoppedBy string `json:"stopped_by"`
-	// Target is the number that the advice is for; TargetAsked tells whether
+	// Target is the number that the advice is for; TargetAsked reports whether
 	// it was asked for or follows from the memory.
 	Target      int64 `json:"target"`
 	TargetAsked bool  `json:"target_asked"`
-	// TargetFits tells whether Target connections fit.
+	// TargetFits reports whether Target connections fit.
 	TargetFits bool `json:"target_fits"`
 	// BytesPerConnection is the memory that one connection is reckoned with,
 	// kernel and user together.

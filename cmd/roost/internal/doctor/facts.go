@@ -124,7 +124,7 @@ func (r *reader) uint(name string) uint64 {
 	return n
 }
 
-// ints answers the first count numbers of a file, nil where there are fewer.
+// ints returns the first count numbers of a file, nil where there are fewer.
 func (r *reader) ints(name string, count int) []int64 {
 	fields := strings.Fields(r.text(name))
 	if len(fields) < count {

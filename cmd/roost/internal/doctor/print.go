@@ -66,7 +66,7 @@ func (f Fix) Print(w io.Writer) {
 }
 
 func countText(n int64) string {
-	// Nobody counts so far: a limit of that size stops nobody.
+	// A limit of that size is none.
 	if n > 1e12 {
 		return "-"
 	}

@@ -99,7 +99,7 @@ var placeholder = regexp.MustCompile(`"?\$[a-z]+"?`)
 // Values are what the placeholders of a transcript stand for.
 type Values map[string]string
 
-// Fill answers text with placeholders replaced by what they stand for. It is an
+// Fill returns text with placeholders replaced by what they stand for. It is an
 // error if that is not known.
 func (v Values) Fill(text string) (filled string, err error) {
 	filled = placeholder.ReplaceAllStringFunc(text, func(p string) string {
@@ -112,7 +112,7 @@ func (v Values) Fill(text string) (filled string, err error) {
 	return filled, err
 }
 
-// Match tells whether got is what a line wants, and notes what its placeholders
+// Match reports whether got is what a line wants, and notes what its placeholders
 // stand for.
 func (v Values) Match(want, got string) bool {
 	var pattern strings.Builder
@@ -147,7 +147,7 @@ func (v Values) Match(want, got string) bool {
 	return true
 }
 
-// Example answers text as a message that is valid: placeholders in quotes stand
+// Example returns text as a message that is valid: placeholders in quotes stand
 // for themselves, others are 1.
 func Example(text string) string {
 	return placeholder.ReplaceAllStringFunc(text, func(p string) string {
