@@ -19,6 +19,8 @@ var (
 	ErrBusy = hub.ErrBusy
 	// ErrServerClosed: the server is closed or shutting down, or was never started.
 	ErrServerClosed = netpoll.ErrEngineClosed
+	// errNotStarted says more where the caller has forgotten Start.
+	errNotStarted = fmt.Errorf("server: Start was not called (%w)", ErrServerClosed)
 	// ErrBadName: a channel name or user ID is empty, longer than
 	// ChannelNameMaxBytes, or not valid UTF-8.
 	ErrBadName = protocol.ErrBadName

@@ -165,7 +165,10 @@ func (s *Server) put(p *Publication, tally *hub.Tally) (Position, error) {
 	s.publishing.RLock()
 	defer s.publishing.RUnlock()
 	running := s.parts.Load()
-	if running == nil || s.draining {
+	if running == nil {
+		return Position{}, errNotStarted
+	}
+	if s.draining {
 		return Position{}, ErrServerClosed
 	}
 	m := hub.NewMessage(p.Type, p.Payload)

@@ -126,7 +126,7 @@ func TestStartAndClose(t *testing.T) {
 		if err := second.Start(); err == nil || !strings.Contains(err.Error(), cfg.Listen[0]) {
 			t.Errorf("Start on an address in use: %v", err)
 		}
-		if err := second.Publish("x", server.Text, nil); !errors.Is(err, server.ErrServerClosed) {
+		if err := second.Publish("x", server.Text, nil); !errors.Is(err, server.ErrServerClosed) || !strings.Contains(err.Error(), "Start was not called") {
 			t.Errorf("Publish after a failed Start: %v", err)
 		}
 		check(t, s.Close(), s.Close(), second.Start(), second.Close())
