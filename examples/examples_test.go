@@ -133,11 +133,11 @@ func want(t *testing.T, conn net.Conn, text string) {
 
 func TestEmbed(t *testing.T) {
 	public, admin := free(t), free(t)
-	start(t, build(t, "embed", `":8080"`, `"`+public+`"`, `"127.0.0.1:8081"`, `"`+admin+`"`))
+	start(t, build(t, "embed", `"localhost:8080"`, `"`+public+`"`, `"127.0.0.1:8081"`, `"`+admin+`"`))
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 
-	// The example says nothing when it is ready: ask until it answers.
+	// The example is not asked what it prints: dial until it answers.
 	var anna net.Conn
 	for err := errors.New("not yet"); err != nil; {
 		if anna, err = dial(ctx, public+"/?anna"); err != nil {
@@ -155,14 +155,15 @@ func TestEmbed(t *testing.T) {
 	}
 	defer bert.Close()
 
-	notify := func(user, text string) {
+	notify := func(user, text, want string) {
 		t.Helper()
 		for {
 			resp, err := http.PostForm("http://"+admin+"/notify/"+user, url.Values{"text": {text}})
 			if err == nil {
+				body, err := io.ReadAll(resp.Body)
 				resp.Body.Close()
-				if resp.StatusCode != http.StatusOK {
-					t.Fatalf("notify %s: %s", user, resp.Status)
+				if err != nil || resp.StatusCode != http.StatusOK || string(body) != want {
+					t.Fatalf("notify %s: %s %q, %v; want %q", user, resp.Status, body, err, want)
 				}
 				return
 			}
@@ -174,11 +175,20 @@ func TestEmbed(t *testing.T) {
 			}
 		}
 	}
-	notify("anna", "for anna")
-	notify("bert", "for bert")
-	notify("nobody", "for nobody")
+	notify("anna", "for anna", "written to 1 of 1 connections\n")
+	notify("bert", "for bert", "written to 1 of 1 connections\n")
+	notify("carl", "for carl", "written to 0 of 0 connections\n")
 	want(t, anna, "for anna")
 	want(t, bert, "for bert")
+
+	resp, err := http.Get("http://" + public + "/?anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if page, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(page), "new WebSocket(") {
+		t.Errorf("the page: %s, %q, %v", resp.Status, page, err)
+	}
 }
 
 func TestRooms(t *testing.T) {
