@@ -154,8 +154,8 @@ func TestSubscribeCommandEnds(t *testing.T) {
 	wrong, _ := made(t, "--secret", "another secret of thirty-two bytes!!", "--user", "42")
 	expired, _ := made(t, "--secret", testSecret, "--user", "42", "--expires", "1s")
 	expiredFile := writeFile(t, "token", expired+"\n")
-	time.Sleep(time.Second) // and the leeway of 0
-	strict := startRoost(t, loopback("--native", "--token-secret", testSecret, "--token-leeway", "0s")...)
+	time.Sleep(time.Second) // until it has expired; there is no leeway
+	strict := startRoost(t, loopback("--native", "--token-secret", testSecret, "--token-leeway=-1s")...)
 	for name, tc := range map[string]struct {
 		args []string
 		want []string
