@@ -20,7 +20,7 @@ const shortest = 10 * time.Millisecond
 
 var configSettings = settings.Table{
 	{Field: "Loops", Min: 0, Max: netpoll.MaxLoops, Zero: "one for each processor that Go may use", Unit: "loops",
-		Help: "Number of event loops, each with a thread of its own"},
+		Help: "Number of event loops, which share the connections"},
 	{Field: "Compression", Default: string(CompressionOn), Choices: []string{string(CompressionOn), string(CompressionContext), string(CompressionOff)},
 		Help: "Response to offers of permessage-deflate. context compresses better", Cost: "context: up to 64 KiB for each connection"},
 	{Field: "Origins", Zero: "pages of the same host",

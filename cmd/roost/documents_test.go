@@ -142,7 +142,7 @@ func settingsTable() string {
 			if serveFlag(newParser(new(CLI), new(configFile)), flagOf(config, s.Field)) == nil {
 				flag = ""
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", s.Field, flag, defaultOf("", s), s.Want(), s.Help, s.Cost)
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", s.Field, flag, defaultOf("", s), strings.Replace(s.Want(), "negative for off", "`0s` for off (in Go: negative)", 1), s.Help, s.Cost)
 		}
 	}
 	fmt.Fprintf(&b, "\n## `server.Namespace`\n\n| setting | in the file | default | allowed | what it is | what raising it costs |\n|---|---|---|---|---|---|\n")

@@ -20,9 +20,11 @@ import (
 // parse is the command line without running it.
 func parse(t *testing.T, args ...string) (*CLI, error) {
 	t.Helper()
-	cli := new(CLI)
-	_, err := newParser(cli, new(configFile)).Parse(args)
-	return cli, err
+	cli, file := new(CLI), new(configFile)
+	if _, err := newParser(cli, file).Parse(args); err != nil {
+		return cli, parseError(err, file)
+	}
+	return cli, nil
 }
 
 func writeFile(t *testing.T, name, content string) string {
@@ -103,13 +105,13 @@ func serveFlags(parser *kong.Kong) []*kong.Flag {
 // What a flag sets arrives in the configuration.
 func TestFlagsReachTheConfig(t *testing.T) {
 	cli, err := parse(t, "serve", "--loops", "3", "--engine", "gnet", "--compression", "off", "--origins", "*", "--subprotocols", "a,b",
-		"--defer-accept=-1s", "--no-io-uring", "--max-connections", "9", "--slow-consumer", "drop", "--ping-interval", "7s", "--trusted-proxies", "10.0.0.0/8")
+		"--defer-accept", "0s", "--no-io-uring", "--max-connections", "9", "--slow-consumer", "drop", "--ping-interval", "7s", "--trusted-proxies", "10.0.0.0/8")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := server.Config{
 		Listen: []string{defaultAddr}, Loops: 3, Engine: gnet.Driver, Compression: server.CompressionOff, Origins: []string{"*"}, Subprotocols: []string{"a", "b"},
-		Sockets: server.Sockets{DeferAccept: -time.Second, NoIOURing: true}, Limits: server.Limits{MaxConnections: 9, SlowConsumer: server.SlowDrop},
+		Sockets: server.Sockets{DeferAccept: -1, NoIOURing: true}, Limits: server.Limits{MaxConnections: 9, SlowConsumer: server.SlowDrop},
 		Timeouts: server.Timeouts{PingInterval: 7 * time.Second}, Proxies: server.Proxies{TrustedProxies: []string{"10.0.0.0/8"}},
 	}
 	if got := cli.Serve.config(nil); !reflect.DeepEqual(got, want) {
@@ -215,8 +217,8 @@ func TestUsageErrors(t *testing.T) {
 			want: []string{"--tls-cert", "/nothing/x.pem"}},
 		{name: "negative limit", args: []string{"serve", "--max-connections=-1"},
 			want: []string{"--max-connections is -1"}},
-		{name: "more connections than descriptors", args: []string{"serve", "--max-connections", "900000000"},
-			want: []string{"--max-connections 900000000 needs about", "ulimit -n", "LimitNOFILE=", "--max-connections ", "roost doctor --target 900000000"}},
+		{name: "more connections than descriptors", args: []string{"serve", "--max-connections", "16000000"},
+			want: []string{"--max-connections 16000000 needs about", "ulimit -n", "LimitNOFILE=", "--max-connections ", "roost doctor --target 16000000"}},
 		{name: "unknown flag", args: []string{"serve", "--max-connection", "5"},
 			want: []string{"--max-connection", "--max-connections"}},
 		{name: "unknown command", args: []string{"server"},

@@ -20,7 +20,6 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -102,13 +101,18 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		return exited // --help
 	}
 	if err != nil {
-		var mistake fileError
-		if errors.As(err, &mistake) {
-			err = mistake
-		}
-		return report(stderr, args[0], usageError{err})
+		return report(stderr, args[0], parseError(err, &file))
 	}
 	return report(stderr, args[0], flagError(ctx.Run(), &file))
+}
+
+// parseError is what the parser found, in the words of the user.
+func parseError(err error, file *configFile) error {
+	var mistake fileError
+	if errors.As(err, &mistake) {
+		return usageError{mistake}
+	}
+	return usageError{flagError(err, file)}
 }
 
 // newParser puts the command line together.
@@ -128,9 +132,8 @@ func newParser(cli *CLI, file *configFile, more ...kong.Option) *kong.Kong {
 		// The variables' names follow from a rule that the help states once.
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
 		kong.Vars{
-			"default_gc_percent": strconv.Itoa(defaultGCPercent),
-			"engines":            strings.Join(engines.Names(), ","),
-			"engine":             engines.Names()[0],
+			"engines": strings.Join(engines.Names(), ","),
+			"engine":  engines.Names()[0],
 		},
 	)...)
 	if err != nil {

@@ -55,8 +55,16 @@ func (l *namespaceList) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// parseNamespace sets the fields that an object names. The bounds of values are
-// checked by server.New.
+// namespaceSettings are the settings of a namespace by their names in the file.
+var namespaceSettings = func() map[string]settings.Setting {
+	byName := map[string]settings.Setting{}
+	for _, s := range server.NamespaceSettings() {
+		byName[settings.Name(s.Field)] = s
+	}
+	return byName
+}()
+
+// parseNamespace sets the fields that an object names.
 func parseNamespace(item *yaml.Node) (ns server.Namespace, err error) {
 	if item.Kind != yaml.MappingNode {
 		return ns, fmt.Errorf("is %q: want an object with a name", item.Value)
@@ -66,10 +74,9 @@ func parseNamespace(item *yaml.Node) (ns server.Namespace, err error) {
 		name := settings.Name(field.Name)
 		fields[name], names = value, append(names, name)
 	}
-	named := false
+	written := []string{}
 	for i := 0; i < len(item.Content); i += 2 {
 		name, value := item.Content[i].Value, item.Content[i+1]
-		named = named || name == "name"
 		field, ok := fields[name]
 		if !ok {
 			return ns, fmt.Errorf("has no setting %q: want %s", name, strings.Join(names, ", "))
@@ -79,9 +86,16 @@ func parseNamespace(item *yaml.Node) (ns server.Namespace, err error) {
 		if duration && value.Tag != "!!str" || field.Kind() == reflect.Int && value.Tag != "!!int" || value.Decode(field.Addr().Interface()) != nil {
 			return ns, fmt.Errorf("%s is %s: want %s", name, value.Value, wants[field.Kind()])
 		}
+		written = append(written, name)
 	}
-	if !named {
+	if !slices.Contains(written, "name") {
 		return ns, errors.New(`has no name (name: "" is for channels without a colon)`)
+	}
+	for _, name := range written {
+		var mistake *settings.FieldError
+		if s, ok := namespaceSettings[name]; ok && errors.As(s.Written("", fields[name].Addr().Interface()), &mistake) {
+			return ns, fmt.Errorf("%q: %s%s", ns.Name, name, mistake.Complaint())
+		}
 	}
 	return ns, nil
 }

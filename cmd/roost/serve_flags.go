@@ -41,7 +41,7 @@ type ServeCmd struct {
 	Loops           int                `group:"engine"`
 	Compression     server.Compression `group:"engine"`
 	server.Sockets  `group:"engine"`
-	GCPercent       int           `group:"engine" name:"gc-percent" help:"Garbage collector: let the heap grow by this many percent between collections. Lower takes less memory and more CPU (GOGC, or ${default_gc_percent})." placeholder:"N"`
+	GCPercent       int           `group:"engine" name:"gc-percent"`
 	ShutdownTimeout time.Duration `group:"engine" help:"How long a first SIGTERM or SIGINT waits for clients to close (${default}). A second one ends at once." placeholder:"TIME" default:"10s"`
 
 	server.Limits   `group:"limits"`
@@ -86,14 +86,8 @@ func (s *ServeCmd) Validate() error {
 	if len(chosen) > 1 {
 		return errors.New("--echo, --relay and --demo exclude each other: choose one")
 	}
-	if s.GCPercent < 0 {
-		return fmt.Errorf("--gc-percent is %d: want 1 or more, or 0 for GOGC", s.GCPercent)
-	}
 	if s.ShutdownTimeout < 0 {
 		return fmt.Errorf("--shutdown-timeout is %v: want 0 or more", s.ShutdownTimeout)
-	}
-	if s.MaxConnections < 0 {
-		return fmt.Errorf("--max-connections is %d: want 1 or more, or 0 for as many as the descriptor limit allows", s.MaxConnections)
 	}
 	if (s.TLSCert == "") != (s.TLSKey == "") {
 		return errors.New("--tls-cert and --tls-key need each other")
@@ -109,6 +103,9 @@ func (s *ServeCmd) Validate() error {
 	}
 	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.Asker.URL != ""), s.AdminFlags.check(), s.WebhookFlags.check(s.Native))
 }
+
+// AfterApply is called by the command line's parser when all values are there.
+func (*ServeCmd) AfterApply(ctx *kong.Context) error { return checkWritten(ctx.Selected().Flags) }
 
 // checkAddrs refuses addresses that cannot be listened on.
 func checkAddrs(flag string, addrs []string) error {

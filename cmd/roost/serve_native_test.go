@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"log/slog"
 	"os"
 	"reflect"
@@ -21,11 +20,7 @@ func nativeConfig(t *testing.T, args ...string) (server.Config, error) {
 	var cli CLI
 	var file configFile
 	if _, err := newParser(&cli, &file).Parse(append([]string{"serve"}, args...)); err != nil {
-		var mistake fileError
-		if errors.As(err, &mistake) {
-			err = mistake
-		}
-		return server.Config{}, err
+		return server.Config{}, parseError(err, &file)
 	}
 	logger := slog.New(slog.DiscardHandler)
 	config := cli.Serve.config(logger)

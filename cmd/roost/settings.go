@@ -28,6 +28,16 @@ var configurations = map[string]struct {
 	"token: Config":         {"token-", token.Settings()},
 	"webhook: SenderConfig": {"webhook-", webhook.SenderSettings()},
 	"webhook: AskerConfig":  {"ask-", webhook.AskerSettings()},
+	commandName:             {"", commandSettings},
+}
+
+// commandName is the name in errors of what only the command has: ServeCmd.
+const commandName = "roost serve"
+
+// commandSettings describes such fields of ServeCmd.
+var commandSettings = settings.Table{
+	{Field: "GCPercent", Default: defaultGCPercent, Min: 1, Max: 1_000_000, Unit: "percent",
+		Help: "Garbage collector: let the heap grow by this many percent between collections. Lower takes less memory and more CPU"},
 }
 
 // otherFlags are the flags of fields that do not have the field's name.
@@ -51,6 +61,35 @@ func flagOf(config, field string) string {
 		return name
 	}
 	return configurations[config].prefix + settings.Name(field)
+}
+
+// A flagSetting is the setting that a flag of roost serve sets.
+type flagSetting struct {
+	config string
+	settings.Setting
+}
+
+// flagSettings are the settings by their flags.
+var flagSettings = func() map[string]flagSetting {
+	byFlag := map[string]flagSetting{}
+	for config, c := range configurations {
+		for _, s := range c.table {
+			byFlag[flagOf(config, s.Field)] = flagSetting{config, s}
+		}
+	}
+	return byFlag
+}()
+
+// checkWritten checks the flags that the user has set, wherever: a zero that is
+// written is not the default.
+func checkWritten(flags []*kong.Flag) error {
+	var errs []error
+	for _, flag := range flags {
+		if s, ok := flagSettings[flag.Name]; ok && flag.Set {
+			errs = append(errs, s.Written(s.config, flag.Target.Addr().Interface()))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // flagError names flags where err names the fields of a configuration. A
@@ -91,22 +130,16 @@ func collect(err error, fields *[]*settings.FieldError) {
 // describeFlags gives the flags of settings their help. They have no default of
 // their own: zero is the library's default.
 func describeFlags(k *kong.Kong) error {
-	help := map[string]settings.Setting{}
-	for config, c := range configurations {
-		for _, s := range c.table {
-			help[flagOf(config, s.Field)] = s
-		}
-	}
 	for _, command := range k.Model.Children {
 		if command.Name != "serve" {
 			continue
 		}
 		for _, flag := range command.Flags {
-			s, ok := help[flag.Name]
+			s, ok := flagSettings[flag.Name]
 			if !ok {
 				continue
 			}
-			flag.Help = flagHelp(flag.Name, s)
+			flag.Help = flagHelp(flag.Name, s.Setting)
 			_, duration := flag.Target.Interface().(time.Duration)
 			switch {
 			case len(s.Choices) > 0:
@@ -127,6 +160,7 @@ func describeFlags(k *kong.Kong) error {
 
 // instead are defaults that roost serve sets and the library does not.
 var instead = map[string]string{
+	"gc-percent":            "GOGC, or " + strconv.Itoa(defaultGCPercent),
 	"max-connections":       "as many as the descriptor limit allows",
 	"message-max-bytes":     "65536; with --echo " + strconv.Itoa(echoMessageMaxBytes),
 	"message-max-fragments": "1024; with --echo " + strconv.Itoa(echoMessageMaxFragments),
@@ -140,7 +174,7 @@ func flagHelp(name string, s settings.Setting) string {
 		help += " (" + value + ")"
 	}
 	if s.Off {
-		help += ". Negative (--" + name + "=-1s): off"
+		help += ". 0s: off"
 	}
 	return help + "."
 }

@@ -155,7 +155,7 @@ func TestSubscribeCommandEnds(t *testing.T) {
 	expired, _ := made(t, "--secret", testSecret, "--user", "42", "--expires", "1s")
 	expiredFile := writeFile(t, "token", expired+"\n")
 	time.Sleep(time.Second) // until it has expired; there is no leeway
-	strict := startRoost(t, loopback("--native", "--token-secret", testSecret, "--token-leeway=-1s")...)
+	strict := startRoost(t, loopback("--native", "--token-secret", testSecret, "--token-leeway", "0s")...)
 	for name, tc := range map[string]struct {
 		args []string
 		want []string

@@ -44,7 +44,7 @@ var configSettings = settings.Table{
 		Help: "Size of a request's body, and of a line of a stream; a larger one is refused with 413", Cost: "so much for each request under way"},
 	{Field: "BatchMaxItems", Default: 1000, Min: 1, Max: 1 << 20, Unit: "publications",
 		Help: "Publications of one request; a stream has no limit"},
-	{Field: "Wait", Default: 5 * time.Second, Min: time.Duration(0), Max: WaitMax,
+	{Field: "Wait", Default: 5 * time.Second, Min: time.Duration(1), Max: WaitMax,
 		Help: "How long a publication waits for its receipt where the request does not say"},
 }
 

@@ -27,8 +27,8 @@ type Setting struct {
 	Choices []string
 	// Zero says what the zero value means, if there is no Default: "no limit".
 	Zero string
-	// Off says that a negative time.Duration turns the setting off. Min does not
-	// apply to one.
+	// Off says that a negative time.Duration turns the setting off, and so does a
+	// zero that a user has written (Written). Min does not apply to them.
 	Off bool
 	// Unit is what a number counts: "bytes", "connections". Durations have none.
 	Unit string
@@ -73,6 +73,27 @@ func (t Table) Check(name string, config any) []error {
 	return errs
 }
 
+// Written checks a value that a user has written on a command line, in a variable
+// or in a file. There a zero is no default: where it would become one, it turns the
+// setting off if that is possible (Off), and otherwise is an error. config is the
+// struct's name for the *FieldError, and field a pointer to the value.
+func (s *Setting) Written(config string, field any) error {
+	v := reflect.ValueOf(field).Elem()
+	zero := s.Default != nil && v.IsZero()
+	switch {
+	case zero && s.Off:
+		v.SetInt(-1)
+		return nil
+	case !zero && s.allows(v):
+		return nil
+	}
+	want := s.want("0s")
+	if zero {
+		want += ", or nothing for the default"
+	}
+	return &FieldError{Config: config, Field: s.Field, Value: v.Interface(), Want: want}
+}
+
 // allows reports whether v is within bounds.
 func (s *Setting) allows(v reflect.Value) bool {
 	switch {
@@ -86,11 +107,15 @@ func (s *Setting) allows(v reflect.Value) bool {
 	return (s.Min == nil || v.Int() >= number(s.Min)) && (s.Max == nil || v.Int() <= number(s.Max))
 }
 
-// Want says which values are allowed: "1 to 256", "at least 10ms".
-func (s *Setting) Want() string {
+// Want says which values of the field are allowed: "1 to 256", "at least 10ms, or
+// negative for off".
+func (s *Setting) Want() string { return s.want("negative") }
+
+// want is Want with the value that stands for off.
+func (s *Setting) want(offValue string) string {
 	off := ""
 	if s.Off {
-		off = ", or negative for off"
+		off = ", or " + offValue + " for off"
 	}
 	switch {
 	case len(s.Choices) > 0:
@@ -106,6 +131,8 @@ func (s *Setting) Want() string {
 		return "at least " + Text(s.Min) + off
 	case s.Max != nil:
 		return "at most " + Text(s.Max) + off
+	case s.Off:
+		return "any time" + off
 	}
 	return ""
 }

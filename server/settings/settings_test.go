@@ -60,6 +60,37 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What a user has written is never taken for nothing.
+func TestWritten(t *testing.T) {
+	number, text, pause, off := 0, word(""), time.Millisecond, time.Duration(0)
+	for _, tc := range []struct {
+		field string
+		value any
+		want  string
+	}{
+		{"Group.Count", &number, "pkg: Config.Group.Count is 0: want 1 to 9, or nothing for the default"},
+		{"Group.Word", &text, `pkg: Config.Group.Word is "": want "a", "b" or "c", or nothing for the default`},
+		{"Pause", &pause, "pkg: Config.Pause is 1ms: want at least 1s, or 0s for off"},
+		{"Pause", &off, ""},
+	} {
+		s, _ := table.Lookup(tc.field)
+		got := ""
+		if err := s.Written("pkg: Config", tc.value); err != nil {
+			got = err.Error()
+		}
+		if got != tc.want {
+			t.Errorf("got %q, want %q", got, tc.want)
+		}
+	}
+	if off >= 0 {
+		t.Errorf("a pause of zero became %v, want off", off)
+	}
+	unbounded := settings.Setting{Field: "Count", Zero: "no limit"}
+	if err := unbounded.Written("pkg: Config", &number); err != nil || number != 0 {
+		t.Errorf("a number without a default became %d, %v; want 0", number, err)
+	}
+}
+
 func TestFieldError(t *testing.T) {
 	cause := errors.New("cause")
 	err := error(&settings.FieldError{Config: "pkg: Config.Items", Item: "x", Field: "F", Err: cause})
