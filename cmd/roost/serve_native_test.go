@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,55 @@ func TestNativeFlags(t *testing.T) {
 	}
 	if err := config.Application.Connect(t.Context(), &protocol.ConnectRequest{Token: good}); err != nil {
 		t.Errorf("with the secret from the environment: %v", err)
+	}
+}
+
+// roost token makes what roost serve takes, whatever the claims are called, with
+// the same flags and with the same variables.
+func TestTokenAndServerAgreeOnClaimNames(t *testing.T) {
+	claims := []string{"--secret", testSecret, "--user", "ann", "--channels", "news", "--allow-publish", "chat:*", "--rate", "5", "--info", `{"n":1}`}
+	channel := []string{"--secret", testSecret, "--user", "ann", "--channel", "chat:1"}
+	for _, names := range [][]string{nil, {"--token-user-claim", "email"}, {"--token-claim-prefix", "https://push.example/"},
+		{"--token-user-claim", "email", "--token-claim-prefix", "https://push.example/"}} {
+		config, err := nativeConfig(t, append([]string{"--native", "--token-secret", testSecret}, names...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens := func(args []string) (list []string) {
+			short := slices.Clone(names)
+			for i := range short {
+				short[i] = strings.Replace(short[i], "--token-", "--", 1)
+			}
+			for _, flags := range [][]string{names, short} {
+				text, _ := made(t, append(slices.Clone(args), flags...)...)
+				if code, _, errs := roost("", append([]string{"token", "--inspect", text, "--secret", testSecret}, flags...)...); code != exitOK {
+					t.Errorf("%q: --inspect: exit code %d, %q", flags, code, errs)
+				}
+				list = append(list, text)
+			}
+			for i := 0; i < len(names); i += 2 {
+				t.Setenv("ROOST_"+strings.ToUpper(strings.ReplaceAll(names[i][2:], "-", "_")), names[i+1])
+			}
+			text, _ := made(t, args...)
+			t.Setenv("ROOST_TOKEN_USER_CLAIM", "")
+			t.Setenv("ROOST_TOKEN_CLAIM_PREFIX", "")
+			return append(list, text)
+		}
+		for _, text := range tokens(claims) {
+			r := protocol.ConnectRequest{Token: text}
+			err := config.Application.Connect(t.Context(), &r)
+			r.Token = ""
+			want := protocol.ConnectRequest{User: "ann", Channels: []string{"news"}, MessageRate: 5, Allow: protocol.Permissions{Publish: []string{"chat:*"}}, Info: []byte(`{"n":1}`)}
+			want.Expires = r.Expires // an hour from now
+			if err != nil || !reflect.DeepEqual(r, want) {
+				t.Errorf("%q: connected as %+v, %v; want %+v", names, r, err, want)
+			}
+		}
+		for _, text := range tokens(channel) {
+			if err := config.Application.Subscribe(t.Context(), &protocol.SubscribeRequest{Token: text, User: "ann", Channel: "chat:1"}); err != nil {
+				t.Errorf("%q: subscribing: %v", names, err)
+			}
+		}
 	}
 }
 

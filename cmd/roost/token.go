@@ -38,6 +38,8 @@ type TokenCmd struct {
 	Info           string        `help:"What presence tells of it." placeholder:"JSON"`
 	Issuer         string        `help:"Who makes the token (iss)." placeholder:"NAME"`
 	Audience       []string      `help:"For whom it is (aud)." placeholder:"NAME"`
+	UserClaim      string        `aliases:"token-user-claim" env:"ROOST_TOKEN_USER_CLAIM" help:"The claim that holds the user's ID (sub), as roost serve has it in --token-user-claim." placeholder:"NAME"`
+	ClaimPrefix    string        `aliases:"token-claim-prefix" env:"ROOST_TOKEN_CLAIM_PREFIX" help:"What stands before the claims channel, channels, allow, rate and info, as roost serve has it in --token-claim-prefix." placeholder:"PREFIX"`
 
 	Inspect   string `help:"Show what a token says (-: the one on standard input) and, with a key, whether it is valid; the exit code is 1 if not." placeholder:"TOKEN"`
 	NewSecret bool   `help:"Make a secret."`
@@ -124,9 +126,9 @@ func (c *TokenCmd) sign(s streams, secrets [][]byte, key []byte) error {
 		claims.ExpiresAt = now.Add(c.Expires)
 		lasts = "until " + claims.ExpiresAt.Format(time.RFC3339)
 	}
-	text, err := token.Sign(claims, with, c.Kid)
+	text, err := token.ClaimNames{User: c.UserClaim, Prefix: c.ClaimPrefix}.Sign(claims, with, c.Kid)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	if len(text) > token.MaxBytes {
 		return usagef("the token would have %d bytes, and the server takes %d: say less in it", len(text), token.MaxBytes)
@@ -205,7 +207,7 @@ func (c *TokenCmd) inspect(s streams, secrets [][]byte, key []byte) error {
 	if _, err := fmt.Fprintf(s.out, "%s\n", shown); err != nil {
 		return err
 	}
-	config := token.Config{Secrets: secrets, AllowShortSecret: true, Issuer: c.Issuer, Audience: c.Audience, Anonymous: true}
+	config := token.Config{Secrets: secrets, AllowShortSecret: true, Issuer: c.Issuer, Audience: c.Audience, UserClaim: c.UserClaim, ClaimPrefix: c.ClaimPrefix, Anonymous: true}
 	if key != nil {
 		if key, err = publicOf(key); err != nil {
 			return usagef("--key %s: %w", c.Key, err)

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -45,50 +46,56 @@ type claim struct {
 	want string
 }
 
-// names say where in a token the claims stand that are ours to define.
-type names struct {
-	user   string // the claim with the user's ID
-	prefix string // before channel, channels, allow, rate and info
+// ClaimNames are the names of claims that differ between issuers. The zero value
+// stands for those in the comments of Claims.
+type ClaimNames struct {
+	// User is the claim that holds the user's ID, a string. If empty, "sub".
+	User string
+	// Prefix stands before the claims that this package defines: channel, channels,
+	// allow, rate and info.
+	Prefix string
 }
 
-var defaultNames = names{user: "sub"}
+func (n ClaimNames) user() string { return cmp.Or(n.User, "sub") }
 
 // fields returns all claims. Their names are compared letter by letter: to
 // encoding/json "Sub" and "sub" are one field, and a back end may let its users
 // choose further claims.
-func (c *Claims) fields(n names) []claim {
+func (c *Claims) fields(n ClaimNames) []claim {
 	return []claim{
-		{n.user, &c.Subject, "a string"},
+		{n.user(), &c.Subject, "a string"},
 		{"iss", &c.Issuer, "a string"},
 		{"aud", (*jwt.ClaimStrings)(&c.Audience), "a string or a list of strings"},
 		{"iat", (*date)(&c.IssuedAt), dateWanted},
 		{"nbf", (*date)(&c.NotBefore), dateWanted},
 		{"exp", (*date)(&c.ExpiresAt), dateWanted},
-		{n.prefix + "channel", &c.Channel, "a string"},
-		{n.prefix + "channels", &c.Channels, "a list of strings"},
-		{n.prefix + "allow", (*permissions)(&c.Allow), `{"subscribe": [patterns], "publish": [patterns]}`},
-		{n.prefix + "rate", (*jsonx.Int)(&c.MessageRate), fmt.Sprintf("a whole number, 0 to %d", MessageRateMax)},
-		{n.prefix + "info", &c.Info, "JSON"},
+		{n.Prefix + "channel", &c.Channel, "a string"},
+		{n.Prefix + "channels", &c.Channels, "a list of strings"},
+		{n.Prefix + "allow", (*permissions)(&c.Allow), `{"subscribe": [patterns], "publish": [patterns]}`},
+		{n.Prefix + "rate", (*jsonx.Int)(&c.MessageRate), fmt.Sprintf("a whole number, 0 to %d", MessageRateMax)},
+		{n.Prefix + "info", &c.Info, "JSON"},
 	}
 }
 
 // UnmarshalJSON reads the claims of a token; claims that are not in Claims are
 // ignored.
-func (c *Claims) UnmarshalJSON(b []byte) error { return c.read(b, defaultNames) }
+func (c *Claims) UnmarshalJSON(b []byte) error { return c.read(b, ClaimNames{}) }
 
-func (c *Claims) read(b []byte, n names) error {
+func (c *Claims) read(b []byte, n ClaimNames) error {
 	*c = Claims{}
 	if err := readMembers(b, c.fields(n)); err != nil {
 		return err
 	}
 	if c.MessageRate < 0 || c.MessageRate > MessageRateMax {
-		return &claimError{fmt.Sprintf(`claim %q is %d: want 0 to %d`, n.prefix+"rate", c.MessageRate, MessageRateMax)}
+		return &claimError{fmt.Sprintf(`claim %q is %d: want 0 to %d`, n.Prefix+"rate", c.MessageRate, MessageRateMax)}
 	}
 	return nil
 }
 
 // MarshalJSON writes the claims of a token.
-func (c Claims) MarshalJSON() ([]byte, error) {
+func (c Claims) MarshalJSON() ([]byte, error) { return c.write(ClaimNames{}) }
+
+func (c *Claims) write(n ClaimNames) ([]byte, error) {
 	members := map[string]any{}
 	text := func(name, value string) {
 		if value != "" {
@@ -105,25 +112,25 @@ func (c Claims) MarshalJSON() ([]byte, error) {
 			members[name] = values
 		}
 	}
-	text("sub", c.Subject)
+	text(n.user(), c.Subject)
 	text("iss", c.Issuer)
 	list(members, "aud", c.Audience)
 	when("iat", c.IssuedAt)
 	when("nbf", c.NotBefore)
 	when("exp", c.ExpiresAt)
-	text("channel", c.Channel)
-	list(members, "channels", c.Channels)
+	text(n.Prefix+"channel", c.Channel)
+	list(members, n.Prefix+"channels", c.Channels)
 	allow := map[string]any{}
 	list(allow, "subscribe", c.Allow.Subscribe)
 	list(allow, "publish", c.Allow.Publish)
 	if len(allow) > 0 {
-		members["allow"] = allow
+		members[n.Prefix+"allow"] = allow
 	}
 	if c.MessageRate != 0 {
-		members["rate"] = c.MessageRate
+		members[n.Prefix+"rate"] = c.MessageRate
 	}
 	if len(c.Info) > 0 {
-		members["info"] = c.Info
+		members[n.Prefix+"info"] = c.Info
 	}
 	return json.Marshal(members)
 }
@@ -183,11 +190,14 @@ func (d *date) UnmarshalJSON(b []byte) error {
 // standard gives golang-jwt the claims that it checks.
 type standard struct {
 	Claims
-	names
+	names ClaimNames
 }
 
 // UnmarshalJSON reads the claims under the names of the verifier.
 func (s *standard) UnmarshalJSON(b []byte) error { return s.read(b, s.names) }
+
+// MarshalJSON writes the claims under the names of the signer.
+func (s *standard) MarshalJSON() ([]byte, error) { return s.write(s.names) }
 
 func numericDate(t time.Time) (*jwt.NumericDate, error) {
 	if t.IsZero() {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -15,7 +16,10 @@ import (
 // private key: *rsa.PrivateKey (RS256), *ecdsa.PrivateKey on P-256 (ES256) or
 // P-384 (ES384), or ed25519.PrivateKey (EdDSA). kid names it in a key set; if
 // empty, the token names no key.
-func Sign(c Claims, key any, kid string) (string, error) {
+func Sign(c Claims, key any, kid string) (string, error) { return ClaimNames{}.Sign(c, key, kid) }
+
+// Sign is the function Sign with other names for the claims.
+func (n ClaimNames) Sign(c Claims, key any, kid string) (string, error) {
 	algorithm := hs256
 	switch k := key.(type) {
 	case []byte:
@@ -34,7 +38,10 @@ func Sign(c Claims, key any, kid string) (string, error) {
 	if len(c.Info) > 0 && !json.Valid(c.Info) {
 		return "", errors.New("token: Claims.Info is not JSON")
 	}
-	t := jwt.NewWithClaims(jwt.GetSigningMethod(algorithm), &standard{Claims: c})
+	if slices.ContainsFunc(c.fields(n)[1:], func(other claim) bool { return other.name == n.user() }) {
+		return "", fmt.Errorf("token: the user's ID cannot be in the claim %q, which has a meaning of its own", n.user())
+	}
+	t := jwt.NewWithClaims(jwt.GetSigningMethod(algorithm), &standard{Claims: c, names: n})
 	if kid != "" {
 		t.Header["kid"] = kid
 	}

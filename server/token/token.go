@@ -13,7 +13,6 @@
 package token
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -125,7 +124,7 @@ type Verifier struct {
 	audience  []string
 	config    Config
 	set       *keySet // nil without JWKSURL
-	names     names
+	names     ClaimNames
 	log       *slog.Logger
 
 	refusals throttle.Throttle
@@ -164,7 +163,7 @@ func New(c Config) (*Verifier, error) {
 	errs := configSettings.Check(configName, &c)
 	v := &Verifier{
 		anonymous: c.Anonymous, leeway: max(c.Leeway, 0), issuer: c.Issuer, audience: slices.Clone(c.Audience),
-		names: names{user: cmp.Or(c.UserClaim, defaultNames.user), prefix: c.ClaimPrefix},
+		names: ClaimNames{User: c.UserClaim, Prefix: c.ClaimPrefix},
 		log:   c.Logger, refusals: throttle.Throttle{Lines: refusedLines},
 	}
 	if v.log == nil {

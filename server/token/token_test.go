@@ -221,6 +221,32 @@ func TestClaimNames(t *testing.T) {
 	}
 }
 
+// What is signed under some names is read under the same names, and under no others.
+func TestSignUnderOtherNames(t *testing.T) {
+	names := ClaimNames{User: "email", Prefix: "https://push.example/"}
+	claims := Claims{Subject: "ann@example.com", Channels: []string{"news"}, MessageRate: 5, Info: json.RawMessage(`{"n":1}`),
+		Allow: protocol.Permissions{Publish: []string{"chat:*"}, Subscribe: []string{"a"}}}
+	text := must(names.Sign(claims, secret, ""))
+	got, err := newVerifier(t, Config{Secrets: [][]byte{secret}, UserClaim: names.User, ClaimPrefix: names.Prefix}).Verify(t.Context(), text)
+	if err != nil || !reflect.DeepEqual(got, claims) {
+		t.Errorf("it means %+v, %v; want %+v", got, err, claims)
+	}
+	if got, err := newVerifier(t, Config{Secrets: [][]byte{secret}, Anonymous: true}).Verify(t.Context(), text); err != nil || !reflect.DeepEqual(got, Claims{}) {
+		t.Errorf("under the default names it means %+v, %v; want nothing", got, err)
+	}
+	claims = Claims{Subject: "42", Channel: "chat:1"}
+	request := protocol.SubscribeRequest{Token: must(names.Sign(claims, secret, "")), User: "42", Channel: "chat:1"}
+	if err := newVerifier(t, Config{Secrets: [][]byte{secret}, UserClaim: names.User, ClaimPrefix: names.Prefix}).Subscribe(t.Context(), &request); err != nil {
+		t.Errorf("subscribing: %v", err)
+	}
+	for _, taken := range []string{"exp", "https://push.example/info"} {
+		names.User = taken
+		if _, err := names.Sign(claims, secret, ""); err == nil || !strings.Contains(err.Error(), taken) {
+			t.Errorf("the user in the claim %s: %v, want an error", taken, err)
+		}
+	}
+}
+
 // A whole number may be written in any way that JSON has for it.
 func TestNumbersOfClaims(t *testing.T) {
 	v := newVerifier(t, Config{Secrets: [][]byte{secret}})

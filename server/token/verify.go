@@ -298,7 +298,7 @@ func (v *Verifier) subscribe(ctx context.Context, r *protocol.SubscribeRequest) 
 	case err != nil:
 		return err
 	case c.Channel == "":
-		return unauthorized(`the token has no claim %q: one for a connection does not open a channel`, v.names.prefix+"channel")
+		return unauthorized(`the token has no claim %q: one for a connection does not open a channel`, v.names.Prefix+"channel")
 	case c.Channel != r.Channel:
 		return unauthorized("the token is for channel %.255q", c.Channel)
 	case c.Subject != r.User:
@@ -309,7 +309,7 @@ func (v *Verifier) subscribe(ctx context.Context, r *protocol.SubscribeRequest) 
 }
 
 func (v *Verifier) errOtherUser() error {
-	return unauthorized(`the token's user (claim %q) is not the connection's`, v.names.user)
+	return unauthorized(`the token's user (claim %q) is not the connection's`, v.names.user())
 }
 
 // identity checks a token that says who a connection is.
@@ -319,9 +319,9 @@ func (v *Verifier) identity(ctx context.Context, text string) (Claims, error) {
 	case err != nil:
 		return c, err
 	case c.Channel != "":
-		return c, unauthorized(`the token is for channel %.255q alone (claim %q), not for a connection`, c.Channel, v.names.prefix+"channel")
+		return c, unauthorized(`the token is for channel %.255q alone (claim %q), not for a connection`, c.Channel, v.names.Prefix+"channel")
 	case c.Subject == "" && !v.anonymous:
-		return c, unauthorized(`the token names no user (claim %q)`, v.names.user)
+		return c, unauthorized(`the token names no user (claim %q)`, v.names.user())
 	}
 	return c, nil
 }
