@@ -12,8 +12,12 @@ import (
 
 // A Batch is the body of a Sender's request.
 type Batch struct {
-	// Events are in order for each client and each channel.
+	// Events are in order for each client and each channel, within and between
+	// batches, except for those that are Late.
 	Events []Event `json:"events"`
+	// Late says that the receiver failed on these events before, and has accepted
+	// later ones meanwhile, which may be of the same clients and channels.
+	Late bool `json:"late,omitempty"`
 	// Dropped is how many events were lost before these, since the last batch that
 	// got through.
 	Dropped uint64 `json:"dropped,omitempty"`
@@ -36,22 +40,22 @@ type Event struct {
 	Age    *float64 `json:"age,omitempty"`
 	// Data is the message, as the client sent it.
 	Data json.RawMessage `json:"data,omitempty"`
-	// Encoding is "base64" where the message is no JSON: Data is then a string.
+	// Encoding is "base64" where the message is not JSON: Data is then a string.
 	Encoding string `json:"encoding,omitempty"`
 }
 
-// defaultEvents are those that are sent if Events does not say. The others come
-// many times for each connection.
+// defaultEvents are sent if SenderConfig.Events is empty. The others come many times
+// for each connection.
 var defaultEvents = []protocol.EventType{
 	protocol.EventConnected, protocol.EventDisconnected, protocol.EventOccupied, protocol.EventVacated, protocol.EventMessage,
 }
 
-// allEvents are those that can be asked for.
+// allEvents are the types that SenderConfig.Events may hold.
 var allEvents = append([]protocol.EventType{
 	protocol.EventSubscribed, protocol.EventUnsubscribed, protocol.EventAcknowledged,
 }, defaultEvents...)
 
-// encode is e as JSON.
+// encode returns e as JSON.
 func encode(e *protocol.Event) []byte {
 	w := Event{
 		Type: e.Type, Time: e.Time.UnixMilli(),
@@ -73,14 +77,15 @@ func encode(e *protocol.Event) []byte {
 	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // it is no page
+	encoder.SetEscapeHTML(false) // this is not a page
 	if err := encoder.Encode(w); err != nil {
 		panic("webhook: an event is not JSON: " + err.Error()) // strings, numbers and valid JSON are
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// cost is about what a waiting event takes of memory: itself, and what it points to.
+// cost returns roughly how much memory a waiting event takes, in bytes: itself, and
+// what it points to.
 func cost(e *protocol.Event) int {
 	const itself = 192 // the size class of protocol.Event, and its place in the queue
 	return itself + len(e.Client) + len(e.User) + len(e.Channel) + len(e.Position.Epoch) + len(e.Reason) + len(e.Data)

@@ -560,7 +560,8 @@ func TestPause(t *testing.T) {
 	if d, _ := SenderSettings().Lookup("RetryMaxDelay"); d.Default.(time.Duration) > 5*time.Second {
 		t.Errorf("after an outage events come up to %v late", d.Default)
 	}
-	s := &Sender{cfg: SenderConfig{RetryMaxAge: time.Hour}, backoff: retry.Backoff{Min: time.Millisecond, Max: 4 * time.Millisecond}}
+	s := &Sender{cfg: SenderConfig{RetryMaxAge: time.Hour}}
+	s.backoff = retry.Backoff{Min: time.Millisecond, Max: 4 * time.Millisecond}
 	for _, most := range []time.Duration{1, 2, 4, 4, 4} {
 		if wait := s.delay(0); wait < 0 || wait > most*time.Millisecond {
 			t.Errorf("the pause is %v, want at most %vms", wait, int(most))
@@ -760,14 +761,14 @@ func TestSenderConfigErrors(t *testing.T) {
 	}
 }
 
-// A batch is JSON whatever is in the strings.
+// A batch is JSON, whatever the strings hold.
 func TestStrangeStringsAreJSON(t *testing.T) {
-	b := new(batch)
+	b := newBatch()
 	for _, text := range []string{"\"", "\\", "\x00", "\xff", "é", "\u2028", "</script>"} {
-		e := encoded{protocol.EventConnected, encode(&protocol.Event{Type: protocol.EventConnected, User: text, Channel: text, Reason: text})}
-		b.add(&e)
+		e := &protocol.Event{Type: protocol.EventConnected, User: text, Channel: text, Reason: text}
+		b.add(&encoded{kind: e.Type, json: encode(e)})
 	}
-	b.end(1<<64 - 1)
+	b.prepare(0, 1<<64-1)
 	var got Batch
 	if err := json.Unmarshal(b.body, &got); err != nil || len(got.Events) != 7 || got.Dropped != 1<<64-1 || got.Events[4].User != "é" {
 		t.Errorf("%v: %s", err, b.body)
