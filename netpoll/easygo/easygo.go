@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/internal/conns"
 	"github.com/roostws/roost/netpoll/internal/loop"
 )
 
@@ -98,7 +99,7 @@ func (p *poller) event(token netpoll.ID, what loop.Readiness) {
 	returned := false
 	defer func() {
 		if !returned {
-			p.end(loop.ErrGoexit)
+			p.end(conns.ErrGoexit)
 		}
 	}()
 	if !p.started {

@@ -22,17 +22,6 @@ func (h *echoHandler) OnClose(id netpoll.ID, err error) {}
 func (h *echoHandler) OnWake() bool                     { return false }
 func (h *echoHandler) OnTick()                          {}
 
-// own returns the drivers of the engines on package loop, whose details these
-// tests are about. Those of gnet have tests in its own package.
-func own() (drivers []netpoll.Driver) {
-	for _, driver := range engines.All() {
-		if driver.Name() != "gnet" {
-			drivers = append(drivers, driver)
-		}
-	}
-	return drivers
-}
-
 // startEcho starts an engine that echoes.
 func startEcho(t testing.TB, driver netpoll.Driver, cfg netpoll.Config) netpoll.Engine {
 	t.Helper()
@@ -74,7 +63,7 @@ func wantEcho(t testing.TB, c net.Conn, text string) {
 }
 
 func TestEcho(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		t.Run(driver.Name(), func(t *testing.T) {
 			e := startEcho(t, driver, netpoll.Config{Loops: 2, Listen: []string{"127.0.0.1:0", "unix:" + t.TempDir() + "/s"}})
 			for i := range 10 {

@@ -4,6 +4,7 @@ package engines_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
@@ -17,7 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/netpoll/internal/loop"
+	"github.com/roostws/roost/netpoll/engines"
+	"github.com/roostws/roost/netpoll/internal/conns"
 )
 
 // testHandler runs functions; nil ones do nothing.
@@ -87,7 +89,7 @@ func receive[T any](t testing.TB, what string, c <-chan T) T {
 // fetched already. Of those only OnClose may come, once.
 func TestSameTurn(t *testing.T) {
 	const n = 8
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		for _, tt := range []struct {
 			name string
 			peer func(c net.Conn) // what the others' peers do
@@ -186,7 +188,7 @@ func readAll(c net.Conn) {
 // TestWritevForgets: the loop's scratch memory for a gathering write must not
 // keep the caller's bytes alive.
 func TestWritevForgets(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		written := make(chan weak.Pointer[byte], 1)
 		e := startOne(t, driver, netpoll.Config{Listen: []string{"127.0.0.1:0"}}, func(l netpoll.Loop) *testHandler {
 			return &testHandler{data: func(id netpoll.ID, _ []byte) {
@@ -205,64 +207,143 @@ func TestWritevForgets(t *testing.T) {
 	}
 }
 
-// TestPausedUnixPeerLeaves: the peer of a paused unix connection closes, which
-// the poller would report without end; the loop must sleep all the same, and
-// what the peer sent before must arrive after the pause.
-func TestPausedUnixPeerLeaves(t *testing.T) {
-	for _, driver := range own() {
-		t.Run(driver.Name(), func(t *testing.T) {
-			opened, data, closed := make(chan netpoll.ID, 1), make(chan string, 1), make(chan error, 1)
-			var paused netpoll.Loop
-			var id netpoll.ID
-			resume := false // on the loop
-			e := startOne(t, driver, netpoll.Config{
-				Listen:       []string{"unix:" + filepath.Join(t.TempDir(), "s")},
-				TickInterval: time.Hour, // a turn must be due to an event
-			}, func(l netpoll.Loop) *testHandler {
-				paused = l
-				return &testHandler{
-					open: func(newcomer netpoll.ID, _ uint64) {
-						id = newcomer
-						l.PauseRead(id)
-						opened <- id
-					},
-					data:  func(_ netpoll.ID, p []byte) { data <- string(p) },
-					close: func(_ netpoll.ID, err error) { closed <- err },
-					wake: func() bool {
-						if resume {
-							l.ResumeRead(id)
-						}
-						resume = true
-						return false
-					},
+// TestPausedPeerLeaves: the peer of a paused connection closes, which a poller
+// may report without end. The loop must sleep all the same, and what the peer
+// sent before must arrive after the pause, and then the end.
+func TestPausedPeerLeaves(t *testing.T) {
+	for _, driver := range engines.All() {
+		for _, address := range []string{"127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
+			t.Run(driver.Name()+"/"+address[:4], func(t *testing.T) {
+				opened, data, closed := make(chan netpoll.ID, 1), make(chan string, 1), make(chan error, 1)
+				var paused netpoll.Loop
+				var id netpoll.ID
+				resume := false // on the loop
+				e := startOne(t, driver, netpoll.Config{
+					Listen:       []string{address},
+					TickInterval: time.Hour, // a turn must be due to an event
+				}, func(l netpoll.Loop) *testHandler {
+					paused = l
+					return &testHandler{
+						open: func(newcomer netpoll.ID, _ uint64) {
+							id = newcomer
+							l.PauseRead(id)
+							opened <- id
+						},
+						data:  func(_ netpoll.ID, p []byte) { data <- string(p) },
+						close: func(_ netpoll.ID, err error) { closed <- err },
+						wake: func() bool {
+							if resume {
+								l.ResumeRead(id)
+							}
+							resume = true
+							return false
+						},
+					}
+				})
+				c := dial(t, e)
+				receive(t, "OnOpen", opened)
+				_, _ = io.WriteString(c, "farewell")
+				c.Close()
+				paused.Wake() // a turn that sees the hang-up
+				// The runtime may have something to do, too, but not all the time.
+				least := time.Hour
+				for range 10 {
+					before := processTime(t)
+					time.Sleep(50 * time.Millisecond)
+					if least = min(least, processTime(t)-before); least < 10*time.Millisecond {
+						break
+					}
+				}
+				if least > 10*time.Millisecond {
+					t.Errorf("%v of CPU and more in every 50 ms of pause: the loop spins", least)
+				}
+				if len(data)+len(closed) != 0 {
+					t.Error("a callback came during the pause")
+				}
+				paused.Wake()
+				if got := receive(t, "OnData", data); got != "farewell" {
+					t.Errorf("after the pause came %q", got)
+				}
+				if err := receive(t, "OnClose", closed); err != io.EOF {
+					t.Errorf("OnClose(%v), want EOF", err)
 				}
 			})
-			c := dial(t, e)
-			receive(t, "OnOpen", opened)
-			_, _ = io.WriteString(c, "farewell")
-			c.Close()
-			paused.Wake() // a turn that sees the hang-up
-			// The runtime may have something to do, too, but not all the time.
-			least := time.Hour
-			for range 10 {
-				before := processTime(t)
-				time.Sleep(50 * time.Millisecond)
-				least = min(least, processTime(t)-before)
-			}
-			if least > 10*time.Millisecond {
-				t.Errorf("%v of CPU and more in every 50 ms of pause: the loop spins", least)
-			}
-			if len(data)+len(closed) != 0 {
-				t.Error("a callback came during the pause")
-			}
-			paused.Wake()
-			if got := receive(t, "OnData", data); got != "farewell" {
-				t.Errorf("after the pause came %q", got)
-			}
-			if err := receive(t, "OnClose", closed); err != io.EOF {
-				t.Errorf("OnClose(%v), want EOF", err)
-			}
-		})
+		}
+	}
+}
+
+// TestPausedPeerEndsItsSide: the peer of a paused connection ends its sending
+// direction only. It is answered after the pause, with a full socket or without.
+func TestPausedPeerEndsItsSide(t *testing.T) {
+	for _, driver := range engines.All() {
+		for _, flood := range []int{0, 8 << 20} {
+			t.Run(fmt.Sprint(driver.Name(), " ", flood), func(t *testing.T) {
+				opened, turned := make(chan netpoll.ID, 1), make(chan bool, 1)
+				var id netpoll.ID // on the loop, as the others
+				var pending []byte
+				resume := false
+				e := startOne(t, driver, netpoll.Config{
+					Listen:          []string{"127.0.0.1:0"},
+					SendBufferBytes: 256 << 10,
+				}, func(l netpoll.Loop) *testHandler {
+					write := func(id netpoll.ID) {
+						n, err := l.Write(id, pending)
+						if err != nil {
+							t.Errorf("Write: %v", err)
+						}
+						pending = pending[n:]
+					}
+					return &testHandler{
+						open: func(newcomer netpoll.ID, _ uint64) {
+							id, pending = newcomer, make([]byte, flood)
+							l.PauseRead(id)
+							write(id)
+							opened <- id
+						},
+						data: func(_ netpoll.ID, p []byte) {
+							pending = append(pending, p...)
+							if len(pending) == len(p) {
+								write(id)
+							}
+							l.PauseRead(id) // the end waits until all is written
+						},
+						writable: func(id netpoll.ID) {
+							if write(id); len(pending) == 0 {
+								l.ResumeRead(id)
+							}
+						},
+						wake: func() bool {
+							if resume {
+								l.ResumeRead(id)
+							}
+							resume = true
+							turned <- true
+							return false
+						},
+					}
+				})
+				c := dial(t, e)
+				receive(t, "OnOpen", opened)
+				_, _ = io.WriteString(c, "last words")
+				closeWrite(c)
+				for range 2 {
+					e.Loops()[0].Wake()
+					receive(t, "OnWake", turned)
+				}
+				if flood == 0 {
+					want := make([]byte, len("last words"))
+					if _, err := io.ReadFull(c, want); err != nil || string(want) != "last words" {
+						t.Errorf("the answer is %q, %v", want, err)
+					}
+					e.Loops()[0].Wake() // resumes, for the end
+				} else if got, err := io.ReadAll(c); len(got) != flood+len("last words") || err != nil {
+					t.Errorf("the answer has %d bytes, %v, want %d", len(got), err, flood+len("last words"))
+				}
+				if got, err := io.ReadAll(c); len(got) != 0 || err != nil {
+					t.Errorf("after the answer: %q, %v, want the end", got, err)
+				}
+			})
+		}
 	}
 }
 
@@ -279,7 +360,7 @@ func processTime(t testing.TB) time.Duration {
 // TestWakePingPong: the loop goes to sleep while it is being woken, over and
 // over. A lost wake-up stops the game: there is no tick to help.
 func TestWakePingPong(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		t.Run(driver.Name(), func(t *testing.T) {
 			const players, rounds = 4, 2000
 			var ball [players]atomic.Int64
@@ -319,7 +400,7 @@ func TestWakePingPong(t *testing.T) {
 
 // TestEchoAllocatesNothing: reading and writing on a live loop.
 func TestEchoAllocatesNothing(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		for _, vectored := range []bool{false, true} {
 			e := startOne(t, driver, netpoll.Config{Listen: []string{"127.0.0.1:0"}, TickInterval: time.Hour}, func(l netpoll.Loop) *testHandler {
 				bufs := make([][]byte, 2)
@@ -348,7 +429,7 @@ func TestEchoAllocatesNothing(t *testing.T) {
 // TestGoexit: a callback that ends its goroutine ends the engine, with an error,
 // and not the program.
 func TestGoexit(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		closed := make(chan error, 1)
 		e := startOne(t, driver, netpoll.Config{Listen: []string{"127.0.0.1:0"}}, func(netpoll.Loop) *testHandler {
 			return &testHandler{
@@ -361,8 +442,8 @@ func TestGoexit(t *testing.T) {
 			t.Errorf("%s: OnClose(%v), want ErrEngineClosed", driver.Name(), err)
 		}
 		receive(t, "Done", e.Done())
-		if !errors.Is(e.Err(), loop.ErrGoexit) {
-			t.Errorf("%s: Err() = %v, want %v", driver.Name(), e.Err(), loop.ErrGoexit)
+		if !errors.Is(e.Err(), conns.ErrGoexit) {
+			t.Errorf("%s: Err() = %v, want %v", driver.Name(), e.Err(), conns.ErrGoexit)
 		}
 	}
 }
@@ -371,7 +452,7 @@ func TestGoexit(t *testing.T) {
 // connections in flight. cpu-ns/op is the CPU time of the whole process, the
 // client's part included.
 func BenchmarkEcho(b *testing.B) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		b.Run(driver.Name(), func(b *testing.B) {
 			const conns = 64
 			e := startEcho(b, driver, netpoll.Config{Loops: 1, Listen: []string{"127.0.0.1:0"}})

@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
 )
 
 // noHandler is for engines that must not start.
 func noHandler(netpoll.Loop) netpoll.Handler { panic("the engine started") }
 
 func TestPortIsOneForAllLoops(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		t.Run(driver.Name(), func(t *testing.T) {
 			e := startEcho(t, driver, netpoll.Config{Loops: 8, Listen: []string{"127.0.0.1:0", ":0"}})
 			for range 32 {
@@ -37,7 +38,7 @@ func TestAddressInUseSaysWhich(t *testing.T) {
 	}
 	defer taken.Close()
 	address := taken.Addr().String()
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		for _, loops := range []int{1, 2} {
 			_, err := driver.Start(netpoll.Config{Loops: loops, Listen: []string{address}}, noHandler)
 			if !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), address) {
@@ -50,7 +51,7 @@ func TestAddressInUseSaysWhich(t *testing.T) {
 // TestAddressInUseByReusePort: a listener with SO_REUSEPORT takes in any number
 // of others, but only if they want it too.
 func TestAddressInUseByReusePort(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		shared := startEcho(t, driver, netpoll.Config{Loops: 2, Listen: []string{"127.0.0.1:0"}, ReusePort: true})
 		address := shared.Addrs()[0].String()
 		if _, err := driver.Start(netpoll.Config{Loops: 2, Listen: []string{address}}, noHandler); !errors.Is(err, unix.EADDRINUSE) {
@@ -61,7 +62,7 @@ func TestAddressInUseByReusePort(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		for _, tt := range []struct {
 			cfg  netpoll.Config
 			want string
@@ -82,7 +83,7 @@ func TestBadConfig(t *testing.T) {
 }
 
 func TestUnixSocketFile(t *testing.T) {
-	for _, driver := range own() {
+	for _, driver := range engines.All() {
 		t.Run(driver.Name(), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "s")
 			cfg := netpoll.Config{Loops: 2, Listen: []string{"unix:" + path}}
@@ -120,7 +121,7 @@ func TestUnixSocketFile(t *testing.T) {
 // TestSuccessorsFileStays: a successor has put its own socket on the path.
 func TestSuccessorsFileStays(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	driver := own()[0]
+	driver := engines.All()[0]
 	first := startEcho(t, driver, netpoll.Config{Loops: 1, Listen: []string{"unix:" + path}})
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)

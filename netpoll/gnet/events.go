@@ -26,8 +26,6 @@ import (
 //	*joiner    from Attach, before gnet's OnOpen
 //	*Socket    a connection, by its place in the loop's table
 //	nil        freed by us, on its way out of gnet
-//
-// Each callback ends with settle: no Loop method calls back.
 type events struct {
 	gnet.BuiltinEventEngine
 	engine *engine
@@ -54,14 +52,10 @@ func (h *events) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	case *newcomer:
 		context.opened.Store(true)
 		l := h.loopOf(c)
-		l.current = c
-		l.openAccepted(c, context.tag)
-		return nil, l.settle()
+		return nil, l.handle(c, func() { l.openAccepted(c, context.tag) })
 	case *joiner:
 		l := context.loop
-		l.current = c
-		l.joined(c, context)
-		return nil, l.settle()
+		return nil, l.handle(c, func() { l.joined(c, context) })
 	}
 	return nil, gnet.None
 }
@@ -72,15 +66,10 @@ func (h *events) OnTraffic(c gnet.Conn) gnet.Action {
 	p, _ := c.Next(-1)
 	switch context := c.Context().(type) {
 	case *bell:
-		l := context.loop
-		l.current = c
-		l.turn()
-		return l.settle()
+		return context.loop.handle(c, context.loop.turn)
 	case *conns.Socket:
 		l := h.engine.loops[context.Flags>>loopShift]
-		l.current = c
-		l.read(context, p)
-		return l.settle()
+		return l.handle(c, func() { l.read(context, p) })
 	}
 	return gnet.None
 }
@@ -93,19 +82,33 @@ func (h *events) OnClose(c gnet.Conn, err error) gnet.Action {
 		l := context.loop
 		if !l.Ended {
 			// All of a loop's connections are closed when gnet ends it.
-			l.current = nil
 			l.end()
 			h.engine.fail(errLoopEnded)
 		}
 	case *conns.Socket:
 		l := h.engine.loops[context.Flags>>loopShift]
-		id := l.idOf(context)
-		l.gnetConns[id.Slot()] = nil
-		l.Lose(id, context, endOf(err))
-		l.current = nil
-		l.settle()
+		l.handle(nil, func() { l.gone(context, c, endOf(err)) })
 	}
 	return gnet.None
+}
+
+// handle runs f, which may call the handler's callbacks, and then what they have
+// left to do. It returns whether gnet must close c, the connection of its event.
+// If a callback ends the goroutine, the engine ends: gnet would not notice.
+func (l *loop) handle(c gnet.Conn, f func()) gnet.Action {
+	returned := false
+	defer func() {
+		if !returned {
+			l.end()
+			_ = l.eventLoop.Close(l.bell)
+			l.engine.fail(conns.ErrGoexit)
+		}
+	}()
+	l.current = c
+	f()
+	action := l.settle()
+	returned = true
+	return action
 }
 
 // endOf converts the error of gnet's OnClose to the contract's.
@@ -159,7 +162,7 @@ func (l *loop) installBell() error {
 // begin is the first thing that happens on the loop's goroutine.
 func (l *loop) begin(c gnet.Conn) {
 	l.engine.ending.Add(1)
-	l.eventLoop = c.EventLoop()
+	l.eventLoop, l.bell = c.EventLoop(), c
 	l.Handler = l.newHandler(l)
 }
 
@@ -200,6 +203,10 @@ func (l *loop) receive(p post) {
 		l.Lose(p.id, s, p.err)
 	case s.Flags&conns.Connecting != 0:
 		l.connected(p.id, s)
+	case p.hangup && s.Flags&departed != 0:
+		if errno := sock.PendingError(int(s.FD)); errno != 0 {
+			l.Lose(p.id, s, os.NewSyscallError("read", errno))
+		}
 	case p.hangup:
 		// gnet reports that, too, with the reason.
 	case s.Flags&conns.WantsWrite != 0:
@@ -232,6 +239,28 @@ func (l *loop) read(s *conns.Socket, p []byte) {
 	l.CallData(id, p)
 }
 
+// gone is called when gnet closes a connection, before it closes the descriptor.
+// A paused connection whose peer has closed ends after the pause: until then it
+// keeps a duplicate of the descriptor, which gnet does not know.
+func (l *loop) gone(s *conns.Socket, c gnet.Conn, err error) {
+	id := l.idOf(s)
+	l.gnetConns[id.Slot()] = nil
+	if err == io.EOF && s.Flags&(conns.Paused|conns.Lingering|conns.Dead) == conns.Paused {
+		if fd, errDup := unix.FcntlInt(uintptr(c.Fd()), unix.F_DUPFD_CLOEXEC, 0); errDup == nil {
+			if s.Flags&conns.WantsWrite != 0 {
+				l.engine.waiter.forget(c.Fd())
+			}
+			s.FD = int32(fd)
+			s.Flags |= departed
+			if s.Flags&conns.WantsWrite != 0 {
+				l.AwaitRoom(id, s)
+			}
+			return
+		}
+	}
+	l.Lose(id, s, err)
+}
+
 // settle does what callbacks have left to do, until nothing is left, and returns
 // whether gnet must close the current connection.
 func (l *loop) settle() gnet.Action {
@@ -256,6 +285,7 @@ func (l *loop) settle() gnet.Action {
 // end closes everything but the bell.
 func (l *loop) end() {
 	if !l.Ended {
+		l.current = nil
 		l.EndAll()
 		l.engine.ending.Done()
 	}

@@ -23,8 +23,7 @@
 //   - Closing. gnet's close drops what was not sent and may call back inside
 //     our own call. We shut down, linger and close when no callback is running.
 //   - Pausing. gnet cannot stop reading. What a paused connection receives is
-//     held, up to a bound; if its peer closes meanwhile, OnClose comes at once
-//     and what was held is dropped.
+//     held, up to a bound, also if its peer closes meanwhile.
 package gnet
 
 import (

@@ -165,34 +165,6 @@ func TestBuildTags(t *testing.T) {
 	}
 }
 
-// TestPausedPeerCloses: what is held for a paused connection goes with it,
-// and OnClose comes at once, for gnet cannot wait with closing.
-func TestPausedPeerCloses(t *testing.T) {
-	closed := make(chan error, 1)
-	e := startTest(t, netpoll.Config{Loops: 1, Listen: []string{"127.0.0.1:0"}}, testHandler{
-		open:  func(l netpoll.Loop, id netpoll.ID) { l.PauseRead(id) },
-		data:  func(netpoll.Loop, netpoll.ID, []byte) { t.Error("OnData while paused") },
-		close: func(_ netpoll.ID, err error) { closed <- err },
-	})
-	conn := dial(t, e)
-	if _, err := conn.Write([]byte("held")); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.Close()
-	select {
-	case err := <-closed:
-		if err != io.EOF {
-			t.Errorf("OnClose says %v, want EOF", err)
-		}
-	case <-time.After(patience):
-		t.Fatal("no OnClose")
-	}
-	_ = e.Close() // the loop's state is ours now
-	if n := len(e.loops[0].held); n != 0 {
-		t.Errorf("the input of %d connections is still held", n)
-	}
-}
-
 // TestAttachFails: gnet cannot take what was attached. The connection opens,
 // as promised, and closes.
 func TestAttachFails(t *testing.T) {

@@ -3,6 +3,7 @@
 package gnet
 
 import (
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ type loop struct {
 	engine     *engine
 	newHandler func(l netpoll.Loop) netpoll.Handler
 	eventLoop  gnet.EventLoop
+	bell       gnet.Conn
 
 	// Owned by the loop's goroutine.
 	gnetConns []gnet.Conn        // by slot; nil while gnet does not have the socket
@@ -55,6 +57,9 @@ type post struct {
 	hangup bool
 	err    error // why a join failed; nil: there is room to write
 }
+
+// departed: the peer of a paused connection has closed, and gnet has let it go.
+const departed = conns.EngineFlags
 
 // loopShift is where the number of the loop begins in a socket's flags.
 const loopShift = 24
@@ -126,7 +131,12 @@ func (l *loop) AwaitRoom(id netpoll.ID, s *conns.Socket) {
 }
 
 // Linger is part of [conns.Owner]. gnet goes on reading, and read drops it.
-func (l *loop) Linger(id netpoll.ID, _ *conns.Socket) { delete(l.held, id.Slot()) }
+func (l *loop) Linger(id netpoll.ID, s *conns.Socket) {
+	delete(l.held, id.Slot())
+	if s.Flags&departed != 0 {
+		l.Lose(id, s, netpoll.ErrClosed)
+	}
+}
 
 // Release is part of [conns.Owner].
 func (l *loop) Release(id netpoll.ID, s *conns.Socket) {
@@ -138,14 +148,18 @@ func (l *loop) Release(id netpoll.ID, s *conns.Socket) {
 	}
 	delete(l.held, slot)
 	c := l.connOf(slot)
+	if c == nil && s.Flags&departed == 0 {
+		return
+	}
+	if s.Flags&conns.WantsWrite != 0 {
+		l.engine.waiter.forget(int(s.FD))
+	}
 	if c == nil {
+		_ = unix.Close(int(s.FD))
 		return
 	}
 	l.gnetConns[slot] = nil
 	c.SetContext(nil) // gnet's OnClose has nothing to report any more
-	if s.Flags&conns.WantsWrite != 0 {
-		l.engine.waiter.forget(int(s.FD))
-	}
 	if c == l.current {
 		l.closeCurrent = true
 	} else {
@@ -182,7 +196,7 @@ func (l *loop) PauseRead(id netpoll.ID) {
 func (l *loop) ResumeRead(id netpoll.ID) {
 	if s := l.Live(id); s != nil && s.Flags&conns.Paused != 0 {
 		s.Flags &^= conns.Paused
-		if len(l.held[id.Slot()]) > 0 {
+		if s.Flags&departed != 0 || len(l.held[id.Slot()]) > 0 {
 			l.resumed = append(l.resumed, id)
 		}
 	}
@@ -198,11 +212,18 @@ func (l *loop) hold(id netpoll.ID, s *conns.Socket, p []byte) {
 	l.held[id.Slot()] = append(held, p...)
 }
 
-// unhold gives the handler what was held, until it pauses again.
+// unhold gives the handler what was held, until it pauses again, and then the
+// end of a departed connection.
 func (l *loop) unhold(id netpoll.ID) {
 	for {
 		s, held := l.Live(id), l.held[id.Slot()]
-		if s == nil || s.Flags&conns.Paused != 0 || len(held) == 0 {
+		if s == nil || s.Flags&conns.Paused != 0 {
+			return
+		}
+		if len(held) == 0 {
+			if s.Flags&departed != 0 {
+				l.Lose(id, s, io.EOF)
+			}
 			return
 		}
 		n := min(len(held), l.Shared.Config.ReadBufferBytes)

@@ -7,12 +7,17 @@
 package conns
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/roostws/roost/netpoll"
 )
+
+// ErrGoexit is why an engine ends when a callback has ended its goroutine, as
+// t.FailNow does in tests.
+var ErrGoexit = errors.New("netpoll: a callback ended the goroutine of its loop")
 
 // Shared is what the loops of one engine share. Its methods may be called
 // from any goroutine.

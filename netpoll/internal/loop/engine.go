@@ -3,7 +3,6 @@
 package loop
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -13,10 +12,6 @@ import (
 	"github.com/roostws/roost/netpoll/internal/conns"
 	"github.com/roostws/roost/netpoll/internal/sock"
 )
-
-// ErrGoexit ends an engine when a callback has ended its goroutine, as t.FailNow
-// does in tests.
-var ErrGoexit = errors.New("netpoll: a callback ended the goroutine of its loop")
 
 // An Engine runs loops over one kind of poller.
 type Engine struct {

@@ -76,7 +76,7 @@ func newLoop(e *Engine, index int, newPoller func() (Poller, error)) (*Loop, err
 
 // run is the loop's life.
 func (l *Loop) run() {
-	err := ErrGoexit
+	err := conns.ErrGoexit
 	defer func() {
 		l.End()
 		if err != nil {
