@@ -276,7 +276,7 @@ func TestPausedPeerLeaves(t *testing.T) {
 // direction only. It is answered after the pause, with a full socket or without.
 func TestPausedPeerEndsItsSide(t *testing.T) {
 	for _, driver := range engines.All() {
-		for _, flood := range []int{0, 8 << 20} {
+		for _, flood := range []int{0, 2 << 20} {
 			t.Run(fmt.Sprint(driver.Name(), " ", flood), func(t *testing.T) {
 				opened, turned := make(chan netpoll.ID, 1), make(chan bool, 1)
 				var id netpoll.ID // on the loop, as the others
@@ -284,7 +284,7 @@ func TestPausedPeerEndsItsSide(t *testing.T) {
 				resume := false
 				e := startOne(t, driver, netpoll.Config{
 					Listen:          []string{"127.0.0.1:0"},
-					SendBufferBytes: 256 << 10,
+					SendBufferBytes: 64 << 10,
 				}, func(l netpoll.Loop) *testHandler {
 					write := func(id netpoll.ID) {
 						n, err := l.Write(id, pending)
