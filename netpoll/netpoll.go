@@ -9,8 +9,8 @@
 //
 // An [Engine] is a fixed set of event loops. A [Loop] is one goroutine
 // that waits for readiness and calls one [Handler]. What every
-// engine promises is written here; package netpolltest has the test that each of
-// them passes, and a fake engine that keeps the same promises without a kernel.
+// engine promises is written here; the tests of package netpolltest hold each of
+// them to it, and a fake engine that keeps the same promises without a kernel.
 //
 //   - Goroutines. Each loop has one handler, made by the function given to
 //     [Driver].Start, on the loop's own goroutine. All callbacks of a handler

@@ -21,7 +21,7 @@ import (
 )
 
 // The traps of gnet, and the test that would fall into each. C/ stands for
-// TestContract/gnet/ in package engines.
+// TestContract/gnet/ in package netpolltest.
 //
 //	EMFILE ends the engine             C/NoDescriptorLeft, C/MaxConns
 //	Execute reorders, starves I/O      C/WakeYieldsToSockets, C/WakeHammer, C/WakeInsideOnWake

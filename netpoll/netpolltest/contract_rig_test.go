@@ -314,14 +314,17 @@ func reset(conn net.Conn) {
 	conn.Close()
 }
 
-// pattern is n bytes that show where they belong.
-func pattern(n int) []byte {
-	p := make([]byte, n)
+// pattern returns n bytes, at most 16 MiB, that show where they belong. Nothing
+// may change them.
+func pattern(n int) []byte { return patterns()[:n:n] }
+
+var patterns = sync.OnceValue(func() []byte {
+	p := make([]byte, 16<<20)
 	for i := range p {
 		p[i] = byte(i) ^ byte(i>>8)*7 ^ byte(i>>16)*31
 	}
 	return p
-}
+})
 
 func countDescriptors(t *testing.T) int {
 	t.Helper()

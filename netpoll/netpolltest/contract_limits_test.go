@@ -7,9 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -69,14 +67,7 @@ func testNoDescriptorLeft(t *testing.T, start startFunc) {
 		scarce(t, start)
 		return
 	}
-	// Each part of -test.run must match in full.
-	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	cmd := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.timeout=2m")
-	cmd.Env = append(os.Environ(), scarceEnv+"=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("in a process without descriptors: %v\n%s", err, out)
-	}
+	runProcess(t, ownPattern(t), scarceEnv+"=1")
 }
 
 func scarce(t *testing.T, start startFunc) {

@@ -7,15 +7,7 @@ import (
 	"testing"
 
 	"github.com/roostws/roost/netpoll/engines"
-	"github.com/roostws/roost/netpoll/netpolltest"
 )
-
-// TestContract holds each engine of this system to the contract.
-func TestContract(t *testing.T) {
-	for _, driver := range engines.All() {
-		t.Run(driver.Name(), func(t *testing.T) { netpolltest.TestContract(t, driver) })
-	}
-}
 
 func TestByName(t *testing.T) {
 	for _, driver := range engines.All() {

@@ -86,7 +86,7 @@ func testCloseDelivers(t *testing.T, start startFunc) {
 		l.Close(id)
 	}})
 	conn, id := r.open()
-	conn.(*net.TCPConn).SetReadBuffer(8 << 10)
+	conn.(*net.TCPConn).SetReadBuffer(64 << 10) // less would wait for timers of TCP
 	var sending sync.WaitGroup
 	sending.Go(func() { conn.Write(pattern(2 << 20)) })
 	r.wantClose("closed", id, netpoll.ErrClosed)

@@ -271,7 +271,7 @@ func testPanics(t *testing.T, start startFunc) {
 			return len(reports) == i+1
 		})
 		got := reports[i]
-		if got.value != "boom in "+callback || !strings.Contains(string(got.stack), "contract_loop.go") {
+		if got.value != "boom in "+callback || !strings.Contains(string(got.stack), "contract_loop_test.go") {
 			t.Errorf("%s: OnPanic was told %v, stack:\n%s", callback, got.value, got.stack)
 		}
 		if id != 0 {

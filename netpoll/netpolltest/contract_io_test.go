@@ -301,7 +301,7 @@ func testPauseReadBound(t *testing.T, start startFunc, cutsOff bool) {
 	}
 	conn.(*net.TCPConn).SetWriteBuffer(32 << 10)
 	conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-	sent, err := conn.Write(pattern(64 << 20))
+	sent, err := conn.Write(pattern(16 << 20))
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("%d bytes written to a paused connection: %v, want them to get stuck", sent, err)
 	}

@@ -3,22 +3,66 @@
 package netpolltest
 
 import (
+	"flag"
 	"net"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/netpoll/engines"
 )
 
 // startFunc starts the engine under test.
 type startFunc func(cfg netpoll.Config, newHandler func(l netpoll.Loop) netpoll.Handler) (netpoll.Engine, error)
 
-// TestContract holds an engine to every sentence of the contract in package
-// netpoll, on real sockets. Beside what each part looks at, a referee watches in
-// all of them the rules that hold at any time, and at the end of each nothing
-// may be left over: no connection, no descriptor, no goroutine.
+// TestContract holds each engine of this system to every sentence of the contract
+// in package netpoll, on real sockets. Beside what each part looks at, a referee
+// watches in all of them the rules that hold at any time, and at the end of each
+// nothing may be left over: no connection, no descriptor, no goroutine.
 //
-// It counts the descriptors of the process: nothing else may run beside it.
-func TestContract(t *testing.T, driver netpoll.Driver) {
+// It counts the descriptors of the process, beside which nothing else may run:
+// each engine has a process of its own.
+func TestContract(t *testing.T) {
+	for _, driver := range engines.All() {
+		t.Run(driver.Name(), func(t *testing.T) {
+			if os.Getenv(engineEnv) == driver.Name() {
+				testContract(t, driver)
+				return
+			}
+			t.Parallel()
+			run := flag.Lookup("test.run").Value.String()
+			if !strings.Contains(run, "/") {
+				run = ownPattern(t)
+			}
+			runProcess(t, run, engineEnv+"="+driver.Name())
+		})
+	}
+}
+
+// engineEnv names, in a process of TestContract, the engine that it tests.
+const engineEnv = "ROOST_CONTRACT_ENGINE"
+
+// runProcess runs tests of this program in another process, with one more
+// variable in its environment. The test that calls it must be among them.
+func runProcess(t *testing.T, pattern, variable string) {
+	cmd := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), variable)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("in a process with %s: %v\n%s", variable, err, out)
+	} else if testing.Verbose() {
+		t.Logf("%s", out)
+	}
+}
+
+// ownPattern returns the -test.run pattern of the calling test.
+func ownPattern(t *testing.T) string {
+	return "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
+}
+
+func testContract(t *testing.T, driver netpoll.Driver) {
 	start := driver.Start
 	warmUp(t, start)
 	for _, part := range []struct {
