@@ -58,7 +58,8 @@ type Member struct {
 
 // The commands below wait for a connection if there is none, as long as ctx and
 // Config.CommandTimeout allow, and then for the reply. A *ServerError is the
-// server's refusal. ErrDisconnected says that the connection was lost in between:
+// server's refusal. A *MessageTooLargeError says that the command is larger than the
+// server allows, and was not sent. ErrDisconnected says that the connection was lost in between:
 // whether the command was carried out is not known.
 
 // Publish publishes data, as encoding/json writes it, to a channel. It returns the

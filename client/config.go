@@ -34,7 +34,8 @@ type Config struct {
 	// ChannelToken does the same for each channel subscribed to. It returns "" for
 	// channels that need none. If nil, none does.
 	ChannelToken func(ctx context.Context, channel string) (string, error)
-	// Name says what the client is, for the server's logs.
+	// Name says what the client is, for example "shop-web/4.2". The server logs it when
+	// it refuses a connect, and shows it to the application's connect hook.
 	Name string
 	// Data is given to the application with each connect: JSON, or nothing.
 	Data json.RawMessage

@@ -44,6 +44,21 @@ var (
 	ErrNoAnswer = errors.New("client: the server does not answer")
 )
 
+// A MessageTooLargeError says that a command was not sent, since the server closes the
+// connection of a client that sends more than it allows (close code 1009). The
+// connection stays open.
+type MessageTooLargeError struct {
+	// Command is its name in the protocol: publish, call, …
+	Command string
+	// Bytes is the size of the whole message, and MaxBytes what the server allows.
+	Bytes, MaxBytes int
+}
+
+// Error names the command and both sizes.
+func (e *MessageTooLargeError) Error() string {
+	return fmt.Sprintf("client: %s is a message of %d bytes, and the server allows %d", e.Command, e.Bytes, e.MaxBytes)
+}
+
 // ErrorCode is the number of an error of the protocol.
 type ErrorCode int
 

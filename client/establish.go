@@ -41,7 +41,7 @@ func (c *Client) welcome(s *session, body json.RawMessage, resume map[string]Pos
 	if err := json.Unmarshal(body, &reply); err != nil {
 		return notTheProtocol(err)
 	}
-	s.setPing(seconds(reply.Ping))
+	s.setTerms(seconds(reply.Ping), reply.Limits.Message)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -200,8 +200,10 @@ func (c *Client) ask(s *session, sub *Subscription, token string) {
 				c.spawn(func() { c.keepChannelFresh(s, sub, lease, seconds(placing.Expires)) })
 			}
 		}
-	}); err != nil {
+	}); errors.Is(err, ErrDisconnected) {
 		sub.phase = phaseWaiting // the next connection asks again
+	} else if err != nil {
+		c.refused(s, sub, err)
 	}
 	c.nudge()
 }
@@ -210,6 +212,7 @@ func (c *Client) ask(s *session, sub *Subscription, token string) {
 // server: another attempt, or the end. With mu held.
 func (c *Client) refused(s *session, sub *Subscription, err error) {
 	refusal, ofServer := errors.AsType[*ServerError](err)
+	_, tooLarge := errors.AsType[*MessageTooLargeError](err)
 	switch {
 	case c.closed:
 		return
@@ -220,7 +223,7 @@ func (c *Client) refused(s *session, sub *Subscription, err error) {
 		return
 	case ofServer && refusal.Temporary():
 	case ofServer && refusal.Code == CodeTokenExpired && c.cfg.ChannelToken != nil:
-	case !ofServer && !errors.Is(err, ErrUnauthorized):
+	case !ofServer && !tooLarge && !errors.Is(err, ErrUnauthorized):
 		// The token source failed.
 	default:
 		if sub.lease > 0 { // otherwise Subscribe tells

@@ -50,6 +50,7 @@ type session struct {
 	leaving  bool // a Close frame is the last of out
 	lastID   uint64
 	pending  map[uint64]*command
+	maxBytes int       // of a message to the server; 0: it has not told
 	probing  bool      // our own heartbeat has no answer yet
 	beat     time.Time // when the last heartbeat was written
 	pingTime time.Duration
@@ -180,6 +181,9 @@ func (s *session) send(name string, body any, vital bool, reply func(json.RawMes
 	message, err := appendCommand(nil, s.lastID+1, name, body)
 	if err != nil {
 		return 0, fmt.Errorf("client: %s: %w", name, err)
+	}
+	if s.maxBytes > 0 && len(message) > s.maxBytes {
+		return 0, &MessageTooLargeError{Command: name, Bytes: len(message), MaxBytes: s.maxBytes}
 	}
 	s.lastID++
 	id = s.lastID
@@ -436,17 +440,18 @@ func notTheProtocol(err error) error {
 	return &frame.ProtocolError{Code: frame.CloseInvalidPayload, Reason: "not " + Subprotocol + ": " + err.Error()}
 }
 
-// setPing notes how often the server asks for a sign of life.
-func (s *session) setPing(interval time.Duration) {
-	if interval <= 0 {
-		return
-	}
+// setTerms notes how often the server asks for a sign of life, and the size of the
+// messages that it allows. Zero: it has not told.
+func (s *session) setTerms(ping time.Duration, maxBytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pingTime = interval
+	if ping > 0 {
+		s.pingTime = ping
+	}
+	s.maxBytes = max(maxBytes, 0)
 }
 
-// interval is how often the server asks for a sign of life.
+// interval returns how often the server asks for a sign of life.
 func (s *session) interval() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -34,6 +34,9 @@ type connectReply struct {
 	Ping     float64                `json:"ping"`
 	Data     json.RawMessage        `json:"data"`
 	Channels map[string]wirePlacing `json:"channels"`
+	Limits   struct {
+		Message int `json:"message"`
+	} `json:"limits"`
 }
 
 type channelCommand struct {

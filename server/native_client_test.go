@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -220,4 +221,49 @@ func TestNativeClientOnABadNetwork(t *testing.T) {
 			t.Logf("%d cuts, %+v", network.cuts, stats)
 		}
 	})
+}
+
+// The Go client refuses by itself what the server would close the connection for, and
+// sends what is one byte smaller.
+func TestNativeClientKnowsTheMessageLimit(t *testing.T) {
+	const limit = 1000
+	s := notifier(t, nil, func(c *server.Config) {
+		c.Limits.MessageMaxBytes = limit
+		c.Application = &protocol.Application{Anonymous: true}
+		c.Namespaces = []server.Namespace{{Name: "chat", Publish: protocol.AccessAnyone}}
+		c.Handler = server.Handler{}
+	})
+	ctx := within(t)
+	c, err := goclient.Dial(ctx, goclient.Config{
+		URL:          "ws://" + s.Addrs()[0].String() + "/",
+		ChannelToken: func(context.Context, string) (string, error) { return strings.Repeat("t", limit), nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { c.Close(); <-c.Done() }()
+	publish := func(bytes int) error {
+		_, err := c.Publish(ctx, "chat:1", strings.Repeat("x", bytes))
+		return err
+	}
+	err = publish(limit)
+	refused, ok := errors.AsType[*goclient.MessageTooLargeError](err)
+	if !ok || refused.Command != "publish" || refused.MaxBytes != limit || refused.Bytes <= limit {
+		t.Fatalf("a message that is too large: %v", err)
+	}
+	if err := publish(limit - (refused.Bytes - limit)); err != nil {
+		t.Errorf("a message of %d bytes: %v", limit, err)
+	}
+	if err := publish(limit - (refused.Bytes - limit) + 1); err == nil {
+		t.Errorf("a message of %d bytes was sent", limit+1)
+	}
+	if _, err := c.Call(ctx, "m", strings.Repeat("x", limit)); !errors.As(err, &refused) || refused.Command != "call" {
+		t.Errorf("a call that is too large: %v", err)
+	}
+	if _, err := c.Subscribe(ctx, "chat:1", func(context.Context, *goclient.Message) {}, nil); !errors.As(err, &refused) || refused.Command != "subscribe" {
+		t.Errorf("a channel token that is too large: %v", err)
+	}
+	if stats := c.Stats(); stats.Connects != 1 {
+		t.Errorf("%+v, want one connection", stats)
+	}
 }
