@@ -4,56 +4,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/settings"
 )
-
-// substitution is what a shell replaces by another command's output.
-var substitution = regexp.MustCompile(`\$\([^)]*\)`)
-
-// Every roost command that a document shows is one that roost takes.
-func TestDocumentedCommands(t *testing.T) {
-	documents, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	commands := 0
-	for _, name := range append(documents, "../../README.md") {
-		content, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		inCode := false
-		for line := range strings.Lines(string(content)) {
-			if strings.HasPrefix(line, "```") {
-				inCode = !inCode
-				continue
-			}
-			line, _, _ = strings.Cut(line, "#")
-			line, _, _ = strings.Cut(line, " > ") // into a file
-			line = substitution.ReplaceAllString(line, "1")
-			words := strings.Fields(strings.TrimPrefix(line, "sudo "))
-			if !inCode || len(words) == 0 || words[0] != "roost" {
-				continue
-			}
-			for i := range words {
-				words[i] = strings.Trim(words[i], "'") // as a shell takes them
-			}
-			commands++
-			if _, err := parse(t, words[1:]...); err != nil {
-				t.Errorf("%s shows %q: %v", name, strings.TrimSpace(line), err)
-			}
-		}
-	}
-	if commands < 8 {
-		t.Errorf("%d commands were found in the documents: the test looks at the wrong place", commands)
-	}
-}
 
 // The example of a configuration file is one.
 func TestDocumentedConfigurationFile(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"syscall"
 
@@ -29,25 +30,21 @@ func raiseNofile() (uint64, error) {
 }
 
 // fitConnections returns the connection limit for nofile descriptors: what was
-// asked for if it fits, as many as fit if 0 was.
+// asked for, or as many as fit if that is less or nothing (0) was asked for.
 func fitConnections(asked int, nofile uint64) (int, error) {
 	most, _ := server.Settings().Lookup("Limits.MaxConnections")
-	fits := min(doctor.ConnectionsFor(nofile), int64(most.Default.(int)))
+	fits := doctor.ConnectionsFor(nofile)
 	switch {
-	case asked == 0 && fits > 0:
-		return int(fits), nil
+	case fits <= 0:
+		return 0, usagef("this process may open %d files, which leaves none for a connection: %s", nofile, moreDescriptors(cmp.Or(asked, 1)))
 	case asked == 0:
-		asked = 1
-	case int64(asked) <= doctor.ConnectionsFor(nofile):
-		return asked, nil
+		asked = most.Default.(int)
 	}
-	want := doctor.NofileFor(int64(asked))
-	return 0, usagef(`--max-connections %d needs about %d file descriptors, and this process may open %d: room for %d connections.
-Choose one of these:
-  ulimit -n %[2]d                        in the shell that starts roost (as root, or with sudo prlimit --pid $$ --nofile=%[2]d:%[2]d)
-  LimitNOFILE=%[2]d                      in the [Service] section of its systemd unit
-  docker run --ulimit nofile=%[2]d:%[2]d    for a container
-  --max-connections %[4]d                to serve as many as fit
-roost doctor --target %[1]d tells about all other limits too`,
-		asked, want, nofile, doctor.ConnectionsFor(nofile))
+	return int(min(fits, int64(asked))), nil
+}
+
+// moreDescriptors says how to have enough of them for so many connections.
+func moreDescriptors(connections int) string {
+	return fmt.Sprintf("ulimit -n %[1]d before it starts (as root; LimitNOFILE=%[1]d in a systemd unit, docker run --ulimit nofile=%[1]d:%[1]d). roost doctor --target %d checks the other limits",
+		doctor.NofileFor(int64(connections)), connections)
 }

@@ -297,6 +297,19 @@ func TestStartLineTellsTheLimits(t *testing.T) {
 	}
 }
 
+// A server starts with as many connections as fit, and says how to have all.
+func TestMoreConnectionsThanDescriptors(t *testing.T) {
+	p := startRoostAs(t, func(p *process) {
+		p.cmd.Args = append([]string{"sh", "-c", `ulimit -n 256; exec "$0" "$@"`}, p.cmd.Args...)
+		p.cmd.Path = must(exec.LookPath("sh"))
+	}, loopback("--relay", "--max-connections", "100000")...)
+	wantLog(t, p, `"level":"WARN"`, `"asked":100000,"max_connections":190,"nofile":256`, "ulimit -n 102000", "LimitNOFILE=102000", "roost doctor --target 100000")
+	if n := strings.Count(p.said(), `"level":"WARN"`); n != 1 {
+		t.Errorf("%d warnings, want one", n)
+	}
+	dial(t, p.addr, "/")
+}
+
 func TestAddressInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -51,6 +51,10 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	if config.Limits.MaxConnections, err = fitConnections(s.Limits.MaxConnections, nofile); err != nil {
 		return err
 	}
+	if asked, fit := s.Limits.MaxConnections, config.Limits.MaxConnections; asked > fit {
+		logger.Warn("the descriptor limit leaves room for fewer connections than --max-connections",
+			"asked", asked, "max_connections", fit, "nofile", nofile, "to_have_them_all", moreDescriptors(asked))
+	}
 	if config.Loops == 0 {
 		config.Loops = procs.Own()
 	}
