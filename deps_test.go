@@ -118,6 +118,12 @@ var layers = []struct {
 		"whoever publishes from Go does not carry the HTTP API",
 	},
 	{
+		"server/metrics",
+		[]string{module + "/server", "github.com/prometheus/client_golang", "golang.org/x/sys"},
+		[]string{module + "/cmd", module + "/bench", module + "/web"},
+		"a program without Prometheus does not carry its library",
+	},
+	{
 		"internal/offheap",
 		[]string{"golang.org/x/sys"},
 		[]string{module + "/netpoll", module + "/server"},

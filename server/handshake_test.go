@@ -138,6 +138,7 @@ func TestHealth(t *testing.T) {
 	w.wantEnd()
 	for request, status := range map[string]int{
 		"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n": 426,
+		"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n":                        200,
 		"GET /healthz/x HTTP/1.1\r\nHost: x\r\n\r\n":                     426,
 		"GET /healthz?verbose HTTP/1.0\r\n\r\n":                          200,
 	} {

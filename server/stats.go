@@ -37,3 +37,16 @@ func (s *Server) Stats() Stats {
 	}
 	return sum.Stats()
 }
+
+// A Distribution is how often a duration was in each of some buckets.
+type Distribution = counters.Distribution
+
+// Distributions returns how long handshakes, turns of the loops and fan-outs took,
+// over all loops since Start. It may be called from any goroutine.
+func (s *Server) Distributions() []Distribution {
+	var sum counters.Distributions
+	if p := s.parts.Load(); p != nil {
+		p.group.AddDurations(&sum)
+	}
+	return sum.List()
+}

@@ -68,7 +68,9 @@ func (d *demo) configure(c *server.Config) {
 	mux := http.NewServeMux()
 	mux.Handle("/", web.Demo())
 	// A server that stops or is full responds with 503 by itself.
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	for _, path := range []string{"/healthz", "/readyz"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	}
 	c.HTTP = mux
 	c.Handler = server.Handler{
 		Upgrade: d.upgrade,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/api"
+	"github.com/roostws/roost/server/metrics"
 )
 
 // AdminFlags are those of roost serve for the admin port.
@@ -61,6 +62,7 @@ type adminPort struct {
 	srv      *server.Server
 	stats    map[string]func() any // beside the server's
 	logger   *slog.Logger
+	metrics  http.Handler
 	listener net.Listener
 	http     http.Server
 
@@ -75,6 +77,7 @@ func (f *AdminFlags) open(srv *server.Server, stats map[string]func() any, logge
 		return nil, nil
 	}
 	a := &adminPort{flags: f, srv: srv, stats: stats, logger: logger}
+	a.metrics = metrics.New(srv, map[string]string{"version": version(), "engine": srv.Config().Engine.Name()})
 	if err := a.load(); err != nil {
 		return nil, err
 	}
@@ -128,6 +131,7 @@ func (a *adminPort) load() error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
+	mux.Handle("GET /metrics", handler.Require(api.ScopeStats, a.metrics))
 	if a.flags.AdminPprof {
 		for path, profile := range map[string]http.HandlerFunc{
 			"/debug/pprof/": pprof.Index, "/debug/pprof/cmdline": pprof.Cmdline, "/debug/pprof/profile": pprof.Profile,

@@ -436,6 +436,7 @@ func TestReads(t *testing.T) {
 			{"client":"c2","user":"42","age_ms":0,"channels":[],"lag_messages":0,"pending_bytes":0}],"more":false}`,
 			call{method: "Connections", name: "42", limit: 5}},
 		{"/healthz", `{"status":"ok"}`, call{}},
+		{"/readyz", `{"status":"ok"}`, call{}},
 	} {
 		f := &fake{}
 		h := newHandler(t, f, Config{})

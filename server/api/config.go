@@ -26,7 +26,8 @@ type Config struct {
 	// Wait is how long a publication waits for its receipt where the request does
 	// not say. If zero, 5 s.
 	Wait time.Duration
-	// Healthy is called for GET /healthz: an error is a 503. If nil, it is always 200.
+	// Healthy is called for GET /healthz and GET /readyz: an error is a 503. If nil, it
+	// is always 200.
 	Healthy func() error
 	// Stats are more counters for GET /v1/stats, each a struct of numbers (SenderStats
 	// of package webhook, say) under a name of its own. The functions may be called from

@@ -108,7 +108,7 @@ func TestAuthentication(t *testing.T) {
 			t.Errorf("%q: %d %s", header, w.Code, w.Body)
 		}
 	}
-	for _, open := range []string{"/healthz", "/v1/openapi.json"} {
+	for _, open := range []string{"/healthz", "/readyz", "/v1/openapi.json"} {
 		if w := ask(t, keyed(t, &fake{}), "GET", open, ""); w.Code != 200 {
 			t.Errorf("%s without a key: %d", open, w.Code)
 		}

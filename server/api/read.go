@@ -209,7 +209,7 @@ func (h *Handler) openapi(_ *client, w http.ResponseWriter, _ *http.Request) err
 	return nil
 }
 
-// healthz serves GET /healthz.
+// healthz serves GET /healthz and GET /readyz.
 func (h *Handler) healthz(_ *client, w http.ResponseWriter, _ *http.Request) error {
 	if h.cfg.Healthy != nil {
 		if err := h.cfg.Healthy(); err != nil {

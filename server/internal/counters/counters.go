@@ -4,6 +4,7 @@
 //	table.go     the table
 //	counters.go  Info, Stat and Stats, which everybody may read
 //	loop.go      counting: a Loop for what one loop counts, a Shared for the rest
+//	distribution.go  how long things took
 package counters
 
 import (

@@ -14,7 +14,8 @@ type Loop struct {
 	changed [(counted + 63) / 64]uint64 // bits of counters that were added to since Publish
 
 	// Atomic: any goroutine.
-	published [counted]atomic.Int64
+	published     [counted]atomic.Int64
+	distributions [durations]distribution
 }
 
 // Add adds n. Loop only.

@@ -82,7 +82,7 @@ func (s *Shard) enqueue(ch *channel, user uint32, o *op) {
 func (s *Shard) newJob(ch *channel, user uint32, o *op) *job {
 	q := &s.jobs
 	j := q.new()
-	j.channel, j.user, j.history = ch, user, o.history
+	j.channel, j.user, j.history, j.since = ch, user, o.history, o.since
 	switch {
 	case o.history != nil:
 		j.offset, j.first = o.message.Offset, uint32(o.message.Offset-1)
@@ -154,6 +154,9 @@ func (s *Shard) end() {
 	j := q.active
 	q.active = nil
 	q.count(-len(j.messages), -j.bytes)
+	if len(j.messages) > 0 {
+		s.count.Observe(counters.PublishTime, s.clock()-j.since)
+	}
 	if j.history != nil {
 		for _, m := range j.messages {
 			m.Served()

@@ -41,6 +41,7 @@ type op struct {
 	tally   *hub.Tally   // of a publisher that wants a receipt
 	at      hub.Position // the channel's, before a join
 	over    time.Duration
+	since   time.Duration // when a publication was put here, by Config.Clock
 	bytes   []byte
 	grant   *Grant
 	call    func(*Shard)

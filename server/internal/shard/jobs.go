@@ -30,6 +30,8 @@ type job struct {
 
 	messages []*hub.Message
 	bytes    int
+	// since is when the first message was put into the inbox.
+	since time.Duration
 	// history is the target's, nil without.
 	history *hub.History
 	// offset is that of the first message, with a history.

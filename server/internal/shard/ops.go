@@ -28,7 +28,7 @@ func (s *Shard) post(o op, force bool) error {
 
 // Deliver puts what the hub publishes where the loop will find it. Any goroutine.
 func (s *Shard) Deliver(e hub.Entry) error {
-	o := op{name: e.Name, message: e.Message, history: e.History, tally: e.Tally, over: e.Over, to: e.To}
+	o := op{name: e.Name, message: e.Message, history: e.History, tally: e.Tally, over: e.Over, to: e.To, since: s.clock()}
 	switch {
 	case e.Over > 0:
 		o.kind = opSpread

@@ -47,14 +47,14 @@ func (c conn) awaitsBody() bool {
 	return c.state == statePlain && c.ext() != nil && c.ext().requestBytes > 0
 }
 
-// healthPath is where a balancer asks whether the server takes clients. While it
-// stops or is full, handleHead has answered 503.
-const healthPath = "/healthz"
+// isHealthPath reports whether a balancer asks there whether the server takes
+// clients. While it stops or is full, handleHead has answered 503.
+func isHealthPath(path []byte) bool { return string(path) == "/healthz" || string(path) == "/readyz" }
 
 // handleHealth responds to a plain request where the application takes none.
 func (c conn) handleHealth() {
 	r := &c.s.intake.request
-	if string(r.Path) == healthPath && (string(r.Method) == "GET" || c.flags&flagHEAD != 0) {
+	if isHealthPath(r.Path) && (string(r.Method) == "GET" || c.flags&flagHEAD != 0) {
 		c.respond(handshake.AppendHealthy(c.s.output.replies[:0], c.envelope()))
 		return
 	}

@@ -210,7 +210,7 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	}
 	s.slots.high = max(s.slots.high, i+1)
 	s.slots.used++
-	s.slots.Rows[i] = slot{generation: id.Generation(), openedTick: s.deadlines.tick}
+	s.slots.Rows[i] = slot{generation: id.Generation(), openedTick: s.deadlines.tick, messageTick: micros(s.clock())}
 	c := conn{s, id, &s.slots.Rows[i]}
 	c.setDeadline(s.deadlines.tick + s.deadlines.after.handshake)
 	if s.cfg.TLS != nil && tag >= uint64(s.cfg.FirstTLS) && tag < netpoll.AttachTag {
@@ -321,6 +321,7 @@ func (s *Shard) callClosed(id netpoll.ID, why Closed) {
 // OnWake takes the inbox and makes one slice of writes.
 func (s *Shard) OnWake() (again bool) {
 	defer s.count.Publish()
+	began := s.clock()
 	ops := s.inbox.take()
 	for i := range ops {
 		s.do(&ops[i])
@@ -331,6 +332,7 @@ func (s *Shard) OnWake() (again bool) {
 	again = s.readOnAll() || again
 	again = s.resumeYielded() || again
 	s.resumePublishers()
+	s.count.Observe(counters.TurnTime, s.clock()-began)
 	return again
 }
 

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/server/internal/wire"
@@ -141,9 +142,13 @@ type slot struct {
 	subs        uint32 // first row in Shard.subs
 	rare        uint32 // row in Shard.exts, in 24 bits, and the wire.Kind above them: see extRow and kind
 	openedTick  uint32
-	messageTick uint32 // when the last message came
+	messageTick uint32 // when the last message came; before the connection is open, micros at its first callback
 	heardTick   uint32 // when anything came last; after a ping, PingInterval before it
 }
+
+// micros returns a time in microseconds, in 32 bits: only differences of less than an
+// hour count.
+func micros(t time.Duration) uint32 { return uint32(t.Microseconds()) }
 
 // windowBits returns the window of permessage-deflate for what we send; 0 is none.
 func (sl *slot) windowBits() int { return int(sl.form & 15) }

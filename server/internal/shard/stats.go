@@ -33,6 +33,13 @@ func (g *Group) AddTo(sum *counters.Sum) {
 	}
 }
 
+// AddDurations adds the durations that the shards have seen. Any goroutine.
+func (g *Group) AddDurations(sum *counters.Distributions) {
+	for _, s := range g.shards {
+		sum.AddLoop(&s.count)
+	}
+}
+
 // Waiting is the number of entries that wait in the inbox, or in jobs that are
 // not done. Any goroutine.
 func (s *Shard) Waiting() int { return int(max(s.inbox.entries.Load()+s.jobs.frames.Load(), 0)) }
