@@ -101,7 +101,7 @@ var layers = []struct {
 	},
 	{
 		"server/internal/wire",
-		[]string{module + "/frame"},
+		[]string{module + "/frame", module + "/server/internal/jsonx"},
 		[]string{module + "/netpoll", module + "/server/internal/shard"},
 		"a wire is functions on byte slices: a new transport is one file, whatever sockets and shards do",
 	},

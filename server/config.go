@@ -76,6 +76,13 @@ type Config struct {
 	// Application is set, the native protocol (package protocol/native). Without
 	// Application it must be empty.
 	Protocols []protocol.Codec
+	// NoFallback turns event streams off, over which clients whose network lets no
+	// WebSocket through get the native protocol (docs/fallbacks.md).
+	NoFallback bool
+	// TokenCookie is the name of a cookie that holds a client's token, for requests
+	// of the fallbacks without another one. If empty, cookies are not looked at. With
+	// it, pages of all Origins may act as a user who is logged in.
+	TokenCookie string
 	// Events is called with what happens, for presence, audit, or web hooks, on
 	// event loops: it must not block, publish, subscribe, or keep the Event. If nil,
 	// events cost nothing.

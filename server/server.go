@@ -37,6 +37,7 @@ type Server struct {
 	cancel      context.CancelFunc
 	work        chan struct{} // a place for each Authorize and HTTP goroutine
 	rules       *protocol.Rules
+	fallbacks   map[string]*shard.Fallback // by path
 	repetitions *hub.Repetitions[sent]
 
 	donec chan struct{} // closed when the loops have ended
@@ -133,6 +134,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.repetitions = hub.NewRepetitions[sent](cfg.Limits.IdempotencyAge)
 	s.rules = s.newRules()
+	s.fallbacks = s.newFallbacks()
 	for i := range cfg.Namespaces {
 		ns := &cfg.Namespaces[i]
 		if ns.HistoryMessages > 0 {

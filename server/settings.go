@@ -28,6 +28,11 @@ var configSettings = settings.Table{
 	{Field: "Subprotocols",
 		Help: "Subprotocols that the server speaks, in any order"},
 
+	{Field: "NoFallback",
+		Help: "Serve no event streams (SSE): the native protocol is spoken over WebSockets only"},
+	{Field: "TokenCookie", Zero: "none",
+		Help: "Cookie that holds a client's token, for event streams; pages of --origins may then act as a user who is logged in"},
+
 	{Field: "Sockets.ReusePort",
 		Help: "Let several server processes listen on the same address"},
 	{Field: "Sockets.DeferAccept", Default: time.Second, Off: true,

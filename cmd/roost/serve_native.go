@@ -25,6 +25,8 @@ type NativeFlags struct {
 	TokenLeeway      time.Duration `group:"native"`
 	TokenUserClaim   string        `group:"native" help:"The claim that holds the user's ID (sub)." placeholder:"NAME"`
 	TokenClaimPrefix string        `group:"native" help:"What stands before the claims channel, channels, allow, rate and info, as identity providers demand it." placeholder:"PREFIX"`
+	TokenCookie      string        `group:"native" placeholder:"NAME"`
+	NoFallback       bool          `group:"native"`
 
 	Namespaces namespaceList `group:"native" sep:"none" help:"Settings of channels by what stands before the colon in their names: a list in the file of --config (docs/roost.yaml shows one), or here as YAML." placeholder:"YAML"`
 }
@@ -34,7 +36,7 @@ type NativeFlags struct {
 func (f *NativeFlags) check(asks bool) error {
 	tokens := f.TokenSecretFile != "" || f.TokenSecret != "" || len(f.TokenKey) > 0 || f.TokenJWKSURL != ""
 	switch {
-	case !f.Native && (f.TokenSecretFile != "" || len(f.TokenKey) > 0 || f.TokenJWKSURL != "" || f.Anonymous):
+	case !f.Native && (f.TokenSecretFile != "" || len(f.TokenKey) > 0 || f.TokenJWKSURL != "" || f.TokenCookie != "" || f.Anonymous):
 		return errors.New("--anonymous and those that begin with --token- are about the native protocol: add --native")
 	case f.Native && !tokens && !f.Anonymous && !asks:
 		return errors.New("--native lets nobody in without tokens or anonymous clients: add --token-secret-file, --token-key or --token-jwks-url (docs/tokens.md), --ask-url (docs/webhooks.md), or --anonymous")
@@ -47,7 +49,7 @@ func (f *NativeFlags) check(asks bool) error {
 // configure sets Config.Namespaces and Config.Application. The caller closes the
 // verifier, which is nil if no token is checked, when the server has ended.
 func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (*token.Verifier, error) {
-	config.Namespaces = f.Namespaces
+	config.Namespaces, config.TokenCookie, config.NoFallback = f.Namespaces, f.TokenCookie, f.NoFallback
 	if !f.Native {
 		return nil, nil
 	}

@@ -68,11 +68,14 @@ const (
 	EndUnauthorized
 	// EndExpired: no Refresh before the token's end.
 	EndExpired
+	// EndRefused: the Connect could not be decided on, and the client has no other way
+	// to try again than to come back.
+	EndRefused
 )
 
 // Error describes the ending for logs; clients get what Codec.Close returns.
 func (e Ending) Error() string {
-	return [...]string{"malformed message", "binary message", "no connect in time", "too many refused connects", "token expired"}[e]
+	return [...]string{"malformed message", "binary message", "no connect in time", "too many refused connects", "token expired", "connect refused for now"}[e]
 }
 
 // Packets are the messages of the wire in which a codec says one thing, or

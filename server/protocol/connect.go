@@ -51,6 +51,10 @@ func (t *task) turnAway(err error) {
 	t.s.Count(counters.ConnectsRefused)
 	t.x.log(slog.LevelInfo, "a connect was refused", "conn_id", t.id.String(), "remote_addr", t.addr(), "name", t.cmd.Name, "err", err)
 	var known *Error
+	if t.s.OneWay(t.id) {
+		t.x.shut(t.s, t.id, endOf(t.explain(err)))
+		return
+	}
 	if !errors.As(err, &known) || known.Code != CodeUnauthorized && known.Code != CodeTokenExpired && known.Code != CodePermissionDenied {
 		return // not the client's fault
 	}
@@ -58,6 +62,15 @@ func (t *task) turnAway(err error) {
 	if n.failures++; n.failures >= connectTries {
 		t.x.shut(t.s, t.id, EndUnauthorized)
 	}
+}
+
+// endOf returns why a connection ends whose client can't try again on it.
+func endOf(refusal *Error) Ending {
+	switch refusal.Code {
+	case CodeBusy, CodeTimeout, CodeInternal:
+		return EndRefused
+	}
+	return EndUnauthorized
 }
 
 // admitClient makes a client one of those to which messages are published.

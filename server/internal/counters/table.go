@@ -8,6 +8,7 @@ type Counter uint8
 // when somebody wants to know.
 const (
 	Connections Counter = iota
+	EventStreams
 	Stalled
 	PendingBytes
 	Paused
@@ -96,7 +97,8 @@ const (
 // table says what each counter is. It is the only place that does: Stats, JSON,
 // Prometheus and the documentation's test read it.
 var table = [count]Info{
-	Connections:          {"connections", Gauge, "open WebSocket connections"},
+	Connections:          {"connections", Gauge, "open connections: WebSocket and its fallbacks"},
+	EventStreams:         {"event_streams", Gauge, "open connections that are event streams (SSE)"},
 	Stalled:              {"stalled", Gauge, "connections with output waiting for a full socket"},
 	PendingBytes:         {"pending_bytes", Gauge, "bytes waiting for single connections with full sockets"},
 	Paused:               {"paused", Gauge, "connections that are not read"},
@@ -106,8 +108,8 @@ var table = [count]Info{
 	Channels:             {"channels", Gauge, "channels with subscribers, counted once on each loop that has some"},
 	Subscriptions:        {"subscriptions", Gauge, "subscriptions of all connections"},
 	Accepted:             {"accepted", Total, "sockets accepted"},
-	Opened:               {"opened", Total, "WebSocket connections opened"},
-	Closed:               {"closed", Total, "WebSocket connections closed"},
+	Opened:               {"opened", Total, "connections opened"},
+	Closed:               {"closed", Total, "connections closed"},
 	ClosedByPeer:         {"closed_by_peer", Total, "connections closed by the peer's Close frame"},
 	ClosedByServer:       {"closed_by_server", Total, "connections closed by the server's Close frame"},
 	ClosedAbnormally:     {"closed_abnormally", Total, "connections closed without a Close frame"},

@@ -28,6 +28,8 @@ type Envelope struct {
 	Date []byte
 	// Head says that the request is HEAD: the response has no content.
 	Head bool
+	// Header are more header lines, each with its CR LF.
+	Header []byte
 }
 
 func appendDate(dst, date []byte) []byte {

@@ -162,7 +162,7 @@ func appendRefusal(dst []byte, e *Error, env Envelope) []byte {
 	} else {
 		dst = append(dst, "\r\nConnection: close\r\n"...)
 	}
-	dst = appendDate(dst, env.Date)
+	dst = append(appendDate(dst, env.Date), env.Header...)
 	if e.RetryAfter > 0 {
 		dst = append(dst, "Retry-After: "...)
 		dst = strconv.AppendInt(dst, ceilSeconds(e.RetryAfter), 10)

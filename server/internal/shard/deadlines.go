@@ -24,7 +24,7 @@ type deadlines struct {
 
 // ticks are the configured durations in ticks.
 type ticks struct {
-	handshake, ping, pong, idle, writeStall, close, message uint32
+	handshake, ping, pong, idle, writeStall, close, message, fallbackPing uint32
 }
 
 func (d *deadlines) set(cfg *Config) {
@@ -32,7 +32,7 @@ func (d *deadlines) set(cfg *Config) {
 	d.after = ticks{
 		handshake: d.ticks(cfg.HandshakeTimeout), ping: d.ticks(cfg.PingInterval), pong: d.ticks(cfg.PongTimeout),
 		idle: d.ticks(cfg.IdleTimeout), writeStall: d.ticks(cfg.WriteStallTimeout), close: d.ticks(cfg.CloseTimeout),
-		message: d.ticks(cfg.MessageTimeout),
+		message: d.ticks(cfg.MessageTimeout), fallbackPing: d.ticks(fallbackPing),
 	}
 }
 
@@ -129,7 +129,7 @@ func (c conn) expireOpen() {
 	if c.expireMessage() || c.expireToken() {
 		return
 	}
-	if idle := s.deadlines.after.idle; idle > 0 {
+	if idle := s.deadlines.after.idle; idle > 0 && !c.oneWay() {
 		if s.deadlines.tick-c.messageTick >= idle {
 			s.count.Inc(counters.IdleTimeouts)
 			c.startClose(frame.CloseGoingAway, "idle for too long")
@@ -137,14 +137,15 @@ func (c conn) expireOpen() {
 		}
 		c.dueBy(c.messageTick + idle)
 	}
-	if s.deadlines.after.ping == 0 {
+	every := c.pingEvery()
+	if every == 0 {
 		return
 	}
 	// Differences of ticks, because heardTick may lie before the first one.
 	silent := s.deadlines.tick - c.heardTick
 	switch {
-	case silent < s.deadlines.after.ping:
-		c.dueBy(c.heardTick + s.deadlines.after.ping)
+	case silent < every:
+		c.dueBy(c.heardTick + every)
 	case c.flags&flagAwaitsPong != 0 && silent < s.deadlines.after.ping+s.deadlines.after.pong:
 		c.dueBy(c.heardTick + s.deadlines.after.ping + s.deadlines.after.pong)
 	case c.flags&flagAwaitsPong != 0:

@@ -49,6 +49,7 @@ type Grant struct {
 
 	result  handshake.Result
 	deflate frame.DeflateParams
+	opening *opening // nil for a WebSocket
 }
 
 // handleHead gathers the request head and handles it when it is complete.
@@ -91,22 +92,34 @@ func (c conn) handleHead(p []byte) {
 		c.refuse(err)
 		return
 	}
-	if c.flags&flagRefused != 0 || s.draining {
-		s.count.Inc(counters.RefusedFull)
-		if !s.draining {
-			c.noteRefusal(intake.RefusedFull)
+	upgrade := handshake.IsUpgrade(&s.intake.request)
+	if !upgrade {
+		if f := s.hooks.Fallback(&s.intake.request); f != nil {
+			c.handleFallback(f)
+			return
 		}
+	}
+	if c.flags&flagRefused != 0 || s.draining {
+		c.noteFull()
 		c.respond(handshake.AppendUnavailable(s.output.replies[:0], retryAfter, c.envelope()))
 		return
 	}
 	if !c.forwarded() {
 		return
 	}
-	if !handshake.IsUpgrade(&s.intake.request) {
+	if !upgrade {
 		c.handlePlain(p, end)
 		return
 	}
 	c.handleUpgrade(p, end)
+}
+
+// noteFull counts a client that is refused for lack of room.
+func (c conn) noteFull() {
+	c.s.count.Inc(counters.RefusedFull)
+	if !c.s.draining {
+		c.noteRefusal(intake.RefusedFull)
+	}
 }
 
 func (c conn) handleUpgrade(p []byte, end int) {
@@ -163,9 +176,17 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 	if x := c.ext(); x != nil {
 		rest, x.input = x.input, nil
 	}
+	if g.opening != nil {
+		defer c.allowPage(g.opening.lines)()
+		rest = g.opening.commands
+	}
 	if s.draining && g.Err == nil {
 		// The drain has passed this connection and would not close it.
-		s.count.Inc(counters.RefusedFull)
+		c.noteFull()
+		if g.opening != nil {
+			c.respondBusy(g.opening.Fallback)
+			return
+		}
 		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
 		return
 	}
@@ -185,8 +206,17 @@ func (s *Shard) joinAll(id netpoll.ID, channels []string) {
 	}
 }
 
+// appendOpening appends the response to the request that opens the connection, and
+// sets the connection's wire.
+func (c conn) appendOpening(dst []byte, g *Grant) ([]byte, error) {
+	if g.opening != nil {
+		return c.appendStream(dst, g)
+	}
+	return handshake.AppendResponse(dst, &g.result, g.Header, c.s.dateNow())
+}
+
 // finishUpgrade sends the response and opens the connection. rest is what the
-// client sent after the head.
+// client sent after the head, or with it.
 func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	s := c.s
 	if g.Err != nil {
@@ -196,7 +226,7 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	if g.Subprotocol != "" {
 		g.result.Subprotocol = g.Subprotocol
 	}
-	answer, err := handshake.AppendResponse(s.output.replies[:0], &g.result, g.Header, s.dateNow())
+	answer, err := c.appendOpening(s.output.replies[:0], g)
 	s.output.replies = answer[:0]
 	if err != nil {
 		s.log.Error("the application's answer to an upgrade cannot be sent", "err", err)
@@ -230,12 +260,12 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	c.flags |= flagOpened
 	c.vacate()
 	c.setDeadline(0)
-	if s.deadlines.after.ping > 0 {
-		first := s.firstPing()
-		c.heardTick = first - s.deadlines.after.ping
+	if every := c.pingEvery(); every > 0 {
+		first := s.firstPing(every)
+		c.heardTick = first - every
 		c.dueBy(first)
 	}
-	if s.deadlines.after.idle > 0 {
+	if s.deadlines.after.idle > 0 && !c.oneWay() {
 		c.dueBy(s.deadlines.tick + s.deadlines.after.idle)
 	}
 	if n < len(answer) {
@@ -243,6 +273,7 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	}
 	s.count.Inc(counters.Connections)
 	s.count.Inc(counters.Opened)
+	c.countWire(1)
 	s.output.replyTo = c.id
 	s.callOpen(c.id, g)
 	if c.alive() {
@@ -279,7 +310,7 @@ func (c conn) refuse(err error) {
 // envelope is what the connection's response has beside its content. It is valid
 // until the next response.
 func (c conn) envelope() handshake.Envelope {
-	return handshake.Envelope{Date: c.s.dateNow(), Head: c.flags&flagHEAD != 0}
+	return handshake.Envelope{Date: c.s.dateNow(), Head: c.flags&flagHEAD != 0, Header: c.s.intake.lines}
 }
 
 // dateNow is the value of the Date header.

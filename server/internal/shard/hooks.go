@@ -6,6 +6,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -69,6 +70,16 @@ type Hooks interface {
 	OpFailed(s *Shard, id netpoll.ID, channel string, err error)
 	// ServesHTTP reports whether plain HTTP requests are given to HTTP.
 	ServesHTTP() bool
+	// Fallback returns how a plain request is served that asks for the messages of a
+	// protocol without a WebSocket, nil for any other request.
+	Fallback(r *handshake.Request) *Fallback
+	// Commands returns what a request for which Fallback has returned f says, with
+	// this body: commands of the protocol, one a line, for Message. They are the
+	// shard's. An error refuses the request.
+	Commands(r *handshake.Request, f *Fallback, body []byte) ([]byte, error)
+	// Busy appends the protocol's message that the server is busy, and when to come
+	// back.
+	Busy(dst []byte, protocol int, retryAfter time.Duration) []byte
 	// HTTP starts work on a plain request, head and body, which it owns; the response
 	// comes by Respond. An error refuses the request at once.
 	HTTP(s *Shard, id netpoll.ID, request []byte) error

@@ -50,6 +50,7 @@ type intakeState struct {
 	policy  handshake.Policy
 	offered frame.DeflateParams // what policy.Negotiate agreed to
 	offers  map[string]offer
+	lines   []byte // header lines of responses to a page, see allowPage
 }
 
 // takePlace gives a place to a connection in the middle of its request, or queues

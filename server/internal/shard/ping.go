@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"time"
+
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/wire"
@@ -14,26 +16,50 @@ import (
 // measured, and their array stays.
 const pingsAtOnce = 128
 
+// fallbackPing is the longest silence on a wire that HTTP proxies take for a slow
+// response: many cut it after 30 s.
+const fallbackPing = 25 * time.Second
+
+// pingEvery returns after how many ticks of silence the connection is pinged, 0 for
+// never.
+func (c conn) pingEvery() uint32 {
+	after := &c.s.deadlines.after
+	if c.oneWay() {
+		return min(after.ping, after.fallbackPing)
+	}
+	return after.ping
+}
+
+// oneWay reports whether the client can say nothing after its request.
+func (c conn) oneWay() bool { return c.kind() == wire.EventStream }
+
 // firstPing spreads the pings of connections that came together: somewhere in
 // the second half of the interval.
-func (s *Shard) firstPing() uint32 {
-	half := s.deadlines.after.ping / 2
+func (s *Shard) firstPing(every uint32) uint32 {
+	half := every / 2
 	return s.deadlines.tick + half + s.random.Uint32N(half+1) + 1
 }
 
 // ping pings a silent connection, soon: see flushPings.
 func (c conn) ping() {
 	s := c.s
-	c.flags |= flagAwaitsPong
-	c.heardTick = s.deadlines.tick - s.deadlines.after.ping
-	// The answer moves heardTick, and the next ping is due PingInterval after that,
-	// which may be before this one's PongTimeout.
-	c.dueBy(s.deadlines.tick + min(s.deadlines.after.ping, s.deadlines.after.pong))
 	s.count.Inc(counters.PingsSent)
-	p := wire.Of(c.kind()).Ping()
-	if protocol := s.protocolOf(c.slot); protocol != nil && len(protocol.ask) > 0 {
-		c.flags |= flagHeartbeat
-		p = protocol.ask
+	w := wire.Of(c.kind())
+	p := w.Ping()
+	if w.PingIsAnswered() {
+		c.flags |= flagAwaitsPong
+		c.heardTick = s.deadlines.tick - s.deadlines.after.ping
+		// The answer moves heardTick, and the next ping is due PingInterval after that,
+		// which may be before this one's PongTimeout.
+		c.dueBy(s.deadlines.tick + min(s.deadlines.after.ping, s.deadlines.after.pong))
+		if protocol := s.protocolOf(c.slot); protocol != nil && len(protocol.ask) > 0 {
+			c.flags |= flagHeartbeat
+			p = protocol.ask
+		}
+	} else {
+		// A peer that is gone takes no bytes: WriteStallTimeout, or the system, ends it.
+		c.heardTick = s.deadlines.tick
+		c.dueBy(s.deadlines.tick + c.pingEvery())
 	}
 	if c.flags&flagTLS != 0 {
 		c.tls().Trim() // it was silent for so long

@@ -134,7 +134,7 @@ func (c conn) handleMessage(m frame.Message) {
 		if x := c.ext(); x != nil {
 			x.messageSince = s.deadlines.tick
 		}
-		if p := s.protocolOf(c.slot); p != nil && m.Opcode == frame.OpText && c.handleHeartbeat(p, m.Payload) {
+		if p := s.protocolOf(c.slot); p != nil && m.Opcode == frame.OpText && c.kind() == wire.WebSocket && c.handleHeartbeat(p, m.Payload) {
 			return
 		}
 		c.messageTick = s.deadlines.tick

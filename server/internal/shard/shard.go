@@ -16,7 +16,7 @@
 //	ops.go inbox.go backlog.go              the way in from other goroutines
 //	protocol.go query.go                    what protocols and the server ask for
 //	intake.go address.go tls.go head.go     from a new socket to an open connection
-//	plain.go attach.go compression.go
+//	plain.go stream.go attach.go compression.go
 //	receive.go rates.go turn.go pause.go    what arrives
 //	channels.go names.go                    subscribers and users
 //	fanout.go jobs.go spread.go             sending it: the design is in fanout.go
@@ -260,6 +260,9 @@ func (s *Shard) OnData(id netpoll.ID, p []byte) {
 func (c conn) onPlain(p []byte) {
 	switch c.state {
 	case stateOpen, stateClosing:
+		if c.oneWay() {
+			return // behind its request the client has nothing to say
+		}
 		c.receive(p)
 	case stateHead:
 		c.handleHead(p)
@@ -288,6 +291,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 	why.Age = time.Duration(s.deadlines.tick-c.openedTick) * s.cfg.TickInterval
 	if c.flags&flagOpened != 0 {
 		s.count.Add(counters.Connections, -1)
+		c.countWire(-1)
 		s.count.Inc(counters.Closed)
 		s.countClose(why)
 		s.callClosed(id, why)

@@ -37,13 +37,14 @@ func (l peerLoop) RemoteAddr(netpoll.ID) netip.AddrPort { return l.rig.peer }
 
 // rigHooks echoes, and publishes what begins with a channel and a colon.
 type rigHooks struct {
+	fallbackHooks
 	rig    *rig
 	closed []Closed
 	failed []error
 }
 
 func (h *rigHooks) Upgrade(_ *Shard, u *Upgrade) {
-	u.Grant.User = strings.TrimPrefix(string(u.Request.Path), "/")
+	u.Grant.User = pathUser(u)
 }
 func (h *rigHooks) Open(*Shard, netpoll.ID, *Grant) {}
 func (h *rigHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {

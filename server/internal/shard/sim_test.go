@@ -16,6 +16,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
 	"github.com/roostws/roost/server/internal/counters"
+	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -156,9 +157,14 @@ func testConfig() *Config {
 type simHooks sim
 
 func (h *simHooks) Upgrade(_ *Shard, u *Upgrade) {
-	u.Grant.User = strings.TrimPrefix(string(u.Request.Path), "/")
+	u.Grant.User = pathUser(u)
 }
-func (h *simHooks) Open(_ *Shard, id netpoll.ID, _ *Grant) { h.opens[id] = true }
+func (h *simHooks) Fallback(r *handshake.Request) *Fallback { return (&fallbackHooks{}).Fallback(r) }
+func (h *simHooks) Commands(r *handshake.Request, f *Fallback, body []byte) ([]byte, error) {
+	return (&fallbackHooks{}).Commands(r, f, body)
+}
+func (h *simHooks) Busy(dst []byte, _ int, _ time.Duration) []byte { return append(dst, "busy"...) }
+func (h *simHooks) Open(_ *Shard, id netpoll.ID, _ *Grant)         { h.opens[id] = true }
 func (h *simHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
 	if target, ok := bytes.CutPrefix(p, []byte("publish ")); ok {
 		(*sim)(h).publish(strings.Fields(string(target))[0])

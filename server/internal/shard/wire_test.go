@@ -31,6 +31,8 @@ func (lines) Unit(run []byte, off int) (start, end int) {
 
 func (lines) Ping() []byte { return []byte(".\n") }
 
+func (lines) PingIsAnswered() bool { return true }
+
 func (lines) AppendClose(dst []byte, code frame.CloseCode, reason string) []byte {
 	return append(dst, "bye "+reason+"\n"...)
 }

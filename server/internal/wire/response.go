@@ -14,6 +14,8 @@ func (response) Unit(run []byte, off int) (start, end int) { return 0, len(run) 
 
 func (response) Ping() []byte { return nil }
 
+func (response) PingIsAnswered() bool { return false }
+
 func (response) AppendClose(dst []byte, _ frame.CloseCode, _ string) []byte { return dst }
 
 func (response) CloseIsAnswered() bool { return false }

@@ -28,6 +28,8 @@ func (webSocket) Unit(run []byte, off int) (start, end int) {
 
 func (webSocket) Ping() []byte { return emptyPing }
 
+func (webSocket) PingIsAnswered() bool { return true }
+
 func (webSocket) AppendClose(dst []byte, code frame.CloseCode, reason string) []byte {
 	return frame.AppendClose(dst, code, reason)
 }

@@ -1,5 +1,5 @@
 // Package wire is how messages travel on the socket of an open connection:
-// WebSocket frames today. A new transport is one file here: it registers a Wire,
+// WebSocket frames, Server-Sent Events. A new transport is one file here: it registers a Wire,
 // and intake opens connections with its Kind.
 //
 // A Wire is functions on byte slices, one value for all connections of its kind. It
@@ -19,6 +19,9 @@ const (
 	// Response is an HTTP response before a connection is open: it is of one piece,
 	// and nothing arrives on it.
 	Response
+	// EventStream is Server-Sent Events: what the client wants it has said in its
+	// request, and pings are not answered.
+	EventStream
 	// Free is the first kind that is not in use.
 	Free
 )
@@ -34,6 +37,9 @@ type Wire interface {
 	// Ping returns what shows whether a silent client is still there, empty if
 	// nothing does. The caller must not change it.
 	Ping() []byte
+	// PingIsAnswered reports whether a client that is there answers a ping. Otherwise
+	// the system finds out by itself when nothing takes the pings.
+	PingIsAnswered() bool
 	// AppendClose appends the last unit, which tells the client why the connection
 	// ends.
 	AppendClose(dst []byte, code frame.CloseCode, reason string) []byte
@@ -46,7 +52,7 @@ type Wire interface {
 	Next(d *frame.Decoder, p []byte) (m frame.Message, n int, err error)
 }
 
-var wires = [16]Wire{WebSocket: webSocket{}, Response: response{}}
+var wires = [16]Wire{WebSocket: webSocket{}, Response: response{}, EventStream: eventStream{}}
 
 // Of returns the wire of a kind.
 func Of(k Kind) Wire { return wires[k] }

@@ -48,6 +48,8 @@ func (Codec) Close(e protocol.Ending) (frame.CloseCode, string) {
 		return closeUnauthorized, "no connect command in time"
 	case protocol.EndUnauthorized:
 		return closeUnauthorized, "unauthorized"
+	case protocol.EndRefused:
+		return frame.CloseTryAgainLater, "connect refused for now: come back"
 	case protocol.EndExpired:
 		return closeUnauthorized, "token expired: come back with a new one"
 	}

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/jsonx"
+	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/internal/wire"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native"
+)
+
+// The fallbacks of WebSocket: requests of plain HTTP that say the same commands of
+// the native protocol (docs/fallbacks.md). How their messages travel is the business
+// of package wire; here is what the requests mean.
+
+// ssePath is where event streams begin.
+const ssePath = "/v1/sse"
+
+// newFallbacks returns the fallbacks by path.
+func (s *Server) newFallbacks() map[string]*shard.Fallback {
+	i := slices.IndexFunc(s.cfg.Protocols, func(c protocol.Codec) bool { return c.Subprotocol() == native.Subprotocol })
+	if i < 0 || s.cfg.NoFallback {
+		return nil
+	}
+	return map[string]*shard.Fallback{
+		ssePath: {Kind: wire.EventStream, Protocol: i + 1, Subprotocol: native.Subprotocol, Methods: "GET, HEAD, OPTIONS", Credentials: s.cfg.TokenCookie != ""},
+	}
+}
+
+// Fallback returns the fallback that a request asks for.
+func (h *hooks) Fallback(r *handshake.Request) *shard.Fallback {
+	return h.server.fallbacks[string(r.Path)]
+}
+
+// Busy appends the error that the server has no room.
+func (h *hooks) Busy(dst []byte, number int, retryAfter time.Duration) []byte {
+	var out protocol.Packets
+	h.server.cfg.Protocols[number-1].Error(&out, 0, &protocol.Error{Code: protocol.CodeBusy, Message: "the server is full or stopping", RetryAfter: retryAfter})
+	return append(dst, out.Begin()...)
+}
+
+// Commands returns the commands of a request: its body, or what its query says.
+func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) ([]byte, error) {
+	query, err := url.ParseQuery(string(r.RawQuery))
+	if err != nil {
+		return nil, badRequest("the query is malformed", "Percent-encode names and values.")
+	}
+	cursor := cmp.Or(string(r.Get("Last-Event-ID")), query.Get("last_event_id"))
+	positions, err := parseCursor(cursor)
+	if err != nil {
+		return nil, err
+	}
+	connect := []byte(`{"id":1,"connect":{`)
+	member := func(name, value string) {
+		if value != "" {
+			connect = jsonx.AppendText(append(jsonx.AppendText(connect, name), ':'), value)
+			connect = append(connect, ',')
+		}
+	}
+	member("token", h.token(r, query))
+	member("name", query.Get("name"))
+	if len(positions) > 0 {
+		connect = append(connect, `"resume":{`...)
+		for _, p := range positions {
+			connect = append(jsonx.AppendText(connect, p.channel), ':')
+			connect = append(appendPosition(connect, p.at), ',')
+		}
+		connect = append(bytes.TrimSuffix(connect, comma), `},`...)
+	}
+	lines := append(bytes.TrimSuffix(connect, comma), "}}\n"...)
+	for i, channel := range query["channel"] {
+		lines = strconv.AppendInt(append(lines, `{"id":`...), int64(i)+2, 10)
+		lines = jsonx.AppendText(append(lines, `,"subscribe":{"channel":`...), channel)
+		if k := slices.IndexFunc(positions, func(p channelPosition) bool { return p.channel == channel }); k >= 0 {
+			lines = appendPosition(append(lines, `,"resume":`...), positions[k].at)
+		}
+		lines = append(lines, "}}\n"...)
+	}
+	return lines, nil
+}
+
+var comma = []byte(",")
+
+func appendPosition(dst []byte, at hub.Position) []byte {
+	dst = jsonx.AppendText(append(dst, `{"epoch":`...), at.Epoch)
+	return append(strconv.AppendUint(append(dst, `,"offset":`...), at.Offset, 10), '}')
+}
+
+// token returns the client's token, from where it can put one: an EventSource sets no
+// header. It is not logged. A cookie comes from an allowed page here: see
+// handshake.CheckOrigin.
+func (h *hooks) token(r *handshake.Request, query url.Values) string {
+	if scheme, token, ok := strings.Cut(string(r.Get("Authorization")), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token)
+	}
+	if token := query.Get("token"); token != "" || h.server.cfg.TokenCookie == "" {
+		return token
+	}
+	for i := range r.Fields() {
+		if f := &r.Fields()[i]; f.Is("Cookie") {
+			cookies, _ := http.ParseCookie(string(f.Value))
+			for _, c := range cookies {
+				if c.Name == h.server.cfg.TokenCookie {
+					return c.Value
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// A channelPosition is a part of a cursor.
+type channelPosition struct {
+	channel string
+	at      hub.Position
+}
+
+// parseCursor reads what wire.AppendCursor has written: the ID of the last event that
+// the client has seen.
+func parseCursor(text string) (positions []channelPosition, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		name, at, found := strings.Cut(part, "@")
+		dot := strings.LastIndexByte(at, '.')
+		channel, err := url.QueryUnescape(name)
+		if !found || dot < 0 || err != nil {
+			return nil, errCursor
+		}
+		offset, err := strconv.ParseUint(at[dot+1:], 10, 64)
+		if err != nil {
+			return nil, errCursor
+		}
+		positions = append(positions, channelPosition{channel, hub.Position{Epoch: at[:dot], Offset: offset}})
+	}
+	return positions, nil
+}
+
+var errCursor = badRequest("the Last-Event-ID is none of ours", "Send the id of an event of this server, or none.")
+
+func badRequest(reason, advice string) *handshake.Error {
+	return &handshake.Error{Status: http.StatusBadRequest, Reason: reason, Advice: advice}
+}

@@ -1,0 +1,195 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
+)
+
+// events is an event stream as net/http reads it.
+type events struct {
+	*bufio.Scanner
+	t    *testing.T
+	head *http.Response
+	// id is the ID of the last block that had one.
+	id string
+	// retry is the last one.
+	retry string
+}
+
+// streamed opens an event stream; lines are header lines "Name: value".
+func streamed(t *testing.T, s *server.Server, query string, lines ...string) *events {
+	t.Helper()
+	r, err := http.NewRequestWithContext(within(t), http.MethodGet, "http://"+s.Addrs()[0].String()+"/v1/sse?"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
+	w, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Body.Close() })
+	if w.StatusCode != 200 || w.Header.Get("Content-Type") != "text/event-stream; charset=utf-8" {
+		t.Fatalf("the stream was answered %v", w)
+	}
+	return &events{Scanner: bufio.NewScanner(w.Body), t: t, head: w}
+}
+
+// next returns the next event, "NAME: " before its data if it has a name, and "end"
+// at the end of the stream.
+func (s *events) next() string {
+	s.t.Helper()
+	name, data := "", ""
+	for s.Scan() {
+		switch field, value, _ := strings.Cut(s.Text(), ": "); field {
+		case "":
+			if data != "" {
+				return name + data
+			}
+		case "id":
+			s.id = value
+		case "retry":
+			s.retry = value
+		case "event":
+			name = value + ": "
+		case "data":
+			data += value
+		}
+	}
+	if err := s.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return "end"
+}
+
+func (s *events) want(want string) {
+	s.t.Helper()
+	if got := s.next(); got != want {
+		s.t.Fatalf("got %s, want %s", got, want)
+	}
+}
+
+func (s *events) wantPrefix(want string) {
+	s.t.Helper()
+	if got := s.next(); !strings.HasPrefix(got, want) {
+		s.t.Fatalf("got %s, want %s…", got, want)
+	}
+}
+
+// tokenUsers is an application to which a token is the name of a user. "slow" is busy.
+var tokenUsers = &protocol.Application{Anonymous: true, Connect: func(_ context.Context, r *protocol.ConnectRequest) error {
+	switch r.User, _, _ = strings.Cut(r.Token, "/"); r.User {
+	case "", "bad":
+		return &protocol.Error{Code: protocol.CodeUnauthorized, Message: "no such user"}
+	case "slow":
+		return &protocol.Error{Code: protocol.CodeBusy, Message: "later"}
+	}
+	return nil
+}}
+
+// fallbacks starts a server with an open native protocol.
+func fallbacks(t *testing.T, engine netpoll.Driver, adjust func(*server.Config)) *server.Server {
+	return notifier(t, engine, func(c *server.Config) {
+		c.Handler = server.Handler{}
+		c.Application = tokenUsers
+		c.Namespaces[0].Publish = protocol.AccessAnyone
+		c.Namespaces[0].Presence = true
+		if adjust != nil {
+			adjust(c)
+		}
+	})
+}
+
+// A plain EventSource gets what the native protocol says.
+func TestEventStream(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		s := fallbacks(t, engine, nil)
+		c := streamed(t, s, "channel=news:1&channel=room&channel=news:%22odd%22&channel=wrong:1&name=page&token=ann")
+		c.wantPrefix(`{"id":1,"connect":{"client":"`)
+		epoch := epochOf(t, s, "news:1")
+		c.want(`{"id":2,"subscribe":{"epoch":"` + epoch + `","offset":0}}`)
+		c.want(`{"id":3,"subscribe":{}}`)
+		c.want(`{"id":4,"subscribe":{"epoch":"` + epoch + `","offset":0}}`)
+		c.want(`{"id":5,"error":{"code":104,"message":"there is no namespace \"wrong\""}}`)
+		if n := statsOf(s).Get("event_streams"); n != 1 {
+			t.Errorf("%d event streams are counted", n)
+		}
+		for i := range 3 {
+			if err := s.Publish("news:1", server.Text, []byte(`{"n":`+fmt.Sprint(i)+"\n}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.want(`{"pub":{"channel":"news:1","epoch":"` + epoch + `","offset":1,"data":{"n":0}}}`)
+		c.want(`{"pub":{"channel":"news:1","offset":2,"data":{"n":1}}}`)
+		c.want(`{"pub":{"channel":"news:1","offset":3,"data":{"n":2}}}`)
+		if err := s.PublishUser("ann", server.Text, []byte("hi")); err != nil {
+			t.Fatal(err)
+		}
+		c.want(`{"pub":{"channel":"user:ann","epoch":"` + epoch + `","offset":1,"data":"hi"}}`)
+		if err := s.DisconnectUser("ann", 4403, "out"); err != nil {
+			t.Fatal(err)
+		}
+		c.want(`close: {"code":4403,"reason":"out"}`)
+		if c.retry != "3600000" {
+			t.Errorf("retry is %s", c.retry)
+		}
+		c.want("end")
+	})
+}
+
+// The token comes from where the client can put one.
+func TestEventStreamTokens(t *testing.T) {
+	s := fallbacks(t, nil, func(c *server.Config) { c.TokenCookie = "session"; c.Origins = []string{"https://a.example"} })
+	for _, test := range []struct {
+		query string
+		lines []string
+		user  string
+	}{
+		{"token=ann", nil, "ann"},
+		{"token=ann", []string{"Authorization: Bearer bob"}, "bob"},
+		{"", []string{"Cookie: x=1; session=eve; y=2"}, "eve"},
+		{"token=ann", []string{"Cookie: session=eve"}, "ann"},
+		{"", []string{"Cookie: session=eve", "Origin: https://a.example"}, "eve"},
+	} {
+		c := streamed(t, s, test.query, test.lines...)
+		if got := c.next(); !strings.Contains(got, `,"user":"`+test.user+`",`) {
+			t.Errorf("%v: connect was answered %s", test, got)
+		}
+	}
+}
+
+// What is refused is told in the stream, and the stream ends.
+func TestEventStreamRefusals(t *testing.T) {
+	s := fallbacks(t, nil, nil)
+	c := streamed(t, s, "channel=room&token=bad")
+	c.want(`{"id":1,"error":{"code":101,"message":"no such user"}}`)
+	c.want(`close: {"code":4401,"reason":"unauthorized"}`)
+	if c.retry != "3600000" {
+		t.Errorf("retry is %s", c.retry)
+	}
+	c.want("end")
+	c = streamed(t, s, "channel=room&token=slow")
+	c.want(`{"id":1,"error":{"code":111,"message":"later"}}`)
+	c.want(`close: {"code":1013,"reason":"connect refused for now: come back"}`)
+	c.want("end")
+}
+
+// With NoFallback, and without the native protocol, there are no event streams.
+func TestNoFallback(t *testing.T) {
+	for _, s := range []*server.Server{fallbacks(t, nil, func(c *server.Config) { c.NoFallback = true }), notifier(t, nil, nil)} {
+		c := connect(t, s)
+		c.put("GET /v1/sse HTTP/1.1\r\nHost: x\r\n\r\n")
+		_ = c.wantStatus(426)
+	}
+}
