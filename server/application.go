@@ -8,8 +8,8 @@ import (
 	"github.com/roostws/roost/server/internal/shard"
 )
 
-// Upgrade calls Handler.Upgrade, and starts Handler.Authorize on a goroutine of its
-// own.
+// Upgrade calls Handler.Upgrade, and has Handler.Authorize called on another
+// goroutine.
 func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	app := &h.server.cfg.Handler
 	u.Grant.Protocol = h.protocol(u.Grant.Agreed())
@@ -37,21 +37,17 @@ func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 		h.grant(&u.Grant, r)
 		return
 	}
-	if !h.server.startWork() {
-		s.NoteRefusal(u.ID, intake.RefusedWork)
-		u.Grant.Err = errTooBusy
-		return
-	}
-	u.Later = true
-	later, grant := *r, u.Grant
+	later, grant, id := *r, u.Grant, u.ID
 	later.request = u.Request.Clone()
 	later.shard, later.remote, later.tls = nil, r.RemoteAddr(), r.TLS()
-	go h.authorize(s, u.ID, &later, &grant)
+	if u.Later = h.server.work.Do(func() { h.authorize(s, id, &later, &grant) }); !u.Later {
+		s.NoteRefusal(u.ID, intake.RefusedWork)
+		u.Grant.Err = errTooBusy
+	}
 }
 
-// authorize calls Handler.Authorize. It runs on its own goroutine.
+// authorize calls Handler.Authorize. It runs on one of the goroutines for work.
 func (h *hooks) authorize(s *shard.Shard, id netpoll.ID, r *UpgradeRequest, g *shard.Grant) {
-	defer h.server.endWork()
 	ctx, cancel := context.WithTimeout(h.server.ctx, h.server.cfg.Timeouts.HandshakeTimeout)
 	defer cancel()
 	defer func() {

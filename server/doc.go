@@ -32,8 +32,8 @@
 //
 //   - One for each loop. Everything that happens to a connection happens on
 //     its loop: decoding, callbacks, fan-out, deadlines.
-//   - One for each Authorize call and each plain HTTP request, at most
-//     Limits.AuthorizeMaxPending.
+//   - A few for Authorize calls, functions of the Application and plain HTTP
+//     requests; more while these block, at most Limits.AuthorizeMaxPending.
 //   - Nothing else. An idle connection has no goroutine, no timer, no buffer.
 //
 // The only way into a shard from elsewhere is its inbox: ordered, bounded, one

@@ -123,11 +123,11 @@ func (h *hooks) ServesHTTP() bool { return h.server.cfg.HTTP != nil }
 
 // HTTP has a plain request answered.
 func (h *hooks) HTTP(s *shard.Shard, id netpoll.ID, request []byte) error {
-	if !h.server.startWork() {
+	remote := s.RemoteAddr(id)
+	if !h.server.work.Do(func() { h.server.answerHTTP(s, id, remote, request) }) {
 		s.NoteRefusal(id, intake.RefusedWork)
 		return errTooBusy
 	}
-	go h.server.answerHTTP(s, id, s.RemoteAddr(id), request)
 	return nil
 }
 

@@ -52,8 +52,7 @@ func (h host) Announce(m *protocol.Membership) {
 }
 
 func (h host) Context() context.Context { return h.s.ctx }
-func (h host) Acquire() bool            { return h.s.startWork() }
-func (h host) Release()                 { h.s.endWork() }
+func (h host) Work(job func()) bool     { return h.s.work.Do(job) }
 
 func (h host) Panicked(in string, id netpoll.ID, value any) { h.s.panicked(in, id, value) }
 

@@ -13,10 +13,9 @@ import (
 	"github.com/roostws/roost/server/internal/shard"
 )
 
-// answerHTTP passes one plain request, head and body, to Config.HTTP, on a
-// goroutine of its own, and gives the response to the loop.
+// answerHTTP passes one plain request, head and body, to Config.HTTP, on one of the
+// goroutines for work, and gives the response to the loop.
 func (s *Server) answerHTTP(sh *shard.Shard, id netpoll.ID, remote netip.AddrPort, request []byte) {
-	defer s.endWork()
 	var date handshake.Date
 	respondError := func(err error) {
 		sh.Respond(id, handshake.AppendError(nil, err, handshake.Envelope{Date: date.At(time.Now()), Head: handshake.IsHEAD(request)}))

@@ -40,9 +40,9 @@ type Limits struct {
 	// cookies need 9 KiB, and browsers allow 4 KiB a cookie. A slow sender can make the
 	// server hold that much for HandshakeTimeout.
 	HandshakeMaxBytes int
-	// AuthorizeMaxPending limits the Authorize calls and plain HTTP requests under
-	// way, one goroutine each. Beyond it requests are refused with 503. If zero,
-	// 1,024.
+	// AuthorizeMaxPending limits the Authorize calls, functions of the Application and
+	// plain HTTP requests under way, each with a goroutine if it blocks. Beyond it
+	// requests are refused with 503. If zero, 1,024.
 	AuthorizeMaxPending int
 	// MessageMaxBytes limits a message from a client, all its fragments together; a
 	// larger one is refused with 1009 when its header is seen. If zero, 64 KiB. An

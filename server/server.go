@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/internal/workers"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/settings"
 )
@@ -35,7 +37,7 @@ type Server struct {
 	start       time.Time
 	ctx         context.Context // ends when the server does
 	cancel      context.CancelFunc
-	work        chan struct{} // a place for each Authorize and HTTP goroutine
+	work        *workers.Pool // for what the application does, which may block
 	rules       *protocol.Rules
 	fallbacks   map[string]*shard.Fallback // by path
 	repetitions *hub.Repetitions[sent]
@@ -66,20 +68,6 @@ type parts struct {
 	hooks  []*hooks
 }
 
-// startWork takes one of the Limits.AuthorizeMaxPending places for a goroutine
-// that may block. It returns false if there is none.
-func (s *Server) startWork() bool {
-	select {
-	case s.work <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-// endWork gives the place back.
-func (s *Server) endWork() { <-s.work }
-
 // members are the shards by index of their loops, none before Start.
 func (s *Server) members() []*shard.Shard {
 	if p := s.parts.Load(); p != nil {
@@ -109,7 +97,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, &settings.FieldError{Config: configName, Field: "Proxies.TrustedProxies", Err: err}
 	}
-	s := &Server{cfg: cfg, start: time.Now(), work: make(chan struct{}, cfg.Limits.AuthorizeMaxPending), donec: make(chan struct{})}
+	s := &Server{cfg: cfg, start: time.Now(), work: workers.New(cfg.Limits.AuthorizeMaxPending, runtime.GOMAXPROCS(0)), donec: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.shards = shard.Config{
 		MaxConnections: cfg.Limits.MaxConnections, HandshakeMaxBytes: cfg.Limits.HandshakeMaxBytes, HandshakeTimeout: cfg.Timeouts.HandshakeTimeout,
@@ -339,6 +327,7 @@ func (s *Server) Close() error {
 	}
 	s.closed = true
 	s.cancel()
+	s.work.Close()
 	if !s.started {
 		close(s.donec)
 		return nil

@@ -62,7 +62,7 @@ var configSettings = settings.Table{
 	{Field: "Limits.HandshakeMaxBytes", Default: 16 << 10, Min: 256, Max: 1 << 20, Unit: "bytes",
 		Help: "Size of a request's head; a larger one is refused with 431", Cost: "memory that slow senders can hold for HandshakeTimeout"},
 	{Field: "Limits.AuthorizeMaxPending", Default: 1024, Min: 1, Max: 1 << 20, Unit: "requests",
-		Help: "Plain HTTP requests and authorizations under way; more are refused with 503", Cost: "a goroutine for each"},
+		Help: "Plain HTTP requests and authorizations under way; more are refused with 503", Cost: "a goroutine for each that blocks"},
 	{Field: "Limits.MessageMaxBytes", Default: 64 << 10, Min: 1, Max: 1 << 30, Unit: "bytes",
 		Help: "Size of a message from a client; a larger one is refused with 1009", Cost: "memory that an incomplete message can hold"},
 	{Field: "Limits.MessageMaxFragments", Default: 1024, Min: 1, Max: 1 << 30, Unit: "frames",

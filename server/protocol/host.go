@@ -27,10 +27,9 @@ type Host interface {
 	Announce(m *Membership)
 	// Context ends with the server.
 	Context() context.Context
-	// Acquire takes one of the places for work of the application, Release gives it
-	// back.
-	Acquire() bool
-	Release()
+	// Work runs a job of the application, which may block, on another goroutine. It
+	// returns false if too many are under way.
+	Work(job func()) bool
 	// Panicked reports a panic in the application's code.
 	Panicked(in string, id netpoll.ID, value any)
 }

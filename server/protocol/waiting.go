@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
@@ -102,7 +103,7 @@ func (x *Sessions) proceed(s *shard.Shard, id netpoll.ID) {
 
 var errGone = errors.New("server: a function of the application ended without an answer")
 
-// ask runs work, which may block, on its own goroutine, and then calls then with
+// ask runs work, which may block, on another goroutine, and then calls then with
 // the same command on the loop, if the connection is still open. work must not
 // touch t. Until then later commands wait, unless the command is a Call. After
 // Rules.Timeout then gets context.DeadlineExceeded, and a later result is dropped.
@@ -110,20 +111,10 @@ var errGone = errors.New("server: a function of the application ended without an
 // is busy.
 func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
 	x, rules := t.x, t.x.rules
-	if !rules.Host.Acquire() {
-		t.fail(hub.ErrBusy)
-		return
-	}
 	own := *t // the loop uses t again
 	own.cmd.Data = nil
-	w := x.of(t.id).wait()
 	call := t.cmd.Kind == Call
-	if call {
-		w.calls++
-	} else {
-		w.asking = true
-	}
-	ctx, cancel := context.WithTimeout(rules.Host.Context(), rules.Timeout)
+	deadline := time.Now().Add(rules.Timeout)
 	var once sync.Once
 	finish := func(err error) {
 		once.Do(func() {
@@ -142,10 +133,10 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 			})
 		})
 	}
-	stop := context.AfterFunc(ctx, func() { finish(context.DeadlineExceeded) })
-	go func() {
-		defer rules.Host.Release()
+	started := rules.Host.Work(func() {
+		ctx, cancel := context.WithDeadline(rules.Host.Context(), deadline)
 		defer cancel()
+		stop := context.AfterFunc(ctx, func() { finish(context.DeadlineExceeded) })
 		err := errGone // what a goroutine that just ends (runtime.Goexit) leaves behind
 		defer func() {
 			if value := recover(); value != nil {
@@ -157,5 +148,15 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 		if err = work(ctx); ctx.Err() != nil {
 			err = context.DeadlineExceeded // no client is admitted by a look-up that was cut short
 		}
-	}()
+	})
+	if !started {
+		t.fail(hub.ErrBusy)
+		return
+	}
+	// finish comes through the inbox: after this.
+	if w := x.of(t.id).wait(); call {
+		w.calls++
+	} else {
+		w.asking = true
+	}
 }

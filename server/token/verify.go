@@ -199,7 +199,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // logRefused logs why a token was refused, with what a search for the client would
 // begin with. The user is the one that the token names, which nothing proves.
-func (v *Verifier) logRefused(ctx context.Context, hook, client, text string, err error, attrs ...slog.Attr) {
+func (v *Verifier) logRefused(ctx context.Context, hook, client, text string, err error, about func() []slog.Attr) {
 	if err == nil || !v.log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
@@ -207,7 +207,7 @@ func (v *Verifier) logRefused(ctx context.Context, hook, client, text string, er
 	if !ok {
 		return
 	}
-	attrs = append(attrs, slog.String("hook", hook), slog.String("conn_id", client), slog.Any("err", err))
+	attrs := append(about(), slog.String("hook", hook), slog.String("conn_id", client), slog.Any("err", err))
 	if _, claims, err := Decode(text); err == nil {
 		var named Claims
 		_ = readMembers(claims, named.fields(v.names)[:1])
@@ -219,8 +219,7 @@ func (v *Verifier) logRefused(ctx context.Context, hook, client, text string, er
 	v.log.LogAttrs(ctx, slog.LevelInfo, "a token was refused", attrs...)
 }
 
-func aboutConnect(r *protocol.ConnectRequest) []slog.Attr {
-	var attrs []slog.Attr
+func aboutConnect(r *protocol.ConnectRequest) (attrs []slog.Attr) {
 	if r.RemoteAddr.IsValid() {
 		attrs = append(attrs, slog.String("remote_addr", r.RemoteAddr.String()))
 	}
@@ -235,7 +234,7 @@ func aboutConnect(r *protocol.ConnectRequest) []slog.Attr {
 // same user.
 func (v *Verifier) Connect(ctx context.Context, r *protocol.ConnectRequest) error {
 	err := v.connect(ctx, r)
-	v.logRefused(ctx, "connect", r.Client, r.Token, err, aboutConnect(r)...)
+	v.logRefused(ctx, "connect", r.Client, r.Token, err, func() []slog.Attr { return aboutConnect(r) })
 	return err
 }
 
@@ -262,7 +261,7 @@ func (v *Verifier) connect(ctx context.Context, r *protocol.ConnectRequest) erro
 // connection, of the same user.
 func (v *Verifier) Refresh(ctx context.Context, r *protocol.ConnectRequest) error {
 	err := v.refresh(ctx, r)
-	v.logRefused(ctx, "refresh", r.Client, r.Token, err, aboutConnect(r)...)
+	v.logRefused(ctx, "refresh", r.Client, r.Token, err, func() []slog.Attr { return aboutConnect(r) })
 	return err
 }
 
@@ -285,7 +284,7 @@ func (v *Verifier) refresh(ctx context.Context, r *protocol.ConnectRequest) erro
 // one user; one that names no user is for clients without an identity.
 func (v *Verifier) Subscribe(ctx context.Context, r *protocol.SubscribeRequest) error {
 	err := v.subscribe(ctx, r)
-	v.logRefused(ctx, "subscribe", r.Client, r.Token, err, slog.String("channel", r.Channel))
+	v.logRefused(ctx, "subscribe", r.Client, r.Token, err, func() []slog.Attr { return []slog.Attr{slog.String("channel", r.Channel)} })
 	return err
 }
 
