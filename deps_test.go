@@ -113,7 +113,7 @@ var layers = []struct {
 	},
 	{
 		"server/api",
-		[]string{module + "/server", "golang.org/x/time/rate"},
+		[]string{module + "/frame", module + "/server", "golang.org/x/time/rate"},
 		[]string{module + "/cmd", module + "/bench", module + "/web"},
 		"whoever publishes from Go does not carry the HTTP API",
 	},

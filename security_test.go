@@ -18,6 +18,8 @@ import (
 func TestSecurityTable(t *testing.T) {
 	tests := testNames(t)
 	config := reflect.TypeFor[struct {
+		server.Engine
+		server.Handshake
 		server.Sockets
 		server.Limits
 		server.Timeouts

@@ -99,7 +99,7 @@ func TestProxyProtocol(t *testing.T) {
 			{"unknown", "PROXY UNKNOWN\r\n", ""},
 		} {
 			for _, pieces := range []bool{false, true} {
-				cfg, seen := tellAddresses(server.Config{Engine: engine, Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.0/8"}}})
+				cfg, seen := tellAddresses(server.Config{Engine: server.Engine{Driver: engine}, Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.0/8"}}})
 				s := start(t, cfg)
 				c := connect(t, s)
 				want := tc.want
@@ -300,7 +300,7 @@ func (b *syncBuffer) String() string {
 
 func TestConnectionsPerAddress(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{ConnectionsPerAddress: 2}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{ConnectionsPerAddress: 2}, Handler: server.Handler{Message: echo}})
 		first, second := upgraded(t, s), upgraded(t, s)
 		third := connect(t, s)
 		third.put(upgrade())

@@ -39,7 +39,7 @@ const half = "GET / HTTP/1.1\r\n"
 // one in one piece does not.
 func TestHandshakesMax(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 3}, Timeouts: server.Timeouts{HandshakeTimeout: 5 * time.Minute},
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 3}, Timeouts: server.Timeouts{HandshakeTimeout: 5 * time.Minute},
 			Handler: server.Handler{Message: echo}})
 		slow := silence(t, s.Addrs()[0], 3, half)
 		silence(t, s.Addrs()[0], 3, "") // they need no place
@@ -72,7 +72,7 @@ func TestHandshakesMax(t *testing.T) {
 // So does a plain request whose body comes in pieces, also where its head came
 // in one.
 func TestBodiesTakePlaces(t *testing.T) {
-	s := start(t, server.Config{Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1},
+	s := start(t, server.Config{Engine: server.Engine{Loops: 1}, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1},
 		Timeouts: server.Timeouts{HandshakeTimeout: 5 * time.Minute}, HTTP: http.HandlerFunc(testHTTP)})
 	const head = "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
 	first := connect(t, s)
@@ -90,7 +90,7 @@ func TestBodiesTakePlaces(t *testing.T) {
 // Who keeps the others waiting has to make room, long before its time is over.
 func TestHandshakesMakeRoom(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second},
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second},
 			Handler: server.Handler{Message: echo}})
 		slow := newClient(t, silence(t, s.Addrs()[0], 1, half)[0])
 		eventually(t, "the place is taken", func() bool { return statsOf(s).Get("bytes_received") > 0 })
@@ -108,7 +108,7 @@ func TestHandshakesMakeRoom(t *testing.T) {
 
 // Where all connections are taken, those that say nothing make room.
 func TestSilentOnesMakeRoom(t *testing.T) {
-	s := start(t, server.Config{Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{MaxConnections: 4}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second}, Handler: server.Handler{Message: echo}})
+	s := start(t, server.Config{Engine: server.Engine{Loops: 1}, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{MaxConnections: 4}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second}, Handler: server.Handler{Message: echo}})
 	good := upgraded(t, s)
 	silence(t, s.Addrs()[0], 3, "")
 	eventually(t, "all are taken", func() bool { return statsOf(s).Get("accepted") == 4 })
@@ -120,7 +120,7 @@ func TestSilentOnesMakeRoom(t *testing.T) {
 
 // Who waits in vain is told to come back.
 func TestHandshakesQueueTimeout(t *testing.T) {
-	s := start(t, server.Config{Loops: 1, Limits: server.Limits{HandshakesMax: 1}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}, Sockets: server.Sockets{DeferAccept: -1}})
+	s := start(t, server.Config{Engine: server.Engine{Loops: 1}, Limits: server.Limits{HandshakesMax: 1}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}, Sockets: server.Sockets{DeferAccept: -1}})
 	conns := silence(t, s.Addrs()[0], 30, half)
 	statuses := map[int]int{}
 	for _, conn := range conns {
@@ -158,7 +158,7 @@ func clientHello() string {
 func TestHandshakeStorm(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		const storm, tlsMax = 300, 8
-		s := start(t, server.Config{Engine: engine, Loops: 1, Limits: server.Limits{HandshakesMax: 64, TLSHandshakesMax: tlsMax}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second}, Sockets: server.Sockets{DeferAccept: -1},
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Limits: server.Limits{HandshakesMax: 64, TLSHandshakesMax: tlsMax}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second}, Sockets: server.Sockets{DeferAccept: -1},
 			Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"},
 			TLS:     &tls.Config{Certificates: []tls.Certificate{certificate(t)}},
 			Handler: server.Handler{Message: echo}})
@@ -199,7 +199,7 @@ func TestHandshakeStorm(t *testing.T) {
 // A connection of the address beyond its rate is told when to come back, and may.
 func TestConnectRatePerAddress(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{ConnectRatePerAddress: 2}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{ConnectRatePerAddress: 2}, Handler: server.Handler{Message: echo}})
 		good := upgraded(t, s)
 		eventually(t, "too many a second", func() bool {
 			c := connect(t, s)

@@ -37,7 +37,7 @@ func check(t *testing.T, errs ...error) {
 
 func TestConn(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s, conn := named(t, server.Config{Engine: engine, Limits: server.Limits{SubscriptionsMax: 2}})
+		s, conn := named(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{SubscriptionsMax: 2}})
 		ann, bob := upgraded(t, s, "X-User: ann"), upgraded(t, s, "X-User: bob")
 		a := conn("ann")
 
@@ -58,7 +58,7 @@ func TestConn(t *testing.T) {
 		ann.want("to ann")
 		ann.want("to all")
 
-		check(t, s.DisconnectUser("ann", 4000, "out"), s.DisconnectUser("nobody", 4000, ""))
+		check(t, disconnect(s, server.Audience{User: "ann"}, 4000, "out"), disconnect(s, server.Audience{User: "nobody"}, 4000, ""))
 		ann.wantClose(4000, "out")
 		ann.put(closeFrame(4000, ""))
 		ann.wantEnd()
@@ -100,7 +100,7 @@ func TestBadArguments(t *testing.T) {
 		"type of publish":    {s.Broadcast(0, nil), nil},
 		"type of send":       {a.Send(9, nil), nil},
 		"code of close":      {a.Close(1005, ""), nil},
-		"code of disconnect": {s.DisconnectUser("ann", 999, ""), nil},
+		"code of disconnect": {disconnect(s, server.Audience{User: "ann"}, 999, ""), nil},
 	} {
 		if c.err == nil || (c.want != nil && !errors.Is(c.err, c.want)) {
 			t.Errorf("%s: %v, want %v", what, c.err, c.want)
@@ -113,7 +113,7 @@ func TestBadArguments(t *testing.T) {
 func TestErrBusy(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		blocked, proceed := make(chan struct{}), make(chan struct{})
-		s, conn := named(t, server.Config{Engine: engine, Loops: 1, Limits: server.Limits{InboxMaxEntries: 20, InboxMaxBytes: 100 << 10}, Handler: server.Handler{
+		s, conn := named(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Limits: server.Limits{InboxMaxEntries: 20, InboxMaxBytes: 100 << 10}, Handler: server.Handler{
 			Message: func(m *server.Message) { close(blocked); <-proceed },
 		}})
 		c := upgraded(t, s, "X-User: ann")
@@ -157,7 +157,7 @@ func TestErrBusy(t *testing.T) {
 // What one goroutine sends to a Conn arrives in its order.
 func TestOrder(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s, conn := named(t, server.Config{Engine: engine, Limits: server.Limits{PendingMaxBytes: 1 << 20}})
+		s, conn := named(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{PendingMaxBytes: 1 << 20}})
 		const subscribers, publishers, each = 6, 4, 200
 		var clients []*client
 		for i := range subscribers {

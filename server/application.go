@@ -83,6 +83,6 @@ func (h *hooks) grant(g *shard.Grant, r *UpgradeRequest) {
 	if g.Err != nil {
 		h.server.cfg.Logger.Error("the application's answer to an upgrade is invalid", "err", g.Err)
 	}
-	g.User, g.Subprotocol, g.Header, g.Channels = r.User, r.Subprotocol, r.Header, r.Channels
+	g.User, g.Subprotocol, g.Header, g.Channels = r.User, r.Subprotocol, headerLines(r.Header), r.Channels
 	g.Protocol = h.protocol(r.Subprotocol)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
@@ -72,47 +73,91 @@ func (r resolved) in(sh *shard.Shard) (ids []netpoll.ID) {
 	return ids
 }
 
+// connOf returns the connection that Conn.String named.
+func (s *Server) connOf(client string) (Conn, error) {
+	id, err := netpoll.ParseID(client)
+	if err != nil {
+		return Conn{}, fmt.Errorf("%w: the connection %.40q is not as Conn.String writes it", ErrBadName, client)
+	}
+	return Conn{s, id}, nil
+}
+
+// NoWait is a context that is done. PublishMessage, Disconnect, Subscribe and
+// Unsubscribe do not wait with it, so that callbacks may call them: the loops do
+// later what was asked for, and the number of connections stays unknown.
+var NoWait = noWait()
+
+func noWait() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
 // each calls f on the loop of each connection of an audience and returns for how many
-// f returned true. If it returns an error, f may have been called for some of them.
-func (s *Server) each(ctx context.Context, a Audience, f func(*shard.Shard, netpoll.ID) bool) (n int, err error) {
+// f returned true. All loops are asked before it waits for the first: if ctx is done,
+// f is called all the same. If it returns an error, f may have been called for some.
+func (s *Server) each(ctx context.Context, r resolved, f func(*shard.Shard, netpoll.ID) bool) (n int, err error) {
+	members := s.members()
+	if members == nil {
+		return 0, ErrServerClosed
+	}
+	counts := make(chan int, len(members))
+	for _, member := range members {
+		if err := member.Call(func(sh *shard.Shard) {
+			if sh == nil {
+				return // the server has ended
+			}
+			part := 0
+			for _, id := range r.in(sh) {
+				if f(sh, id) {
+					part++
+				}
+			}
+			counts <- part
+		}); err != nil {
+			return 0, err
+		}
+	}
+	if ctx == NoWait {
+		return 0, nil
+	}
+	for range members {
+		part, err := await(ctx, s, counts)
+		if err != nil {
+			return n, err
+		}
+		n += part
+	}
+	return n, nil
+}
+
+// Disconnect closes the connections of an audience with a Close frame, after what was
+// published to them before, and returns how many these are. The reason is cut to 123
+// bytes. It waits for the loops until ctx is done; from callbacks, which run on the
+// loops that it would wait for, it must be called with NoWait.
+func (s *Server) Disconnect(ctx context.Context, a Audience, code frame.CloseCode, reason string) (n int, err error) {
+	if err := checkCloseCode(code); err != nil {
+		return 0, err
+	}
 	r, err := s.resolve(a)
 	if err != nil {
 		return 0, err
 	}
-	err = askLoops(ctx, s, func(sh *shard.Shard) (n int) {
-		for _, id := range r.in(sh) {
-			if f(sh, id) {
-				n++
-			}
-		}
-		return n
-	}, func(part int) bool {
-		n += part
-		return true
-	})
-	return n, err
+	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool { return sh.Close(id, code, reason) == nil })
 }
 
-// DisconnectAll closes the connections of an audience with a Close frame, after what
-// was published to them before, and returns how many these are. It waits for the
-// loops until ctx is done, and must not be called from callbacks; Disconnect,
-// DisconnectUser and DisconnectChannel do not wait.
-func (s *Server) DisconnectAll(ctx context.Context, a Audience, code CloseCode, reason string) (n int, err error) {
-	if err := checkCloseCode(code); err != nil {
+// Subscribe subscribes the connections that an audience has now to a channel and
+// returns how many of them are in it then. Those that would exceed SubscriptionsMax are
+// refused, counted and logged; those of a protocol that have not connected are left
+// out. In a channel with history, a user's connection that comes back over a protocol
+// within HistoryAge can resume the subscription, until Unsubscribe with the user; that
+// costs some 200 bytes for each user and channel. It waits as Disconnect does.
+func (s *Server) Subscribe(ctx context.Context, a Audience, channel string) (n int, err error) {
+	r, err := s.subscribers(a, channel)
+	if err != nil {
 		return 0, err
 	}
-	return s.each(ctx, a, func(sh *shard.Shard, id netpoll.ID) bool { return sh.Close(id, code, reason) == nil })
-}
-
-// SubscribeAll subscribes the connections of an audience to a channel and returns how
-// many of them are in it then. Those that would exceed SubscriptionsMax are refused,
-// counted and logged; those of a protocol that have not connected are left out. It
-// waits as DisconnectAll does.
-func (s *Server) SubscribeAll(ctx context.Context, a Audience, channel string) (n int, err error) {
-	if err := protocol.CheckChannel(channel, s.cfg.Limits.ChannelNameMaxBytes); err != nil {
-		return 0, err
-	}
-	return s.each(ctx, a, func(sh *shard.Shard, id netpoll.ID) bool {
+	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool {
 		if sh.IsReady(id) {
 			s.hooksOf(sh).sessions.SubscribeByServer(sh, id, channel)
 		}
@@ -120,13 +165,17 @@ func (s *Server) SubscribeAll(ctx context.Context, a Audience, channel string) (
 	})
 }
 
-// UnsubscribeAll ends the subscriptions of an audience to a channel and returns how
-// many these were. It waits as DisconnectAll does.
-func (s *Server) UnsubscribeAll(ctx context.Context, a Audience, channel string) (n int, err error) {
-	if err := protocol.CheckChannel(channel, s.cfg.Limits.ChannelNameMaxBytes); err != nil {
+// Unsubscribe ends the subscriptions of an audience to a channel and returns how many
+// these were. It waits as Disconnect does.
+func (s *Server) Unsubscribe(ctx context.Context, a Audience, channel string) (n int, err error) {
+	r, err := s.subscribers(a, channel)
+	if err != nil {
 		return 0, err
 	}
-	return s.each(ctx, a, func(sh *shard.Shard, id netpoll.ID) bool {
+	if r.user != "" {
+		s.rules.Revoke(r.user, channel)
+	}
+	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool {
 		if !sh.IsReady(id) || !sh.Subscribed(id, channel) {
 			return false
 		}
@@ -135,20 +184,29 @@ func (s *Server) UnsubscribeAll(ctx context.Context, a Audience, channel string)
 	})
 }
 
-// SendTo sends a message to the connection that Conn.String named, as Conn.Send does,
-// and waits until its loop has it or ctx is done: then the receipt is not Complete.
-// Matched is 1 if the connection is there, and so is Written, which does not say how
-// far it has read. It must not be called from callbacks.
-func (s *Server) SendTo(ctx context.Context, client string, t MessageType, payload []byte) (Receipt, error) {
-	c, err := s.connOf(client)
+// subscribers checks an audience and the channel that it is to enter or leave.
+func (s *Server) subscribers(a Audience, channel string) (resolved, error) {
+	if err := protocol.CheckChannel(channel, s.cfg.Limits.ChannelNameMaxBytes); err != nil {
+		return resolved{}, err
+	}
+	return s.resolve(a)
+}
+
+// sendTo sends a message to one connection, as Conn.Send does, and waits until its loop
+// has it or ctx is done.
+func (s *Server) sendTo(ctx context.Context, p *Publication) (Receipt, error) {
+	r, err := s.resolve(Audience{Client: p.Client})
 	if err != nil {
 		return Receipt{}, err
 	}
-	if err := s.sendUnlessDraining(c, t, payload); err != nil {
+	if err := s.sendUnlessDraining(Conn{s, r.id}, p.Type, p.Payload); err != nil {
 		return Receipt{}, err
 	}
+	if ctx == NoWait {
+		return Receipt{}, nil
+	}
 	// The question comes after the message in the inbox of the loop.
-	n, err := s.each(ctx, Audience{Client: client}, (*shard.Shard).IsReady)
+	n, err := s.each(ctx, r, (*shard.Shard).IsReady)
 	if err != nil && ctx.Err() == nil {
 		return Receipt{}, err
 	}
@@ -162,19 +220,4 @@ func (s *Server) sendUnlessDraining(c Conn, t MessageType, payload []byte) error
 		return ErrServerClosed
 	}
 	return c.Send(t, payload)
-}
-
-// ClearHistory drops the messages that are kept of a channel and returns how many these
-// were. Messages that are still being fanned out stay. Positions go on: a client that
-// resumes from before is told that it was not recovered, and one that lags behind falls
-// under Namespace.SlowConsumer.
-func (s *Server) ClearHistory(channel string) (n int, err error) {
-	if err := s.checkName("channel", channel); err != nil {
-		return 0, err
-	}
-	running := s.parts.Load()
-	if running == nil {
-		return 0, ErrServerClosed
-	}
-	return running.hub.Clear(channel), nil
 }

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 func TestAuthorize(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		proceed := make(chan struct{})
-		s := start(t, server.Config{Engine: engine, Subprotocols: []string{"v1"}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Handshake: server.Handshake{Subprotocols: []string{"v1"}}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
 				switch r.Get("Authorization") {
 				case "wait":
@@ -29,7 +30,7 @@ func TestAuthorize(t *testing.T) {
 					panic("on purpose")
 				}
 				r.User, r.Channels = "ann", []string{"room"}
-				r.Header = []server.Header{{Name: "X-Path", Value: r.Path()}}
+				r.Header = http.Header{"X-Path": {r.Path()}}
 				return nil
 			},
 			Open:    func(e *server.OpenEvent) { e.Send(server.Text, []byte("hello "+e.User())) },
@@ -104,7 +105,7 @@ func (c *client) want101(text string) {
 func TestAuthorizeTimeout(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		var cancelled atomic.Int64
-		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
 				<-ctx.Done()
 				cancelled.Add(1)
@@ -125,7 +126,7 @@ func TestAuthorizeTimeout(t *testing.T) {
 func TestAuthorizeMaxPending(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		proceed := make(chan struct{})
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{AuthorizeMaxPending: 2}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{AuthorizeMaxPending: 2}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error { <-proceed; return nil },
 		}})
 		first, second, third := connect(t, s), connect(t, s), connect(t, s)

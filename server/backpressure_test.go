@@ -61,7 +61,7 @@ func TestBackPressure(t *testing.T) {
 	eachPausingEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		const size = 8 << 10
 		const count = 50 << 20 / size
-		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{SendBufferBytes: 64 << 10}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Sockets: server.Sockets{SendBufferBytes: 64 << 10}, Handler: server.Handler{Message: echo}})
 		c := upgraded(t, s)
 		before := heap()
 		sent := make(chan error, 1)
@@ -111,7 +111,7 @@ func TestBackPressure(t *testing.T) {
 // On gnet such a client is disconnected when its input has grown too much.
 func TestBackPressureGnet(t *testing.T) {
 	ends := make(chan server.CloseEvent, 1)
-	s := start(t, server.Config{Engine: gnet.Driver, Sockets: server.Sockets{SendBufferBytes: 64 << 10}, Handler: server.Handler{
+	s := start(t, server.Config{Engine: server.Engine{Driver: gnet.Driver}, Sockets: server.Sockets{SendBufferBytes: 64 << 10}, Handler: server.Handler{
 		Message: echo, Close: func(e *server.CloseEvent) { ends <- *e },
 	}})
 	c := upgraded(t, s)
@@ -137,7 +137,7 @@ func TestBackPressureGnet(t *testing.T) {
 
 func TestBigMessages(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MessageMaxBytes: 16 << 20, PendingMaxBytes: 4 << 10}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{MessageMaxBytes: 16 << 20, PendingMaxBytes: 4 << 10}, Handler: server.Handler{Message: echo}})
 		largest := 2 << 20
 		if engine == engines.All()[0] {
 			largest = 16 << 20 // the race detector makes it slow
@@ -165,7 +165,7 @@ func TestBigMessages(t *testing.T) {
 
 // slowServer has everybody in the channel "all".
 func slowServer(t *testing.T, engine netpoll.Driver, policy server.SlowPolicy, ends chan server.CloseEvent) *server.Server {
-	return start(t, server.Config{Engine: engine, Limits: server.Limits{SlowConsumer: policy, LagMaxBytes: 256 << 10}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: patience, CloseTimeout: patience},
+	return start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{SlowConsumer: policy, LagMaxBytes: 256 << 10}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: patience, CloseTimeout: patience},
 		Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error { r.Channels = []string{"all"}; return nil },
 			Close:   func(e *server.CloseEvent) { ends <- *e },
@@ -315,7 +315,7 @@ func TestStalledClientsCostLittle(t *testing.T) {
 func TestRelayHoldsPublishers(t *testing.T) {
 	eachPausingEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		var errs sync.Map
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{PendingMaxBytes: 64 << 20}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{PendingMaxBytes: 64 << 20}, Handler: server.Handler{
 			Message: func(m *server.Message) {
 				if err := m.Broadcast(m.Type, m.Payload); err != nil {
 					errs.Store(err.Error(), true)
@@ -367,7 +367,7 @@ func TestRelayHoldsPublishers(t *testing.T) {
 func TestMessageRate(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		const rate, count = 50, 101
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MessageRate: rate}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{MessageRate: rate}, Handler: server.Handler{Message: echo}})
 		c, other := upgraded(t, s), upgraded(t, s)
 		var frames bytes.Buffer
 		for n := range count {

@@ -11,13 +11,14 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
 
 func TestMaxConnections(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MaxConnections: 3}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{MaxConnections: 3}, Handler: server.Handler{Message: echo}})
 		var in []*client
 		for range 3 {
 			in = append(in, upgraded(t, s))
@@ -74,7 +75,7 @@ func TestProtocolViolations(t *testing.T) {
 	}
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 1)
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{MessageMaxBytes: 1024, MessageMaxFragments: 4}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{MessageMaxBytes: 1024, MessageMaxFragments: 4}, Handler: server.Handler{
 			Message: echo, Close: func(e *server.CloseEvent) { ends <- *e },
 		}})
 		for _, c := range cases {
@@ -86,7 +87,7 @@ func TestProtocolViolations(t *testing.T) {
 				w.wantClose(c.code, "*")
 				w.wantEnd()
 				e := <-ends
-				if e.Code != server.CloseCode(c.code) || e.ByPeer || e.Err == nil || e.Reason == "" {
+				if e.Code != frame.CloseCode(c.code) || e.ByPeer || e.Err == nil || e.Reason == "" {
 					t.Errorf("Close was told %d %q, by peer: %v, error: %v", e.Code, e.Reason, e.ByPeer, e.Err)
 				}
 				after := statsOf(s)
@@ -104,7 +105,7 @@ func TestClosingHandshake(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 10)
 		conns := make(chan server.Conn, 10)
-		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{CloseTimeout: 4 * time.Second}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Timeouts: server.Timeouts{CloseTimeout: 4 * time.Second}, Handler: server.Handler{
 			Open:    func(e *server.OpenEvent) { conns <- e.Conn() },
 			Message: echo,
 			Close:   func(e *server.CloseEvent) { ends <- *e },
@@ -184,7 +185,7 @@ func TestClosingHandshake(t *testing.T) {
 // What was published before a close goes before it.
 func TestFarewell(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error {
 				r.User = r.Get("X-User")
 				r.Channels = []string{"room of " + r.User}
@@ -199,7 +200,7 @@ func TestFarewell(t *testing.T) {
 			for _, err := range []error{
 				s.Publish("room of "+user, server.Text, []byte("closing time")),
 				s.PublishUser(user, server.Text, []byte("bye, ann")),
-				s.DisconnectUser(user, 4000, "away"),
+				disconnect(s, server.Audience{User: user}, 4000, "away"),
 			} {
 				if err != nil {
 					t.Fatal(err)
@@ -280,7 +281,7 @@ func TestPanics(t *testing.T) {
 						bad.Close(e)
 					}
 				}
-				s := start(t, server.Config{Engine: engine, Loops: 1, Handler: h})
+				s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Handler: h})
 				other := upgraded(t, s)
 				w := connect(t, s)
 				w.Conn.(*bufConn).Conn = &headed{w.Conn.(*bufConn).Conn}

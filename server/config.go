@@ -13,6 +13,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/native"
 	"github.com/roostws/roost/server/settings"
 )
 
@@ -31,16 +32,8 @@ type Config struct {
 	// change), client certificates, versions. If MinVersion is zero, TLS 1.2. An
 	// idle TLS connection costs some 6 KiB, and no goroutine.
 	TLS *tls.Config
-	// Engine runs the event loops. If nil, epoll.Driver on Linux and gnet.Driver
-	// elsewhere; a program links only the engines whose packages it imports.
-	Engine netpoll.Driver
-	// Loops is the number of event loops. If zero, GOMAXPROCS.
-	Loops int
-	// KeepGOMAXPROCS leaves GOMAXPROCS as it is. By default Start raises it by
-	// Loops until the server ends, so that a loop can keep its P during short waits
-	// while other goroutines have as many as before; with as many loops as Ps and
-	// this set, a message costs up to half as much CPU again.
-	KeepGOMAXPROCS bool
+	// Engine is what runs the event loops, and how many there are.
+	Engine Engine
 	// Sockets are options of listeners and connections.
 	Sockets Sockets
 	// Limits bound what clients and publishers can make the server hold.
@@ -49,40 +42,18 @@ type Config struct {
 	Timeouts Timeouts
 	// Proxies are the balancers and proxies in front of the server.
 	Proxies Proxies
-	// Subprotocols are those that the server speaks. The client's first choice
-	// among them is taken; a client that offers none of them is accepted
-	// without one.
-	Subprotocols []string
-	// Origins are the web pages that may connect. If empty, pages of the same
-	// host; "*" allows all; otherwise exact origins ("https://example.com") or
-	// "https://*.example.com"; "file://" and "null" are pages from files. Requests
-	// without an Origin header, or with one that is no origin, do not come from a
-	// browser and are allowed.
-	Origins []string
-	// Compression is the response to offers of permessage-deflate (RFC 7692). If
-	// empty, CompressionOn, which costs an idle connection nothing.
-	Compression Compression
+	// Handshake is what the server agrees to when a client asks for a WebSocket.
+	Handshake Handshake
 	// Namespaces are the settings of channels by the part of their names before the
 	// colon. A connection whose socket is full when a message of a channel with
 	// history comes reads on from the history when it has room; what happens if the
 	// history has moved on is Namespace.SlowConsumer. Limits.LagMaxBytes, once for
 	// all channels, is what may be kept beyond their settings while a client lags.
 	Namespaces []Namespace
-	// Application lets clients speak one of Protocols: it decides who they are and
-	// what they may do, and carries out their calls. If nil, all clients speak raw
+	// Application lets clients speak a protocol: it decides who they are and what
+	// they may do, and carries out their calls. If nil, all clients send and get raw
 	// messages.
 	Application *protocol.Application
-	// Protocols are what clients may speak beside raw messages. If empty and
-	// Application is set, the native protocol (package protocol/native). Without
-	// Application it must be empty.
-	Protocols []protocol.Codec
-	// NoFallback turns event streams off, over which clients whose network lets no
-	// WebSocket through get the native protocol (docs/fallbacks.md).
-	NoFallback bool
-	// TokenCookie is the name of a cookie that holds a client's token, for requests
-	// of the fallbacks without another one. If empty, cookies are not looked at. With
-	// it, pages of all Origins may act as a user who is logged in.
-	TokenCookie string
 	// Events is called with what happens, for presence, audit, or web hooks, on
 	// event loops: it must not block, publish, subscribe, or keep the Event. If nil,
 	// events cost nothing.
@@ -100,6 +71,20 @@ type Config struct {
 	// have caused: a line a minute and kind (Warn), with their number and the flag
 	// to change. If nil, silent.
 	Logger *slog.Logger
+}
+
+// Engine is what runs the event loops.
+type Engine struct {
+	// Driver is the kind of event loop. If nil, epoll.Driver on Linux and gnet.Driver
+	// elsewhere; a program links only the engines whose packages it imports.
+	Driver netpoll.Driver
+	// Loops is the number of event loops. If zero, GOMAXPROCS.
+	Loops int
+	// KeepGOMAXPROCS leaves GOMAXPROCS as it is. By default Start raises it by
+	// Loops until the server ends, so that a loop can keep its P during short waits
+	// while other goroutines have as many as before; with as many loops as Ps and
+	// this set, a message costs up to half as much CPU again.
+	KeepGOMAXPROCS bool
 }
 
 // Sockets are options of listeners and connections.
@@ -137,6 +122,30 @@ type Proxies struct {
 	ForwardedHeader string
 }
 
+// Handshake is what the server agrees to when a client asks for a WebSocket.
+type Handshake struct {
+	// Origins are the web pages that may connect. If empty, pages of the same
+	// host; "*" allows all; otherwise exact origins ("https://example.com") or
+	// "https://*.example.com"; "file://" and "null" are pages from files. Requests
+	// without an Origin header, or with one that is no origin, do not come from a
+	// browser and are allowed.
+	Origins []string
+	// Subprotocols are those that the server speaks, besides the protocols of
+	// Config.Application. The client's first choice among them is taken; a client
+	// that offers none of them is accepted without one.
+	Subprotocols []string
+	// Compression is the response to offers of permessage-deflate (RFC 7692). If
+	// empty, CompressionOn, which costs an idle connection nothing.
+	Compression Compression
+	// NoFallback turns event streams off, over which clients whose network lets no
+	// WebSocket through get the native protocol (docs/fallbacks.md).
+	NoFallback bool
+	// TokenCookie is the name of a cookie that holds a client's token, for requests
+	// of the fallbacks without another one. If empty, cookies are not looked at. With
+	// it, pages of all Origins may act as a user who is logged in.
+	TokenCookie string
+}
+
 // Compression names a response to offers of permessage-deflate.
 type Compression string
 
@@ -154,8 +163,8 @@ const (
 // withDefaults returns c with every zero field replaced.
 func (c Config) withDefaults() Config {
 	configSettings.Fill(&c)
-	if c.Engine == nil {
-		c.Engine = defaultEngine
+	if c.Engine.Driver == nil {
+		c.Engine.Driver = defaultEngine
 	}
 	c.Proxies.ForwardedHeader = strings.ToLower(c.Proxies.ForwardedHeader) // header names have no case
 	c.Namespaces = slices.Clone(c.Namespaces)
@@ -170,13 +179,25 @@ func (c Config) withDefaults() Config {
 			c.TLS.NextProtos = []string{"http/1.1"}
 		}
 	}
-	if len(c.Protocols) == 0 && c.Application != nil {
-		c.Protocols = defaultProtocols
+	if c.Application != nil {
+		a := *c.Application
+		if len(a.Protocols) == 0 {
+			a.Protocols = []protocol.Codec{native.Codec{}}
+		}
+		c.Application = &a
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// protocols are what clients may speak besides raw messages.
+func (c *Config) protocols() []protocol.Codec {
+	if c.Application == nil {
+		return nil
+	}
+	return c.Application.Protocols
 }
 
 // configName is Config in errors, namespaceName is Namespace.
@@ -200,17 +221,15 @@ func (c Config) validate() error {
 		}
 		names[ns.Name] = true
 	}
-	if len(c.Protocols) > 0 && c.Application == nil {
-		bad("Protocols", len(c.Protocols), "none, because Application is not set")
-	} else if len(c.Protocols) > hub.ProtocolsMax {
-		bad("Protocols", len(c.Protocols), fmt.Sprintf("at most %d", hub.ProtocolsMax))
+	if n := len(c.protocols()); n > hub.ProtocolsMax {
+		bad("Application.Protocols", n, fmt.Sprintf("at most %d", hub.ProtocolsMax))
 	}
 	if len(c.ListenTLS) > 0 && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetCertificate == nil && c.TLS.GetConfigForClient == nil) {
 		bad("TLS", "without a certificate", "Certificates or GetCertificate, because ListenTLS is set")
 	}
-	for _, p := range c.Subprotocols {
+	for _, p := range c.Handshake.Subprotocols {
 		if p == "" || strings.ContainsAny(p, " \t\r\n,;\"") {
-			bad("Subprotocols", p, "HTTP tokens (RFC 6455, section 4.1)")
+			bad("Handshake.Subprotocols", p, "HTTP tokens (RFC 6455, section 4.1)")
 		}
 	}
 	return errors.Join(errs...)

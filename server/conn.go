@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
@@ -22,11 +23,8 @@ type Conn struct {
 	id     netpoll.ID
 }
 
-// ID is the connection's number, unique as long as the process lives. It is
-// never 0.
-func (c Conn) ID() uint64 { return uint64(c.id) }
-
-// String is the ID as logs show it.
+// String returns the connection's name, as logs show it and Audience.Client takes it:
+// unique as long as the process lives.
 func (c Conn) String() string { return c.id.String() }
 
 func (c Conn) shard() (*shard.Shard, error) {
@@ -77,13 +75,20 @@ func (c Conn) Leave(channel string) error {
 
 // Close closes the connection with a Close frame, behind what was sent before.
 // The reason is cut to 123 bytes.
-func (c Conn) Close(code CloseCode, reason string) error {
-	if !code.Valid() {
-		return fmt.Errorf("server: close code %d must not be sent: want 1000 to 1003, 1007 to 1014, or 3000 to 4999", code)
+func (c Conn) Close(code frame.CloseCode, reason string) error {
+	if err := checkCloseCode(code); err != nil {
+		return err
 	}
 	s, err := c.shard()
 	if err != nil {
 		return err
 	}
 	return s.Close(c.id, code, reason)
+}
+
+func checkCloseCode(code frame.CloseCode) error {
+	if code.Valid() {
+		return nil
+	}
+	return fmt.Errorf("server: close code %d must not be sent: want 1000 to 1003, 1007 to 1014, or 3000 to 4999", code)
 }

@@ -14,7 +14,7 @@ import (
 func TestPings(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 2)
-		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{PingInterval: 200 * time.Millisecond, PongTimeout: 3 * time.Second}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Timeouts: server.Timeouts{PingInterval: 200 * time.Millisecond, PongTimeout: 3 * time.Second}, Handler: server.Handler{
 			Close: func(e *server.CloseEvent) { ends <- *e },
 		}})
 		answering, silent := upgraded(t, s), upgraded(t, s)
@@ -48,7 +48,7 @@ func TestPings(t *testing.T) {
 
 func TestIdleTimeout(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{IdleTimeout: 3 * time.Second, PingInterval: 200 * time.Millisecond}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Timeouts: server.Timeouts{IdleTimeout: 3 * time.Second, PingInterval: 200 * time.Millisecond}, Handler: server.Handler{Message: echo}})
 		idle, busy := upgraded(t, s), upgraded(t, s)
 		done := make(chan struct{})
 		go func() {
@@ -89,7 +89,7 @@ func TestIdleTimeout(t *testing.T) {
 func TestWriteStall(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 2)
-		s := start(t, server.Config{Engine: engine, Limits: server.Limits{LagMaxBytes: 1 << 30}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: 200 * time.Millisecond},
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{LagMaxBytes: 1 << 30}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: 200 * time.Millisecond},
 			Handler: server.Handler{
 				Upgrade: func(r *server.UpgradeRequest) error { r.Channels = []string{"all"}; return nil },
 				Close:   func(e *server.CloseEvent) { ends <- *e },

@@ -24,9 +24,10 @@
 // (Server.PublishMessage), questions (History, Presence, Channels, Connections),
 // what happened (Config.Events), and a protocol with tokens and resume for clients
 // (Config.Application, docs/protocol.md), which server/protocol carries out and
-// server/protocol/native reads and writes. Package token checks JSON Web Tokens for it, package webhook tells and
-// asks an application over HTTP, package api is the publish API. What is
-// promised is in docs/guarantees.md.
+// server/protocol/native reads and writes. Package history has the types of
+// Server.History, package token checks JSON Web Tokens, package webhook tells and asks
+// an application over HTTP, package api is the publish API. What is promised is in
+// docs/guarantees.md.
 //
 // # Goroutines
 //

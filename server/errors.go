@@ -3,6 +3,9 @@ package server
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/roostws/roost/netpoll"
@@ -24,8 +27,6 @@ var (
 	// ErrBadName: a channel name or user ID is empty, longer than
 	// ChannelNameMaxBytes, or not valid UTF-8.
 	ErrBadName = protocol.ErrBadName
-	// ErrTooManySubscriptions: the connection is in SubscriptionsMax channels.
-	ErrTooManySubscriptions = shard.ErrTooManySubscriptions
 	// ErrMessageTooBig: a message to be sent is larger than InboxMaxBytes.
 	ErrMessageTooBig = protocol.ErrMessageTooBig
 	// ErrKeyReused: Publication.IdempotencyKey was used before for another message to
@@ -35,18 +36,13 @@ var (
 
 // Why a connection ended, in CloseEvent.Err.
 var (
-	ErrHandshakeTimeout = shard.ErrHandshakeTimeout
-	ErrPongTimeout      = shard.ErrPongTimeout
-	ErrWriteStalled     = shard.ErrWriteStalled
-	ErrCloseTimeout     = shard.ErrCloseTimeout
-	// ErrTooManyFromAddress: Limits.ConnectionsPerAddress was reached.
-	ErrTooManyFromAddress = shard.ErrTooManyFromAddress
-	// ErrTooOftenFromAddress: Limits.ConnectRatePerAddress was reached.
-	ErrTooOftenFromAddress = shard.ErrTooOftenFromAddress
+	// ErrPongTimeout: nothing has arrived within PongTimeout after a ping.
+	ErrPongTimeout = shard.ErrPongTimeout
+	// ErrWriteStalled: the client has taken no byte for WriteStallTimeout.
+	ErrWriteStalled = shard.ErrWriteStalled
+	// ErrCloseTimeout: the client has not answered a Close frame within CloseTimeout.
+	ErrCloseTimeout = shard.ErrCloseTimeout
 )
-
-// Header is one line of an HTTP response.
-type Header = handshake.Header
 
 // A Rejection is an error with which Handler.Upgrade or Handler.Authorize
 // refuses a client in a way of its own; any other error is a plain 403.
@@ -58,7 +54,7 @@ type Rejection struct {
 	// RetryAfter asks the client to stay away that long, if not zero.
 	RetryAfter time.Duration
 	// Header are more lines for the response (WWW-Authenticate, say).
-	Header []Header
+	Header http.Header
 }
 
 // Error is the status and the reason.
@@ -84,5 +80,15 @@ func handshakeError(err error) error {
 	if status < 300 || status > 599 {
 		status = 403
 	}
-	return &handshake.Error{Status: status, Reason: r.Reason, RetryAfter: r.RetryAfter, Header: r.Header}
+	return &handshake.Error{Status: status, Reason: r.Reason, RetryAfter: r.RetryAfter, Header: headerLines(r.Header)}
+}
+
+// headerLines returns h as the handshake writes it, in the order of the names.
+func headerLines(h http.Header) (lines []handshake.Header) {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
+			lines = append(lines, handshake.Header{Name: name, Value: value})
+		}
+	}
+	return lines
 }

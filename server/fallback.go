@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/handshake"
-	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/internal/wire"
@@ -28,12 +28,12 @@ const ssePath = "/v1/sse"
 
 // newFallbacks returns the fallbacks by path.
 func (s *Server) newFallbacks() map[string]*shard.Fallback {
-	i := slices.IndexFunc(s.cfg.Protocols, func(c protocol.Codec) bool { return c.Subprotocol() == native.Subprotocol })
-	if i < 0 || s.cfg.NoFallback {
+	i := slices.IndexFunc(s.cfg.protocols(), func(c protocol.Codec) bool { return c.Subprotocol() == native.Subprotocol })
+	if i < 0 || s.cfg.Handshake.NoFallback {
 		return nil
 	}
 	return map[string]*shard.Fallback{
-		ssePath: {Kind: wire.EventStream, Protocol: i + 1, Subprotocol: native.Subprotocol, Methods: "GET, HEAD, OPTIONS", Credentials: s.cfg.TokenCookie != ""},
+		ssePath: {Kind: wire.EventStream, Protocol: i + 1, Subprotocol: native.Subprotocol, Methods: "GET, HEAD, OPTIONS", Credentials: s.cfg.Handshake.TokenCookie != ""},
 	}
 }
 
@@ -45,7 +45,7 @@ func (h *hooks) Fallback(r *handshake.Request) *shard.Fallback {
 // Busy appends the error that the server has no room.
 func (h *hooks) Busy(dst []byte, number int, retryAfter time.Duration) []byte {
 	var out protocol.Packets
-	h.server.cfg.Protocols[number-1].Error(&out, 0, &protocol.Error{Code: protocol.CodeBusy, Message: "the server is full or stopping", RetryAfter: retryAfter})
+	h.server.cfg.protocols()[number-1].Error(&out, 0, &protocol.Error{Code: protocol.CodeBusy, Message: "the server is full or stopping", RetryAfter: retryAfter})
 	return append(dst, out.Begin()...)
 }
 
@@ -91,7 +91,7 @@ func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) ([]b
 
 var comma = []byte(",")
 
-func appendPosition(dst []byte, at hub.Position) []byte {
+func appendPosition(dst []byte, at history.Position) []byte {
 	dst = jsonx.AppendText(append(dst, `{"epoch":`...), at.Epoch)
 	return append(strconv.AppendUint(append(dst, `,"offset":`...), at.Offset, 10), '}')
 }
@@ -103,14 +103,14 @@ func (h *hooks) token(r *handshake.Request, query url.Values) string {
 	if scheme, token, ok := strings.Cut(string(r.Get("Authorization")), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		return strings.TrimSpace(token)
 	}
-	if token := query.Get("token"); token != "" || h.server.cfg.TokenCookie == "" {
+	if token := query.Get("token"); token != "" || h.server.cfg.Handshake.TokenCookie == "" {
 		return token
 	}
 	for i := range r.Fields() {
 		if f := &r.Fields()[i]; f.Is("Cookie") {
 			cookies, _ := http.ParseCookie(string(f.Value))
 			for _, c := range cookies {
-				if c.Name == h.server.cfg.TokenCookie {
+				if c.Name == h.server.cfg.Handshake.TokenCookie {
 					return c.Value
 				}
 			}
@@ -122,7 +122,7 @@ func (h *hooks) token(r *handshake.Request, query url.Values) string {
 // A channelPosition is a part of a cursor.
 type channelPosition struct {
 	channel string
-	at      hub.Position
+	at      history.Position
 }
 
 // parseCursor reads what wire.AppendCursor has written: the ID of the last event that
@@ -142,7 +142,7 @@ func parseCursor(text string) (positions []channelPosition, err error) {
 		if err != nil {
 			return nil, errCursor
 		}
-		positions = append(positions, channelPosition{channel, hub.Position{Epoch: at[:dot], Offset: offset}})
+		positions = append(positions, channelPosition{channel, history.Position{Epoch: at[:dot], Offset: offset}})
 	}
 	return positions, nil
 }

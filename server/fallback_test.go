@@ -137,7 +137,7 @@ func TestEventStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.want(`{"pub":{"channel":"user:ann","epoch":"` + epoch + `","offset":1,"data":"hi"}}`)
-		if err := s.DisconnectUser("ann", 4403, "out"); err != nil {
+		if err := disconnect(s, server.Audience{User: "ann"}, 4403, "out"); err != nil {
 			t.Fatal(err)
 		}
 		c.want(`close: {"code":4403,"reason":"out"}`)
@@ -150,7 +150,10 @@ func TestEventStream(t *testing.T) {
 
 // The token comes from where the client can put one.
 func TestEventStreamTokens(t *testing.T) {
-	s := fallbacks(t, nil, func(c *server.Config) { c.TokenCookie = "session"; c.Origins = []string{"https://a.example"} })
+	s := fallbacks(t, nil, func(c *server.Config) {
+		c.Handshake.TokenCookie = "session"
+		c.Handshake.Origins = []string{"https://a.example"}
+	})
 	for _, test := range []struct {
 		query string
 		lines []string
@@ -187,7 +190,7 @@ func TestEventStreamRefusals(t *testing.T) {
 
 // With NoFallback, and without the native protocol, there are no event streams.
 func TestNoFallback(t *testing.T) {
-	for _, s := range []*server.Server{fallbacks(t, nil, func(c *server.Config) { c.NoFallback = true }), notifier(t, nil, nil)} {
+	for _, s := range []*server.Server{fallbacks(t, nil, func(c *server.Config) { c.Handshake.NoFallback = true }), notifier(t, nil, nil)} {
 		c := connect(t, s)
 		c.put("GET /v1/sse HTTP/1.1\r\nHost: x\r\n\r\n")
 		_ = c.wantStatus(426)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -20,9 +21,6 @@ const (
 	Text   MessageType = frame.OpText
 	Binary MessageType = frame.OpBinary
 )
-
-// CloseCode is the number in a Close frame (RFC 6455, section 7.4).
-type CloseCode = frame.CloseCode
 
 // Handler is the application: callbacks, each of which may be nil.
 //
@@ -56,13 +54,13 @@ type Handler struct {
 // answers. It belongs to the callback.
 type UpgradeRequest struct {
 	// User is the identity to give to the connection: PublishUser and
-	// DisconnectUser find it by that. Set by the application; may stay empty.
+	// Audience.User find it by that. Set by the application; may stay empty.
 	User string
-	// Subprotocol is what was chosen from Config.Subprotocols. The application
+	// Subprotocol is what was chosen from Handshake.Subprotocols. The application
 	// may choose another one that the client offered.
 	Subprotocol string
 	// Header are more lines for the 101 response. Set by the application.
-	Header []Header
+	Header http.Header
 	// Channels are joined before Open. Set by the application.
 	Channels []string
 
@@ -185,7 +183,7 @@ type CloseEvent struct {
 	// Code and Reason are those of the Close frame: the client's if ByPeer, ours
 	// otherwise. 1005 is a Close frame without a code, 1006 an end without a
 	// Close frame.
-	Code   CloseCode
+	Code   frame.CloseCode
 	Reason string
 	ByPeer bool
 	// Err is what went wrong, nil after an orderly end.

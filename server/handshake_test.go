@@ -17,7 +17,7 @@ import (
 
 func TestHandshakeRefusals(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Origins: []string{"https://good.example"}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Handshake: server.Handshake{Origins: []string{"https://good.example"}}})
 		cases := []struct {
 			name, request string
 			status        int
@@ -182,7 +182,7 @@ func TestHandshakeOrigins(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
-				s := start(t, server.Config{Engine: engine, Loops: 1, Origins: c.origins})
+				s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Handshake: server.Handshake{Origins: c.origins}})
 				w := connect(t, s)
 				if c.origin == "" {
 					w.put(upgrade())
@@ -198,7 +198,7 @@ func TestHandshakeOrigins(t *testing.T) {
 func TestHandshakeAnswers(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		var s *server.Server
-		s = newServer(t, server.Config{Engine: engine, Subprotocols: []string{"chat.v1", "chat.v2"}, Handler: server.Handler{
+		s = newServer(t, server.Config{Engine: server.Engine{Driver: engine}, Handshake: server.Handshake{Subprotocols: []string{"chat.v1", "chat.v2"}}, Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error {
 				if r.Path() != "/ws" || r.RawQuery() != "a=b" || r.Host() != "example.com" || !r.RemoteAddr().Addr().IsLoopback() {
 					return errors.New("the request was not seen as it was sent")
@@ -206,11 +206,11 @@ func TestHandshakeAnswers(t *testing.T) {
 				switch r.Get("X-Test") {
 				case "reject":
 					return &server.Rejection{Status: 401, Reason: "who are you", RetryAfter: 1500 * time.Millisecond,
-						Header: []server.Header{{Name: "WWW-Authenticate", Value: `Basic realm="x"`}}}
+						Header: http.Header{"WWW-Authenticate": {`Basic realm="x"`}}}
 				case "error":
 					return errors.New("a secret")
 				case "bad header":
-					r.Header = []server.Header{{Name: "X-Bad", Value: "a\r\nInjected: 1"}}
+					r.Header = http.Header{"X-Bad": {"a\r\nInjected: 1"}}
 				case "bad channel":
 					r.Channels = []string{""}
 				case "own protocol":
@@ -218,7 +218,7 @@ func TestHandshakeAnswers(t *testing.T) {
 				}
 				r.User = "ann"
 				if r.Header == nil {
-					r.Header = []server.Header{{Name: "X-Node", Value: "7"}}
+					r.Header = http.Header{"X-Node": {"7"}}
 				}
 				if r.Channels == nil {
 					r.Channels = []string{"room"}
@@ -284,7 +284,7 @@ func TestHandshakeAnswers(t *testing.T) {
 
 func TestHandshakeInPieces(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{Message: echo}})
 		t.Run("byte by byte", func(t *testing.T) {
 			w := connect(t, s)
 			all := upgrade() + masked(ws.OpText, "a") + masked(ws.OpText, strings.Repeat("b", 200))
@@ -317,7 +317,7 @@ func TestHandshakeInPieces(t *testing.T) {
 
 func TestHandshakeTimeout(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Sockets: server.Sockets{DeferAccept: -1}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}})
 		half, silent := connect(t, s), connect(t, s)
 		half.put(upgrade()[:60])
 		half.wantStatus(408)

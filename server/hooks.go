@@ -9,8 +9,8 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/handshake"
-	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
@@ -34,9 +34,9 @@ type hooks struct {
 func (s *Server) hooksOf(sh *shard.Shard) *hooks { return s.parts.Load().hooks[sh.Loop().Index()] }
 
 // protocol returns the number of the protocol that a connection with this
-// subprotocol speaks: its place in Config.Protocols, from 1, or 0 for none.
+// subprotocol speaks: its place in Application.Protocols, from 1, or 0 for none.
 func (h *hooks) protocol(subprotocol string) int {
-	return 1 + slices.IndexFunc(h.server.cfg.Protocols, func(c protocol.Codec) bool { return c.Subprotocol() == subprotocol })
+	return 1 + slices.IndexFunc(h.server.cfg.protocols(), func(c protocol.Codec) bool { return c.Subprotocol() == subprotocol })
 }
 
 // Open reports a connection that is ready, or, where it speaks a protocol, that
@@ -90,7 +90,7 @@ func addrText(a netip.AddrPort) string {
 }
 
 // Joined reports what Conn.Join has done.
-func (h *hooks) Joined(s *shard.Shard, id netpoll.ID, channel string, at hub.Position) {
+func (h *hooks) Joined(s *shard.Shard, id netpoll.ID, channel string, at history.Position) {
 	h.sessions.Joined(s, id, channel, at)
 }
 

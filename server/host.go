@@ -5,16 +5,16 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
-	"github.com/roostws/roost/server/protocol/native"
 )
 
 // newRules returns what the loops' sessions have in common.
 func (s *Server) newRules() *protocol.Rules {
 	r := &protocol.Rules{
-		Host: host{s}, Codecs: s.cfg.Protocols, Application: s.cfg.Application, Events: s.cfg.Events, Logger: s.cfg.Logger,
+		Host: host{s}, Codecs: s.cfg.protocols(), Application: s.cfg.Application, Events: s.cfg.Events, Logger: s.cfg.Logger,
 		Namespaces: map[string]*protocol.Namespace{}, NameMaxBytes: s.cfg.Limits.ChannelNameMaxBytes, MessageMaxBytes: s.cfg.Limits.MessageMaxBytes, DataMaxDepth: s.cfg.Limits.DataMaxDepth,
 		SubscriptionsMax: s.cfg.Limits.SubscriptionsMax, PingInterval: max(s.cfg.Timeouts.PingInterval, 0), Timeout: s.cfg.Timeouts.HandshakeTimeout,
 	}
@@ -31,10 +31,10 @@ func (s *Server) newRules() *protocol.Rules {
 // host is the server as the sessions of its protocols see it.
 type host struct{ s *Server }
 
-func (h host) Publish(channel, from, key string, t frame.Opcode, data []byte) (hub.Position, error) {
+func (h host) Publish(channel, from, key string, t frame.Opcode, data []byte) (history.Position, error) {
 	p := Publication{Channel: channel, Type: t, Payload: data, Key: key, From: from}
 	if err := h.s.checkPublication(&p); err != nil {
-		return hub.Position{}, err
+		return history.Position{}, err
 	}
 	return h.s.put(&p, nil)
 }
@@ -43,7 +43,9 @@ func (h host) Presence(ctx context.Context, channel string, limit int) (protocol
 	return h.s.Presence(ctx, channel, "", limit)
 }
 
-func (h host) History(channel string, q hub.Query) (hub.Page, error) { return h.s.History(channel, q) }
+func (h host) History(channel string, q history.Query) (history.Page, error) {
+	return h.s.History(channel, q)
+}
 
 func (h host) Announce(m *protocol.Membership) {
 	if _, err := h.s.parts.Load().hub.Channel(m.Channel, hub.NewNotice(m), nil); err != nil {
@@ -75,6 +77,3 @@ func shardProtocol(c protocol.Codec) shard.Protocol {
 		})
 	}}
 }
-
-// defaultProtocols are Config.Protocols where an Application is set alone.
-var defaultProtocols = []protocol.Codec{native.Codec{}}

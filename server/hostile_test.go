@@ -15,7 +15,7 @@ import (
 // connection alive; one that takes its time within the limit is not.
 func TestSlowMessage(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{MessageTimeout: 4 * time.Second}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Timeouts: server.Timeouts{MessageTimeout: 4 * time.Second}, Handler: server.Handler{Message: echo}})
 		slow := upgraded(t, s)
 		donec := make(chan struct{})
 		go func() {
@@ -49,7 +49,7 @@ func TestSlowMessage(t *testing.T) {
 // others go first.
 func TestFloodTakesTurns(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Loops: 1, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Handler: server.Handler{Message: echo}})
 		flood, other := upgraded(t, s), upgraded(t, s)
 		const count = 20_000
 		go func() {

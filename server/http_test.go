@@ -45,7 +45,7 @@ func testHTTP(w http.ResponseWriter, r *http.Request) {
 
 func TestHTTP(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, HTTP: http.HandlerFunc(testHTTP), Limits: server.Limits{MessageMaxBytes: 1000}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, HTTP: http.HandlerFunc(testHTTP), Limits: server.Limits{MessageMaxBytes: 1000}})
 
 		t.Run("GET", func(t *testing.T) {
 			c := connect(t, s)
@@ -195,7 +195,7 @@ func TestHTTP(t *testing.T) {
 // longer than CloseTimeout.
 func TestHTTPSlowReader(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, HTTP: http.HandlerFunc(testHTTP), Sockets: server.Sockets{SendBufferBytes: 64 << 10},
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, HTTP: http.HandlerFunc(testHTTP), Sockets: server.Sockets{SendBufferBytes: 64 << 10},
 			Timeouts: server.Timeouts{CloseTimeout: 3 * time.Second, WriteStallTimeout: patience}})
 		c := connect(t, s)
 		if err := c.Conn.(*bufConn).Conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {

@@ -67,8 +67,8 @@ type Limits struct {
 	// meanwhile. One that lags by more is a slow consumer. If zero, 4 MiB.
 	LagMaxBytes int
 	// SlowConsumer is what happens to a client that lags by more than LagMaxBytes,
-	// or has PendingMaxBytes of its own waiting when another message comes. If
-	// empty, SlowDisconnect. For channels with history see Namespace.SlowConsumer.
+	// or has PendingMaxBytes of its own waiting when another message comes:
+	// SlowDisconnect or SlowDrop. If empty, SlowDisconnect. For channels with history see Namespace.SlowConsumer.
 	SlowConsumer SlowPolicy
 	// HistoryMaxBytes limits the histories of all channels together; beyond it a
 	// channel keeps fewer messages than its settings say, which is counted. If
@@ -98,11 +98,18 @@ type Limits struct {
 type SlowPolicy string
 
 const (
-	// SlowDisconnect closes it with 1013 ("try again later") after the frame that
-	// is on its way. Counted in Stats.SlowDisconnects.
+	// SlowDisconnect closes it with 1013 ("try again later") after the frame that is on
+	// its way; where there is a history it may come back and resume, or is told that it
+	// can't. Counted as slow_disconnects.
 	SlowDisconnect SlowPolicy = "disconnect"
-	// SlowDrop leaves out messages until there is room, for streams where only
-	// the current value matters. Counted in Stats.SlowDrops; the connection's
-	// CloseEvent says how many it missed.
+	// SlowDrop, for channels without history, leaves out messages until there is room:
+	// for streams where only the current value matters. Counted as slow_drops;
+	// CloseEvent.Missed says how many a connection missed.
 	SlowDrop SlowPolicy = "drop"
+	// SlowSkip, for channels with history, tells the client how many messages it
+	// missed, and goes on with the newest.
+	SlowSkip SlowPolicy = "skip"
+	// SlowLatest, for channels with history, gives every client that lags only the newest
+	// message of each key (Publication.Key), whether it fell off the history or not.
+	SlowLatest SlowPolicy = "latest"
 )

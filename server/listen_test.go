@@ -17,7 +17,7 @@ import (
 // the system allows.
 func TestRarePings(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Timeouts: server.Timeouts{PingInterval: 48 * time.Hour}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Timeouts: server.Timeouts{PingInterval: 48 * time.Hour}, Handler: server.Handler{Message: echo}})
 		c := upgraded(t, s)
 		c.send("hello")
 		c.want("hello")
@@ -31,7 +31,7 @@ func TestSeveralListeners(t *testing.T) {
 		addrs := make(chan netip.AddrPort, 8)
 		var s *server.Server
 		s = newServer(t, server.Config{
-			Engine: engine,
+			Engine: server.Engine{Driver: engine},
 			Listen: []string{"127.0.0.1:0", "[::1]:0", "unix:" + filepath.Join(t.TempDir(), "s"), ":0"},
 			Handler: server.Handler{
 				Upgrade: func(r *server.UpgradeRequest) error { addrs <- r.RemoteAddr(); return nil },

@@ -28,9 +28,9 @@ type Namespace struct {
 	// HistoryAge is how long they are kept at most. If zero, 5 minutes.
 	HistoryAge time.Duration
 	// SlowConsumer is what happens to a client that lags by more than the
-	// history. If empty, ChannelDisconnect. Without history Limits.SlowConsumer
-	// decides.
-	SlowConsumer ChannelPolicy
+	// history: SlowDisconnect, SlowSkip or SlowLatest. If empty, SlowDisconnect.
+	// Without history Limits.SlowConsumer decides.
+	SlowConsumer SlowPolicy
 	// Subscribe is the rule for clients that want to subscribe over a protocol. If
 	// empty, protocol.AccessAnyone.
 	Subscribe protocol.Access
@@ -46,26 +46,12 @@ type Namespace struct {
 	JoinLeaveMax int
 }
 
-// ChannelPolicy names what happens to a client that fell off a channel's history.
-type ChannelPolicy string
-
-const (
-	// ChannelDisconnect closes it with 1013; it may come back and resume, or be
-	// told that it can't.
-	ChannelDisconnect ChannelPolicy = "disconnect"
-	// ChannelSkip tells it how many messages it missed, and goes on with the newest.
-	ChannelSkip ChannelPolicy = "skip"
-	// ChannelLatest gives every client that lags only the newest message of each
-	// key (Publication.Key), whether it fell off the history or not.
-	ChannelLatest ChannelPolicy = "latest"
-)
-
 // policy is what the shards call it.
-func (p ChannelPolicy) policy() hub.Policy {
+func (p SlowPolicy) policy() hub.Policy {
 	switch p {
-	case ChannelSkip:
+	case SlowSkip:
 		return hub.PolicySkip
-	case ChannelLatest:
+	case SlowLatest:
 		return hub.PolicyLatest
 	}
 	return hub.PolicyDisconnect
@@ -87,7 +73,7 @@ func (n *Namespace) validate() []error {
 	if strings.Contains(n.Name, ":") || len(n.Name) > 255 || !utf8.ValidString(n.Name) {
 		errs = append(errs, n.fieldError("Name", n.Name, "at most 255 bytes of UTF-8 without a colon"))
 	}
-	if n.SlowConsumer != ChannelDisconnect && n.HistoryMessages == 0 && len(errs) == 0 {
+	if n.SlowConsumer != SlowDisconnect && n.HistoryMessages == 0 && len(errs) == 0 {
 		errs = append(errs, n.fieldError("SlowConsumer", n.SlowConsumer, "a history with it: for channels without history there is one setting for all"))
 	}
 	return errs

@@ -23,7 +23,7 @@ func TestNativeResumesWhatTheApplicationSubscribed(t *testing.T) {
 		})
 		first := connected(t, s, "ann")
 		for _, channel := range []string{"open:room", "open:left", "open:ended", "plain"} {
-			if err := s.SubscribeUser("ann", channel); err != nil {
+			if err := subscribe(s, server.Audience{User: "ann"}, channel); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -36,7 +36,7 @@ func TestNativeResumesWhatTheApplicationSubscribed(t *testing.T) {
 		}
 		first.send(`{"id":2,"unsubscribe":{"channel":"open:left"}}`)
 		first.want(`{"id":2,"unsubscribe":{}}`)
-		if err := s.UnsubscribeUser("ann", "open:ended"); err != nil {
+		if err := unsubscribe(s, server.Audience{User: "ann"}, "open:ended"); err != nil {
 			t.Fatal(err)
 		}
 		first.text()
@@ -70,7 +70,7 @@ func TestNativeResumesWhatTheApplicationSubscribed(t *testing.T) {
 			c.wantClose(1000, "")
 		}
 		third := wantRoom("ann", true)
-		if err := s.UnsubscribeUser("ann", "open:room"); err != nil {
+		if err := unsubscribe(s, server.Audience{User: "ann"}, "open:room"); err != nil {
 			t.Fatal(err)
 		}
 		third.want(`{"unsubscribed":{"channel":"open:room","code":103,"message":"ended by the application"}}`)

@@ -20,7 +20,7 @@ import (
 // nativeServer runs a server for native clients.
 func nativeServer(t *testing.T, engine netpoll.Driver, native protocol.Application, adjust func(c *server.Config)) *server.Server {
 	t.Helper()
-	cfg := server.Config{Engine: engine, Application: &native, Namespaces: []server.Namespace{
+	cfg := server.Config{Engine: server.Engine{Driver: engine}, Application: &native, Namespaces: []server.Namespace{
 		{Name: "open", HistoryMessages: 10, Publish: protocol.AccessAnyone, Presence: true, JoinLeave: true},
 		{Name: "granted", Subscribe: protocol.AccessGranted, Publish: protocol.AccessGranted},
 	}}
@@ -380,7 +380,7 @@ func TestNativeJoinByApplication(t *testing.T) {
 func TestEventsOfRawClients(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		told, conns := make(chan string, 100), make(chan server.Conn, 1)
-		s := start(t, server.Config{Engine: engine,
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine},
 			Events: func(e *protocol.Event) { told <- strings.TrimSpace(string(e.Type) + " " + e.User + " " + e.Channel) },
 			Handler: server.Handler{
 				Upgrade: func(r *server.UpgradeRequest) error {

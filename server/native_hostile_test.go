@@ -13,6 +13,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/protocol"
 )
 
@@ -204,7 +205,7 @@ func TestNativeGapsAccountForAll(t *testing.T) {
 		if err := p.stall("ticker:gold"); err != nil {
 			t.Fatal(err)
 		}
-		newest, err := s.History("ticker:gold", server.HistoryQuery{})
+		newest, err := s.History("ticker:gold", history.Query{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/protocol/native"
 )
@@ -34,7 +35,7 @@ func (c *client) text() string {
 // epochOf is the epoch of a channel's history.
 func epochOf(t *testing.T, s *server.Server, channel string) string {
 	t.Helper()
-	page, err := s.History(channel, server.HistoryQuery{})
+	page, err := s.History(channel, history.Query{})
 	if err != nil {
 		t.Fatal(err)
 	}

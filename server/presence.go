@@ -58,18 +58,25 @@ func askLoops[T any](ctx context.Context, s *Server, ask func(*shard.Shard) T, a
 		}); err != nil {
 			return err
 		}
-		select {
-		case answer := <-answers:
-			if !add(answer) {
-				return nil
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("server: a loop did not answer in time: %w", ctx.Err())
-		case <-s.donec:
-			return ErrServerClosed
+		if answer, err := await(ctx, s, answers); err != nil {
+			return err
+		} else if !add(answer) {
+			return nil
 		}
 	}
 	return nil
+}
+
+// await receives what a loop sends.
+func await[T any](ctx context.Context, s *Server, answers <-chan T) (answer T, err error) {
+	select {
+	case answer = <-answers:
+		return answer, nil
+	case <-ctx.Done():
+		return answer, fmt.Errorf("server: a loop did not answer in time: %w", ctx.Err())
+	case <-s.donec:
+		return answer, ErrServerClosed
+	}
 }
 
 // Channels returns up to limit channels with subscribers whose names begin with
@@ -224,7 +231,7 @@ func (s *Server) Connections(ctx context.Context, user, after string, limit int)
 func (s *Server) connection(sh *shard.Shard, id netpoll.ID) ConnectionInfo {
 	info := ConnectionInfo{Client: id.String(), User: sh.User(id), RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
 	if n := sh.Protocol(id); n != 0 {
-		info.Subprotocol = s.cfg.Protocols[n-1].Subprotocol()
+		info.Subprotocol = s.cfg.Application.Protocols[n-1].Subprotocol()
 	}
 	info.LagMessages, info.PendingBytes = sh.Lag(id)
 	sh.Channels(id, func(name string) bool {

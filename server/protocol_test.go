@@ -86,7 +86,7 @@ func (lines) Close(e protocol.Ending) (frame.CloseCode, string) { return 4900, e
 func TestTwoProtocols(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Connect: anybody, Anonymous: true}, func(c *server.Config) {
-			c.Protocols = []protocol.Codec{native.Codec{}, lines{}}
+			c.Application.Protocols = []protocol.Codec{native.Codec{}, lines{}}
 			c.Timeouts.PingInterval, c.Timeouts.PongTimeout = 200*time.Millisecond, time.Minute
 		})
 		first := connected(t, s, "")
@@ -150,7 +150,7 @@ func TestTwoProtocols(t *testing.T) {
 // What the application does reaches a protocol with as many packets as it wants.
 func TestPacketsOfAPush(t *testing.T) {
 	s := nativeServer(t, nil, protocol.Application{Connect: anybody, Anonymous: true}, func(c *server.Config) {
-		c.Protocols = []protocol.Codec{lines{}}
+		c.Application.Protocols = []protocol.Codec{lines{}}
 		c.Handler.Upgrade = func(r *server.UpgradeRequest) error {
 			r.User = "ann"
 			return nil
@@ -161,7 +161,7 @@ func TestPacketsOfAPush(t *testing.T) {
 	c.wantStatus(101)
 	c.send("connect")
 	c.want("done connect")
-	if err := s.SubscribeUser("ann", "open:room"); err != nil {
+	if err := subscribe(s, server.Audience{User: "ann"}, "open:room"); err != nil {
 		t.Fatal(err)
 	}
 	c.wantFrame(ws.OpText, "now in open:room")

@@ -8,18 +8,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/protocol"
 )
 
 // A Publication is a message to publish, with everything that can be said about
-// it. Exactly one of Channel, User and All names the audience.
+// it. Exactly one of Channel, User, Client and All names the audience.
 type Publication struct {
 	// Channel reaches the subscribers of a channel. "user:ID" is the same as User: ID.
 	Channel string
 	// User reaches all connections of a user; over the native protocol they see it
 	// as a message of the channel "user:ID".
 	User string
+	// Client reaches one connection, as Conn.String names it, in the way of Conn.Send:
+	// such a message has no Key, From, IdempotencyKey or Spread. Receipt.Matched is 1 if
+	// the connection is there, and so is Written, which does not say how far it has read.
+	Client string
 	// All reaches every open connection.
 	All bool
 	// Type is Text, the default, or Binary.
@@ -28,7 +33,7 @@ type Publication struct {
 	// is JSON travels as it is, any other text as a JSON string, and a binary
 	// message in base64.
 	Payload []byte
-	// Key is for ChannelLatest: a newer message with the same key makes an older one
+	// Key is for SlowLatest: a newer message with the same key makes an older one
 	// superfluous.
 	Key string
 	// From names the user on whose behalf this is published; native clients see it.
@@ -46,7 +51,7 @@ type Publication struct {
 // A Receipt reports the delivery of a publication.
 type Receipt struct {
 	// Position is that of the message; zero without history.
-	Position
+	history.Position
 	// Matched is how many connections the message was for when its turn came.
 	Matched int
 	// Written is for how many of them the kernel (or TLS) took it at once. The others
@@ -89,15 +94,18 @@ func (s *Server) publishNow(p *Publication) error {
 // PublishMessage publishes p and waits until every loop has counted the
 // connections that the message was for and those that it was written to, or until
 // ctx is done: then the receipt is not Complete, and the message is published all
-// the same. It must not be called from callbacks, which run on the loops that it would wait for. Its
-// errors are those of Publish, and ErrKeyReused; after any of them nothing was
-// published. ErrServerClosed is returned from the moment that Shutdown begins.
+// the same. From callbacks, which run on the loops that it would wait for, it must be
+// called with NoWait. Its errors are those of Publish, and ErrKeyReused; after any of
+// them nothing was published. ErrServerClosed is returned from the moment that Shutdown begins.
 func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, error) {
 	if p.Type == 0 {
 		p.Type = Text
 	}
 	if err := s.checkPublication(&p); err != nil {
 		return Receipt{}, err
+	}
+	if p.Client != "" {
+		return s.sendTo(ctx, &p)
 	}
 	if p.IdempotencyKey == "" {
 		sent, err := s.send(&p)
@@ -118,7 +126,7 @@ func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, er
 
 // sent is a publication that is in the inbox of each loop.
 type sent struct {
-	at    Position
+	at    history.Position
 	tally *hub.Tally
 }
 
@@ -160,28 +168,28 @@ func (p *Publication) digest() uint64 {
 }
 
 // put hands a publication that was checked to the loops.
-func (s *Server) put(p *Publication, tally *hub.Tally) (Position, error) {
+func (s *Server) put(p *Publication, tally *hub.Tally) (history.Position, error) {
 	// Shutdown closes the connections after what was published until then.
 	s.publishing.RLock()
 	defer s.publishing.RUnlock()
 	running := s.parts.Load()
 	if running == nil {
-		return Position{}, errNotStarted
+		return history.Position{}, errNotStarted
 	}
 	if s.draining {
-		return Position{}, ErrServerClosed
+		return history.Position{}, ErrServerClosed
 	}
 	m := hub.NewMessage(p.Type, p.Payload)
 	m.Key, m.From = p.Key, p.From
 	switch h := running.hub; {
 	case p.Spread > 0 && p.All:
-		return Position{}, h.Spread(hub.ToAll, "", m, p.Spread, tally)
+		return history.Position{}, h.Spread(hub.ToAll, "", m, p.Spread, tally)
 	case p.Spread > 0 && p.User != "":
-		return Position{}, h.Spread(hub.ToUser, p.User, m, p.Spread, tally)
+		return history.Position{}, h.Spread(hub.ToUser, p.User, m, p.Spread, tally)
 	case p.Spread > 0:
-		return Position{}, h.Spread(hub.ToChannel, p.Channel, m, p.Spread, tally)
+		return history.Position{}, h.Spread(hub.ToChannel, p.Channel, m, p.Spread, tally)
 	case p.All:
-		return Position{}, h.All(m, tally)
+		return history.Position{}, h.All(m, tally)
 	case p.User != "":
 		return h.User(p.User, m, tally)
 	default:
@@ -193,18 +201,22 @@ func (s *Server) put(p *Publication, tally *hub.Tally) (Position, error) {
 // channel of a user into the user.
 func (s *Server) checkPublication(p *Publication) error {
 	targets := 0
-	for _, named := range []bool{p.Channel != "", p.User != "", p.All} {
+	for _, named := range []bool{p.Channel != "", p.User != "", p.Client != "", p.All} {
 		if named {
 			targets++
 		}
 	}
 	if targets != 1 {
-		return fmt.Errorf("%w: a publication wants exactly one of a channel, a user, and all", ErrBadName)
+		return fmt.Errorf("%w: a publication wants exactly one of a channel, a user, a client, and all", ErrBadName)
 	}
 	if user, ok := strings.CutPrefix(p.Channel, protocol.UserPrefix); ok {
 		p.Channel, p.User = "", user
 	}
 	switch {
+	case p.Client != "":
+		if p.Key != "" || p.From != "" || p.IdempotencyKey != "" || p.Spread != 0 {
+			return fmt.Errorf("%w: a message to one client has no key, sender, idempotency key or spread", ErrBadName)
+		}
 	case p.User != "":
 		if err := s.checkName("user", p.User); err != nil {
 			return err

@@ -10,13 +10,14 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 )
 
 // notifier is a server with history in "news:" whose clients are named by their path and
 // join what their query says.
 func notifier(t *testing.T, engine netpoll.Driver, adjust func(c *server.Config)) *server.Server {
 	cfg := server.Config{
-		Engine: engine, Loops: 2,
+		Engine:     server.Engine{Driver: engine, Loops: 2},
 		Namespaces: []server.Namespace{{Name: "news", HistoryMessages: 10}, {Name: "user", HistoryMessages: 5}},
 		Handler: server.Handler{Upgrade: func(r *server.UpgradeRequest) error {
 			r.User = strings.TrimPrefix(r.Path(), "/")
@@ -136,17 +137,17 @@ func TestHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	page, err := s.History("news:1", server.HistoryQuery{Limit: 3})
+	page, err := s.History("news:1", history.Query{Limit: 3})
 	if err != nil || len(page.Messages) != 3 || page.Offset != 15 || !page.More || page.Gap {
 		t.Fatalf("%+v, %v", page, err)
 	}
 	if m := page.Messages[0]; m.Offset != 6 || string(m.Payload) != "6" || m.Key != "k" || m.From != "ann" || m.Type != server.Text || time.Since(m.Time) > time.Hour {
 		t.Errorf("%+v", m)
 	}
-	if page, err := s.History("room", server.HistoryQuery{Limit: 3}); err != nil || page.Epoch != "" || page.Messages != nil {
+	if page, err := s.History("room", history.Query{Limit: 3}); err != nil || page.Epoch != "" || page.Messages != nil {
 		t.Errorf("without history: %+v, %v", page, err)
 	}
-	if _, err := s.History("", server.HistoryQuery{}); !errors.Is(err, server.ErrBadName) {
+	if _, err := s.History("", history.Query{}); !errors.Is(err, server.ErrBadName) {
 		t.Errorf("without a name: %v", err)
 	}
 }
@@ -192,7 +193,7 @@ func TestQueries(t *testing.T) {
 			t.Error(more, err)
 		}
 		// Subscriptions from the server's side.
-		if err := errors.Join(s.SubscribeUser("ann", "late"), s.UnsubscribeUser("ann", "room")); err != nil {
+		if err := errors.Join(subscribe(s, server.Audience{User: "ann"}, "late"), unsubscribe(s, server.Audience{User: "ann"}, "room")); err != nil {
 			t.Fatal(err)
 		}
 		if r, err := s.PublishMessage(within(t), server.Publication{Channel: "late", Payload: []byte("late")}); err != nil || r.Matched != 2 {
@@ -205,24 +206,24 @@ func TestQueries(t *testing.T) {
 		}
 		bob.want("room")
 		// Goodbye.
-		if err := s.Disconnect(conns[0].Client, 4403, "one"); err != nil {
+		if err := disconnect(s, server.Audience{Client: conns[0].Client}, 4403, "one"); err != nil {
 			t.Error(err)
 		}
 		ann.wantClose(4403, "one")
-		if err := s.DisconnectChannel("room", 4403, "channel"); err != nil {
+		if err := disconnect(s, server.Audience{Channel: "room"}, 4403, "channel"); err != nil {
 			t.Error(err)
 		}
 		bob.wantClose(4403, "channel")
-		if err := s.DisconnectChannel("user:ann", 4403, "user"); err != nil {
+		if err := disconnect(s, server.Audience{Channel: "user:ann"}, 4403, "user"); err != nil {
 			t.Error(err)
 		}
 		second.wantClose(4403, "user")
-		for _, err := range []error{s.Disconnect("nonsense", 4403, ""), s.DisconnectUser("", 4403, ""), s.SubscribeUser("ann", "user:bob"), s.Disconnect("0-1-0", 4403, "")} {
+		for _, err := range []error{disconnect(s, server.Audience{Client: "nonsense"}, 4403, ""), disconnect(s, server.Audience{User: ""}, 4403, ""), subscribe(s, server.Audience{User: "ann"}, "user:bob"), disconnect(s, server.Audience{Client: "0-1-0"}, 4403, "")} {
 			if !errors.Is(err, server.ErrBadName) {
 				t.Error(err)
 			}
 		}
-		if err := s.DisconnectUser("ann", 1005, ""); err == nil {
+		if err := disconnect(s, server.Audience{User: "ann"}, 1005, ""); err == nil {
 			t.Error("1005 was taken")
 		}
 	})
@@ -232,13 +233,13 @@ func TestQueries(t *testing.T) {
 // handshake ends, but no audience has it any more.
 func TestClosingConnectionsAreInNoAudience(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Handler: server.Handler{Upgrade: func(r *server.UpgradeRequest) error {
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Handler: server.Handler{Upgrade: func(r *server.UpgradeRequest) error {
 			r.User, r.Channels = "ann", []string{"room"}
 			return nil
 		}}})
 		silent := upgraded(t, s)
 		for i, a := range []server.Audience{{Channel: "room"}, {Channel: "room"}, {User: "ann"}} {
-			n, err := s.DisconnectAll(within(t), a, 4403, "enough")
+			n, err := s.Disconnect(within(t), a, 4403, "enough")
 			if want := max(1-i, 0); err != nil || n != want {
 				t.Errorf("disconnecting %+v, time %d: %d, %v; want %d", a, i+1, n, err, want)
 			}
@@ -246,10 +247,52 @@ func TestClosingConnectionsAreInNoAudience(t *testing.T) {
 				silent.wantClose(4403, "enough") // without a response
 			}
 		}
-		if n, err := s.SubscribeAll(within(t), server.Audience{User: "ann"}, "other"); err != nil || n != 0 {
+		if n, err := s.Subscribe(within(t), server.Audience{User: "ann"}, "other"); err != nil || n != 0 {
 			t.Errorf("subscribing ann: %d, %v; want 0", n, err)
 		}
 	})
+}
+
+// A message to one connection, also from a callback, which must not wait.
+func TestPublishToAConnection(t *testing.T) {
+	var s *server.Server
+	s = notifier(t, nil, func(c *server.Config) {
+		c.Handler.Message = func(m *server.Message) {
+			one := server.Publication{Client: m.Conn().String(), Payload: []byte("from a callback")}
+			if r, err := s.PublishMessage(server.NoWait, one); err != nil || r.Complete {
+				m.Reply(server.Text, fmt.Appendf(nil, "%+v, %v", r, err))
+			}
+			n, err := s.Disconnect(server.NoWait, server.Audience{Client: one.Client}, 4403, "enough")
+			if n != 0 || err != nil {
+				m.Reply(server.Text, fmt.Appendf(nil, "%d, %v", n, err))
+			}
+		}
+	})
+	c := as(t, s, "ann")
+	conns, _, err := s.Connections(within(t), "ann", "", 1)
+	if err != nil || len(conns) != 1 {
+		t.Fatal(conns, err)
+	}
+	name := conns[0].Client
+	r, err := s.PublishMessage(within(t), server.Publication{Client: name, Payload: []byte("to ann")})
+	if err != nil || r.Matched != 1 || r.Written != 1 || !r.Complete {
+		t.Errorf("%+v, %v", r, err)
+	}
+	c.want("to ann")
+	for _, p := range []server.Publication{
+		{Client: name, Key: "k"}, {Client: name, From: "bob"}, {Client: name, IdempotencyKey: "k"}, {Client: name, Spread: time.Second},
+		{Client: name, User: "ann"}, {Client: "nonsense"},
+	} {
+		if _, err := s.PublishMessage(within(t), p); !errors.Is(err, server.ErrBadName) {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+	c.send("go")
+	c.want("from a callback")
+	c.wantClose(4403, "enough")
+	if r, err := s.PublishMessage(within(t), server.Publication{Client: name}); err != nil || r.Matched != 0 || !r.Complete {
+		t.Errorf("after the end: %+v, %v", r, err)
+	}
 }
 
 func TestNobodyJoinsTheChannelOfAUser(t *testing.T) {
@@ -272,7 +315,7 @@ func TestNamespacesThatAreRefused(t *testing.T) {
 		`Config.Namespaces["a:b"].Name`:          {{Name: "a:b"}},
 		`Config.Namespaces["a"].HistoryMessages`: {{Name: "a", HistoryMessages: -1}},
 		`Config.Namespaces["a"].HistoryAge`:      {{Name: "a", HistoryAge: time.Millisecond}},
-		`"latest": want a history`:               {{Name: "a", SlowConsumer: server.ChannelLatest}},
+		`"latest": want a history`:               {{Name: "a", SlowConsumer: server.SlowLatest}},
 		`Config.Namespaces["a"].Subscribe`:       {{Name: "a", Subscribe: "friends"}},
 		`Config.Namespaces["a"].Publish`:         {{Name: "a", Publish: "friends"}},
 		`Name is "a": want each name once`:       {{Name: "a"}, {Name: "a"}},

@@ -82,7 +82,7 @@ func TestRefusalsAreInTheLog(t *testing.T) {
 func TestQueuesAreInTheLog(t *testing.T) {
 	var log syncBuffer
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s := start(t, server.Config{Loops: 1, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1},
+	s := start(t, server.Config{Engine: server.Engine{Loops: 1}, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{HandshakesMax: 1},
 		Timeouts: server.Timeouts{HandshakeTimeout: 100 * time.Millisecond}, Logger: logger})
 	silence(t, s.Addrs()[0], 30, half)
 	eventually(t, "it is in the log", func() bool { return strings.Contains(log.String(), "--handshakes-max") })

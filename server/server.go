@@ -83,10 +83,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	origins := handshake.SameHost()
-	if len(cfg.Origins) > 0 {
+	if len(cfg.Handshake.Origins) > 0 {
 		var err error
-		if origins, err = handshake.AllowOrigins(cfg.Origins...); err != nil {
-			return nil, &settings.FieldError{Config: configName, Field: "Origins", Err: err}
+		if origins, err = handshake.AllowOrigins(cfg.Handshake.Origins...); err != nil {
+			return nil, &settings.FieldError{Config: configName, Field: "Handshake.Origins", Err: err}
 		}
 	}
 	balancers, err := handshake.ParseForwarding("", cfg.Proxies.ProxyProtocol)
@@ -103,7 +103,7 @@ func New(cfg Config) (*Server, error) {
 		MaxConnections: cfg.Limits.MaxConnections, HandshakeMaxBytes: cfg.Limits.HandshakeMaxBytes, HandshakeTimeout: cfg.Timeouts.HandshakeTimeout,
 		Addresses: intake.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.Limits.ConnectionsPerAddress, Rate: cfg.Limits.ConnectRatePerAddress,
 			Log: cfg.Logger.Enabled(s.ctx, slog.LevelDebug)},
-		Policy: handshake.Policy{Origins: origins, Subprotocols: cfg.Subprotocols},
+		Policy: handshake.Policy{Origins: origins, Subprotocols: cfg.Handshake.Subprotocols},
 		Decoder: &frame.DecoderConfig{
 			ExpectMasked: true, MaxMessageBytes: int64(cfg.Limits.MessageMaxBytes), MaxFragments: cfg.Limits.MessageMaxFragments,
 		},
@@ -129,21 +129,21 @@ func New(cfg Config) (*Server, error) {
 			s.shards.Hub.Namespaces[ns.Name] = &hub.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
 		}
 	}
-	for _, codec := range cfg.Protocols {
+	for _, codec := range cfg.protocols() {
 		s.shards.Protocols = append(s.shards.Protocols, shardProtocol(codec))
 		if name := codec.Subprotocol(); !slices.Contains(s.shards.Policy.Subprotocols, name) {
 			s.shards.Policy.Subprotocols = append(slices.Clone(s.shards.Policy.Subprotocols), name)
 		}
 	}
-	if cfg.Compression != CompressionOff {
-		takeover := cfg.Compression == CompressionContext
+	if cfg.Handshake.Compression != CompressionOff {
+		takeover := cfg.Handshake.Compression == CompressionContext
 		s.shards.Deflate = &frame.DeflateConfig{ServerContextTakeover: takeover, ClientContextTakeover: takeover}
 		deflate := *s.shards.Decoder
 		deflate.AllowRSV1 = true
 		s.shards.DeflateDecoder = &deflate
 	}
 	s.shards.TLS, s.shards.FirstTLS = cfg.TLS, len(cfg.Listen)
-	loops := cfg.Loops
+	loops := cfg.Engine.Loops
 	if loops == 0 {
 		loops = procs.Own()
 	}
@@ -172,8 +172,8 @@ func (s *Server) Start() error {
 	var mu sync.Mutex
 	var failed error
 	made, callbacks := map[int]*shard.Shard{}, map[int]*hooks{}
-	engine, err := s.cfg.Engine.Start(netpoll.Config{
-		Loops: s.cfg.Loops, KeepGOMAXPROCS: s.cfg.KeepGOMAXPROCS, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.Sockets.ReusePort,
+	engine, err := s.cfg.Engine.Driver.Start(netpoll.Config{
+		Loops: s.cfg.Engine.Loops, KeepGOMAXPROCS: s.cfg.Engine.KeepGOMAXPROCS, Listen: slices.Concat(s.cfg.Listen, s.cfg.ListenTLS), ReusePort: s.cfg.Sockets.ReusePort,
 		DeferAccept: max(s.cfg.Sockets.DeferAccept, 0), MaxConns: s.cfg.Limits.MaxConnections + shard.SpareSlots,
 		SendBufferBytes: s.cfg.Sockets.SendBufferBytes, TickInterval: s.shards.TickInterval,
 		NoIOURing: s.cfg.Sockets.NoIOURing, KeepAlive: s.cfg.Timeouts.keepAlive(), OnPanic: s.enginePanicked,
@@ -209,7 +209,7 @@ func (s *Server) Start() error {
 	}
 	s.running.Store(&engine)
 	s.started = true
-	s.cfg.Logger.Info("server started", "engine", s.cfg.Engine.Name(), "loops", len(made), "max_connections", s.cfg.Limits.MaxConnections)
+	s.cfg.Logger.Info("server started", "engine", s.cfg.Engine.Driver.Name(), "loops", len(made), "max_connections", s.cfg.Limits.MaxConnections)
 	go s.watch(engine)
 	return nil
 }
@@ -264,7 +264,7 @@ func (s *Server) checkMessage(t MessageType, payload []byte) error {
 	if len(payload) > s.cfg.Limits.InboxMaxBytes {
 		return fmt.Errorf("%w: %d bytes, InboxMaxBytes is %d", ErrMessageTooBig, len(payload), s.cfg.Limits.InboxMaxBytes)
 	}
-	if t == Text && len(s.cfg.Protocols) > 0 {
+	if t == Text && len(s.cfg.protocols()) > 0 {
 		return protocol.CheckDepth("the message", payload, s.cfg.Limits.DataMaxDepth)
 	}
 	return nil

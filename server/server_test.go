@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/engines"
 	"github.com/roostws/roost/server"
@@ -51,8 +52,8 @@ func newServer(t *testing.T, cfg server.Config) *server.Server {
 	if cfg.Listen == nil {
 		cfg.Listen = []string{"127.0.0.1:0"}
 	}
-	if cfg.Loops == 0 {
-		cfg.Loops = 2
+	if cfg.Engine.Loops == 0 {
+		cfg.Engine.Loops = 2
 	}
 	if cfg.Limits.MaxConnections == 0 {
 		cfg.Limits.MaxConnections = 10_000
@@ -62,6 +63,22 @@ func newServer(t *testing.T, cfg server.Config) *server.Server {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// disconnect, subscribe and unsubscribe do not wait for the loops.
+func disconnect(s *server.Server, a server.Audience, code frame.CloseCode, reason string) error {
+	_, err := s.Disconnect(server.NoWait, a, code, reason)
+	return err
+}
+
+func subscribe(s *server.Server, a server.Audience, channel string) error {
+	_, err := s.Subscribe(server.NoWait, a, channel)
+	return err
+}
+
+func unsubscribe(s *server.Server, a server.Audience, channel string) error {
+	_, err := s.Unsubscribe(server.NoWait, a, channel)
+	return err
 }
 
 // run starts s and closes it when the test ends.
@@ -206,7 +223,7 @@ func echo(m *server.Message) { m.Reply(m.Type, m.Payload) }
 
 func TestEcho(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Handler: server.Handler{Message: echo}})
 		c := dial(t, s)
 		c.send("hello")
 		c.want("hello")
@@ -221,7 +238,7 @@ func TestEcho(t *testing.T) {
 
 func TestBroadcastReachesAll(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Handler: server.Handler{
 			Message: func(m *server.Message) { _ = m.Broadcast(m.Type, m.Payload) },
 		}})
 		clients := make([]*client, 50)

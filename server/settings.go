@@ -19,18 +19,18 @@ func NamespaceSettings() settings.Table { return namespaceSettings }
 const shortest = 10 * time.Millisecond
 
 var configSettings = settings.Table{
-	{Field: "Loops", Min: 0, Max: netpoll.MaxLoops, Zero: "one for each processor that Go may use", Unit: "loops",
+	{Field: "Engine.Loops", Min: 0, Max: netpoll.MaxLoops, Zero: "one for each processor that Go may use", Unit: "loops",
 		Help: "Number of event loops, which share the connections"},
-	{Field: "Compression", Default: string(CompressionOn), Choices: []string{string(CompressionOn), string(CompressionContext), string(CompressionOff)},
+	{Field: "Handshake.Compression", Default: string(CompressionOn), Choices: []string{string(CompressionOn), string(CompressionContext), string(CompressionOff)},
 		Help: "Response to offers of permessage-deflate. context compresses better", Cost: "context: up to 64 KiB for each connection"},
-	{Field: "Origins", Zero: "pages of the same host",
+	{Field: "Handshake.Origins", Zero: "pages of the same host",
 		Help: "Web pages that may connect: https://example.com, https://*.example.com, file:// or null for pages from files, or * for all"},
-	{Field: "Subprotocols",
+	{Field: "Handshake.Subprotocols",
 		Help: "Subprotocols that the server speaks, in any order"},
 
-	{Field: "NoFallback",
+	{Field: "Handshake.NoFallback",
 		Help: "Serve no event streams (SSE): the native protocol is spoken over WebSockets only"},
-	{Field: "TokenCookie", Zero: "none",
+	{Field: "Handshake.TokenCookie", Zero: "none",
 		Help: "Cookie that holds a client's token, for event streams; pages of --origins may then act as a user who is logged in"},
 
 	{Field: "Sockets.ReusePort",
@@ -111,7 +111,7 @@ var namespaceSettings = settings.Table{
 		Help: "Messages of a channel that are kept, for clients that come back or lag", Cost: "their size and 256 bytes for each"},
 	{Field: "HistoryAge", Default: 5 * time.Minute, Min: time.Second, Max: 365 * 24 * time.Hour,
 		Help: "How long they are kept"},
-	{Field: "SlowConsumer", Default: string(ChannelDisconnect), Choices: []string{string(ChannelDisconnect), string(ChannelSkip), string(ChannelLatest)},
+	{Field: "SlowConsumer", Default: string(SlowDisconnect), Choices: []string{string(SlowDisconnect), string(SlowSkip), string(SlowLatest)},
 		Help: "What happens to a client that lags by more than the history. skip and latest need a history"},
 	{Field: "Subscribe", Default: string(protocol.AccessAnyone), Choices: accessNames,
 		Help: "Who may subscribe"},

@@ -17,7 +17,7 @@ import (
 func TestShutdown(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		proceed := make(chan struct{})
-		s := start(t, server.Config{Engine: engine, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error {
 				if r.Get("X-Slow") != "" {
 					<-proceed
@@ -85,7 +85,7 @@ func (c *client) wantFarewell() {
 
 func TestShutdownDeadline(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}})
 		c := upgraded(t, s) // and never says a word
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
@@ -100,12 +100,12 @@ func TestShutdownDeadline(t *testing.T) {
 
 func TestStartAndClose(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		cfg := server.Config{Engine: engine, Listen: []string{"127.0.0.1:0"}}
+		cfg := server.Config{Engine: server.Engine{Driver: engine}, Listen: []string{"127.0.0.1:0"}}
 		s, err := server.New(cfg)
 		check(t, err)
 		for what, err := range map[string]error{
 			"Publish": s.Publish("x", server.Text, nil), "PublishUser": s.PublishUser("x", server.Text, nil),
-			"Broadcast": s.Broadcast(server.Text, nil), "DisconnectUser": s.DisconnectUser("x", 1000, ""),
+			"Broadcast": s.Broadcast(server.Text, nil), "Disconnect": disconnect(s, server.Audience{User: "x"}, 1000, ""),
 		} {
 			if !errors.Is(err, server.ErrServerClosed) {
 				t.Errorf("%s before Start: %v", what, err)
@@ -144,14 +144,14 @@ func TestStartAndClose(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	cases := map[string]server.Config{
-		"Loops":               {Loops: -1},
+		"Loops":               {Engine: server.Engine{Loops: -1}},
 		"MaxConnections":      {Limits: server.Limits{MaxConnections: -1}},
 		"SendBufferBytes":     {Sockets: server.Sockets{SendBufferBytes: -1}},
 		"HandshakeMaxBytes":   {Limits: server.Limits{HandshakeMaxBytes: 10}},
 		"HandshakeTimeout":    {Timeouts: server.Timeouts{HandshakeTimeout: time.Millisecond}},
 		"AuthorizeMaxPending": {Limits: server.Limits{AuthorizeMaxPending: -1}},
-		"Subprotocols":        {Subprotocols: []string{"a b"}},
-		"Origins":             {Origins: []string{"not an origin"}},
+		"Subprotocols":        {Handshake: server.Handshake{Subprotocols: []string{"a b"}}},
+		"Origins":             {Handshake: server.Handshake{Origins: []string{"not an origin"}}},
 		"MessageMaxBytes":     {Limits: server.Limits{MessageMaxBytes: -1}},
 		"MessageMaxFragments": {Limits: server.Limits{MessageMaxFragments: -1}},
 		"MessageRate":         {Limits: server.Limits{MessageRate: 1 << 16}},
@@ -168,7 +168,7 @@ func TestConfigErrors(t *testing.T) {
 		"CloseTimeout":        {Timeouts: server.Timeouts{CloseTimeout: -1}},
 		"TLS":                 {ListenTLS: []string{"127.0.0.1:0"}, TLS: &tls.Config{}},
 		"TLSHandshakesMax":    {Limits: server.Limits{TLSHandshakesMax: -1}},
-		"Compression":         {Compression: "zip"},
+		"Compression":         {Handshake: server.Handshake{Compression: "zip"}},
 	}
 	for field, cfg := range cases {
 		if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "."+field) {
@@ -176,7 +176,7 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 	// All of them at once are all reported.
-	_, err := server.New(server.Config{Loops: -1, Limits: server.Limits{MessageRate: -1}})
+	_, err := server.New(server.Config{Engine: server.Engine{Loops: -1}, Limits: server.Limits{MessageRate: -1}})
 	if err == nil || !strings.Contains(err.Error(), "Loops") || !strings.Contains(err.Error(), "MessageRate") {
 		t.Errorf("New with two bad fields: %v", err)
 	}

@@ -22,7 +22,7 @@ func TestStorm(t *testing.T) {
 			clients = 2000
 		}
 		goroutines, files := runtime.NumGoroutine(), descriptors()
-		s := newServer(t, server.Config{Engine: engine, Handler: server.Handler{
+		s := newServer(t, server.Config{Engine: server.Engine{Driver: engine}, Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error {
 				r.User, r.Channels = r.Get("X-User"), []string{"all", "room " + r.Get("X-User")}
 				return nil

@@ -31,7 +31,7 @@ func mux(s *server.Server) http.Handler {
 
 func TestServeHTTP(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
-		s := start(t, server.Config{Engine: engine, Listen: []string{}, Handler: server.Handler{Message: echo}})
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Listen: []string{}, Handler: server.Handler{Message: echo}})
 		theirs := httptest.NewServer(mux(s))
 		defer theirs.Close()
 		addr := theirs.Listener.Addr().String()

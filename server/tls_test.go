@@ -74,7 +74,7 @@ func TestTLSEcho(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
 			t.Run(name, func(t *testing.T) {
-				s := startTLS(t, server.Config{Engine: engine, Limits: server.Limits{MessageMaxBytes: 4 << 20}, Handler: server.Handler{Message: echo}})
+				s := startTLS(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{MessageMaxBytes: 4 << 20}, Handler: server.Handler{Message: echo}})
 				c := dialTLS(t, s, &tls.Config{MinVersion: version, MaxVersion: version})
 				for _, n := range []int{1, 125, 126, 16 << 10, 100_000, 3 << 20} {
 					text := strings.Repeat("x", n)
@@ -143,7 +143,7 @@ func TestTLSBroadcast(t *testing.T) {
 
 // Handshakes beyond TLSHandshakesMax wait for their turn.
 func TestTLSHandshakesAreBounded(t *testing.T) {
-	s := startTLS(t, server.Config{Loops: 1, Limits: server.Limits{TLSHandshakesMax: 2}, Handler: server.Handler{Message: echo}})
+	s := startTLS(t, server.Config{Engine: server.Engine{Loops: 1}, Limits: server.Limits{TLSHandshakesMax: 2}, Handler: server.Handler{Message: echo}})
 	var hanging [2]net.Conn
 	for i := range hanging {
 		conn, err := net.Dial("tcp", s.Addrs()[0].String())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
@@ -21,13 +22,13 @@ import (
 // docs/transcripts/README.md tells what the server of the transcripts is like.
 func transcriptConfig(engine netpoll.Driver) server.Config {
 	return server.Config{
-		Engine: engine, Loops: 1, Limits: server.Limits{SubscriptionsMax: 8, LagMaxBytes: 64 << 10}, Sockets: server.Sockets{SendBufferBytes: 32 << 10},
+		Engine: server.Engine{Driver: engine, Loops: 1}, Limits: server.Limits{SubscriptionsMax: 8, LagMaxBytes: 64 << 10}, Sockets: server.Sockets{SendBufferBytes: 32 << 10},
 		Namespaces: []server.Namespace{
 			{Name: "news", HistoryMessages: 100},
 			{Name: "chat", HistoryMessages: 100, Subscribe: protocol.AccessUsers, Publish: protocol.AccessUsers, Presence: true, JoinLeave: true},
 			{Name: "private", HistoryMessages: 100, Subscribe: protocol.AccessGranted, Publish: protocol.AccessGranted},
 			{Name: "audit", Subscribe: protocol.AccessNobody},
-			{Name: "ticker", HistoryMessages: 2, SlowConsumer: server.ChannelSkip},
+			{Name: "ticker", HistoryMessages: 2, SlowConsumer: server.SlowSkip},
 			{Name: "user", HistoryMessages: 100},
 		},
 		Application: &protocol.Application{
@@ -189,7 +190,7 @@ func (p *play) act(l nativetest.Line) error {
 		All                              bool
 		Data                             json.RawMessage
 		Text, Binary, Reason             string
-		Code                             server.CloseCode
+		Code                             frame.CloseCode
 	}
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		return err
@@ -215,11 +216,11 @@ func (p *play) act(l nativetest.Line) error {
 		}
 		return conn.(server.Conn).Send(server.Text, a.Data)
 	case "subscribe_user":
-		return p.server.SubscribeUser(a.User, a.Channel)
+		return subscribe(p.server, server.Audience{User: a.User}, a.Channel)
 	case "unsubscribe_user":
-		return p.server.UnsubscribeUser(a.User, a.Channel)
+		return unsubscribe(p.server, server.Audience{User: a.User}, a.Channel)
 	case "disconnect":
-		return p.server.DisconnectUser(a.User, a.Code, a.Reason)
+		return disconnect(p.server, server.Audience{User: a.User}, a.Code, a.Reason)
 	case "stall":
 		return p.stall(a.Channel)
 	case "release":

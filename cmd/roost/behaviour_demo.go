@@ -61,9 +61,9 @@ func (*demo) name() string { return "demo" }
 
 func (d *demo) configure(c *server.Config) {
 	d.greeting = encode(systemMessage{"system", "Welcome to the chat!"})
-	if len(c.Origins) == 0 {
+	if len(c.Handshake.Origins) == 0 {
 		// A textbook page is opened from a file or from another port.
-		c.Origins = []string{"*"}
+		c.Handshake.Origins = []string{"*"}
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", web.Demo())

@@ -61,8 +61,8 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 		logger.Warn("the descriptor limit leaves room for fewer connections than --max-connections",
 			"asked", asked, "max_connections", fit, "nofile", nofile, "to_have_them_all", moreDescriptors(asked))
 	}
-	if config.Loops == 0 {
-		config.Loops = procs.Own()
+	if config.Engine.Loops == 0 {
+		config.Engine.Loops = procs.Own()
 	}
 	var reload reloaders
 	if s.TLSCert != "" {
@@ -168,7 +168,7 @@ func (s *ServeCmd) announce(logger *slog.Logger, srv *server.Server, admin *admi
 	if s.Native {
 		name = strings.TrimPrefix(name+" and native protocol", "none (messages are ignored) and ")
 	}
-	attrs = append(attrs, "behaviour", name, "engine", config.Engine.Name(), "loops", config.Loops,
+	attrs = append(attrs, "behaviour", name, "engine", config.Engine.Driver.Name(), "loops", config.Engine.Loops,
 		"nofile", nofile, "max_connections", config.Limits.MaxConnections, "version", version())
 	logger.Info("roost serves", attrs...)
 	if s.Demo {

@@ -77,7 +77,7 @@ func (f *AdminFlags) open(srv *server.Server, stats map[string]func() any, logge
 		return nil, nil
 	}
 	a := &adminPort{flags: f, srv: srv, stats: stats, logger: logger}
-	a.metrics = metrics.New(srv, map[string]string{"version": version(), "engine": srv.Config().Engine.Name()})
+	a.metrics = metrics.New(srv, map[string]string{"version": version(), "engine": srv.Config().Engine.Driver.Name()})
 	if err := a.load(); err != nil {
 		return nil, err
 	}

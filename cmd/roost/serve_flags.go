@@ -148,17 +148,14 @@ func (s *ServeCmd) config(logger *slog.Logger) server.Config {
 	}
 	engine, _ := engines.ByName(s.Engine) // the enum of the flag has checked it
 	return server.Config{
-		Listen:       plain,
-		ListenTLS:    secure,
-		Engine:       engine,
-		Loops:        s.Loops,
-		Sockets:      s.Sockets,
-		Limits:       s.Limits,
-		Timeouts:     s.Timeouts,
-		Proxies:      s.Proxies,
-		Subprotocols: s.Subprotocols,
-		Origins:      s.Origins,
-		Compression:  s.Compression,
-		Logger:       logger,
+		Listen:    plain,
+		ListenTLS: secure,
+		Engine:    server.Engine{Driver: engine, Loops: s.Loops},
+		Sockets:   s.Sockets,
+		Limits:    s.Limits,
+		Timeouts:  s.Timeouts,
+		Proxies:   s.Proxies,
+		Handshake: server.Handshake{Origins: s.Origins, Subprotocols: s.Subprotocols, Compression: s.Compression},
+		Logger:    logger,
 	}
 }

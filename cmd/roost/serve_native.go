@@ -49,7 +49,7 @@ func (f *NativeFlags) check(asks bool) error {
 // configure sets Config.Namespaces and Config.Application. The caller closes the
 // verifier, which is nil if no token is checked, when the server has ended.
 func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (*token.Verifier, error) {
-	config.Namespaces, config.TokenCookie, config.NoFallback = f.Namespaces, f.TokenCookie, f.NoFallback
+	config.Namespaces, config.Handshake.TokenCookie, config.Handshake.NoFallback = f.Namespaces, f.TokenCookie, f.NoFallback
 	if !f.Native {
 		return nil, nil
 	}

@@ -163,7 +163,7 @@ func TestNativeUsageErrors(t *testing.T) {
 func TestNamespaces(t *testing.T) {
 	want := []server.Namespace{
 		{Name: ""},
-		{Name: "chat", HistoryMessages: 100, HistoryAge: 24 * time.Hour, SlowConsumer: server.ChannelSkip, Subscribe: protocol.AccessGranted,
+		{Name: "chat", HistoryMessages: 100, HistoryAge: 24 * time.Hour, SlowConsumer: server.SlowSkip, Subscribe: protocol.AccessGranted,
 			Publish: protocol.AccessUsers, Presence: true, JoinLeave: true, JoinLeaveMax: 50},
 	}
 	file := writeFile(t, "roost.yaml", `

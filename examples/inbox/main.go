@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/token"
 )
@@ -32,7 +33,7 @@ type application struct {
 	secret []byte         // immutable; tokens are signed with it
 
 	mu   sync.Mutex
-	read map[string]server.Position // by user, as their clients acknowledged; guarded by mu
+	read map[string]history.Position // by user, as their clients acknowledged; guarded by mu
 }
 
 func main() {
@@ -41,7 +42,7 @@ func main() {
 	flag.Parse()
 
 	// A real application keeps the secret, and the positions in its database.
-	a := &application{secret: make([]byte, 32), read: map[string]server.Position{}}
+	a := &application{secret: make([]byte, 32), read: map[string]history.Position{}}
 	rand.Read(a.secret) // never fails
 	verifier, err := token.New(token.Config{Secrets: [][]byte{a.secret}})
 	if err != nil {
@@ -126,7 +127,7 @@ func (a *application) event(e *protocol.Event) {
 // has acknowledged.
 func (a *application) unread(w http.ResponseWriter, r *http.Request) {
 	user := r.PathValue("user")
-	query := server.HistoryQuery{Limit: 100}
+	query := history.Query{Limit: 100}
 	a.mu.Lock()
 	if at, known := a.read[user]; known {
 		query.Since = &at

@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/protocol"
 )
 
@@ -16,13 +18,12 @@ type Backend interface {
 	// CheckNamespace refuses channels whose namespace is not configured.
 	CheckNamespace(channel string) error
 	ClearHistory(channel string) (n int, err error)
-	History(channel string, q server.HistoryQuery) (server.HistoryPage, error)
+	History(channel string, q history.Query) (history.Page, error)
 	Presence(ctx context.Context, channel, after string, limit int) (protocol.ChannelMembers, error)
 	Channels(ctx context.Context, prefix, after string, limit int) (infos []server.ChannelInfo, more bool, err error)
 	Connections(ctx context.Context, user, after string, limit int) (infos []server.ConnectionInfo, more bool, err error)
-	SendTo(ctx context.Context, client string, t server.MessageType, payload []byte) (server.Receipt, error)
-	DisconnectAll(ctx context.Context, a server.Audience, code server.CloseCode, reason string) (n int, err error)
-	SubscribeAll(ctx context.Context, a server.Audience, channel string) (n int, err error)
-	UnsubscribeAll(ctx context.Context, a server.Audience, channel string) (n int, err error)
+	Disconnect(ctx context.Context, a server.Audience, code frame.CloseCode, reason string) (n int, err error)
+	Subscribe(ctx context.Context, a server.Audience, channel string) (n int, err error)
+	Unsubscribe(ctx context.Context, a server.Audience, channel string) (n int, err error)
 	Stats() server.Stats
 }

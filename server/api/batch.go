@@ -199,7 +199,7 @@ func (h *Handler) checkCount(n int) error {
 // waiting.
 func waiting(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
 	if wait <= 0 {
-		return done, func() {}
+		return server.NoWait, func() {}
 	}
 	return context.WithTimeout(ctx, wait)
 }

@@ -8,22 +8,23 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
 // CloseDisconnected is the close code where a request does not say: 4403,
 // disconnected by the application, do not come back unless told otherwise.
-const CloseDisconnected server.CloseCode = 4403
+const CloseDisconnected frame.CloseCode = 4403
 
 // reasonMaxBytes is what a Close frame has room for behind the code (RFC 6455,
 // section 5.5).
 const reasonMaxBytes = 123
 
 // closeOf reads code and reason of a disconnection.
-func closeOf(r *http.Request) (server.CloseCode, string, error) {
+func closeOf(r *http.Request) (frame.CloseCode, string, error) {
 	q := params(r, "code", "reason")
-	code := server.CloseCode(q.number("code", 1000, 4999, uint64(CloseDisconnected)))
+	code := frame.CloseCode(q.number("code", 1000, 4999, uint64(CloseDisconnected)))
 	if q.err != nil {
 		return 0, "", q.err
 	}
@@ -62,7 +63,7 @@ func (h *Handler) end(w http.ResponseWriter, r *http.Request, a server.Audience,
 	}
 	ctx, cancel := h.waitForLoops(r)
 	defer cancel()
-	n, err := h.backend.DisconnectAll(ctx, a, code, reason)
+	n, err := h.backend.Disconnect(ctx, a, code, reason)
 	return h.counted(w, n, err)
 }
 
@@ -98,7 +99,7 @@ func (h *Handler) subscribe(c *client, w http.ResponseWriter, r *http.Request) e
 	}
 	ctx, cancel := h.waitForLoops(r)
 	defer cancel()
-	n, err := h.backend.SubscribeAll(ctx, audience, channel)
+	n, err := h.backend.Subscribe(ctx, audience, channel)
 	return h.counted(w, n, err)
 }
 
@@ -149,7 +150,7 @@ func (h *Handler) unsubscribe(c *client, w http.ResponseWriter, r *http.Request)
 	}
 	ctx, cancel := h.waitForLoops(r)
 	defer cancel()
-	n, err := h.backend.UnsubscribeAll(ctx, audience, channel)
+	n, err := h.backend.Unsubscribe(ctx, audience, channel)
 	return h.counted(w, n, err)
 }
 

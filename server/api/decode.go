@@ -108,7 +108,6 @@ func memberBit(name []byte) int {
 type publication struct {
 	server.Publication
 	wait     time.Duration
-	client   string   // instead of a target of Publication
 	channels []string // of a publication to many
 	users    []string
 }
@@ -210,7 +209,7 @@ func (p *publication) set(bit int, name string, value []byte) error {
 	case memberUser:
 		p.User = string(text)
 	case memberClient:
-		p.client = string(text)
+		p.Client = string(text)
 	case memberKey:
 		p.Key = string(text)
 	case memberFrom:
@@ -252,7 +251,7 @@ func (p *publication) check(seen, allowed int) error {
 		return problem(http.StatusBadRequest, CodeBadValue, "Of %s only one may be there: it is the message.", memberNames(bodies)).about(strings.Split(memberNames(bodies), ", ")...)
 	case seen&memberChannel != 0 && p.Channel == "":
 		return badValue("channel", "a name that is not empty")
-	case seen&memberClient != 0 && p.client == "":
+	case seen&memberClient != 0 && p.Client == "":
 		return badValue("client", "the name of a connection")
 	case seen&memberClient != 0 && seen&^membersOfClient != 0:
 		names := strings.Split(memberNames(seen&^membersOfClient), ", ")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
@@ -165,5 +166,5 @@ type quiet struct{ Backend }
 func (quiet) CheckNamespace(string) error { return nil }
 
 func (quiet) PublishMessage(context.Context, server.Publication) (server.Receipt, error) {
-	return server.Receipt{Position: server.Position{Epoch: "e1", Offset: 7}, Matched: 3, Written: 3, Complete: true}, nil
+	return server.Receipt{Position: history.Position{Epoch: "e1", Offset: 7}, Matched: 3, Written: 3, Complete: true}, nil
 }

@@ -2,9 +2,7 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"slices"
@@ -241,10 +239,3 @@ var (
 	noStoreHeader = []string{"no-store"}
 	noSniffHeader = []string{"nosniff"}
 )
-
-// done is the context of publications that do not wait for a receipt.
-var done = func() context.Context {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	cancel(fmt.Errorf("%w: no wait", context.DeadlineExceeded))
-	return ctx
-}()

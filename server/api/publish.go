@@ -63,7 +63,7 @@ func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.R
 			return server.Receipt{}, err
 		}
 	}
-	if p.client != "" && p.IdempotencyKey != "" {
+	if p.Client != "" && p.IdempotencyKey != "" {
 		return server.Receipt{}, problem(http.StatusBadRequest, CodeBadValue, "A message to one connection has no idempotency key. Leave it out.").about("idempotency_key")
 	}
 	if p.IdempotencyKey != "" && c.Name != "" {
@@ -71,14 +71,11 @@ func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.R
 		p.IdempotencyKey = c.Name + "/" + p.IdempotencyKey
 	}
 	if p.wait <= 0 {
-		ctx = done
+		ctx = server.NoWait
 	} else {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.wait)
 		defer cancel()
-	}
-	if p.client != "" {
-		return h.backend.SendTo(ctx, p.client, p.Type, p.Payload)
 	}
 	return h.backend.PublishMessage(ctx, p.Publication)
 }
@@ -88,7 +85,7 @@ func (c *client) mayPublish(p *publication) error {
 	switch {
 	case len(c.Channels) == 0:
 		return nil
-	case p.client != "":
+	case p.Client != "":
 		return c.mayAll("a message to one connection, in whatever channels it is")
 	case p.All:
 		return c.mayAll("a message to all connections")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
@@ -68,12 +69,12 @@ func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) er
 // history serves GET /v1/channels/{channel}/history.
 func (h *Handler) history(c *client, w http.ResponseWriter, r *http.Request) error {
 	q := params(r, "since_epoch", "since_offset", "limit", "reverse")
-	ask := server.HistoryQuery{Limit: q.limit(0), Reverse: q.flag("reverse")}
+	ask := history.Query{Limit: q.limit(0), Reverse: q.flag("reverse")}
 	if q.has("since_epoch") != q.has("since_offset") {
 		q.fail(problem(http.StatusBadRequest, CodeMissingMember, "since_epoch and since_offset need each other: together they are a position.").about("since_epoch", "since_offset"))
 	}
 	if q.has("since_epoch") {
-		ask.Since = &server.Position{Epoch: q.text("since_epoch"), Offset: q.number("since_offset", 0, math.MaxUint64, 0)}
+		ask.Since = &history.Position{Epoch: q.text("since_epoch"), Offset: q.number("since_offset", 0, math.MaxUint64, 0)}
 	}
 	if q.err != nil {
 		return q.err

@@ -39,7 +39,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	srv, err := server.New(server.Config{
-		Listen: []string{"127.0.0.1:0"}, Loops: 2, Namespaces: []server.Namespace{{Name: "news", HistoryMessages: 10}},
+		Listen: []string{"127.0.0.1:0"}, Engine: server.Engine{Loops: 2}, Namespaces: []server.Namespace{{Name: "news", HistoryMessages: 10}},
 		Handler: server.Handler{Upgrade: func(r *server.UpgradeRequest) error {
 			user, channel, _ := strings.Cut(strings.TrimPrefix(r.Path(), "/"), "/")
 			r.User = user

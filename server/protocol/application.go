@@ -15,6 +15,9 @@ import (
 // result is dropped. An error refuses: the client gets an *Error as it is, and
 // CodePermissionDenied for any other, whose text only the log has.
 type Application struct {
+	// Protocols are what clients may speak besides raw messages. If empty, the native
+	// protocol (package protocol/native).
+	Protocols []Codec
 	// Anonymous admits clients that show no token and to which Handler.Upgrade or
 	// Authorize gave no identity.
 	Anonymous bool

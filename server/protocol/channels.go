@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -136,7 +136,7 @@ func (t *task) expireChannel(expires time.Time) {
 }
 
 // enter subscribes the connection and tells the others.
-func (t *task) enter(channel string, resume *hub.Position) (ChannelState, error) {
+func (t *task) enter(channel string, resume *history.Position) (ChannelState, error) {
 	at, recovered, err := t.s.Subscribe(t.id, channel, resume)
 	if err != nil {
 		return ChannelState{}, err
@@ -185,7 +185,7 @@ func (x *Sessions) JoinRefused(id netpoll.ID, channel string, err error) {
 }
 
 // Joined follows Conn.Join. A connection that has not connected joins when it does.
-func (x *Sessions) Joined(s *shard.Shard, id netpoll.ID, channel string, at hub.Position) {
+func (x *Sessions) Joined(s *shard.Shard, id netpoll.ID, channel string, at history.Position) {
 	if x.codec(s, id) == nil || s.IsReady(id) {
 		x.joined(s, id, channel)
 		x.grant(s, id, channel)
@@ -224,7 +224,7 @@ func (x *Sessions) ended(s *shard.Shard, id netpoll.ID, channel string, why *Err
 	x.say(s, id, func(c Codec, out *Packets) { c.Unsubscribed(out, channel, why) })
 }
 
-func (x *Sessions) saySubscribed(s *shard.Shard, id netpoll.ID, channel string, at hub.Position) {
+func (x *Sessions) saySubscribed(s *shard.Shard, id netpoll.ID, channel string, at history.Position) {
 	x.say(s, id, func(c Codec, out *Packets) { c.Subscribed(out, &ChannelState{Channel: channel, Position: at}) })
 }
 

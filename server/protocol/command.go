@@ -1,6 +1,8 @@
 package protocol
 
-import "github.com/roostws/roost/server/internal/hub"
+import (
+	"github.com/roostws/roost/server/history"
+)
 
 // A Kind tells commands apart.
 type Kind uint8
@@ -51,10 +53,10 @@ type Command struct {
 	Base64 bool
 	// Position is the resume of Subscribe, the since of History, and Ack's, if
 	// HasPosition.
-	Position    hub.Position
+	Position    history.Position
 	HasPosition bool
 	// Resume are Connect's positions by channel.
-	Resume map[string]hub.Position
+	Resume map[string]history.Position
 	// Limit: Presence, History; -1 if the client gave none.
 	Limit int
 	// Reverse: History.
@@ -62,7 +64,7 @@ type Command struct {
 }
 
 // since is the position of the command, nil if it has none.
-func (c *Command) since() *hub.Position {
+func (c *Command) since() *history.Position {
 	if !c.HasPosition {
 		return nil
 	}

@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"github.com/roostws/roost/frame"
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
@@ -132,9 +132,9 @@ func (t *task) history() {
 	case !t.inside():
 		err = errNotSubscribed
 	}
-	var page hub.Page
+	var page history.Page
 	if err == nil {
-		page, err = t.x.rules.Host.History(t.cmd.Channel, hub.Query{Since: t.cmd.since(), Limit: t.limit(), Reverse: t.cmd.Reverse})
+		page, err = t.x.rules.Host.History(t.cmd.Channel, history.Query{Since: t.cmd.since(), Limit: t.limit(), Reverse: t.cmd.Reverse})
 	}
 	if err != nil {
 		t.fail(err)
@@ -192,7 +192,7 @@ func (t *task) ack() {
 
 // checkPosition refuses a position that no message of the channel has had.
 func (t *task) checkPosition() error {
-	now, err := t.x.rules.Host.History(t.cmd.Channel, hub.Query{})
+	now, err := t.x.rules.Host.History(t.cmd.Channel, history.Query{})
 	if err == nil && (t.cmd.Position.Epoch != now.Epoch || t.cmd.Position.Offset > now.Offset) {
 		err = &Error{Code: CodeBadRequest, Message: "the channel was never at this position"}
 	}

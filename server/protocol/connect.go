@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
-	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -149,7 +149,7 @@ func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
 }
 
 // resume returns the position that the client gave for a channel at connect.
-func (t *task) resume(channel string) *hub.Position {
+func (t *task) resume(channel string) *history.Position {
 	if at, ok := t.cmd.Resume[channel]; ok {
 		return &at
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/shard"
 )
 
@@ -42,7 +42,7 @@ type Event struct {
 	Client   string // Conn.String
 	User     string
 	Channel  string
-	Position hub.Position
+	Position history.Position
 	Code     frame.CloseCode
 	Reason   string
 	Age      time.Duration

@@ -10,18 +10,18 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
 // A Host is the server as the sessions see it. Any goroutine may call its methods.
 type Host interface {
 	// Publish publishes on behalf of a user. The name of the channel was checked.
-	Publish(channel, from, key string, t frame.Opcode, data []byte) (hub.Position, error)
+	Publish(channel, from, key string, t frame.Opcode, data []byte) (history.Position, error)
 	// Presence asks all loops; it must not be called on one.
 	Presence(ctx context.Context, channel string, limit int) (ChannelMembers, error)
 	// History returns a part of what is kept of a channel.
-	History(channel string, q hub.Query) (hub.Page, error)
+	History(channel string, q history.Query) (history.Page, error)
 	// Announce publishes a membership to the subscribers of its channel. If the
 	// loops are busy, it is left out.
 	Announce(m *Membership)

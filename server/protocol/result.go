@@ -4,19 +4,19 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 )
 
 // A Result is what a command has done. Which field is set depends on the
 // command's Kind; those of Unsubscribe and Ack set none.
 type Result struct {
-	Connected Connected      // Connect
-	Channel   ChannelState   // Subscribe
-	Position  hub.Position   // Publish; empty without history
-	Members   ChannelMembers // Presence
-	Page      hub.Page       // History
-	Data      []byte         // Call; JSON or nothing
-	Expires   Expiry         // Refresh
+	Connected Connected        // Connect
+	Channel   ChannelState     // Subscribe
+	Position  history.Position // Publish; empty without history
+	Members   ChannelMembers   // Presence
+	Page      history.Page     // History
+	Data      []byte           // Call; JSON or nothing
+	Expires   Expiry           // Refresh
 }
 
 // Connected is the result of Connect.
@@ -54,7 +54,7 @@ func expiryAt(t, now time.Time) Expiry {
 type ChannelState struct {
 	Channel string
 	// Position is where live delivery begins; empty without history.
-	Position hub.Position
+	Position history.Position
 	// Resumed: the client asked to resume. Recovered: it gets all that it missed.
 	Resumed, Recovered bool
 	// Expires is when the subscription ends unless a new token comes.

@@ -24,7 +24,7 @@ type Selection struct {
 	// Headers are names of HTTP headers, in any case. Origin is one of them.
 	Headers []string
 	// Cookies are names of cookies. A page of another site cannot use them as long as
-	// Config.Origins does not allow its origin.
+	// Handshake.Origins does not allow its origin.
 	Cookies []string
 	// Query are names of parameters of the address.
 	Query []string

@@ -26,7 +26,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/internal/retry"
-	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/protocol"
 )
 
@@ -84,7 +84,7 @@ func numbers(from, to int) (names []string) {
 // Each type of event, as docs/webhooks.md shows it.
 func TestEventsAsJSON(t *testing.T) {
 	at := time.UnixMilli(1764000000123)
-	position := server.Position{Epoch: "k3v9", Offset: 16}
+	position := history.Position{Epoch: "k3v9", Offset: 16}
 	for _, tc := range []struct {
 		event protocol.Event
 		want  string
@@ -105,7 +105,7 @@ func TestEventsAsJSON(t *testing.T) {
 			`{"type":"message","time":1764000000123,"client":"c1","user":"42","channel":"room:1","epoch":"k3v9","offset":16,"data":{"text":"a < b & c"}}`},
 		{protocol.Event{Type: protocol.EventMessage, Time: at, Client: "c1", Channel: "room:1", Data: []byte("\xff{")},
 			`{"type":"message","time":1764000000123,"client":"c1","channel":"room:1","data":"/3s=","encoding":"base64"}`},
-		{protocol.Event{Type: protocol.EventAcknowledged, Time: at, Client: "c1", User: "42", Channel: "room:1", Position: server.Position{Epoch: "k3v9"}},
+		{protocol.Event{Type: protocol.EventAcknowledged, Time: at, Client: "c1", User: "42", Channel: "room:1", Position: history.Position{Epoch: "k3v9"}},
 			`{"type":"acknowledged","time":1764000000123,"client":"c1","user":"42","channel":"room:1","epoch":"k3v9","offset":0}`},
 	} {
 		if got := string(encode(&tc.event)); got != tc.want {

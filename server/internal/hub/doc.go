@@ -5,7 +5,6 @@
 //	message.go      Message, shared by all shards and by its channel's history
 //	history.go      History: the ring of a channel's last messages
 //	reader.go       Reader: a place in a history from which a connection reads on
-//	position.go     Position, Query, Page: what is known outside of a history
 //	query.go        answering a Query; where a channel stands; resuming
 //	tally.go        Tally: what shards count for a publisher that wants a receipt
 //	repetitions.go  idempotency keys

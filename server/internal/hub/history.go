@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/roostws/roost/server/history"
 )
 
 // Policy is what happens to a slow consumer of a channel with history.
@@ -87,7 +89,9 @@ func (l *History) len() int { return len(l.ring) - l.taken }
 // tip is the offset of the newest message.
 func (l *History) tip() uint64 { return l.first + uint64(l.len()) - 1 }
 
-func (l *History) position() Position { return Position{l.epoch, l.tip()} }
+func (l *History) position() history.Position {
+	return history.Position{Epoch: l.epoch, Offset: l.tip()}
+}
 
 // append gives m its place and keeps it.
 func (l *History) append(m *Message, now time.Time) {

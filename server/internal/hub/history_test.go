@@ -7,26 +7,27 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/history"
 )
 
 func TestResume(t *testing.T) {
 	r := newRig(t, 5, PolicyDisconnect, nil)
 	epoch := r.publish("h:1", 1, 20).Epoch
 	for _, c := range []struct {
-		since     *Position
+		since     *history.Position
 		recovered bool
 		want      []uint64
 	}{
 		{nil, false, nil},
-		{&Position{epoch, 20}, true, nil},
-		{&Position{epoch, 17}, true, []uint64{18, 19, 20}},
-		{&Position{epoch, 15}, true, []uint64{16, 17, 18, 19, 20}},
-		{&Position{epoch, 14}, false, nil},
-		{&Position{epoch, 0}, false, nil},
-		{&Position{epoch, 21}, false, nil}, // never published
-		{&Position{epoch, 1<<64 - 1}, false, nil},
-		{&Position{"other", 20}, false, nil},
-		{&Position{"", 20}, false, nil},
+		{&history.Position{Epoch: epoch, Offset: 20}, true, nil},
+		{&history.Position{Epoch: epoch, Offset: 17}, true, []uint64{18, 19, 20}},
+		{&history.Position{Epoch: epoch, Offset: 15}, true, []uint64{16, 17, 18, 19, 20}},
+		{&history.Position{Epoch: epoch, Offset: 14}, false, nil},
+		{&history.Position{Epoch: epoch, Offset: 0}, false, nil},
+		{&history.Position{Epoch: epoch, Offset: 21}, false, nil}, // never published
+		{&history.Position{Epoch: epoch, Offset: 1<<64 - 1}, false, nil},
+		{&history.Position{Epoch: "other", Offset: 20}, false, nil},
+		{&history.Position{Epoch: "", Offset: 20}, false, nil},
 	} {
 		at, reader, recovered := r.Resume("h:1", c.since)
 		var got []uint64
@@ -34,11 +35,11 @@ func TestResume(t *testing.T) {
 			got = offsets(reader.Take(nil, 100, 1<<20).Messages)
 			reader.Close()
 		}
-		if recovered != c.recovered || at != (Position{epoch, 20}) || !slices.Equal(got, c.want) {
+		if recovered != c.recovered || at != (history.Position{Epoch: epoch, Offset: 20}) || !slices.Equal(got, c.want) {
 			t.Errorf("resume at %v: recovered %v at %v, %v", c.since, recovered, at, got)
 		}
 	}
-	if at := r.Position("none"); at != (Position{}) {
+	if at := r.Position("none"); at != (history.Position{}) {
 		t.Errorf("a channel without history is at %v", at)
 	}
 }
@@ -68,7 +69,7 @@ func TestEpochOfEachHistory(t *testing.T) {
 		if n > 0 {
 			r.publish("h:1", n, n)
 		}
-		for _, stale := range []Position{silent, first, other, {first.Epoch, 3 + uint64(n)}} {
+		for _, stale := range []history.Position{silent, first, other, {Epoch: first.Epoch, Offset: 3 + uint64(n)}} {
 			if at, _, recovered := r.Resume("h:1", &stale); recovered {
 				t.Errorf("%d messages in the second life: resumed at %v of the first, at %v", n, stale, at)
 			}
@@ -108,7 +109,7 @@ func TestBegins(t *testing.T) {
 		r.serve()
 		return list
 	}
-	last := Position{}
+	last := history.Position{}
 	for life := range 3 {
 		for range 12 {
 			at, err := r.Channel("h:1", NewMessage(frame.OpText, nil), nil)
@@ -128,7 +129,7 @@ func TestBegins(t *testing.T) {
 func TestAge(t *testing.T) {
 	r := newRig(t, 5, PolicyDisconnect, nil)
 	first := r.publish("h:1", 1, 3)
-	_, reader, _ := r.Resume("h:1", &Position{first.Epoch, 1})
+	_, reader, _ := r.Resume("h:1", &history.Position{Epoch: first.Epoch, Offset: 1})
 	r.forget()
 	if p := reader.Take(nil, 10, 1<<20); p.First != 4 || p.Tip != 3 || len(p.Messages) != 0 || p.End {
 		t.Errorf("after the age: %+v", p)
@@ -162,14 +163,14 @@ func TestHistoryMaxBytes(t *testing.T) {
 func TestKeptForShardsAndReaders(t *testing.T) {
 	for _, lagMaxBytes := range []int{1 << 20, 1} {
 		r := newRig(t, 1, PolicyDisconnect, func(c *Config) { c.LagMaxBytes = lagMaxBytes })
-		var last Position
+		var last history.Position
 		for n := range 50 {
 			last, _ = r.Channel("h:1", NewMessage(frame.OpText, fmt.Append(nil, n)), nil)
 		}
 		if s := r.Stats(); s.Messages != 50 {
 			t.Errorf("%d messages are kept before they are served", s.Messages)
 		}
-		_, reader, recovered := r.Resume("h:1", &Position{last.Epoch, 10})
+		_, reader, recovered := r.Resume("h:1", &history.Position{Epoch: last.Epoch, Offset: 10})
 		if !recovered {
 			t.Fatal("not recovered")
 		}
@@ -196,7 +197,7 @@ func TestKeptForShardsAndReaders(t *testing.T) {
 func TestReader(t *testing.T) {
 	r := newRig(t, 100, PolicyDisconnect, nil)
 	at := r.publish("h:1", 1, 20)
-	_, reader, _ := r.Resume("h:1", &Position{at.Epoch, 5})
+	_, reader, _ := r.Resume("h:1", &history.Position{Epoch: at.Epoch, Offset: 5})
 	p := reader.Take(nil, 4, 1<<20)
 	if got := offsets(p.Messages); !slices.Equal(got, []uint64{6, 7, 8, 9}) || p.End || p.Tip != 20 || p.First != 1 {
 		t.Fatalf("%+v %v", p, got)
@@ -236,17 +237,17 @@ func TestReaderOfLatest(t *testing.T) {
 
 func TestQuery(t *testing.T) {
 	r := newRig(t, 10, PolicyDisconnect, nil)
-	if page := r.Query("plain", Query{Limit: 5}); page.Epoch != "" || page.Messages != nil {
+	if page := r.Query("plain", history.Query{Limit: 5}); page.Epoch != "" || page.Messages != nil {
 		t.Errorf("without history: %+v", page)
 	}
-	empty := r.Query("h:1", Query{Limit: 5})
+	empty := r.Query("h:1", history.Query{Limit: 5})
 	if empty.Messages != nil || empty.Gap || empty.Epoch == "" {
 		t.Errorf("an empty history is %+v", empty)
 	}
 	epoch := r.publish("h:1", 1, 25).Epoch
-	at := func(offset uint64) *Position { return &Position{epoch, offset} }
+	at := func(offset uint64) *history.Position { return &history.Position{Epoch: epoch, Offset: offset} }
 	for _, c := range []struct {
-		since     *Position
+		since     *history.Position
 		limit     int
 		reverse   bool
 		want      []uint64
@@ -263,11 +264,11 @@ func TestQuery(t *testing.T) {
 		{at(15), 1, false, []uint64{16}, true, false},
 		{at(14), 1, false, []uint64{16}, true, true},
 		{at(99), 1, false, []uint64{16}, true, true},
-		{&Position{"other", 22}, 1, false, []uint64{16}, true, true},
+		{&history.Position{Epoch: "other", Offset: 22}, 1, false, []uint64{16}, true, true},
 		{at(16), 5, true, nil, false, true},
 		{nil, 100, true, []uint64{25, 24, 23, 22, 21, 20, 19, 18, 17, 16}, false, true},
 	} {
-		page := r.Query("h:1", Query{Since: c.since, Limit: c.limit, Reverse: c.reverse})
+		page := r.Query("h:1", history.Query{Since: c.since, Limit: c.limit, Reverse: c.reverse})
 		var got []uint64
 		for _, m := range page.Messages {
 			got = append(got, m.Offset)
@@ -281,14 +282,14 @@ func TestQuery(t *testing.T) {
 	}
 	// Backwards to the beginning, of which nothing was forgotten.
 	r.publish("h:2", 1, 3)
-	if page := r.Query("h:2", Query{Limit: 5, Reverse: true}); len(page.Messages) != 3 || page.Gap || page.More {
+	if page := r.Query("h:2", history.Query{Limit: 5, Reverse: true}); len(page.Messages) != 3 || page.Gap || page.More {
 		t.Errorf("all of a history: %+v", page)
 	}
 	r.now = r.now.Add(2 * time.Hour)
-	if page := r.Query("h:1", Query{Limit: 5, Reverse: true}); !page.Gap || page.Messages != nil {
+	if page := r.Query("h:1", history.Query{Limit: 5, Reverse: true}); !page.Gap || page.Messages != nil {
 		t.Errorf("backwards when all are too old: %+v", page)
 	}
-	if page := r.Query("h:1", Query{Since: at(20), Limit: 5}); !page.Gap || page.Messages != nil || page.Offset != 25 {
+	if page := r.Query("h:1", history.Query{Since: at(20), Limit: 5}); !page.Gap || page.Messages != nil || page.Offset != 25 {
 		t.Errorf("when all are too old: %+v", page)
 	}
 }
@@ -311,10 +312,10 @@ func TestClear(t *testing.T) {
 	if now := r.Position("h:1"); now != at {
 		t.Errorf("the channel is at %v, want %v", now, at)
 	}
-	if next := r.publish("h:1", 4, 4); next != (Position{at.Epoch, at.Offset + 1}) {
+	if next := r.publish("h:1", 4, 4); next != (history.Position{Epoch: at.Epoch, Offset: at.Offset + 1}) {
 		t.Errorf("the next message is at %v", next)
 	}
-	if _, _, recovered := r.Resume("h:1", &Position{at.Epoch, at.Offset - 1}); recovered {
+	if _, _, recovered := r.Resume("h:1", &history.Position{Epoch: at.Epoch, Offset: at.Offset - 1}); recovered {
 		t.Error("a position of a dropped message is recovered")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/roostws/roost/server/history"
 )
 
 // ErrBusy is returned where the inbox of a shard is full. Try again later, or slow
@@ -152,13 +154,13 @@ func (h *Hub) history(st *stripe, floor *uint64, name string, ns *Namespace) *Hi
 
 // Channel publishes m to a channel's subscribers. tally may be nil, here and
 // below. The position is empty without history.
-func (h *Hub) Channel(name string, m *Message, tally *Tally) (Position, error) {
+func (h *Hub) Channel(name string, m *Message, tally *Tally) (history.Position, error) {
 	m.Channel = name
 	return h.publish(Entry{To: ToChannel, Name: name, Message: m, Tally: tally})
 }
 
 // User publishes m to a user's connections.
-func (h *Hub) User(name string, m *Message, tally *Tally) (Position, error) {
+func (h *Hub) User(name string, m *Message, tally *Tally) (history.Position, error) {
 	m.Channel = UserChannel(name)
 	return h.publish(Entry{To: ToUser, Name: name, Message: m, Tally: tally})
 }
@@ -185,9 +187,9 @@ func (h *Hub) Spread(to Target, name string, m *Message, over time.Duration, tal
 }
 
 // publish numbers a message, if its channel has history, and delivers it.
-func (h *Hub) publish(e Entry) (Position, error) {
+func (h *Hub) publish(e Entry) (history.Position, error) {
 	if h.full() {
-		return Position{}, ErrBusy
+		return history.Position{}, ErrBusy
 	}
 	m := e.Message
 	var ns *Namespace
@@ -198,12 +200,12 @@ func (h *Hub) publish(e Entry) (Position, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if ns == nil {
-		return Position{}, h.deliver(e)
+		return history.Position{}, h.deliver(e)
 	}
 	e.History = h.history(st, floor, m.Channel, ns)
 	m.unserved.Store(int32(len(h.inboxes)))
 	e.History.append(m, h.cfg.Now())
-	return Position{m.Epoch, m.Offset}, h.deliver(e)
+	return history.Position{Epoch: m.Epoch, Offset: m.Offset}, h.deliver(e)
 }
 
 // deliver puts e into every inbox. For messages that are in order it is called with

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/history"
 )
 
 // fakeInbox is a shard that serves nothing by itself.
@@ -65,7 +66,7 @@ func newRig(t *testing.T, n int, policy Policy, adjust func(*Config)) *rig {
 
 // publish publishes messages from to to, with their numbers as text, and has them
 // served.
-func (r *rig) publish(channel string, from, to int) (at Position) {
+func (r *rig) publish(channel string, from, to int) (at history.Position) {
 	r.t.Helper()
 	for n := from; n <= to; n++ {
 		var err error

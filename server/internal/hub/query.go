@@ -1,19 +1,23 @@
 package hub
 
-import "time"
+import (
+	"time"
+
+	"github.com/roostws/roost/server/history"
+)
 
 // position is where a channel stands. With the lock held.
-func (h *Hub) position(st *stripe, floor *uint64, channel string) Position {
+func (h *Hub) position(st *stripe, floor *uint64, channel string) history.Position {
 	if l := st.histories[channel]; l != nil {
 		return l.position()
 	}
-	return Position{h.epochOf(*floor), *floor}
+	return history.Position{Epoch: h.epochOf(*floor), Offset: *floor}
 }
 
 // Position is where a channel stands; empty without history.
-func (h *Hub) Position(channel string) (at Position) {
+func (h *Hub) Position(channel string) (at history.Position) {
 	if h.Namespace(channel) != nil {
-		_ = h.AtTip(channel, func(tip Position) error {
+		_ = h.AtTip(channel, func(tip history.Position) error {
 			at = tip
 			return nil
 		})
@@ -23,7 +27,7 @@ func (h *Hub) Position(channel string) (at Position) {
 
 // AtTip calls f with the position of a channel with history. No message of the
 // channel is published until f returns.
-func (h *Hub) AtTip(channel string, f func(at Position) error) error {
+func (h *Hub) AtTip(channel string, f func(at history.Position) error) error {
 	st, floor := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -34,7 +38,7 @@ func (h *Hub) AtTip(channel string, f func(at Position) error) error {
 // position since is kept, recovered is true, and the reader, unless it is empty,
 // begins there: the caller has to read it to its end, or to close it. since may be
 // nil. What is published from now on goes into the inboxes as always.
-func (h *Hub) Resume(channel string, since *Position) (at Position, r Reader, recovered bool) {
+func (h *Hub) Resume(channel string, since *history.Position) (at history.Position, r Reader, recovered bool) {
 	st, floor := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -52,14 +56,14 @@ func (h *Hub) Resume(channel string, since *Position) (at Position, r Reader, re
 }
 
 // Query returns a part of a channel's history: nothing where it has none.
-func (h *Hub) Query(channel string, q Query) Page {
+func (h *Hub) Query(channel string, q history.Query) history.Page {
 	if h.Namespace(channel) == nil {
-		return Page{}
+		return history.Page{}
 	}
 	st, floor := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	page := Page{Position: h.position(st, floor, channel)}
+	page := history.Page{Position: h.position(st, floor, channel)}
 	known := q.Since == nil || q.Since.Epoch == page.Epoch
 	l := st.histories[channel]
 	if l != nil {
@@ -92,7 +96,7 @@ func (h *Hub) Query(channel string, q Query) Page {
 		page.Gap = true // the page ends where messages were forgotten, and not at the beginning
 	}
 	if n > 0 {
-		page.Messages = make([]Kept, n)
+		page.Messages = make([]history.Message, n)
 	}
 	for i := range n {
 		offset := from + i
@@ -100,7 +104,9 @@ func (h *Hub) Query(channel string, q Query) Page {
 			offset = to - 1 - i
 		}
 		m := l.ring[l.taken+int(offset-l.first)]
-		page.Messages[i] = Kept{m.Offset, time.UnixMilli(m.Time), m.Opcode(), m.Payload(), m.Key, m.From}
+		page.Messages[i] = history.Message{
+			Offset: m.Offset, Time: time.UnixMilli(m.Time), Type: m.Opcode(), Payload: m.Payload(), Key: m.Key, From: m.From,
+		}
 	}
 	return page
 }

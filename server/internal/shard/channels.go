@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
@@ -138,10 +139,10 @@ func (s *Shard) join(id netpoll.ID, name string, from uint64) (joined bool, err 
 // everything after that position follows when the callback has returned, and
 // nothing else before it. The error is ErrNotOpen, ErrSubscribed or
 // ErrTooManySubscriptions. Loop only.
-func (s *Shard) Subscribe(id netpoll.ID, name string, resume *hub.Position) (at hub.Position, recovered bool, err error) {
+func (s *Shard) Subscribe(id netpoll.ID, name string, resume *history.Position) (at history.Position, recovered bool, err error) {
 	c, ch, err := s.enter(id, name)
 	if err != nil || ch.ns == nil {
-		return hub.Position{}, false, err
+		return history.Position{}, false, err
 	}
 	at, recovered = c.position(name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
 	return at, recovered, nil
@@ -177,7 +178,7 @@ func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err erro
 
 // position sets from to where the channel stands in history, or has the
 // connection read on from resume.
-func (c conn) position(name string, from *uint32, resume *hub.Position) (at hub.Position, recovered bool) {
+func (c conn) position(name string, from *uint32, resume *history.Position) (at history.Position, recovered bool) {
 	at, r, recovered := c.s.hub().Resume(name, resume)
 	*from = uint32(at.Offset)
 	if r.History != nil {
@@ -304,10 +305,10 @@ func (c conn) setUser(name string) {
 
 // SetUser gives a connection that has none its identity, and lets it resume the
 // user's channel, as Subscribe does for others. Loop only.
-func (s *Shard) SetUser(id netpoll.ID, name string, resume *hub.Position) (at hub.Position, recovered bool) {
+func (s *Shard) SetUser(id netpoll.ID, name string, resume *history.Position) (at history.Position, recovered bool) {
 	c, ok := s.findOpen(id)
 	if !ok {
-		return hub.Position{}, false
+		return history.Position{}, false
 	}
 	if c.user == 0 {
 		c.setUser(name)
@@ -315,7 +316,7 @@ func (s *Shard) SetUser(id netpoll.ID, name string, resume *hub.Position) (at hu
 	if channel := hub.UserChannel(name); s.hub().Namespace(channel) != nil {
 		return c.position(channel, &c.userFrom, resume)
 	}
-	return hub.Position{}, false
+	return history.Position{}, false
 }
 
 // dropUser undoes setUser.

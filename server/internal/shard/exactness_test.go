@@ -13,6 +13,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -197,9 +198,9 @@ func (e *exactness) connect(c *exactClient) {
 	c.loop.Turn()
 	id := c.id
 	for _, channel := range c.channels {
-		var resume *hub.Position
+		var resume *history.Position
 		if c.known[channel] {
-			resume = &hub.Position{Epoch: e.epoch, Offset: c.position[channel]}
+			resume = &history.Position{Epoch: e.epoch, Offset: c.position[channel]}
 		}
 		if err := e.shards[i].Call(func(s *Shard) {
 			at, recovered, err := s.Subscribe(id, channel, resume)

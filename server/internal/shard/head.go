@@ -42,7 +42,7 @@ type Grant struct {
 	// speak a protocol: they join when they have connected.
 	Channels []string
 	// Protocol is the number of the connection's protocol: its place in
-	// Config.Protocols, from 1, or 0 for raw messages.
+	// Application.Protocols, from 1, or 0 for raw messages.
 	Protocol int
 	// Kept is what the hooks keep of the request until Hooks.Open.
 	Kept any

@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
@@ -74,7 +75,7 @@ func TestLaggerReadsOn(t *testing.T) {
 	r.publishAll("h:1", 202, 202)
 	r.settle()
 	r.want(slow, "message 202")
-	if kept := r.pub.Query("h:1", hub.Query{Limit: 100}); len(kept.Messages) != 3 || kept.Offset != 202 {
+	if kept := r.pub.Query("h:1", history.Query{Limit: 100}); len(kept.Messages) != 3 || kept.Offset != 202 {
 		t.Errorf("%d messages are kept, tip %d", len(kept.Messages), kept.Offset)
 	}
 	if n, extra := r.shards[0].count.Get(counters.Reading), r.pub.Stats().ExtraBytes; n != 0 || extra != 0 {
@@ -153,7 +154,7 @@ func TestCloseBehindHistory(t *testing.T) {
 }
 
 // subscribe resumes "h:1" on a new connection.
-func (r *rig) subscribe(loop int, resume *hub.Position) (id netpoll.ID, at hub.Position, recovered bool) {
+func (r *rig) subscribe(loop int, resume *history.Position) (id netpoll.ID, at history.Position, recovered bool) {
 	r.t.Helper()
 	id = r.open(loop, "u")
 	r.check(r.shards[loop].Call(func(s *Shard) {
@@ -171,29 +172,29 @@ func TestResume(t *testing.T) {
 	r.settle()
 	epoch := r.pub.Position("h:1").Epoch
 	for _, c := range []struct {
-		resume    *hub.Position
+		resume    *history.Position
 		recovered bool
 		want      []string
 	}{
 		{nil, false, nil},
-		{&hub.Position{Epoch: epoch, Offset: 20}, true, nil},
-		{&hub.Position{Epoch: epoch, Offset: 17}, true, texts(18, 20)},
-		{&hub.Position{Epoch: epoch, Offset: 15}, true, texts(16, 20)},
-		{&hub.Position{Epoch: epoch, Offset: 14}, false, nil},
-		{&hub.Position{Epoch: epoch, Offset: 0}, false, nil},
-		{&hub.Position{Epoch: epoch, Offset: 21}, false, nil}, // never published
-		{&hub.Position{Epoch: "other", Offset: 20}, false, nil},
-		{&hub.Position{Epoch: "", Offset: 20}, false, nil},
+		{&history.Position{Epoch: epoch, Offset: 20}, true, nil},
+		{&history.Position{Epoch: epoch, Offset: 17}, true, texts(18, 20)},
+		{&history.Position{Epoch: epoch, Offset: 15}, true, texts(16, 20)},
+		{&history.Position{Epoch: epoch, Offset: 14}, false, nil},
+		{&history.Position{Epoch: epoch, Offset: 0}, false, nil},
+		{&history.Position{Epoch: epoch, Offset: 21}, false, nil}, // never published
+		{&history.Position{Epoch: "other", Offset: 20}, false, nil},
+		{&history.Position{Epoch: "", Offset: 20}, false, nil},
 	} {
 		for loop := range 2 {
 			id, at, recovered := r.subscribe(loop, c.resume)
-			if recovered != c.recovered || at != (hub.Position{Epoch: epoch, Offset: 20}) {
+			if recovered != c.recovered || at != (history.Position{Epoch: epoch, Offset: 20}) {
 				t.Errorf("resume at %v: recovered %v at %v", c.resume, recovered, at)
 			}
 			r.want(id, c.want...)
 		}
 	}
-	if kept := r.pub.Position("none"); kept != (hub.Position{}) {
+	if kept := r.pub.Position("none"); kept != (history.Position{}) {
 		t.Errorf("a channel without history is at %v", kept)
 	}
 }
@@ -208,7 +209,7 @@ func TestResumeWhilePublishing(t *testing.T) {
 	id := r.open(0, "u")        // a turn: 11 and 12 are served to the other one
 	r.publishAll("h:1", 13, 14)
 	r.check(r.shards[0].Call(func(s *Shard) {
-		if _, recovered, err := s.Subscribe(id, "h:1", &hub.Position{Epoch: r.pub.Position("h:1").Epoch, Offset: 9}); err != nil || !recovered {
+		if _, recovered, err := s.Subscribe(id, "h:1", &history.Position{Epoch: r.pub.Position("h:1").Epoch, Offset: 9}); err != nil || !recovered {
 			t.Errorf("recovered %v, %v", recovered, err)
 		}
 	}))
@@ -241,7 +242,7 @@ func TestUserHistory(t *testing.T) {
 	r.want(first, texts(1, 3)...)
 	back := r.open(1, "")
 	r.check(r.shards[1].Call(func(s *Shard) {
-		at, recovered := s.SetUser(back, "ann", &hub.Position{Epoch: r.pub.Position("user:ann").Epoch, Offset: 1})
+		at, recovered := s.SetUser(back, "ann", &history.Position{Epoch: r.pub.Position("user:ann").Epoch, Offset: 1})
 		if !recovered || at.Offset != 4 { // published, and on its way to the inbox
 			t.Errorf("recovered %v at %v", recovered, at)
 		}
@@ -285,7 +286,7 @@ func TestSubscriberOfForgottenHistory(t *testing.T) {
 }
 
 // tallied publishes and answers what was counted.
-func (r *rig) tallied(publish func(m *hub.Message, t *hub.Tally) (hub.Position, error)) (matched, written int) {
+func (r *rig) tallied(publish func(m *hub.Message, t *hub.Tally) (history.Position, error)) (matched, written int) {
 	r.t.Helper()
 	tally := hub.NewTally()
 	_, err := publish(hub.NewMessage(frame.OpText, []byte("hello")), tally)
@@ -311,13 +312,15 @@ func TestTally(t *testing.T) {
 	}
 	r.settle()
 	r.stall(ids[0])
-	for name, publish := range map[string]func(m *hub.Message, t *hub.Tally) (hub.Position, error){
-		"h:1":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.Channel("h:1", m, t) },
-		"plain": func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.Channel("plain", m, t) },
-		"ann":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.User("ann", m, t) },
-		"all":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return hub.Position{}, r.pub.All(m, t) },
-		"slow": func(m *hub.Message, t *hub.Tally) (hub.Position, error) {
-			return hub.Position{}, r.pub.Spread(hub.ToAll, "", m, time.Millisecond, t)
+	for name, publish := range map[string]func(m *hub.Message, t *hub.Tally) (history.Position, error){
+		"h:1":   func(m *hub.Message, t *hub.Tally) (history.Position, error) { return r.pub.Channel("h:1", m, t) },
+		"plain": func(m *hub.Message, t *hub.Tally) (history.Position, error) { return r.pub.Channel("plain", m, t) },
+		"ann":   func(m *hub.Message, t *hub.Tally) (history.Position, error) { return r.pub.User("ann", m, t) },
+		"all": func(m *hub.Message, t *hub.Tally) (history.Position, error) {
+			return history.Position{}, r.pub.All(m, t)
+		},
+		"slow": func(m *hub.Message, t *hub.Tally) (history.Position, error) {
+			return history.Position{}, r.pub.Spread(hub.ToAll, "", m, time.Millisecond, t)
 		},
 	} {
 		r.drain(ids[0])
@@ -326,10 +329,10 @@ func TestTally(t *testing.T) {
 			t.Errorf("%s: matched %d, written %d, want 6 and 5", name, matched, written)
 		}
 	}
-	for name, publish := range map[string]func(m *hub.Message, t *hub.Tally) (hub.Position, error){
-		"h:2":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.Channel("h:2", m, t) },
-		"empty": func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.Channel("empty", m, t) },
-		"bob":   func(m *hub.Message, t *hub.Tally) (hub.Position, error) { return r.pub.User("bob", m, t) },
+	for name, publish := range map[string]func(m *hub.Message, t *hub.Tally) (history.Position, error){
+		"h:2":   func(m *hub.Message, t *hub.Tally) (history.Position, error) { return r.pub.Channel("h:2", m, t) },
+		"empty": func(m *hub.Message, t *hub.Tally) (history.Position, error) { return r.pub.Channel("empty", m, t) },
+		"bob":   func(m *hub.Message, t *hub.Tally) (history.Position, error) { return r.pub.User("bob", m, t) },
 	} {
 		if matched, written := r.tallied(publish); matched != 0 || written != 0 {
 			t.Errorf("%s: matched %d, written %d, want none", name, matched, written)

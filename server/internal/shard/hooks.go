@@ -6,8 +6,8 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/handshake"
-	"github.com/roostws/roost/server/internal/hub"
 )
 
 // Why connections end, for those that ended without a Close frame.
@@ -64,7 +64,7 @@ type Hooks interface {
 	// at which delivery starts, zero without history. For a connection that has not
 	// connected in its protocol nothing was subscribed: the hook may record the
 	// channel and subscribe it at Ready.
-	Joined(s *Shard, id netpoll.ID, channel string, at hub.Position)
+	Joined(s *Shard, id netpoll.ID, channel string, at history.Position)
 	Left(s *Shard, id netpoll.ID, channel string)
 	// OpFailed reports a join that was refused.
 	OpFailed(s *Shard, id netpoll.ID, channel string, err error)

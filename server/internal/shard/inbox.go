@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -21,7 +22,6 @@ const (
 	opJoin                     // id joins channel name
 	opLeave                    // id leaves channel name
 	opClose                    // close id with code and name as reason
-	opCloseUser                // close all connections of user name
 	opAuthorized               // the answer to id's upgrade
 	opRespond                  // bytes are the response to id's plain HTTP request
 	opDrain                    // close all connections with code and name as reason
@@ -37,9 +37,9 @@ type op struct {
 	id      netpoll.ID
 	name    string
 	message *hub.Message
-	history *hub.History // has the message
-	tally   *hub.Tally   // of a publisher that wants a receipt
-	at      hub.Position // the channel's, before a join
+	history *hub.History     // has the message
+	tally   *hub.Tally       // of a publisher that wants a receipt
+	at      history.Position // the channel's, before a join
 	over    time.Duration
 	since   time.Duration // when a publication was put here, by Config.Clock
 	bytes   []byte

@@ -56,7 +56,7 @@ type job struct {
 	number       uint64
 	framesBefore uint64
 	weight       int
-	// closing is an opClose or opCloseUser that waits behind what was published.
+	// closing is an opClose that waits behind what was published.
 	closing *op
 	// drain closes all connections instead of writing, with this code and reason;
 	// those that speak a protocol are told to come back at a moment within spread.

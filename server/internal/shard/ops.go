@@ -7,6 +7,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
@@ -54,7 +55,7 @@ func (s *Shard) Join(id netpoll.ID, channel string) error {
 	if s.hub().Namespace(channel) == nil {
 		return s.post(o, false)
 	}
-	return s.hub().AtTip(channel, func(at hub.Position) error {
+	return s.hub().AtTip(channel, func(at history.Position) error {
 		o.at = at // the place in the inbox and the position are one
 		return s.post(o, false)
 	})
@@ -69,11 +70,6 @@ func (s *Shard) Leave(id netpoll.ID, channel string) error {
 // refused for lack of room.
 func (s *Shard) Close(id netpoll.ID, code frame.CloseCode, reason string) error {
 	return s.post(op{kind: opClose, id: id, code: code, name: reason}, true)
-}
-
-// CloseUser closes all connections of a user, later. Any goroutine.
-func (s *Shard) CloseUser(user string, code frame.CloseCode, reason string) error {
-	return s.post(op{kind: opCloseUser, name: user, code: code, bytes: []byte(reason)}, true)
 }
 
 // Authorized gives the answer to an upgrade whose hook set Later. Any goroutine.
@@ -138,7 +134,7 @@ func (s *Shard) do(o *op) {
 		if s.unready(o.id) || s.Unsubscribe(o.id, o.name) {
 			s.hooks.Left(s, o.id, o.name)
 		}
-	case opClose, opCloseUser:
+	case opClose:
 		if s.jobs.idle() {
 			s.closeNow(o)
 			return
@@ -190,27 +186,10 @@ func (s *Shard) dropUnheard(o *op) {
 	}
 }
 
-// closeNow begins to close a connection, or all of a user.
+// closeNow begins to close a connection.
 func (s *Shard) closeNow(o *op) {
-	if o.kind == opCloseUser {
-		s.closeUser(o.name, o.code, string(o.bytes))
-	} else if c, ok := s.find(o.id); ok {
+	if c, ok := s.find(o.id); ok {
 		c.closeBehind(o.code, o.name)
-	}
-}
-
-// closeUser closes all connections of a user. The list does not change
-// meanwhile: closing is only begun here.
-func (s *Shard) closeUser(user string, code frame.CloseCode, reason string) {
-	row := s.users.find(user)
-	if row == 0 {
-		return
-	}
-	for at := s.users.entry(row).head; at != 0; {
-		c := s.in(at - 1)
-		next := c.userNext
-		c.closeBehind(code, reason)
-		at = next
 	}
 }
 

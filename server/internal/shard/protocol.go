@@ -42,7 +42,7 @@ func (s *Shard) protocolOf(sl *slot) *Protocol {
 // What a protocol asks of a shard. All of it on the loop only.
 
 // Protocol returns the number of a connection's protocol: its place in
-// Config.Protocols, from 1, or 0 for raw messages.
+// Application.Protocols, from 1, or 0 for raw messages.
 func (s *Shard) Protocol(id netpoll.ID) int {
 	if c, ok := s.find(id); ok {
 		return c.protocol()

@@ -11,6 +11,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
@@ -62,7 +63,7 @@ func (h *rigHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
 func (h *rigHooks) Tick(*Shard)                                            {}
 func (h *rigHooks) Expired(*Shard, netpoll.ID)                             {}
 func (h *rigHooks) Occupied(*Shard, string, bool)                          {}
-func (h *rigHooks) Joined(*Shard, netpoll.ID, string, hub.Position)        {}
+func (h *rigHooks) Joined(*Shard, netpoll.ID, string, history.Position)    {}
 func (h *rigHooks) Left(*Shard, netpoll.ID, string)                        {}
 func (h *rigHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error) {
 	h.failed = append(h.failed, err)

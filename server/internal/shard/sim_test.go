@@ -15,6 +15,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
@@ -183,7 +184,7 @@ func (h *simHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
 func (h *simHooks) Tick(*Shard)                                            {}
 func (h *simHooks) Expired(*Shard, netpoll.ID)                             {}
 func (h *simHooks) Occupied(*Shard, string, bool)                          {}
-func (h *simHooks) Joined(*Shard, netpoll.ID, string, hub.Position)        {}
+func (h *simHooks) Joined(*Shard, netpoll.ID, string, history.Position)    {}
 func (h *simHooks) Left(*Shard, netpoll.ID, string)                        {}
 func (h *simHooks) OpFailed(*Shard, netpoll.ID, string, error)             {}
 func (h *simHooks) ServesHTTP() bool                                       { return false }
@@ -237,7 +238,7 @@ func (s *sim) subscribe(c *simClient, channel string) {
 	if !slices.Contains(s.epochs, now.Epoch) {
 		s.epochs = append(s.epochs, now.Epoch)
 	}
-	resume := &hub.Position{Epoch: now.Epoch, Offset: uint64(s.rng.IntN(s.numbers[channel] + 2))}
+	resume := &history.Position{Epoch: now.Epoch, Offset: uint64(s.rng.IntN(s.numbers[channel] + 2))}
 	if s.rng.IntN(5) == 0 {
 		resume.Epoch = s.epochs[s.rng.IntN(len(s.epochs))] // may be of a forgotten history
 	}
@@ -252,7 +253,7 @@ func (s *sim) subscribe(c *simClient, channel string) {
 		}
 		may := resume.Epoch == at.Epoch && resume.Offset <= at.Offset
 		oldest := at.Offset + 1
-		if page := s.pub.Query(channel, hub.Query{Limit: 1}); len(page.Messages) > 0 {
+		if page := s.pub.Query(channel, history.Query{Limit: 1}); len(page.Messages) > 0 {
 			oldest = page.Messages[0].Offset
 		}
 		if must := may && resume.Offset+1 >= oldest; recovered && !may || must && !recovered {

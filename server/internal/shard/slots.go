@@ -154,7 +154,7 @@ func micros(t time.Duration) uint32 { return uint32(t.Microseconds()) }
 func (sl *slot) windowBits() int { return int(sl.form & 15) }
 
 // protocol returns the number of the connection's protocol: its place in
-// Config.Protocols, from 1, or 0 for raw messages.
+// Application.Protocols, from 1, or 0 for raw messages.
 func (sl *slot) protocol() int { return int(sl.form >> 4) }
 
 func (sl *slot) setWindowBits(bits int) { sl.form = sl.form&^15 | uint8(bits) }

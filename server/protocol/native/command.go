@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -261,10 +261,10 @@ func setPosition(c *protocol.Command, value []byte) (err error) {
 }
 
 // position reads {"epoch":…,"offset":…}.
-func position(value []byte) (hub.Position, error) {
+func position(value []byte) (history.Position, error) {
 	var at protocol.Command
 	if value[0] != '{' {
-		return hub.Position{}, fmt.Errorf("is %s: want an object with epoch and offset", jsonx.Kind(value))
+		return history.Position{}, fmt.Errorf("is %s: want an object with epoch and offset", jsonx.Kind(value))
 	}
 	err := decodeBody(&positionForm, value, &at)
 	var inner *memberError
@@ -284,7 +284,7 @@ func setResume(c *protocol.Command, value []byte) error {
 	if value[0] != '{' {
 		return fmt.Errorf("is %s: want an object with a position for each channel", jsonx.Kind(value))
 	}
-	c.Resume = map[string]hub.Position{}
+	c.Resume = map[string]history.Position{}
 	for w := jsonx.Walk(value); w.More(); {
 		name, value := w.Member()
 		label, err := text(name)

@@ -10,19 +10,19 @@ import (
 	"unicode/utf8"
 
 	"github.com/roostws/roost/frame"
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/protocol"
 )
 
 func TestDecode(t *testing.T) {
-	at := hub.Position{Epoch: "x3k9", Offset: 15}
+	at := history.Position{Epoch: "x3k9", Offset: 15}
 	for _, test := range []struct {
 		in   string
 		want protocol.Command
 	}{
 		{`{"id":1,"connect":{}}`, protocol.Command{ID: 1, Kind: protocol.Connect, Limit: -1}},
 		{`{"id":9007199254740991,"connect":{"token":"t","name":"web","data":{"a":[1,"}"]},"resume":{"user:42":{"epoch":"x3k9","offset":15}}}}`,
-			protocol.Command{ID: 1<<53 - 1, Kind: protocol.Connect, Token: "t", Name: "web", Data: []byte(`{"a":[1,"}"]}`), Resume: map[string]hub.Position{"user:42": at}, Limit: -1}},
+			protocol.Command{ID: 1<<53 - 1, Kind: protocol.Connect, Token: "t", Name: "web", Data: []byte(`{"a":[1,"}"]}`), Resume: map[string]history.Position{"user:42": at}, Limit: -1}},
 		{` { "subscribe" : { "channel" : "news" , "resume" : { "offset" : 15 , "epoch" : "x3k9" } } , "id" : 2 } `,
 			protocol.Command{ID: 2, Kind: protocol.Subscribe, Channel: "news", Position: at, HasPosition: true, Limit: -1}},
 		{`{"subscribe":{"channel":"a\"b\\\u00e9\ud83d\ude00","token":null,"resume":null}}`, protocol.Command{Kind: protocol.Subscribe, Channel: "a\"b\\é😀", Limit: -1}},
@@ -36,10 +36,10 @@ func TestDecode(t *testing.T) {
 		{`{"id":8,"refresh":{"token":"t","channel":"chat"}}`, protocol.Command{ID: 8, Kind: protocol.Refresh, Token: "t", Channel: "chat", Limit: -1}},
 		{`{"id":9,"ack":{"channel":"chat","epoch":"x3k9","offset":15}}`, protocol.Command{ID: 9, Kind: protocol.Ack, Channel: "chat", Position: at, HasPosition: true, Limit: -1}},
 		{`{"id":1.0,"history":{"channel":"c","since":{"epoch":"e","offset":16.0},"limit":1e1}}`,
-			protocol.Command{ID: 1, Kind: protocol.History, Channel: "c", Position: hub.Position{Epoch: "e", Offset: 16}, HasPosition: true, Limit: 10}},
+			protocol.Command{ID: 1, Kind: protocol.History, Channel: "c", Position: history.Position{Epoch: "e", Offset: 16}, HasPosition: true, Limit: 10}},
 		{` { } `, protocol.Command{Limit: -1}},
 		// null is no member.
-		{`{"id":null,"ack":null,"connect":{"resume":{"c":null}}}`, protocol.Command{Kind: protocol.Connect, Resume: map[string]hub.Position{}, Limit: -1}},
+		{`{"id":null,"ack":null,"connect":{"resume":{"c":null}}}`, protocol.Command{Kind: protocol.Connect, Resume: map[string]history.Position{}, Limit: -1}},
 		// What is not known is left alone, also what only looks like something known.
 		{`{"id":1,"later":{"id":"x"},"Connect":{},"unsubscribe":{"channel":"c","Channel":5,"\ud800":1,"more":[{}]}}`,
 			protocol.Command{ID: 1, Kind: protocol.Unsubscribe, Channel: "c", Limit: -1}},
@@ -127,7 +127,7 @@ func encodeCommand(t *testing.T, c *protocol.Command) []byte {
 	if c.Data != nil {
 		body["data"] = json.RawMessage(c.Data)
 	}
-	at := func(p hub.Position) any { return map[string]any{"epoch": p.Epoch, "offset": p.Offset} }
+	at := func(p history.Position) any { return map[string]any{"epoch": p.Epoch, "offset": p.Offset} }
 	if c.HasPosition {
 		switch c.Kind {
 		case protocol.Subscribe:
@@ -240,7 +240,7 @@ func failed(id uint64, e protocol.Error) string {
 }
 
 func TestPushes(t *testing.T) {
-	at := hub.Position{Epoch: "x3k9", Offset: 15}
+	at := history.Position{Epoch: "x3k9", Offset: 15}
 	push := func(say func(c Codec, out *protocol.Packets)) string {
 		return said(func(out *protocol.Packets) { say(Codec{}, out) })
 	}
@@ -273,9 +273,9 @@ func TestPushes(t *testing.T) {
 }
 
 func TestReplies(t *testing.T) {
-	at := hub.Position{Epoch: "x3k9", Offset: 15}
+	at := history.Position{Epoch: "x3k9", Offset: 15}
 	expires := func(d time.Duration) protocol.Expiry { return protocol.Expiry{Set: true, Left: d} }
-	page := hub.Page{Position: hub.Position{Epoch: "e", Offset: 3}, Gap: true, Messages: []hub.Kept{
+	page := history.Page{Position: history.Position{Epoch: "e", Offset: 3}, Gap: true, Messages: []history.Message{
 		{Offset: 1, Time: time.UnixMilli(1700000000000), Payload: []byte(`"aaaaaaaaaa"`), Key: "k", From: "ann"},
 		{Offset: 2, Time: time.UnixMilli(1700000000001), Payload: []byte{1}, Type: frame.OpBinary},
 	}}

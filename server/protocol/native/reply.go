@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -102,7 +102,7 @@ func (b builder) members(p *protocol.ChannelMembers) builder {
 	return append(b, ']').flag("truncated", p.Truncated)
 }
 
-func (b builder) page(p *hub.Page) builder {
+func (b builder) page(p *history.Page) builder {
 	b = append(b.position(p.Position).name("messages"), '[')
 	for i := range p.Messages {
 		if i > 0 {

@@ -3,7 +3,7 @@ package native
 import (
 	"strconv"
 
-	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
@@ -58,7 +58,7 @@ func (b builder) flag(name string, value bool) builder {
 }
 
 // position appends epoch and offset, nothing without history.
-func (b builder) position(at hub.Position) builder {
+func (b builder) position(at history.Position) builder {
 	if at.Epoch == "" {
 		return b
 	}

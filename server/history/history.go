@@ -1,4 +1,6 @@
-package hub
+// Package history describes what is kept of a channel: positions in it, questions
+// about it, and the pages that are the results. server.Server.History asks.
+package history
 
 import (
 	"time"
@@ -32,7 +34,7 @@ type Page struct {
 	// Position is that of the newest message.
 	Position
 	// Messages are those that were asked for, nil if there are none.
-	Messages []Kept
+	Messages []Message
 	// More reports that there are more than Query.Limit.
 	More bool
 	// Gap reports that messages after Query.Since (before it, with Reverse) are not
@@ -40,12 +42,15 @@ type Page struct {
 	Gap bool
 }
 
-// A Kept is a message in a channel's history.
-type Kept struct {
-	Offset  uint64
-	Time    time.Time
-	Type    frame.Opcode
-	Payload []byte // shared, immutable
-	Key     string
-	From    string
+// A Message is a message in a channel's history.
+type Message struct {
+	Offset uint64
+	// Time is when it was published.
+	Time time.Time
+	// Type is frame.OpText or frame.OpBinary.
+	Type frame.Opcode
+	// Payload is shared with the server and must not be changed.
+	Payload []byte
+	// Key and From are those of the Publication.
+	Key, From string
 }
