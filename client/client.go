@@ -236,20 +236,20 @@ func (c *Client) run() {
 		c.lastErr = err
 		c.mu.Unlock()
 		c.states <- StateEvent{State: StateDisconnected, Err: err, RetryIn: delay}
-		if !c.sleep(delay) || !c.drained() {
+		if !sleep(delay, c.ctx.Done()) || !c.drained() {
 			return
 		}
 	}
 }
 
-// sleep waits. It returns false if the client is closed before.
-func (c *Client) sleep(delay time.Duration) bool {
+// sleep waits. It returns false if end is closed before.
+func sleep(delay time.Duration, end <-chan struct{}) bool {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-c.ctx.Done():
+	case <-end:
 		return false
 	}
 }

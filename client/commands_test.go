@@ -13,10 +13,7 @@ import (
 )
 
 func TestCommands(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		c := n.start(n.config(l))
-		defer n.end(c)
+	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		// serve answers one command.
 		serve := func(name, want, answer string) {
@@ -79,10 +76,7 @@ func TestCommands(t *testing.T) {
 // A command waits for a connection; one that was sent when the connection was
 // lost is not sent again.
 func TestCommandsAndConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		c := n.start(n.config(l))
-		defer n.end(c)
+	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		errc := make(chan error)
 		publish := func() {
 			_, err := c.Publish(t.Context(), "a", 1)

@@ -17,14 +17,11 @@ import (
 )
 
 func TestConnect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
+	withClient(t, func(cfg *Config, l *log) {
 		cfg.Name, cfg.Data = "tests", []byte(`{"a":"<b>"}`)
 		cfg.Header = http.Header{"X-Mine": {"1"}, "Host": {"other.test"}}
 		cfg.Token = func(context.Context) (string, error) { return "t0k", nil }
-		c := n.start(cfg)
-		defer n.end(c)
+	}, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 
 		p := n.accept()
 		r := p.request
@@ -274,12 +271,9 @@ func TestProxy(t *testing.T) {
 		})
 	}
 	// A proxy that refuses is named, its password is not.
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
+	withClient(t, func(cfg *Config, l *log) {
 		cfg.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://ann:s3cret@proxy.test:3128") }
-		c := n.start(cfg)
-		defer n.end(c)
+	}, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		n.accept().refuse(407, "")
 		l.want(t, "disconnected: client: connect: proxy http://ann:xxxxx@proxy.test:3128: it refuses the tunnel to server.test:80: 407 Proxy Authentication Required")
 	})
@@ -318,13 +312,10 @@ func frameOf(op frame.Opcode, payload string) string {
 }
 
 func TestCompression(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
+	withClient(t, func(cfg *Config, l *log) {
 		cfg.Compression = true
 		cfg.OnState, cfg.OnMessage = nil, l.message
-		c := n.start(cfg)
-		defer n.end(c)
+	}, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.accept()
 		params, response, err := frame.NegotiateDeflate(p.request.Header.Get("Sec-WebSocket-Extensions"), frame.DeflateConfig{})
 		if err != nil || !params.Enabled {

@@ -235,7 +235,7 @@ func (c *Client) refused(s *session, sub *Subscription, err error) {
 	sub.phase = phaseWaiting
 	delay := serverDelay(err) + sub.tries.Next()
 	c.spawn(func() {
-		if !s.sleep(delay) {
+		if !sleep(delay, s.done) {
 			return
 		}
 		c.mu.Lock()
@@ -252,7 +252,7 @@ func (c *Client) refused(s *session, sub *Subscription, err error) {
 // when it is no longer wanted.
 func (c *Client) keepFresh(s *session, channel string, source func(context.Context) (string, error), life time.Duration, wanted func() bool) {
 	tries := retry.Backoff{Min: c.cfg.ReconnectMin, Max: c.cfg.ReconnectMax}
-	for delay := refreshAfter(life); delay > 0 && s.sleep(delay) && wanted(); {
+	for delay := refreshAfter(life); delay > 0 && sleep(delay, s.done) && wanted(); {
 		token, err := c.token(source)
 		var body json.RawMessage
 		if err == nil {

@@ -71,6 +71,25 @@ func (n *fakeNet) start(cfg Config) *Client {
 	return c
 }
 
+// withClient runs a test in a bubble, with a client on a network of its own. adjust, if
+// not nil, changes the configuration.
+func withClient(t *testing.T, adjust func(*Config, *log), test func(t *testing.T, n *fakeNet, l *log, c *Client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newFakeNet(t), new(log)
+		cfg := n.config(l)
+		if adjust != nil {
+			adjust(&cfg, l)
+		}
+		c := n.start(cfg)
+		defer n.end(c)
+		test(t, n, l, c)
+	})
+}
+
+// quiet leaves the states out of the log.
+func quiet(cfg *Config, _ *log) { cfg.OnState = nil }
+
 // end closes what is open, so that the bubble may end.
 func (n *fakeNet) end(c *Client) {
 	n.t.Helper()

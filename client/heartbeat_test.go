@@ -10,10 +10,7 @@ import (
 )
 
 func TestHeartbeatAnswered(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		c := n.start(n.config(l))
-		defer n.end(c)
+	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		for range 100 {
 			time.Sleep(25 * time.Second)
@@ -76,10 +73,7 @@ func TestDeadServer(t *testing.T) {
 
 // A server that takes nothing is given up by the write's deadline.
 func TestWriteTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		c := n.start(n.config(l))
-		defer n.end(c)
+	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.accept()
 		p.upgrade("")
 		id, _ := p.want("connect")
@@ -98,10 +92,7 @@ func TestWriteTimeout(t *testing.T) {
 
 // A server that leaves connect unanswered is given up, though it sends heartbeats.
 func TestNoAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		c := n.start(n.config(l))
-		defer n.end(c)
+	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.accept()
 		p.upgrade("")
 		p.want("connect")

@@ -66,12 +66,7 @@ func TestSlowHandlerStopsReading(t *testing.T) {
 
 // A handler's own command is answered, though far more than BufferBytes is before the reply.
 func TestCommandInHandler(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.BufferBytes = 10 * itemBytes
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, func(cfg *Config, l *log) { cfg.BufferBytes = 10 * itemBytes }, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		go func() {
 			id, _ := p.want("subscribe")

@@ -457,15 +457,3 @@ func (s *session) interval() time.Duration {
 	defer s.mu.Unlock()
 	return s.pingTime
 }
-
-// sleep waits. It returns false if the session ends first.
-func (s *session) sleep(delay time.Duration) bool {
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.done:
-		return false
-	}
-}

@@ -39,12 +39,7 @@ func (p *peer) pub(channel string, offset int) {
 
 // A resumed subscription gives every message once, in order.
 func TestResume(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.OnState = nil
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, quiet, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		sub := subscribe(t, c, p, l, "news", `{"epoch":"e","offset":3}`, nil)
 		subscribe(t, c, p, l, "plain", `{}`, nil)
@@ -94,12 +89,7 @@ func TestResume(t *testing.T) {
 }
 
 func TestResumeOption(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.OnState = nil
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, quiet, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		sub := subscribe(t, c, p, l, "news", `{"epoch":"e","offset":9,"recovered":true}`, &SubscribeOptions{Resume: &Position{"e", 7}})
 		p.pub("news", 8)
@@ -114,12 +104,7 @@ func TestResumeOption(t *testing.T) {
 // A history that was forgotten while the client was subscribed begins again with
 // another epoch: nothing is missing, and that epoch is resumed.
 func TestNewEpoch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.OnState = nil
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, quiet, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		sub := subscribe(t, c, p, l, "news", `{"epoch":"e1","offset":16}`, nil)
 		p.pub("news", 17)
@@ -140,12 +125,7 @@ func TestNewEpoch(t *testing.T) {
 }
 
 func TestGaps(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.OnState = nil
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, quiet, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		subscribe(t, c, p, l, "news", `{"epoch":"e","offset":16}`, nil)
 		p.send(`{"gap":{"channel":"news","epoch":"e","from":17,"to":120}}`)
@@ -165,10 +145,7 @@ func TestGaps(t *testing.T) {
 }
 
 func TestSubscribeRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		c := n.start(n.config(l))
-		defer n.end(c)
+	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		errc := make(chan error)
 		try := func(ctx context.Context) {
@@ -218,12 +195,7 @@ func TestSubscribeRefused(t *testing.T) {
 }
 
 func TestUnsubscribe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.OnMessage = l.message
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, func(cfg *Config, l *log) { cfg.OnMessage = l.message }, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		sub := subscribe(t, c, p, l, "news", `{}`, nil)
 		l.want(t, "connected as c-1 42 ", "news subscribed at /0, recovered false")
@@ -261,10 +233,7 @@ func TestUnsubscribe(t *testing.T) {
 
 // What waits for the handler of an ended subscription is not given to it.
 func TestUnsubscribeDrops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		c := n.start(n.config(l))
-		defer n.end(c)
+	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		go func() {
 			id, _ := p.want("subscribe")
@@ -298,12 +267,7 @@ func TestUnsubscribeDrops(t *testing.T) {
 
 // Channels that the server subscribes by itself.
 func TestServerSide(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.OnState, cfg.OnMessage = nil, l.message
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, func(cfg *Config, l *log) { cfg.OnState, cfg.OnMessage = nil, l.message }, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome(`,"channels":{"user:42":{"epoch":"e","offset":5}}`)
 		p.pub("user:42", 6)
 		p.send(`{"message":{"data":"psst"}}`)
@@ -339,10 +303,7 @@ func TestServerSide(t *testing.T) {
 }
 
 func TestMessagesIterator(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		c := n.start(n.config(l))
-		defer n.end(c)
+	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")
 		go func() {
 			id, _ := p.want("subscribe")
@@ -388,13 +349,10 @@ func TestMessagesIterator(t *testing.T) {
 
 // Positions that an earlier process has kept go into the first connect.
 func TestConfigResume(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
+	withClient(t, func(cfg *Config, l *log) {
 		cfg.OnState, cfg.OnMessage = nil, l.message
 		cfg.Resume = map[string]Position{"user:42": {Epoch: "e", Offset: 5}, "gone": {Epoch: "e", Offset: 1}}
-		c := n.start(cfg)
-		defer n.end(c)
+	}, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.accept()
 		p.upgrade("")
 		id := p.wantBody("connect", `{"resume":{"gone":{"epoch":"e","offset":1},"user:42":{"epoch":"e","offset":5}}}`)

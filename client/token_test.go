@@ -20,12 +20,7 @@ func numbered() (source func(context.Context) (string, error), asked *atomic.Int
 
 // The token is refreshed on the open connection when 75 to 85 % of its life are over.
 func TestTokenRefresh(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.Token, _ = numbered()
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, func(cfg *Config, l *log) { cfg.Token, _ = numbered() }, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.accept()
 		p.upgrade("")
 		id := p.wantBody("connect", `{"token":"t1"}`)
@@ -81,12 +76,7 @@ func TestTokenRefusedAgain(t *testing.T) {
 
 // An expired token, told by an error or a Close frame, leads to a new one.
 func TestTokenExpired(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, l := newFakeNet(t), new(log)
-		cfg := n.config(l)
-		cfg.Token, _ = numbered()
-		c := n.start(cfg)
-		defer n.end(c)
+	withClient(t, func(cfg *Config, l *log) { cfg.Token, _ = numbered() }, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.accept()
 		p.upgrade("")
 		id := p.wantBody("connect", `{"token":"t1"}`)

@@ -316,10 +316,7 @@ func TestSetAsideIsBounded(t *testing.T) {
 		poison = append(poison, 2*n)
 	}
 	app := newPicky(t, poison...)
-	s := newSender(t, app.URL, func(c *SenderConfig) {
-		c.RetryMaxDelay = time.Hour // so that none of them is tried again
-		c.BatchMaxEvents = 8
-	})
+	s := newSender(t, app.URL, func(c *SenderConfig) { c.BatchMaxEvents = 8 })
 	const events = 2 * (asideMaxEvents + 20)
 	for n := range events {
 		s.Event(message(n, events))
