@@ -15,11 +15,14 @@ import (
 // after such growth, keepMemory collects once and gives the pages back.
 const (
 	keeperPeriod = time.Second
-	// keeperGrowthBytes is the growth of the heap that is worth a collection: less
-	// would be a hundred bytes for each of ten thousand clients, at most. Plain
-	// connections never cause it: they are not on the heap.
-	keeperGrowthBytes = 1 << 20
-	// keeperPause bounds what a server with a lively heap spends on this.
+	// keeperGrowthBytes and keeperGrowthShare are the growth of the heap that is
+	// worth a collection: the larger of both, so that what marking costs stays in
+	// proportion. Less than the first is 26 bytes for each of ten thousand clients.
+	// Plain connections never cause it: they are not on the heap.
+	keeperGrowthBytes = 256 << 10
+	keeperGrowthShare = 16
+	// keeperPause bounds what a server with a lively heap spends on this. A storm of
+	// clients does not have to wait for it.
 	keeperPause = 30 * time.Second
 )
 
@@ -43,7 +46,7 @@ func keepMemory(ctx context.Context, accepted func() uint64) {
 	defer tick.Stop()
 	base := uint64(0) // what starting left is growth as well
 	before := accepted()
-	quiet := 0
+	quiet, stormed := 0, false
 	var last time.Time
 	for {
 		select {
@@ -52,25 +55,19 @@ func keepMemory(ctx context.Context, accepted func() uint64) {
 		case <-tick.C:
 		}
 		now := accepted()
-		if now-before > 10 {
-			quiet = 0
-		} else {
-			quiet++
+		if quiet++; now-before > 10 {
+			quiet, stormed = 0, true
 		}
 		before = now
 		heap := heapBytes()
-		if heap < base {
-			base = heap
-		}
+		base = min(base, heap)
 		// What starting left goes at once, so that a measurement does not find
 		// it in the figure before the connections and not in the one after.
-		if (quiet >= 3 || base == 0) && heap > base+keeperGrowthBytes && time.Since(last) > keeperPause {
+		due := base == 0 || quiet >= 3 && (stormed || time.Since(last) > keeperPause)
+		if due && heap > base+max(keeperGrowthBytes, base/keeperGrowthShare) {
 			runtime.GC() // pools let go of what they hold at the second collection
 			debug.FreeOSMemory()
-			if base > 0 { // the first storm need not wait because of the start
-				last = time.Now()
-			}
-			base = heapBytes()
+			last, stormed, base = time.Now(), false, heapBytes()
 		}
 	}
 }
