@@ -5,17 +5,20 @@
 # against the least that any program could spend.
 #
 #   scripts/c10k.sh [--connections N] [--rounds N] [--engines epoll,gnet,easygo]
-#                   [--loops 1,2] [--quick] [--out FOLDER]
+#                   [--loops 1,2] [--quick] [--huge-pages] [--out FOLDER]
 #
 # By default 10,000 connections and three rounds, in which the servers take turns;
-# medians and ratios are shown. Further tables: two loops, and the default configuration,
-# beside two threads of the bare server; and of the first engine: clients of the native
-# protocol, each with a token and a subscription; over wss:// beside
-# a server of net/http, gorilla/websocket and crypto/tls (2,000 connections); the CPU of
-# 100,000 idle, pinged connections; what compression costs and saves; and the memory
-# that a thousand clients take that do not read. It looks at the limits first and says what it found;
-# where one server process may not hold N, several share one port. The results go to
-# bench/results/<date>-c10k-<host>.{md,json,svg}.
+# medians, ratios, and the best round are shown; three rounds take some 22 minutes. Further
+# tables: two loops, and the default configuration, beside two threads of the bare server;
+# and of the first engine: clients of the native protocol, each with a token and a
+# subscription; over wss:// beside a server of net/http, gorilla/websocket and crypto/tls
+# (2,000 connections); the CPU of 100,000 idle, pinged connections; what compression costs
+# and saves; and the memory that a thousand clients take that do not read. It looks at the
+# limits first and says what it found; where one server process may not hold N, several
+# share one port. The results go to bench/results/<date>-c10k-<host>.{md,json,svg}.
+#
+# --huge-pages adds a table of memory while transparent huge pages are set to always. It
+# changes that setting of the machine (root only) for seconds at a time, and gives it back.
 #
 # --quick is for the gate: 2,000 connections, one round, the first table with one loop,
 # no compression, no clients that do not read, one to two minutes;
@@ -38,6 +41,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
     --quick) args+=(-quick); quick=yes; [ "$out" != bench/results ] || out= ;;
+    --huge-pages) args+=(-huge-pages) ;;
     --connections=* | --rounds=* | --engines=* | --loops=*) args+=("-${1#--}") ;;
     --connections | --rounds | --engines | --loops)
       [ $# -ge 2 ] || die "$1 needs a value"

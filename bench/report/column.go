@@ -48,17 +48,34 @@ var Budgets = []Column{
 
 // reached reports whether s is within limit.
 func (c Column) reached(s Summary, limit float64) bool {
-	v := s.Median
-	switch {
-	case c.Ratio:
-		v = s.Ratio
-	case c.Difference:
-		v = s.Difference
-	}
+	v := c.of(s.Median, s.Ratio, s.Difference)
 	if c.More {
 		return v >= limit
 	}
 	return v <= limit
+}
+
+// of returns the one of the three that the limits are for.
+func (c Column) of(value, ratio, difference float64) float64 {
+	switch {
+	case c.Ratio:
+		return ratio
+	case c.Difference:
+		return difference
+	}
+	return value
+}
+
+// best shows the best round beside the median, where there are several and
+// something is promised: noise only ever makes a figure worse.
+func (c Column) best(s Summary) string {
+	if c.Must == 0 || s.Rounds < 2 || (c.Ratio && s.Ratio == 0) {
+		return ""
+	}
+	if c.Difference {
+		return fmt.Sprintf("best %+.1f", s.Best)
+	}
+	return "best " + c.limit(s.Best)
 }
 
 // limit shows Must or Aim; nothing where nothing is promised.
@@ -133,10 +150,14 @@ func (c *Comparison) cell(s Server, column Column) string {
 		}
 		return "-"
 	}
-	if sum, ok := c.Summary(s, column); ok {
+	sum, ok := c.Summary(s, column)
+	switch {
+	case !ok:
+		return "-"
+	case s.Label == s.Reference || column.best(sum) == "":
 		return column.cell(sum)
 	}
-	return "-"
+	return column.cell(sum) + ", " + column.best(sum)
 }
 
 // told returns the columns of the first table that have a text: those that are
@@ -221,11 +242,14 @@ func (c *Comparison) promises(s Section) string {
 			if !server.Budget || column.Must == 0 || !ok {
 				continue
 			}
-			word := "missed"
+			word, best := "missed", column.best(sum)
 			if column.reached(sum, column.Must) {
 				word = "reached"
 			}
-			said = append(said, fmt.Sprintf("%s%s of %s (must %s: %s)", whose, column.figure(sum), column.Text, column.limit(column.Must), word))
+			if best != "" {
+				best += ", "
+			}
+			said = append(said, fmt.Sprintf("%s%s of %s (%smust %s: %s)", whose, column.figure(sum), column.Text, best, column.limit(column.Must), word))
 		}
 	}
 	if len(said) == 0 {

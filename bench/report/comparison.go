@@ -78,7 +78,9 @@ type Summary struct {
 	// so that ratios are taken within a round and not between medians.
 	// Difference is the same for differences.
 	Ratio, Difference float64
-	Rounds            int
+	// Best is the round that is best by what the column's limits are for.
+	Best   float64
+	Rounds int
 }
 
 // Summary returns what the rounds say about a column of s, and reports whether
@@ -97,8 +99,14 @@ func (c *Comparison) Summary(s Server, column Column) (Summary, bool) {
 		return Summary{}, false
 	}
 	sum := Summary{Median: median(values), Min: slices.Min(values), Max: slices.Max(values), Rounds: len(values)}
+	lowest, highest := sum.Min, sum.Max
 	if len(ratios) > 0 {
 		sum.Ratio, sum.Difference = median(ratios), median(differences)
+		lowest = column.of(lowest, slices.Min(ratios), slices.Min(differences))
+		highest = column.of(highest, slices.Max(ratios), slices.Max(differences))
+	}
+	if sum.Best = lowest; column.More {
+		sum.Best = highest
 	}
 	return sum, true
 }

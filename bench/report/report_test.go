@@ -187,7 +187,7 @@ func TestSection(t *testing.T) {
 	var text, md strings.Builder
 	c.WriteTable(&text)
 	c.WriteMarkdown(&md, "base")
-	for _, want := range []string{"| epoll | 19.2 1.50x | 19.2 (+6.4) | - | 14.1 |", "| must | 1.40x | +7 |  |  |", "## wss://\n\nBeside a peer."} {
+	for _, want := range []string{"| epoll | 19.2 1.50x, best 1.50x | 19.2 (+6.4), best +3.2 | - | 14.1 |", "| must | 1.40x | +7 |  |  |", "## wss://\n\nBeside a peer."} {
 		if !strings.Contains(md.String(), want) {
 			t.Errorf("page has no %q:\n%s", want, md.String())
 		}
@@ -195,13 +195,36 @@ func TestSection(t *testing.T) {
 	if !strings.Contains(text.String(), "wss://: Beside a peer.") || !strings.Contains(text.String(), "19.2 1.50x") {
 		t.Errorf("table:\n%s", text.String())
 	}
-	if want := "; wss://: 1.50x of CPU (must 1.40x: missed), +6.4 us of more CPU (must +7: reached)."; !strings.HasSuffix(c.Verdict(), want) {
+	if want := "; wss://: 1.50x of CPU (best 1.50x, must 1.40x: missed), +6.4 us of more CPU (best +3.2, must +7: reached)."; !strings.HasSuffix(c.Verdict(), want) {
 		t.Errorf("Verdict = %s, want %q at its end", c.Verdict(), want)
 	}
 	// Where limits are meant for several servers, the verdict names them.
 	c.Sections[0].Servers = []Server{{Label: "bare", Reference: "bare", Budget: true}, c.Servers[1]}
-	if want := "wss://: bare 1.00x of CPU (must 1.40x: reached)"; !strings.Contains(c.Verdict(), want) {
+	if want := "wss://: bare 1.00x of CPU (best 1.00x, must 1.40x: reached)"; !strings.Contains(c.Verdict(), want) {
 		t.Errorf("Verdict = %s, want %q", c.Verdict(), want)
+	}
+}
+
+// The best round is the one with the best ratio where ratios count, and the
+// largest where more is better.
+func TestBest(t *testing.T) {
+	c := &Comparison{}
+	for round, values := range [][2]float64{{10, 9}, {20, 30}, {10, 11}} {
+		for i, label := range []string{"bare", "epoll"} {
+			c.Results = append(c.Results, &bench.Result{Label: label, Round: round + 1, Metrics: []bench.Metric{{Name: "x", Value: values[i]}}})
+		}
+	}
+	for _, tc := range []struct {
+		column Column
+		want   float64
+	}{
+		{Column{Metric: "x"}, 9}, {Column{Metric: "x", More: true}, 30},
+		{Column{Metric: "x", Ratio: true}, 0.9}, {Column{Metric: "x", Ratio: true, More: true}, 1.5},
+		{Column{Metric: "x", Difference: true}, -1},
+	} {
+		if got, _ := c.Summary(Server{Label: "epoll", Reference: "bare"}, tc.column); got.Best != tc.want {
+			t.Errorf("%+v: best %v, want %v", tc.column, got.Best, tc.want)
+		}
 	}
 }
 

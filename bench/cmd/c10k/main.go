@@ -33,6 +33,7 @@ type options struct {
 	engines     string
 	loops       string
 	quick       bool
+	hugePages   bool
 	out         string
 	command     string
 	// dir holds what servers and clients read: certificate, key, secret.
@@ -51,6 +52,7 @@ func parseFlags() options {
 	flag.StringVar(&o.engines, "engines", "epoll,gnet,easygo", "roost's engines; the budgets are meant for the first")
 	flag.StringVar(&o.loops, "loops", "1,2", "numbers of event loops to try")
 	flag.BoolVar(&o.quick, "quick", false, "2,000 connections, one round, short periods: does it work at all?")
+	flag.BoolVar(&o.hugePages, "huge-pages", false, "measure memory with transparent huge pages always on, too (root; the setting is given back)")
 	flag.StringVar(&o.out, "out", "bench/results", "directory for the result files")
 	flag.StringVar(&o.command, "command", strings.Join(os.Args, " "), "the command to write into the result")
 	flag.Parse()

@@ -11,12 +11,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/roostws/roost/bench"
@@ -62,7 +64,7 @@ var compressionColumns = []report.Column{
 
 // idleColumns are the figures of a server whose clients are idle and pinged.
 var idleColumns = []report.Column{
-	{Metric: "idle_cpu", Head: "% of a core", Text: "CPU of 100,000 idle, pinged connections", Must: 5, Aim: 2, Unit: "%"},
+	{Metric: "idle_cpu", Head: "% of a core", Text: "CPU of 100,000 idle, pinged connections", Must: 2, Aim: 1, Unit: "%"},
 	{Metric: "pings", Head: "pings received", Text: "pings", Unit: ""},
 }
 
@@ -115,18 +117,25 @@ func (o options) addNative(first rounds.Target, c *report.Comparison) ([]rounds.
 	p := o.periods()
 	scenario := func(ctx context.Context, b bench.Options) (*bench.Result, error) {
 		b.Native, b.TokenSecretFile, b.Settle = "news:all", secret, p.longSettle
-		return idle(p.idle)(ctx, b)
+		return idle(3*p.idle)(ctx, b)
 	}
 	t := variant(first, "native", []rounds.Job{{Name: rounds.Echo, Scenarios: []rounds.Scenario{scenario}}},
 		"--native", "--token-secret-file", secret, "--namespaces", `[{"name":"news","history-messages":100}]`)
 	t.Budget = !o.quick // with few, what a server needs at all is shared by few
-	c.Sections = append(c.Sections, report.Section{
+	section := report.Section{
 		Title:   "Native protocol",
 		Text:    fmt.Sprintf("%d idle clients, each with a token, a user and an expiry of its own, and subscribed to one channel with history.", o.connections),
 		Servers: []report.Server{t.Server}, Columns: nativeColumns,
-	})
+	}
+	if o.quick {
+		section.Text += tooFew
+	}
+	c.Sections = append(c.Sections, section)
 	return []rounds.Target{t}, nil
 }
+
+// tooFew is said of a quick run.
+const tooFew = " They are too few to judge memory by."
 
 // addTLS adds the table of servers that speak TLS.
 func (o options) addTLS(first rounds.Target, c *report.Comparison) ([]rounds.Target, error) {
@@ -138,7 +147,9 @@ func (o options) addTLS(first rounds.Target, c *report.Comparison) ([]rounds.Tar
 	job := o.echoJob()
 	for i, scenario := range job.Scenarios {
 		job.Scenarios[i] = func(ctx context.Context, b bench.Options) (*bench.Result, error) {
-			b.Connections, b.CAFile, b.Settle = min(b.Connections, p.tlsConns), cert, p.longSettle
+			if b.Connections, b.CAFile = min(b.Connections, p.tlsConns), cert; i == 0 { // memory is measured
+				b.Settle = p.longSettle
+			}
 			return scenario(ctx, b)
 		}
 	}
@@ -150,7 +161,7 @@ func (o options) addTLS(first rounds.Target, c *report.Comparison) ([]rounds.Tar
 		Columns: tlsColumns,
 	}
 	if o.quick {
-		section.Text += " They are too few to judge memory by."
+		section.Text += tooFew
 	}
 	var group []rounds.Target
 	if o.gorilla != "" {
@@ -184,6 +195,46 @@ func (o options) addPinged(first rounds.Target, c *report.Comparison) ([]rounds.
 		Text: fmt.Sprintf("%d idle connections, each pinged when it was silent for %v: as many pings a second as 100,000 get every 45 s.",
 			o.connections, interval),
 		Servers: []report.Server{t.Server}, Columns: idleColumns,
+	})
+	return []rounds.Target{t}, nil
+}
+
+// hugePagesColumns are the figures of a server whose memory may be huge pages.
+var hugePagesColumns = []report.Column{
+	{Metric: "user_bytes_per_conn", Head: "user B/conn", Text: "user-space memory per idle connection", Difference: true, Must: 16, Aim: 4, Unit: "B"},
+}
+
+// hugePagesFile is the kernel's setting.
+const hugePagesFile = "/sys/kernel/mm/transparent_hugepage/enabled"
+
+// addHugePages adds the table of memory while the kernel makes huge pages of
+// all that it can, which it does from the first page that a connection needs.
+func (o options) addHugePages(first rounds.Target, c *report.Comparison) ([]rounds.Target, error) {
+	if !o.hugePages {
+		return nil, nil
+	}
+	setting, err := os.ReadFile(hugePagesFile)
+	if err != nil {
+		return nil, fmt.Errorf("huge pages: %w", err)
+	}
+	_, before, _ := strings.Cut(string(setting), "[") // always [madvise] never
+	before, _, _ = strings.Cut(before, "]")
+	if err := os.WriteFile(hugePagesFile, []byte(before), 0); err != nil {
+		return nil, fmt.Errorf("huge pages: %w", err)
+	}
+	scenario := func(ctx context.Context, b bench.Options) (r *bench.Result, err error) {
+		if err := os.WriteFile(hugePagesFile, []byte("always"), 0); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.WriteFile(hugePagesFile, []byte(before), 0)) }()
+		return idle(o.periods().idle)(ctx, b)
+	}
+	t := variant(first, "huge pages", []rounds.Job{{Name: rounds.Echo, Scenarios: []rounds.Scenario{scenario}}})
+	t.Reference, t.Budget = first.Label, !o.quick
+	c.Sections = append(c.Sections, report.Section{
+		Title:   "Huge pages",
+		Text:    fmt.Sprintf("%d idle connections while transparent huge pages are set to always; before and after, and in all other tables, to %s.", o.connections, before),
+		Servers: []report.Server{t.Server}, Columns: hugePagesColumns,
 	})
 	return []rounds.Target{t}, nil
 }

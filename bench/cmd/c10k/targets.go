@@ -32,7 +32,7 @@ func (o options) periods() periods {
 	if o.quick {
 		return periods{pinged: 2 * time.Second, idle: time.Second, echo: time.Second, broadcast: time.Second, settle: 200 * time.Millisecond, singles: 10, echoConns: 500, tlsConns: 300, longSettle: 200 * time.Millisecond}
 	}
-	return periods{pinged: 15 * time.Second, idle: 3 * time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: time.Second, singles: 20, echoConns: 1000, tlsConns: 2000, deflateConns: 2000, longSettle: 6 * time.Second}
+	return periods{pinged: 15 * time.Second, idle: time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: 500 * time.Millisecond, singles: 20, echoConns: 1000, tlsConns: 2000, deflateConns: 2000, longSettle: 6 * time.Second}
 }
 
 // echoJob measures idle connections, then echoes on some of them.
@@ -80,7 +80,7 @@ func (o options) groups(c *report.Comparison) ([][]rounds.Target, error) {
 	}
 	groups = o.addTwoLoops(groups, engines[0], c)
 	for _, add := range []func(rounds.Target, *report.Comparison) ([]rounds.Target, error){
-		o.addNative, o.addTLS, o.addPinged, o.addCompressed, o.addStalled,
+		o.addNative, o.addTLS, o.addPinged, o.addHugePages, o.addCompressed, o.addStalled,
 	} {
 		group, err := add(first, c)
 		if err != nil {
