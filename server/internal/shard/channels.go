@@ -291,13 +291,12 @@ func (c conn) setUser(name string) {
 		return
 	}
 	row := s.users.intern(name)
-	entry := s.users.entry(row)
 	self := c.id.Slot() + 1
-	c.user, c.userNext = row, entry.head
-	if entry.head != 0 {
-		s.slots.Rows[entry.head-1].userPrev = self
+	c.user, c.userNext = row, s.users.head(row)
+	if c.userNext != 0 {
+		s.slots.Rows[c.userNext-1].userPrev = self
 	}
-	entry.head = self
+	s.users.setHead(row, self)
 	if channel := hub.UserChannel(name); s.hub().Namespace(channel) != nil {
 		c.position(channel, &c.userFrom, nil)
 	}
@@ -325,21 +324,18 @@ func (c conn) dropUser() {
 	if c.user == 0 {
 		return
 	}
-	entry := s.users.entry(c.user)
 	if c.userNext != 0 {
 		s.slots.Rows[c.userNext-1].userPrev = c.userPrev
 	}
 	if c.userPrev != 0 {
 		s.slots.Rows[c.userPrev-1].userNext = c.userNext
 	} else {
-		entry.head = c.userNext
+		s.users.setHead(c.user, c.userNext)
 	}
 	if j := s.jobs.active; j != nil && j.user == c.user && j.cursor != 0 && &s.slots.Rows[j.cursor-1] == c.slot {
 		j.cursor = c.userNext // the fan-out stood here
 	}
-	if entry.head == 0 && entry.pins == 0 {
-		s.users.remove(c.user)
-	}
+	s.users.release(c.user)
 	c.user, c.userNext, c.userPrev, c.userFrom = 0, 0, 0, 0
 }
 

@@ -16,6 +16,8 @@ type deadlines struct {
 	// expiry has the tick in which a connection's token expires, 0 for never. It has
 	// no rows unless a protocol may set it.
 	expiry offheap.Table[uint32]
+	// messages has the tick of the last message. It has no rows without IdleTimeout.
+	messages offheap.Table[uint32]
 
 	interval time.Duration
 	tick     uint32 // the current one
@@ -52,6 +54,13 @@ func (d *deadlines) ticks(duration time.Duration) uint32 {
 func (d *deadlines) dueBy(i, tick uint32) {
 	if due := &d.Rows[i]; *due == 0 || *due > tick {
 		*due = tick
+	}
+}
+
+// noteMessage notes that a message came, for IdleTimeout.
+func (c conn) noteMessage() {
+	if d := &c.s.deadlines; d.after.idle > 0 {
+		d.messages.Rows[c.id.Slot()] = d.tick
 	}
 }
 
@@ -130,12 +139,13 @@ func (c conn) expireOpen() {
 		return
 	}
 	if idle := s.deadlines.after.idle; idle > 0 && !c.oneWay() {
-		if s.deadlines.tick-c.messageTick >= idle {
+		last := s.deadlines.messages.Rows[c.id.Slot()]
+		if s.deadlines.tick-last >= idle {
 			s.count.Inc(counters.IdleTimeouts)
 			c.startClose(frame.CloseGoingAway, "idle for too long")
 			return
 		}
-		c.dueBy(c.messageTick + idle)
+		c.dueBy(last + idle)
 	}
 	every := c.pingEvery()
 	if every == 0 {

@@ -96,7 +96,7 @@ func (s *Shard) newJob(ch *channel, user uint32, o *op) *job {
 	case ch != nil:
 		ch.waiting = j
 	case user != 0:
-		s.users.entry(user).pins++
+		s.users.pin(user)
 	default:
 		q.toAll = j
 	}
@@ -116,7 +116,7 @@ func (s *Shard) begin() {
 			j.channel.waiting = nil
 		}
 	case j.user != 0:
-		j.cursor = s.users.entry(j.user).head
+		j.cursor = s.users.head(j.user)
 	default:
 		if q.toAll == j {
 			q.toAll = nil
@@ -174,10 +174,7 @@ func (s *Shard) end() {
 func (s *Shard) shortenJournal() {
 	for j := s.journal.surplus(); j != nil; j = s.journal.surplus() {
 		if j.user != 0 {
-			entry := s.users.entry(j.user)
-			if entry.pins--; entry.pins == 0 && entry.head == 0 {
-				s.users.remove(j.user)
-			}
+			s.users.unpin(j.user)
 		}
 		s.jobs.recycle(j)
 	}

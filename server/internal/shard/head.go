@@ -243,8 +243,9 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	}
 	c.setDeflate(&g.deflate)
 	c.setState(stateOpen)
-	s.count.Observe(counters.HandshakeTime, time.Duration(micros(s.clock())-c.messageTick)*time.Microsecond)
-	c.openedTick, c.messageTick = s.deadlines.tick, s.deadlines.tick
+	s.count.Observe(counters.HandshakeTime, time.Duration(micros(s.clock())-c.heardTick)*time.Microsecond)
+	c.openedTick = s.deadlines.tick
+	c.noteMessage()
 	// The user is set and the channels are joined before the 101 is written: once
 	// the client has seen that, what is published must reach it.
 	c.setUser(g.User)

@@ -60,7 +60,7 @@ func (s *Shard) UserMembers(user string, f func(netpoll.ID) bool) {
 	if row == 0 {
 		return
 	}
-	for at := s.users.entry(row).head; at != 0; at = s.slots.Rows[at-1].userNext {
+	for at := s.users.head(row); at != 0; at = s.slots.Rows[at-1].userNext {
 		if !f(s.in(at - 1).id) {
 			return
 		}

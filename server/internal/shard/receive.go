@@ -137,7 +137,7 @@ func (c conn) handleMessage(m frame.Message) {
 		if p := s.protocolOf(c.slot); p != nil && m.Opcode == frame.OpText && c.kind() == wire.WebSocket && c.handleHeartbeat(p, m.Payload) {
 			return
 		}
-		c.messageTick = s.deadlines.tick
+		c.noteMessage()
 		s.count.Inc(counters.MessagesReceived)
 		s.count.Add(counters.MessageBytesReceived, int64(len(m.Payload)))
 		c.spend()

@@ -40,7 +40,6 @@ import (
 	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
-	"github.com/roostws/roost/server/internal/gcra"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 )
@@ -157,24 +156,33 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 		s.intake.policy.Negotiate = s.negotiate
 	}
 	n := cfg.MaxConnections + SpareSlots
-	var err error
-	if s.slots.Table, err = offheap.New[slot](n); err == nil {
-		s.deadlines.Table, err = offheap.New[uint32](n)
-	}
-	if err == nil && cfg.MessageRate > 0 {
-		s.rates.tokens, err = offheap.New[gcra.Bucket](n)
-	}
-	if err == nil && len(cfg.Protocols) > 0 {
-		s.deadlines.expiry, err = offheap.New[uint32](n)
-	}
-	if err == nil && cfg.Addresses.Tracked() {
-		s.intake.addresses, err = offheap.New[intake.Address](n)
-	}
+	err := errors.Join(
+		reserve(&s.slots.Table, n, true), reserve(&s.deadlines.Table, n, true),
+		reserve(&s.deadlines.messages, n, cfg.IdleTimeout > 0), reserve(&s.deadlines.expiry, n, len(cfg.Protocols) > 0),
+		reserve(&s.rates.tokens, n, cfg.MessageRate > 0), reserve(&s.intake.addresses, n, cfg.Addresses.Tracked()))
 	if err != nil {
 		s.Free()
 		return nil, fmt.Errorf("connection tables (lower MaxConnections?): %w", err)
 	}
 	return s, nil
+}
+
+// reserve gives a table n rows, if it is needed.
+func reserve[T any](t *offheap.Table[T], n int, needed bool) (err error) {
+	if needed {
+		*t, err = offheap.New[T](n)
+	}
+	return err
+}
+
+// table is a table with a row for each connection.
+type table interface {
+	Clear(used int)
+	Free()
+}
+
+func (s *Shard) tables() []table {
+	return []table{&s.slots.Table, &s.deadlines.Table, &s.deadlines.messages, &s.deadlines.expiry, &s.rates.tokens, &s.intake.addresses}
 }
 
 // Free gives the tables back, when no event can come any more.
@@ -184,11 +192,9 @@ func (s *Shard) Free() {
 			o.call(nil)
 		}
 	}
-	s.slots.Free()
-	s.deadlines.Free()
-	s.deadlines.expiry.Free()
-	s.rates.tokens.Free()
-	s.intake.addresses.Free()
+	for _, t := range s.tables() {
+		t.Free()
+	}
 }
 
 func (s *Shard) hub() *hub.Hub { return s.group.hub }
@@ -210,7 +216,7 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	}
 	s.slots.high = max(s.slots.high, i+1)
 	s.slots.used++
-	s.slots.Rows[i] = slot{generation: id.Generation(), openedTick: s.deadlines.tick, messageTick: micros(s.clock())}
+	s.slots.Rows[i] = slot{generation: id.Generation(), openedTick: s.deadlines.tick, heardTick: micros(s.clock())}
 	c := conn{s, id, &s.slots.Rows[i]}
 	c.setDeadline(s.deadlines.tick + s.deadlines.after.handshake)
 	if s.cfg.TLS != nil && tag >= uint64(s.cfg.FirstTLS) && tag < netpoll.AttachTag {
@@ -345,12 +351,9 @@ func (s *Shard) trim() {
 	if s.slots.used > 0 || s.slots.high == 0 {
 		return
 	}
-	used := int(s.slots.high)
-	s.slots.Clear(used)
-	s.deadlines.Clear(used)
-	s.deadlines.expiry.Clear(used)
-	s.rates.tokens.Clear(used)
-	s.intake.addresses.Clear(used)
+	for _, t := range s.tables() {
+		t.Clear(int(s.slots.high))
+	}
 	s.slots.high = 0
 	s.rare, s.members = newRareTable(), newMembers()
 	s.input.spare, s.input.buffer, s.jobs.spare = nil, nil, nil

@@ -411,8 +411,8 @@ func TestTrim(t *testing.T) {
 	}
 	r.settle()
 	r.advance(time.Second)
-	if s.slots.high != 0 || len(s.rare.rows) != 1 || s.members.subs.n != 0 || len(s.members.channels) != 1 || s.users.entries.n != 1 {
-		t.Errorf("high %d, %d exts, %d subs, %d channels, %d users", s.slots.high, len(s.rare.rows), s.members.subs.n, len(s.members.channels), s.users.entries.n)
+	if s.slots.high != 0 || len(s.rare.rows) != 1 || s.members.subs.n != 0 || len(s.members.channels) != 1 || len(s.users.chunks) != 0 {
+		t.Errorf("high %d, %d exts, %d subs, %d channels, %d users", s.slots.high, len(s.rare.rows), s.members.subs.n, len(s.members.channels), len(s.users.chunks))
 	}
 	for i, sl := range s.slots.Rows[:600] {
 		if sl != (slot{}) || s.deadlines.Rows[i] != 0 {

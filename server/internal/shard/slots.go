@@ -127,23 +127,24 @@ type slotTable struct {
 	used int    // connections
 }
 
-// A slot is what an open connection costs here: 44 bytes, and 4 for its
+// A slot is what an open connection costs here: 40 bytes, and 4 for its
 // deadline. Everything that most connections never need is in ext. A reference
 // to a row of another table is its index, and 0 means none: row 0 is not used.
 type slot struct {
-	generation  uint32
-	state       state
-	form        uint8 // see windowBits and protocol
-	flags       uint16
-	user        uint32 // row in Shard.users
-	userNext    uint32 // slot+1 of the next connection of the same user
-	userPrev    uint32 // slot+1 of the previous one
-	userFrom    uint32 // the offset in the user's channel from which on messages are for this connection
-	subs        uint32 // first row in Shard.subs
-	rare        uint32 // row in Shard.exts, in 24 bits, and the wire.Kind above them: see extRow and kind
-	openedTick  uint32
-	messageTick uint32 // when the last message came; before the connection is open, micros at its first callback
-	heardTick   uint32 // when anything came last; after a ping, PingInterval before it
+	generation uint32
+	state      state
+	form       uint8 // see windowBits and protocol
+	flags      uint16
+	user       uint32 // row in Shard.users
+	userNext   uint32 // slot+1 of the next connection of the same user
+	userPrev   uint32 // slot+1 of the previous one
+	userFrom   uint32 // the offset in the user's channel from which on messages are for this connection
+	subs       uint32 // first row in Shard.subs
+	rare       uint32 // row in Shard.exts, in 24 bits, and the wire.Kind above them: see extRow and kind
+	openedTick uint32
+	// heardTick is when anything came last; after a ping, PingInterval before it; until
+	// the connection is open, micros at its first callback.
+	heardTick uint32
 }
 
 // micros returns a time in microseconds, in 32 bits: only differences of less than an
