@@ -149,9 +149,9 @@ var layers = []struct {
 	},
 	{
 		"web",
-		nil,
+		[]string{"github.com/tdewolff/minify/v2"},
 		[]string{module + "/server", module + "/netpoll", module + "/frame"},
-		"pages are files; whoever serves them imports them",
+		"pages are files: the package that serves them imports them",
 	},
 	{
 		"cmd/roost",

@@ -7,7 +7,10 @@ require (
 	github.com/klauspost/compress v1.20.3
 	github.com/mailru/easygo v0.0.0-20190618140210-3c14a0dc985f
 	github.com/panjf2000/gnet/v2 v2.9.8
+	github.com/tdewolff/minify/v2 v2.24.25
 )
+
+require github.com/tdewolff/parse/v2 v2.8.20 // indirect
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

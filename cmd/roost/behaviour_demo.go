@@ -67,6 +67,7 @@ func (d *demo) configure(c *server.Config) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", web.Demo())
+	mux.Handle("/roost/", web.Client())
 	// A server that stops or is full responds with 503 by itself.
 	for _, path := range []string{"/healthz", "/readyz"} {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

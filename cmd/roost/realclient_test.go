@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roostws/roost/web"
 )
 
 // These tests need what scripts/test.sh installs: Node.js with ws and
@@ -189,4 +192,40 @@ func proxyTo(conn net.Conn, addr string) {
 		server.Close()
 	}()
 	io.Copy(conn, server)
+}
+
+// The browser client, web/client, in Node.js: as it is in the tree, and as the binary
+// serves it. Its tests have a server of their own, whose faults they choose.
+func TestRealClientJavaScript(t *testing.T) {
+	nodePath(t)
+	minified := filepath.Join(t.TempDir(), "roost.mjs")
+	if err := os.WriteFile(minified, web.ClientLibrary().Script, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tests, err := filepath.Glob("../../web/client/test/*.test.mjs")
+	if err != nil || len(tests) < 2 {
+		t.Fatalf("%d files, %v", len(tests), err)
+	}
+	for form, module := range map[string]string{"source": "../roost.js", "minified": minified} {
+		for _, name := range tests {
+			t.Run(form+"/"+filepath.Base(name), func(t *testing.T) {
+				t.Parallel()
+				nodeTest(t, name, "ROOST_CLIENT="+module)
+			})
+		}
+	}
+}
+
+// nodeTest runs a file of tests for node:test.
+func nodeTest(t *testing.T, name string, env ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "--test-reporter=tap", name)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("\n# fail 0\n")) || bytes.Contains(out, []byte("\n# pass 0\n")) {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
 }

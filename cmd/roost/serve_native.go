@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/token"
+	"github.com/roostws/roost/web"
 )
 
 // NativeFlags are those of roost serve for the native protocol, its tokens and its namespaces.
@@ -54,6 +56,9 @@ func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (*to
 		return nil, nil
 	}
 	config.Application = &protocol.Application{Anonymous: f.Anonymous}
+	if config.HTTP == nil {
+		config.HTTP = clientPages()
+	}
 	secrets, keys, err := f.tokenKeys()
 	if err != nil || len(secrets) == 0 && len(keys) == 0 && f.TokenJWKSURL == "" {
 		return nil, err
@@ -68,6 +73,17 @@ func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (*to
 	}
 	config.Application.Connect, config.Application.Refresh, config.Application.Subscribe = verifier.Connect, verifier.Refresh, verifier.Subscribe
 	return verifier, nil
+}
+
+// clientPages serves the browser client, and tells all other requests to upgrade.
+func clientPages() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/roost/", web.Client())
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Upgrade", "websocket")
+		http.Error(w, "this is a WebSocket server: connect to it with ws:// or wss://; the client for browsers is at /roost/", http.StatusUpgradeRequired)
+	})
+	return mux
 }
 
 // tokenKeys reads the files of secrets and public keys.
