@@ -12,22 +12,23 @@ import (
 	"github.com/roostws/roost/internal/retry"
 )
 
-// A Client keeps one connection to a server, and its subscriptions over any
-// number of them. All methods may be called by any goroutine, callbacks included.
+// A Client keeps one connection to a server open: it reconnects when the connection is
+// lost, and keeps its subscriptions. All methods may be called from any goroutine,
+// callbacks included.
 type Client struct {
 	// Immutable after New.
 	cfg    Config
-	dialed bool            // by Dial, which gives up what New goes on trying
+	dialed bool            // by Dial, which gives up where New goes on trying
 	ctx    context.Context // until the client is closed
 	cancel context.CancelFunc
 	donec  chan struct{}
 	states chan StateEvent // written by run only
-	roomc  chan struct{}   // of one: the reader may look again whether it may go on
+	roomc  chan struct{}   // of one: wakes the reader to check whether there is room
 	active sync.WaitGroup  // goroutines beside run; added to with mu held, while not closed
 
 	// Owned by run.
 	backoff retry.Backoff
-	shown   string // the last token of Config.Token
+	shown   string // the last result of Config.Token
 	// lastRefusal is why the server refused the token in shown, nil if it did not.
 	lastRefusal *ServerError
 
@@ -46,25 +47,26 @@ type Client struct {
 	stats    Stats
 }
 
-// Stats counts since New.
+// Stats are counters since New.
 type Stats struct {
-	// Connects is how often the server has let the client in.
+	// Connects is how often the server has accepted connect.
 	Connects uint64
-	// Messages were received, repeated ones not counted.
+	// Messages is the number of messages received, without duplicates.
 	Messages uint64
-	// Duplicates were received a second time, and dropped.
+	// Duplicates is the number of messages that were received again, and dropped.
 	Duplicates uint64
-	// Missed is how many messages the gaps that were told of held at most.
+	// Missed is the number of offsets in the gaps that were reported; some of their
+	// messages may have come later.
 	Missed uint64
-	// Unhandled messages had no Subscription and no Config.OnMessage, or came for a
-	// subscription that this end was about to end.
+	// Unhandled is the number of messages without a Subscription and Config.OnMessage,
+	// or of a subscription that was being ended.
 	Unhandled uint64
-	// BufferedBytes is what waits for handlers now.
+	// BufferedBytes is the size of what waits for handlers now.
 	BufferedBytes int
 }
 
-// New returns a client, which begins to connect at once and goes on until Close.
-// The error is about cfg only.
+// New returns a client, which begins to connect at once and goes on until Close. It
+// returns an error only if cfg is invalid.
 func New(cfg Config) (*Client, error) { return start(cfg, false) }
 
 func start(cfg Config, dialed bool) (*Client, error) {
@@ -93,11 +95,11 @@ func start(cfg Config, dialed bool) (*Client, error) {
 	return c, nil
 }
 
-// Dial returns a client that the server has let in. If ctx is done before, or if it
-// turns out that trying again is of no use, the client is closed and the error holds
-// the last reason: the server refuses the token, does not speak the protocol, cannot
-// be trusted (TLS), or refuses the upgrade with a status such as 401, 403, 404 or
-// 426. Once it was let in, the client goes on like one of New.
+// Dial returns a client that is connected. If ctx is done before, or if another attempt
+// would fail in the same way, the client is closed and the error holds the last reason:
+// the server refuses the token, does not speak the protocol, cannot be trusted (TLS), or
+// refuses the upgrade with a status such as 401, 403, 404 or 426. After the first
+// connection the client behaves like one of New.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	c, err := start(cfg, true)
 	if err != nil {
@@ -110,32 +112,33 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the client: nothing is delivered or sent any more, the context of
-// every handler is done, and the connection is closed in the background. What
-// waited for handlers is dropped: their Subscription.Position tells from where
-// another client would go on. It does not wait; Done does.
+// Close ends the client: nothing is delivered or sent any more, the context of every
+// handler is done, and the connection is closed in the background. Messages that wait
+// for handlers are dropped; another client can go on from Subscription.Position. Close
+// does not wait: receive from Done for that.
 func (c *Client) Close() { c.shut(ErrClosed) }
 
-// Done is closed when the client is closed and its last goroutine, the last
-// handler with it, has ended. A callback must not wait for it.
+// Done returns a Go channel that is closed when the client is closed and its last
+// goroutine and handler have ended. A callback must not wait for it.
 func (c *Client) Done() <-chan struct{} { return c.donec }
 
-// Err is nil until the client is closed, then ErrClosed, or what made it give up.
+// Err returns nil until the client is closed, then ErrClosed or the reason why the
+// client gave up.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Identity is the connection's name at the server and the identity that the server
-// gave it, as of the last connection; empty before the first.
+// Identity returns the connection's name at the server and the user that the server
+// identified, as of the last connection; empty before the first.
 func (c *Client) Identity() (client, user string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.identity.Client, c.identity.User
 }
 
-// Stats is a snapshot.
+// Stats returns the counters.
 func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,8 +232,8 @@ func (c *Client) run() {
 		if lasted >= c.cfg.ReconnectMax {
 			c.backoff.Reset()
 		}
-		// What the server asks for is a client's own slot, or the same for many:
-		// the jitter on top serves both.
+		// The server's delay is either this client's own slot or the same for many
+		// clients: the jitter on top is right for both.
 		delay := serverDelay(err) + c.backoff.Next()
 		c.mu.Lock()
 		c.lastErr = err
@@ -254,7 +257,7 @@ func sleep(delay time.Duration, end <-chan struct{}) bool {
 	}
 }
 
-// permanent reports whether another attempt is of no use.
+// permanent reports whether another attempt would fail in the same way.
 func (c *Client) permanent(err error) bool {
 	if errors.Is(err, ErrUnauthorized) {
 		return true
@@ -270,14 +273,14 @@ func (c *Client) permanent(err error) bool {
 	return c.cfg.Token == nil && refusesToken(err)
 }
 
-// refusesToken reports whether the server will not take the same token again.
+// refusesToken reports whether the server would refuse the same token again.
 func refusesToken(err error) bool {
 	refused, ok := errors.AsType[*ServerError](err)
 	return ok && (refused.Code == CodeUnauthorized || refused.Code == CodeTokenExpired)
 }
 
-// once is one connection, from the token to its end. lasted is how long the client
-// was let in.
+// once makes one connection and returns when it has ended. lasted is how long the
+// client was connected.
 func (c *Client) once() (lasted time.Duration, err error) {
 	var token string
 	if c.cfg.Token != nil {
@@ -321,8 +324,8 @@ func (c *Client) introduce(s *session, token string) error {
 	resume := c.resumable()
 	command := connectCommand{Token: token, Name: c.cfg.Name, Data: c.cfg.Data, Resume: resume}
 	replied := make(chan error, 1)
-	// The reply is taken on the reader: what the server sends behind it needs what
-	// it says.
+	// The reply is handled on the reader, since what the server sends after it depends
+	// on it.
 	if _, err := s.send("connect", command, true, func(body json.RawMessage, err error) {
 		if err == nil {
 			err = c.welcome(s, body, resume)
@@ -347,14 +350,14 @@ func (c *Client) introduce(s *session, token string) error {
 	}
 }
 
-// introduced is the event of a welcome.
+// introduced returns the event of a connection.
 func (c *Client) introduced() StateEvent {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.identity
 }
 
-// token asks a token source, within CommandTimeout.
+// token calls a token source, for at most CommandTimeout.
 func (c *Client) token(source func(context.Context) (string, error)) (string, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.CommandTimeout)
 	defer cancel()

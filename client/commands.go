@@ -9,24 +9,24 @@ import (
 
 // A HistoryQuery selects messages of a channel's history.
 type HistoryQuery struct {
-	// Since begins behind a position (before it, with Reverse). If nil, at the oldest
-	// message, or the newest with Reverse.
+	// Since is the position after which the page begins (before which, with Reverse). If
+	// nil, it begins at the oldest message, or the newest with Reverse.
 	Since *Position
-	// Limit bounds the number of messages. If zero, only the position is answered.
+	// Limit bounds the number of messages. If zero, only the position is returned.
 	Limit int
 	// Reverse returns the newest first.
 	Reverse bool
 }
 
-// A HistoryPage is what History answers.
+// A HistoryPage is the result of History.
 type HistoryPage struct {
 	// Position is that of the newest message.
 	Position Position
 	Messages []HistoryMessage
-	// More: there are more than Limit.
+	// More reports whether there are more messages in this direction.
 	More bool
-	// Gap: messages behind Since (or before, with Reverse) are not there any more, or
-	// Since is of another epoch.
+	// Gap reports whether messages after Since (before it, with Reverse) are not kept
+	// any more, or Since is of another epoch.
 	Gap bool
 }
 
@@ -36,31 +36,31 @@ type HistoryMessage struct {
 	Time time.Time
 }
 
-// A Presence is the members of a channel.
+// A Presence describes the members of a channel.
 type Presence struct {
 	// Clients is the number of connections that subscribe.
 	Clients int `json:"clients"`
 	// Members are some of them, at most as many as were asked for, in no order.
 	Members []Member `json:"members"`
-	// Truncated: there are more.
+	// Truncated reports whether there are more.
 	Truncated bool `json:"truncated"`
 }
 
 // A Member is one connection in a channel.
 type Member struct {
-	// Client is the connection's name at the server, User its identity, empty if it
-	// has none.
+	// Client is the connection's name at the server, User its user, empty if it is
+	// anonymous.
 	Client string `json:"client"`
 	User   string `json:"user"`
-	// Info is what the application says of it, JSON or nothing.
+	// Info is what the application tells about it, JSON or nothing.
 	Info json.RawMessage `json:"info"`
 }
 
 // The commands below wait for a connection if there is none, as long as ctx and
 // Config.CommandTimeout allow, and then for the reply. A *ServerError is the
 // server's refusal. A *MessageTooLargeError says that the command is larger than the
-// server allows, and was not sent. ErrDisconnected says that the connection was lost in between:
-// whether the command was carried out is not known.
+// server allows, and was not sent. ErrDisconnected says that the connection was lost
+// before the reply: the command may have been carried out, or not.
 
 // Publish publishes data, as encoding/json writes it, to a channel. It returns the
 // message's position, zero without history.
@@ -68,8 +68,8 @@ func (c *Client) Publish(ctx context.Context, channel string, data any) (Positio
 	return c.PublishKey(ctx, channel, "", data)
 }
 
-// PublishKey is Publish with a key: in channels that keep the latest of each key, the
-// message makes older ones with that key superfluous.
+// PublishKey is Publish with a key: in channels with the policy latest, the message
+// replaces older ones with that key that a slow client has not read.
 func (c *Client) PublishKey(ctx context.Context, channel, key string, data any) (at Position, err error) {
 	body, err := raw(data)
 	if err != nil {
@@ -96,14 +96,14 @@ func (c *Client) History(ctx context.Context, channel string, q HistoryQuery) (p
 	return page, nil
 }
 
-// Presence returns how many are in a channel, and at most limit of them.
+// Presence returns the number of connections in a channel, and at most limit of them.
 func (c *Client) Presence(ctx context.Context, channel string, limit int) (p Presence, err error) {
 	err = c.do(ctx, "presence", presenceCommand{channel, limit}, &p)
 	return p, err
 }
 
-// Call asks the application: data, as encoding/json writes it, goes to one of its
-// methods. It returns the result of the method: JSON, or nothing.
+// Call calls a method of the application with data, as encoding/json writes it. It
+// returns the method's result: JSON, or nothing.
 func (c *Client) Call(ctx context.Context, method string, data any) (json.RawMessage, error) {
 	var body json.RawMessage
 	if data != nil {

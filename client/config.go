@@ -16,14 +16,14 @@ import (
 // Subprotocol is the WebSocket subprotocol that this package speaks.
 const Subprotocol = "roost.v1.json"
 
-// Config says where to connect, as whom, and within which bounds. Only URL is
-// needed. It is copied by New; the callbacks may be called from then on.
+// Config says where to connect, with which identity and within which bounds. Only URL is
+// required. New copies it; the callbacks may be called from then on.
 type Config struct {
 	// URL is the server's address: ws://host:port/path or wss://. A user and password
 	// in it become Authorization: Basic, unless Header has an Authorization.
 	URL string
 
-	// Token returns a token that says who the client is. It is called before each
+	// Token returns a token that identifies the client. It is called before each
 	// connection, again when about four fifths of the token's life are over (the
 	// connection stays open), and after the server has refused a token. It may block
 	// until ctx is done, which is after CommandTimeout. After an error it is called
@@ -31,29 +31,29 @@ type Config struct {
 	// ends the client, and so does a refused token that it returns again. If nil, the
 	// client is anonymous.
 	Token func(ctx context.Context) (string, error)
-	// ChannelToken does the same for each channel subscribed to. It returns "" for
-	// channels that need none. If nil, none does.
+	// ChannelToken returns a token for a channel that the client subscribes to, in the
+	// same way; "" for channels that need none. If nil, no channel needs one.
 	ChannelToken func(ctx context.Context, channel string) (string, error)
 	// Name says what the client is, for example "shop-web/4.2". The server logs it when
 	// it refuses a connect, and shows it to the application's connect hook.
 	Name string
-	// Data is given to the application with each connect: JSON, or nothing.
+	// Data is passed to the application with each connect: JSON, or nothing.
 	Data json.RawMessage
 
-	// OnState is told of each change of the connection, one at a time and in
-	// order. It may call any method, but must not wait for Done. While 64 changes
-	// wait for it, the client does not reconnect.
+	// OnState is called for each change of the connection, one at a time and in order.
+	// It may call any method, but must not wait for Done. While 64 changes wait for it,
+	// the client does not reconnect.
 	OnState func(StateEvent)
-	// OnMessage gets the messages of channels that the server has subscribed this
-	// client to (its user's, those of its token) and that no Subscription is for, and
-	// those sent to this connection alone; one at a time and in order. If nil,
-	// they are counted as Stats.Unhandled.
+	// OnMessage is called for the messages of channels that the server has subscribed this
+	// client to (its user's, those of its token) and that have no Subscription, and for
+	// messages to this connection alone; one at a time and in order. If nil, they are
+	// counted as Stats.Unhandled.
 	OnMessage func(ctx context.Context, m *Message)
-	// Resume are positions in channels that the server subscribes this client to, which
-	// an earlier process has kept (Message.Position): the first connection asks for
-	// what came behind them. EventSubscribed reports whether that follows.
+	// Resume holds positions in channels that the server subscribes this client to, kept
+	// by an earlier process (Message.Position): the first connection asks for the
+	// messages after them. EventSubscribed reports whether they follow.
 	Resume map[string]Position
-	// OnEvent is told what happens to those channels, in order with OnMessage.
+	// OnEvent is called for the events of those channels, in order with OnMessage.
 	OnEvent func(*Event)
 
 	// Header is added to the upgrade request.
@@ -65,34 +65,34 @@ type Config struct {
 	// http.ProxyFromEnvironment: HTTP_PROXY for ws://, HTTPS_PROXY for wss://, and
 	// NO_PROXY.
 	Proxy func(*http.Request) (*url.URL, error)
-	// NetDial opens the TCP connection. If nil, a net.Dialer does.
+	// NetDial opens the TCP connection. If nil, a net.Dialer is used.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Compression offers permessage-deflate. It costs the server far more CPU time than it
-	// costs the client, and pays for large messages on narrow lines.
+	// Compression offers permessage-deflate. It costs the server far more CPU time than
+	// the client, and is worth it for large messages on slow networks.
 	Compression bool
 
 	// DialTimeout bounds TCP, TLS and the upgrade together. If zero, 10 s.
 	DialTimeout time.Duration
-	// WriteTimeout bounds one write: a connection that takes nothing for so long is
-	// given up. If zero, 10 s.
+	// WriteTimeout bounds one write; a connection on which it takes longer is closed. If
+	// zero, 10 s.
 	WriteTimeout time.Duration
-	// CommandTimeout bounds the wait for a connection and then for the answer to a
-	// command, beside the command's context. A connection on which a connect or
-	// subscribe stays unanswered for so long is given up. If zero, 15 s.
+	// CommandTimeout bounds the wait for a connection and then for the reply to a command,
+	// beside the command's context. A connection on which connect or subscribe has no
+	// reply for so long is closed. If zero, 15 s.
 	CommandTimeout time.Duration
 	// ReconnectMin and ReconnectMax bound the delay before the client connects
-	// again: at random between zero and ReconnectMin, which doubles with each
-	// attempt in vain up to ReconnectMax; what the server asks for comes on top. If
-	// zero, 500 ms and 20 s.
+	// again: it is random between zero and ReconnectMin, which doubles with each
+	// failed attempt up to ReconnectMax; the delay that the server asks for comes on top.
+	// If zero, 500 ms and 20 s.
 	ReconnectMin, ReconnectMax time.Duration
 
-	// MaxMessageBytes bounds one message of the server, inflated too. If zero, 4 MiB.
+	// MaxMessageBytes bounds one message of the server, after inflating. If zero, 4 MiB.
 	MaxMessageBytes int64
-	// MaxPendingCommands and MaxPendingBytes bound the commands that wait for an answer
+	// MaxPendingCommands and MaxPendingBytes bound the commands that wait for a reply
 	// and the bytes that wait to be written; one more is refused with
 	// ErrTooManyPending. If zero, 1,024 and 1 MiB.
 	MaxPendingCommands, MaxPendingBytes int
-	// BufferBytes is how much may wait for handlers before the client stops reading;
+	// BufferBytes is how many bytes may wait for handlers before the client stops reading;
 	// see the package's comment. If zero, 256 KiB.
 	BufferBytes int
 }
@@ -134,11 +134,11 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// ownHeaders are those of the upgrade request that Config.Header must not set.
+// ownHeaders are the headers of the upgrade request that Config.Header must not set.
 var ownHeaders = []string{"Upgrade", "Connection", "Sec-Websocket-Key", "Sec-Websocket-Version",
 	"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"}
 
-// validate reports every mistake in a Config with defaults.
+// validate returns every mistake in a Config with defaults.
 func (cfg Config) validate() error {
 	var errs []error
 	if _, err := httpURL(cfg.URL); err != nil {

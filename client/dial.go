@@ -20,16 +20,15 @@ import (
 
 // A socket is a connection after the upgrade.
 type socket struct {
-	io.ReadWriteCloser // TLS, and what came behind the answer to the upgrade
-	// tcp takes the deadlines, which hold for TLS above it as well.
+	io.ReadWriteCloser // TLS, and bytes that came with the response to the upgrade
+	// tcp takes the deadlines, which apply to TLS above it as well.
 	tcp     net.Conn
 	deflate frame.DeflateParams
 }
 
-// dial opens a connection. net/http does the upgrade: it brings TLS, proxies for
-// wss:// and a parser for any response that a server or a box on the way sends. Each
-// connection has a transport of its own, so that tcp is known and nothing is kept of
-// it.
+// dial opens a connection. net/http does the upgrade: it has TLS, proxies for wss:// and
+// a parser for any response that a server or a box on the way sends. Each connection has
+// a transport of its own, so that dial learns tcp and no connection is pooled.
 func dial(ctx context.Context, cfg *Config) (*socket, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
 	defer cancel()
@@ -102,7 +101,7 @@ func dial(ctx context.Context, cfg *Config) (*socket, error) {
 	return s, nil
 }
 
-// checkUpgrade checks the server's answer (RFC 6455, section 4.1).
+// checkUpgrade checks the response to the upgrade (RFC 6455, section 4.1).
 func checkUpgrade(r *http.Response, request *http.Request, compression bool) (deflate frame.DeflateParams, err error) {
 	if r.StatusCode != http.StatusSwitchingProtocols {
 		body, _ := io.ReadAll(io.LimitReader(r.Body, 512))

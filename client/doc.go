@@ -11,10 +11,10 @@
 // A Client keeps one connection. When that is lost it connects again, after a
 // random delay that grows (Config.ReconnectMin, ReconnectMax) and is never less than
 // the server asked for, and subscribes to everything again. It goes on until Close,
-// unless the server sends it away for good (close code 4403), refuses its token and
-// Config.Token has no other, or Token returns ErrUnauthorized. Dial also ends where
-// the address is wrong: see there. A server that is silent for longer than its
-// heartbeats allow is taken for dead.
+// unless the application disconnects it for good (close code 4403), the server refuses its
+// token and Config.Token has no other, or Token returns ErrUnauthorized. Dial also gives up
+// where the address is wrong. A server that is silent for longer than its heartbeats allow
+// counts as dead.
 //
 // # What is promised
 //
@@ -23,7 +23,7 @@
 // false says that some did not: reload your state then. In a channel without
 // history, messages published while there is no connection are missed; its EventSubscribed
 // always says so. Subscription.Position moves on when a handler has returned;
-// given to SubscribeOptions.Resume it holds the promise over a restart of the program.
+// given to SubscribeOptions.Resume it keeps the promise over a restart of the program.
 //
 // # Handlers
 //
@@ -33,18 +33,19 @@
 // for handlers, the client stops reading: TCP then holds the server up, and the
 // channel's slow consumer policy decides there. While a command waits for its reply it
 // reads on, since a handler may be waiting for it, up to four times BufferBytes
-// and one message; then it cuts the connection (ErrSlowHandler), lets the handlers
-// catch up, and resumes. So a slow handler delays all subscriptions of its client, and
-// never takes more memory than that.
+// and one message; then it cuts the connection (ErrSlowHandler), waits until the handlers
+// have caught up, and resumes. So a slow handler delays all subscriptions of its client,
+// and takes no more memory than that.
 //
 // # Files
 //
 //	client.go         the life of a Client; reconnecting
-//	establish.go      what is asked for on a new connection; tokens that expire
+//	establish.go      subscribing on a new connection; tokens that expire
 //	subscription.go   Subscribe, Unsubscribe, iterating
-//	push.go           what the server sends by itself: order, repetition, gaps
-//	queue.go          what waits for handlers, and its bound
+//	push.go           messages and events of the server: order, duplicates, gaps
+//	queue.go          messages that wait for handlers, and their bound
 //	session.go        one connection: reading, writing, heartbeats
 //	dial.go           the upgrade
+//	proxy.go          tunnels through proxies
 //	wire.go           the messages
 package client

@@ -13,7 +13,7 @@ import (
 	"github.com/roostws/roost/frame"
 )
 
-// Errors of this end. Those of the server are *ServerError, *frame.CloseError and
+// Errors of the client. Those of the server are *ServerError, *frame.CloseError and
 // *UpgradeError.
 var (
 	// ErrClosed: Close was called, or the client has given up; Client.Err says why.
@@ -27,17 +27,17 @@ var (
 	ErrAlreadySubscribed = errors.New("client: already subscribed to this channel")
 	// ErrUnsubscribed ends a Subscription on which Unsubscribe was called.
 	ErrUnsubscribed = errors.New("client: unsubscribed")
-	// ErrUnauthorized is for Config.Token and ChannelToken: an error that wraps it says
-	// that there is no token and will be none.
+	// ErrUnauthorized is returned by Config.Token and ChannelToken, perhaps wrapped,
+	// where there is no token and there will be none.
 	ErrUnauthorized = errors.New("client: unauthorized")
 	// ErrNotSpoken: the server at Config.URL does not speak this protocol.
 	ErrNotSpoken = errors.New("client: the server does not speak " + Subprotocol + " at this address")
-	// ErrSilent ends a connection on which nothing was heard from the server for so
-	// long that it must be dead, whatever TCP says.
+	// ErrSilent ends a connection on which nothing came from the server for so long that
+	// it must be dead, though TCP reports no error.
 	ErrSilent = errors.New("client: the server is silent")
-	// ErrSlowHandler ends a connection whose handlers are so far behind that
-	// reading on would need more memory than Config.BufferBytes allows for. The
-	// client comes back when they have caught up, and resumes.
+	// ErrSlowHandler ends a connection whose handlers are so far behind that reading on
+	// would need more memory than Config.BufferBytes allows. The client reconnects when
+	// they have caught up, and resumes.
 	ErrSlowHandler = errors.New("client: handlers are too slow")
 	// ErrNoAnswer ends a connection on which the server left a connect or
 	// subscribe unanswered for Config.CommandTimeout.
@@ -81,19 +81,21 @@ const (
 
 // The close codes of roost.v1.json beside WebSocket's own (package frame).
 const (
-	// CloseBadRequest: this end sent what is not of the protocol.
+	// CloseBadRequest: the client sent something that is not of the protocol.
 	CloseBadRequest frame.CloseCode = 4400
 	// CloseTokenExpired: the token has expired, or connect came too late.
 	CloseTokenExpired frame.CloseCode = 4401
-	// CloseDisconnected: the application has sent this client away for good.
+	// CloseDisconnected: the application has disconnected this client, which must not
+	// reconnect by itself.
 	CloseDisconnected frame.CloseCode = 4403
 )
 
-// A ServerError is the server's answer to a command that it did not carry out.
+// A ServerError is the server's reply to a command that it refused.
 type ServerError struct {
 	Code    ErrorCode
 	Message string
-	// RetryAfter is when it may be tried again, zero if the server did not say.
+	// RetryAfter is the time after which the command may be tried again, zero if the
+	// server did not say.
 	RetryAfter time.Duration
 }
 
@@ -111,20 +113,20 @@ func (e *ServerError) Temporary() bool {
 	return e.RetryAfter > 0
 }
 
-// An UpgradeError says that a server, or a proxy, answered the upgrade with
-// something other than "101 Switching Protocols".
+// An UpgradeError says that the response to the upgrade, from the server or a proxy, was
+// not "101 Switching Protocols".
 type UpgradeError struct {
 	// Status is the HTTP status.
 	Status int
-	// RetryAfter is what Retry-After asked for, zero if nothing.
+	// RetryAfter is the delay of the header Retry-After, zero without one.
 	RetryAfter time.Duration
-	// Location is where a redirect leads to. The client does not follow it.
+	// Location is the target of a redirect. The client does not follow it.
 	Location string
-	// Body is the beginning of the answer's body.
+	// Body is the beginning of the response's body.
 	Body string
 }
 
-// Error names the status and what the body says, and the next step if there is one.
+// Error names the status, the body and, where there is one, what to do about it.
 func (e *UpgradeError) Error() string {
 	text := "client: upgrade refused with status " + strconv.Itoa(e.Status)
 	if body := strings.TrimSpace(e.Body); body != "" {
@@ -136,13 +138,13 @@ func (e *UpgradeError) Error() string {
 	return text
 }
 
-// nextStep says what its user may do about a refusal.
+// nextStep returns what to do about a refusal.
 func (e *UpgradeError) nextStep() string {
 	switch {
 	case e.Status == http.StatusUnauthorized, e.Status == http.StatusProxyAuthRequired:
 		return "it wants credentials: put user:password@ into the URL, or set Authorization in Config.Header"
 	case e.Status == http.StatusForbidden:
-		return "the server, or a proxy before it, does not let this client in: look at its log, and at the Origin header"
+		return "the server, or a proxy before it, refuses this client: look at its log, and at the Origin header"
 	case e.Status == http.StatusNotFound:
 		return "there is nothing at this path: check the URL"
 	case e.Status >= 300 && e.Status < 400 && e.Location != "":
@@ -153,8 +155,8 @@ func (e *UpgradeError) nextStep() string {
 	return ""
 }
 
-// mends reports whether the same upgrade may succeed later without a change at
-// either end.
+// mends reports whether the same upgrade may succeed later without a change of client
+// or server.
 func (e *UpgradeError) mends() bool {
 	switch e.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -185,13 +187,13 @@ func misdirected(err error) bool {
 	return errors.Is(err, ErrNotSpoken) || err != nil && strings.Contains(err.Error(), "malformed HTTP")
 }
 
-// maxServerDelay bounds what a server may ask for: an hour is longer than any
-// deployment, and a mistaken figure does not keep a client away for ever.
+// maxServerDelay bounds the delay that a server may ask for: an hour is longer than any
+// deployment, and a wrong figure does not keep a client away for ever.
 const maxServerDelay = time.Hour
 
-// serverDelay is how long to stay away because the server asks for it, zero if it does
-// not. What it may have told many at once gets up to a quarter on top; the delay in a
-// close reason is spread already.
+// serverDelay returns the delay that the server asks for in err, zero if there is none.
+// A delay that many clients may have got gets up to a quarter on top; that of a close
+// reason is spread already.
 func serverDelay(err error) (delay time.Duration) {
 	if upgrade, ok := errors.AsType[*UpgradeError](err); ok {
 		delay = upgrade.RetryAfter
@@ -207,7 +209,7 @@ func serverDelay(err error) (delay time.Duration) {
 	return delay + rand.N(delay/4+1)
 }
 
-// retryOf reads the "; retry=MS" at the end of a close reason.
+// retryOf returns the "; retry=MS" at the end of a close reason.
 func retryOf(reason string) time.Duration {
 	const mark = "; retry="
 	i := strings.LastIndex(reason, mark)

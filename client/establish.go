@@ -14,10 +14,10 @@ import (
 	"github.com/roostws/roost/internal/retry"
 )
 
-// Subscriptions and connections: what is asked for when a connection is there,
-// and what the server makes of it.
+// Subscriptions on a new connection: what the client asks for, and how it handles the
+// replies.
 
-// resumable are the positions of channels that the server will subscribe by itself.
+// resumable returns the positions of channels that the server will subscribe by itself.
 func (c *Client) resumable() map[string]Position {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -34,7 +34,7 @@ func (c *Client) resumable() map[string]Position {
 	return resume
 }
 
-// welcome takes the reply to connect, with the positions that were shown. On the
+// welcome handles the reply to connect; resume holds the positions that were sent. On the
 // reader, before anything that follows the reply.
 func (c *Client) welcome(s *session, body json.RawMessage, resume map[string]Position) error {
 	var reply connectReply
@@ -76,8 +76,8 @@ func (c *Client) welcome(s *session, body json.RawMessage, resume map[string]Pos
 	return nil
 }
 
-// inOrder returns the subscriptions as they were made: the first is back
-// first. With mu held.
+// inOrder returns the subscriptions in the order in which they were made, which is the
+// order in which they are established again. With mu held.
 func (c *Client) inOrder() []*Subscription {
 	subs := make([]*Subscription, 0, len(c.subs))
 	for _, sub := range c.subs {
@@ -96,7 +96,7 @@ func (c *Client) spawn(f func()) {
 	}()
 }
 
-// detach notes that a session is over.
+// detach notes that a session has ended.
 func (c *Client) detach(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,9 +131,9 @@ func (c *Client) serverSubscribed(channel string, at, resumed Position, recovere
 	c.placed(sub, at, recovered)
 }
 
-// placed begins the delivery at a position. With mu held.
+// placed starts the delivery at a position. With mu held.
 func (c *Client) placed(sub *Subscription, at Position, recovered bool) {
-	// Recovered: the missed messages follow, behind the position that was shown.
+	// Recovered: the missed messages follow, after the position that was sent.
 	if !recovered {
 		sub.received = at
 	}
@@ -141,7 +141,7 @@ func (c *Client) placed(sub *Subscription, at Position, recovered bool) {
 	c.begin(sub, recovered)
 }
 
-// begin tells that messages come from now on. With mu held.
+// begin reports that messages come from now on. With mu held.
 func (c *Client) begin(sub *Subscription, recovered bool) {
 	sub.phase = phaseActive
 	sub.tries.Reset()
@@ -217,7 +217,7 @@ func (c *Client) refused(s *session, sub *Subscription, err error) {
 	case c.closed:
 		return
 	case ofServer && refusal.Code == CodeAlreadySubscribed:
-		// The server has done it by itself: what it sends is what was wanted.
+		// The server has subscribed it by itself.
 		sub.serverSide = true
 		c.begin(sub, false)
 		return
@@ -246,10 +246,10 @@ func (c *Client) refused(s *session, sub *Subscription, err error) {
 	})
 }
 
-// keepFresh shows new tokens in time, for the connection or, if it is not empty, for a
-// channel: when about four fifths of the old one's life are over, at random so that
-// clients which came together do not come together again. It ends with the session, and
-// when it is no longer wanted.
+// keepFresh sends new tokens in time, for the connection or, if it is not empty, for a
+// channel: when about four fifths of the old one's life are over, at a random moment so
+// that clients that connected together do not refresh together. It ends with the session,
+// and when wanted returns false.
 func (c *Client) keepFresh(s *session, channel string, source func(context.Context) (string, error), life time.Duration, wanted func() bool) {
 	tries := retry.Backoff{Min: c.cfg.ReconnectMin, Max: c.cfg.ReconnectMax}
 	for delay := refreshAfter(life); delay > 0 && sleep(delay, s.done) && wanted(); {
@@ -263,7 +263,7 @@ func (c *Client) keepFresh(s *session, channel string, source func(context.Conte
 			err = json.Unmarshal(body, &reply)
 		}
 		if err != nil {
-			// Again, until the server ends what has expired: then it begins anew.
+			// Try again until the server ends what has expired; that gets a new token too.
 			delay = serverDelay(err) + tries.Next() + time.Millisecond
 			continue
 		}
@@ -272,7 +272,7 @@ func (c *Client) keepFresh(s *session, channel string, source func(context.Conte
 	}
 }
 
-// keepChannelFresh does so for a subscription, until it is placed another time.
+// keepChannelFresh is keepFresh for a subscription, until it is established again.
 func (c *Client) keepChannelFresh(s *session, sub *Subscription, lease int, life time.Duration) {
 	source := func(ctx context.Context) (string, error) { return c.cfg.ChannelToken(ctx, sub.channel) }
 	c.keepFresh(s, sub.channel, source, life, func() bool {
@@ -282,7 +282,7 @@ func (c *Client) keepChannelFresh(s *session, sub *Subscription, lease int, life
 	})
 }
 
-// refreshAfter is when a new token is due: after 75 to 85 % of the old one's life.
+// refreshAfter returns when to send a new token: after 75 to 85 % of the old one's life.
 func refreshAfter(life time.Duration) time.Duration {
 	return life*3/4 + rand.N(life/10+1)
 }

@@ -2,17 +2,17 @@ package client
 
 import "encoding/json"
 
-// A Message is what was published to a channel, or sent to this connection alone.
-// It belongs to the handler, which may keep and change it.
+// A Message was published to a channel, or sent to this connection alone. It belongs to
+// the handler, which may keep and change it.
 type Message struct {
-	// Channel is empty if it was sent to this connection alone.
+	// Channel is empty for a message to this connection alone.
 	Channel string
 	// Position is the message's place in the channel's history, zero without history.
 	Position Position
 	// Data is JSON; any bytes where Binary is set.
 	Data   []byte
 	Binary bool
-	// Key is what the publisher gave for channels that keep the latest of each key.
+	// Key groups messages of which only the newest matters, empty without one.
 	Key string
 	// From is the user that published it, empty for the application.
 	From string
@@ -29,10 +29,11 @@ const (
 	// EventUnsubscribed: the server has ended the subscription for good. It is the
 	// last event. Err.
 	EventUnsubscribed EventType = "unsubscribed"
-	// EventGap: messages From to To will not come, or only some of them: this
-	// client was too slow for the channel. From, To.
+	// EventGap: the messages From to To, or some of them, will not come: this client was
+	// too slow for the channel. From, To.
 	EventGap EventType = "gap"
-	// EventJoin and EventLeave: somebody else came, or went. Client, User.
+	// EventJoin and EventLeave: another connection has subscribed, or its subscription
+	// has ended. Client, User.
 	EventJoin  EventType = "join"
 	EventLeave EventType = "leave"
 )
@@ -42,19 +43,18 @@ const (
 type Event struct {
 	Type    EventType
 	Channel string
-	// Recovered tells that nothing was missed since the position known before: all
-	// of it comes. Otherwise (always for the first time, unless
-	// SubscribeOptions.Resume was given) load your state: what comes is newer than
-	// Position.
+	// Recovered reports whether nothing was missed since the last known position: all of
+	// it follows. Otherwise (and always the first time, without SubscribeOptions.Resume)
+	// load your state: the messages that follow are newer than Position.
 	Recovered bool
 	Position  Position
 	From, To  uint64
-	// Client and User are the other's connection and identity.
+	// Client and User are the other connection and its user.
 	Client, User string
 	Err          error
 }
 
-// raw is data as JSON, as it is if it is json.RawMessage.
+// raw returns data as JSON; a valid json.RawMessage unchanged.
 func raw(data any) (json.RawMessage, error) {
 	if data, ok := data.(json.RawMessage); ok && json.Valid(data) {
 		return data, nil

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 )
 
-// take takes one message of the server. On the reader.
+// take handles one message of the server. On the reader.
 func (c *Client) take(s *session, message []byte) error {
 	var in incoming
 	if err := json.Unmarshal(message, &in); err != nil {
@@ -37,11 +37,11 @@ func (c *Client) take(s *session, message []byte) error {
 	case in.Unsubscribed != nil:
 		c.unsubscribed(s, in.Unsubscribed)
 	}
-	return nil // what is not known is of a later version
+	return nil // unknown pushes are of a later version
 }
 
-// published takes a message of a channel: once, and with all that is missing before
-// it told. With mu held.
+// published handles a message of a channel: it drops a duplicate, and reports what is
+// missing before the message. With mu held.
 func (c *Client) published(p *wirePub) error {
 	sub := c.subs[p.Channel]
 	if sub == nil {
@@ -74,9 +74,9 @@ func (c *Client) published(p *wirePub) error {
 	return nil
 }
 
-// gap takes the server's word that messages will not come. The position stays where it
-// is: some of them may still come (slow consumer policy latest), and a client that is cut
-// before that asks for all of them again. With mu held.
+// gap handles the server's report that messages will not come. The position stays: some
+// of them may still come (slow consumer policy latest), and a client that is cut before
+// that asks for all of them again. With mu held.
 func (c *Client) gap(g *wireGap) {
 	sub := c.subs[g.Channel]
 	if sub == nil || sub.phase != phaseActive || g.To < g.From || g.From == 0 || sub.received.Epoch == "" {
@@ -87,22 +87,22 @@ func (c *Client) gap(g *wireGap) {
 	sub.gapTo = max(sub.gapTo, g.To)
 }
 
-// begin goes on at the beginning of another history, if at is of one: the one
-// before was forgotten while the client was subscribed, and nothing was missed
-// between the two. With mu held.
+// begin moves to the beginning of another history if at has another epoch: the old one
+// was forgotten while the client was subscribed, and nothing was missed between the
+// two. With mu held.
 func (sub *Subscription) begin(at Position) {
 	if at.Epoch != sub.received.Epoch {
 		sub.received, sub.gapTo = at, 0
 	}
 }
 
-// missed tells of a gap. With mu held.
+// missed reports a gap to the handler. With mu held.
 func (c *Client) missed(sub *Subscription, from, to uint64) {
 	c.stats.Missed += to - from + 1
 	c.put(sub.queue, item{sub: sub, event: &Event{Type: EventGap, Channel: sub.channel, From: from, To: to}})
 }
 
-// tell gives an event to a subscription. With mu held.
+// tell queues an event of a subscription. With mu held.
 func (c *Client) tell(channel string, e *Event) {
 	if sub := c.subs[channel]; sub != nil && sub.phase == phaseActive {
 		e.Channel = channel
@@ -110,7 +110,7 @@ func (c *Client) tell(channel string, e *Event) {
 	}
 }
 
-// unsubscribed takes the end of a subscription by the server: what has
+// unsubscribed handles the end of a subscription by the server: one whose token has
 // expired is asked for again, with a new token. With mu held.
 func (c *Client) unsubscribed(s *session, u *wireEnded) {
 	sub := c.subs[u.Channel]

@@ -4,11 +4,11 @@ import (
 	"time"
 )
 
-// A queue holds what waits for one handler, in order. A goroutine calls it as long as
-// there is something; an empty queue has none. All fields are guarded by Client.mu.
+// A queue holds what waits for one handler, in order. While it is not empty, a goroutine
+// calls the handler; an empty queue has no goroutine. All fields are guarded by Client.mu.
 type queue struct {
 	items   []item
-	running bool          // a goroutine, or an iterator, is on its way
+	running bool          // a goroutine takes from it
 	pulled  bool          // an iterator takes from it, not a goroutine
 	ended   bool          // nothing is put in any more
 	wakec   chan struct{} // of one, where pulled: there is something, or it has ended
@@ -24,11 +24,11 @@ type item struct {
 	bytes    int
 }
 
-// itemBytes is what an item is counted with beside its data: about what the
-// structures take.
+// itemBytes is counted for each item beside its data: roughly the size of its
+// structures.
 const itemBytes = 256
 
-// put appends an item and sees that somebody takes it. With mu held.
+// put appends an item, and starts a goroutine for it if there is none. With mu held.
 func (c *Client) put(q *queue, it item) {
 	if c.closed || q.ended {
 		return
@@ -48,7 +48,7 @@ func (c *Client) put(q *queue, it item) {
 	c.start(q)
 }
 
-// start sees that somebody looks at the queue. With mu held.
+// start starts the queue's goroutine, or wakes its iterator. With mu held.
 func (c *Client) start(q *queue) {
 	switch {
 	case q.pulled:
@@ -78,7 +78,7 @@ func (c *Client) drain(q *queue) {
 	}
 }
 
-// next takes the first item. Without one the goroutine has to go.
+// next takes the first item. If there is none, the goroutine has to end.
 func (c *Client) next(q *queue) (it item, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +108,7 @@ func (it item) deliver() {
 	}
 }
 
-// delivered notes that a handler has returned: only now has its message been processed.
+// delivered notes that a handler has returned: only then its message counts as processed.
 func (c *Client) delivered(it item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +119,7 @@ func (c *Client) delivered(it item) {
 	}
 }
 
-// discard drops what no handler will get any more. With mu held.
+// discard drops all items of a queue and ends it. With mu held.
 func (c *Client) discard(q *queue) {
 	for _, it := range q.items {
 		c.release(it.bytes)
@@ -130,7 +130,7 @@ func (c *Client) discard(q *queue) {
 	}
 }
 
-// release takes bytes out of the account of what waits. With mu held.
+// release subtracts bytes from those that wait for handlers. With mu held.
 func (c *Client) release(bytes int) {
 	before := c.buffered
 	c.buffered -= bytes
@@ -139,7 +139,7 @@ func (c *Client) release(bytes int) {
 	}
 }
 
-// nudge makes the reader look again whether it may go on.
+// nudge wakes the reader to check whether there is room.
 func (c *Client) nudge() {
 	select {
 	case c.roomc <- struct{}{}:
@@ -147,10 +147,10 @@ func (c *Client) nudge() {
 	}
 }
 
-// room holds the reader up while too much waits for handlers. It goes on as long as
-// a command waits for its reply, which is somewhere behind what it would not read: a
-// handler may be waiting for it. That has an end too: the connection is cut,
-// and what it would have brought is asked for again later, by position.
+// room blocks the reader while too much waits for handlers. It does not block while a
+// command waits for its reply, since a handler may wait for that, and the reply is behind
+// the bytes that would not be read. Beyond a second bound it returns ErrSlowHandler: the
+// connection is cut, and the messages are asked for again later, by position.
 func (c *Client) room(s *session) error {
 	var timer *time.Timer
 	for {
@@ -172,7 +172,7 @@ func (c *Client) room(s *session) error {
 		select {
 		case <-c.roomc:
 		case <-s.done:
-			return nil // the next read tells
+			return nil // the next read returns the error
 		case <-timer.C:
 			s.live()
 			timer.Reset(s.interval())

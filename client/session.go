@@ -16,25 +16,25 @@ import (
 const (
 	// readBytes is read at a time.
 	readBytes = 16 << 10
-	// defaultPing stands in where the server did not say how often it asks for a sign of
-	// life; 45 s is the server's own default.
+	// defaultPing is the interval of the server's heartbeats where it has not told one; it
+	// is the server's default.
 	defaultPing = 45 * time.Second
-	// silence is what is granted beyond the server's interval: probeAfter, then
-	// a heartbeat of our own, then the rest.
+	// silence is how long beyond that interval the server may be silent: after probeAfter
+	// the client sends a heartbeat of its own, then it waits for the rest.
 	silence    = 20 * time.Second
 	probeAfter = 10 * time.Second
 	// closeTimeout bounds the closing handshake.
 	closeTimeout = 2 * time.Second
 )
 
-// A session is one connection, from the upgrade to its end. Two goroutines serve
-// it: one reads, and calls handle with each message; one writes what has gathered.
-// The first failure ends both.
+// A session is one connection, from the upgrade to its end. Two goroutines serve it: the
+// reader calls handle with each message, the writer writes all frames that have
+// gathered. The first failure ends both.
 type session struct {
 	// Immutable after newSession.
 	cfg    *Config
 	sock   *socket
-	handle func(*session, []byte) error // on the reader; what it is given is valid until it returns
+	handle func(*session, []byte) error // on the reader; the bytes are valid until it returns
 	room   func(*session) error         // on the reader, before it reads on; may block
 	done   chan struct{}                // closed by fail
 	readc  chan struct{}                // closed when the reader has ended
@@ -45,13 +45,13 @@ type session struct {
 
 	mu       sync.Mutex
 	err      error // why the session failed
-	verdict  error // what the reader has found, which is the reason whatever fails first
+	verdict  error // the reader's reason, which replaces that of a failed write
 	out      []byte
 	leaving  bool // a Close frame is the last of out
 	lastID   uint64
 	pending  map[uint64]*command
 	maxBytes int       // of a message to the server; 0: it has not told
-	probing  bool      // our own heartbeat has no answer yet
+	probing  bool      // our own heartbeat has no reply yet
 	beat     time.Time // when the last heartbeat was written
 	pingTime time.Duration
 }
@@ -92,15 +92,15 @@ func (s *session) fail(err error) {
 	}
 }
 
-// failure is why the session failed. After done only.
+// failure returns why the session failed. After done only.
 func (s *session) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// leave sends a Close frame, the last that is written, and fails the session when
-// it is on its way. On the reader only, once.
+// leave sends a Close frame as the last frame, and fails the session when it is written.
+// On the reader only, once.
 func (s *session) leave(code frame.CloseCode, reason string, err error) {
 	s.mu.Lock()
 	s.verdict = err
@@ -116,7 +116,7 @@ func (s *session) leave(code frame.CloseCode, reason string, err error) {
 	s.fail(err)
 }
 
-// shut makes a Close frame the last that is written.
+// shut queues a Close frame as the last frame.
 func (s *session) shut(code frame.CloseCode, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,14 +126,15 @@ func (s *session) shut(code frame.CloseCode, reason string) {
 	}
 }
 
-// finish closes the connection in order, if err allows it and it has not failed, and
-// returns when all of the session is over. Once, by its owner.
+// finish closes the connection with a closing handshake, unless it has failed, and
+// returns when both goroutines have ended. err is the reason, nil for ErrClosed. Once,
+// by the session's owner.
 func (s *session) finish(err error) {
 	s.shut(frame.CloseNormal, "")
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
-	case <-s.done: // the server has answered, or there was nothing left to close
+	case <-s.done: // the server has replied, or the session had failed
 	case <-timer.C:
 	}
 	if err == nil {
@@ -143,8 +144,8 @@ func (s *session) finish(err error) {
 	s.abort()
 }
 
-// abort waits for the goroutines and tells every command that its reply will not
-// come. After fail, once.
+// abort waits for the goroutines and fails every command that waits for its reply. After
+// fail, once.
 func (s *session) abort() {
 	<-s.readc
 	<-s.writec
@@ -166,9 +167,9 @@ func (c *command) stop() {
 
 // Writing.
 
-// send writes a command. A vital one is not counted against the limits, and the
-// session fails if its reply does not come in time. reply is called if and only if err is nil.
-// Any goroutine.
+// send queues a command. A vital one is exempt from the limits of pending commands, and
+// the session fails if its reply does not come in time. reply is called if and only if
+// err is nil. Any goroutine.
 func (s *session) send(name string, body any, vital bool, reply func(json.RawMessage, error)) (id uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,21 +199,21 @@ func (s *session) send(name string, body any, vital bool, reply func(json.RawMes
 	return id, nil
 }
 
-// forget gives a command up; its reply is ignored when it comes.
+// forget removes a command; its reply will be ignored.
 func (s *session) forget(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pending, id)
 }
 
-// waiting reports whether a reply is awaited.
+// waiting reports whether a command waits for its reply.
 func (s *session) waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.pending) > 0
 }
 
-// append encodes a frame behind what waits. With mu held.
+// append encodes a frame behind those that wait. With mu held.
 func (s *session) append(op frame.Opcode, payload []byte) {
 	if s.err != nil || s.leaving {
 		return
@@ -230,7 +231,7 @@ func (s *session) append(op frame.Opcode, payload []byte) {
 	}
 }
 
-// write is the writer: everything that has gathered is one write.
+// write is the writer: all frames that have gathered are one write.
 func (s *session) write() {
 	defer close(s.writec)
 	var spare []byte
@@ -253,13 +254,13 @@ func (s *session) write() {
 			return
 		}
 		if spare = out; cap(spare) > 64<<10 {
-			spare = nil // one large burst must not stay for ever
+			spare = nil // do not keep the buffer of a large burst
 		}
 	}
 }
 
-// writeFailed ends the session; but first the reader may find what the server has said
-// before it closed the connection: that is the reason.
+// writeFailed ends the session. First it gives the reader time to find a Close frame that
+// the server has sent: that is the better reason.
 func (s *session) writeFailed(err error) {
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
@@ -279,7 +280,7 @@ func (s *session) read() {
 	var decoder frame.Decoder
 	decoder.Reset(&frame.DecoderConfig{
 		MaxMessageBytes: s.cfg.MaxMessageBytes,
-		// A server may fragment as it likes: the bytes are what is bounded.
+		// A server may fragment as it likes: only the bytes are bounded.
 		MaxFragments: 1 << 20,
 		AllowRSV1:    s.sock.deflate.Enabled,
 	})
@@ -311,9 +312,9 @@ func (s *session) read() {
 	}
 }
 
-// readSome reads what there is. A server that is silent is asked, once, for a sign
-// of life: a connection may be dead at its other end, or at a box on the way, without
-// that this end's TCP has heard of it.
+// readSome reads at least a byte. To a server that is silent it sends one heartbeat: a
+// connection may be dead at its other end, or at a box on the way, without an error of
+// TCP.
 func (s *session) readSome(buffer []byte) (n int, err error) {
 	ping := s.interval()
 	_ = s.sock.tcp.SetReadDeadline(time.Now().Add(ping + probeAfter))
@@ -325,7 +326,7 @@ func (s *session) readSome(buffer []byte) (n int, err error) {
 	}
 	switch {
 	case n > 0:
-		return n, nil // the error comes again
+		return n, nil // the next read returns the error again
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return 0, fmt.Errorf("%w: nothing came for %s", ErrSilent, ping+silence)
 	case err == nil:
@@ -334,7 +335,7 @@ func (s *session) readSome(buffer []byte) (n int, err error) {
 	return 0, fmt.Errorf("client: read: %w", err)
 }
 
-// readFailed ends the session with the Close frame that fits what was wrong.
+// readFailed ends the session with the Close frame that fits the error.
 func (s *session) readFailed(err error) {
 	if closed, ok := errors.AsType[*frame.CloseError](err); ok {
 		// RFC 6455, section 5.5.1: a Close frame is answered with its code.
@@ -348,7 +349,7 @@ func (s *session) readFailed(err error) {
 	}
 }
 
-// received takes one message or control frame.
+// received handles one message or control frame.
 func (s *session) received(m frame.Message) error {
 	switch m.Opcode {
 	case frame.OpText:
@@ -375,9 +376,9 @@ func (s *session) received(m frame.Message) error {
 	return nil
 }
 
-// heartbeat answers the server's heartbeat, unless it is the answer to ours. There is
-// no more than one a second, so that two ends that each take the other's answer
-// for a question do not go on for ever.
+// heartbeat replies to the server's heartbeat, unless that is the reply to ours. It sends
+// at most one a second, so that two ends that each take the other's reply for a request
+// do not go on for ever.
 func (s *session) heartbeat() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -389,7 +390,7 @@ func (s *session) heartbeat() {
 	}
 }
 
-// probe asks the server for a sign of life.
+// probe sends a heartbeat, to which the server replies.
 func (s *session) probe() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -397,8 +398,8 @@ func (s *session) probe() {
 	s.append(frame.OpText, []byte(heartbeat))
 }
 
-// live tells the server that this end is alive though it does not read: a pong
-// that was not asked for and needs no answer (RFC 6455, section 5.5.3).
+// live tells the server that the client is alive though it does not read: an unsolicited
+// pong, which needs no reply (RFC 6455, section 5.5.3).
 func (s *session) live() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -407,14 +408,14 @@ func (s *session) live() {
 	}
 }
 
-// answer gives a reply to the command that waits for it.
+// answer passes a reply to its command.
 func (s *session) answer(id uint64, failed *wireError, message []byte) error {
 	s.mu.Lock()
 	c := s.pending[id]
 	delete(s.pending, id)
 	s.mu.Unlock()
 	if c == nil {
-		return nil // given up meanwhile
+		return nil // forgotten meanwhile
 	}
 	c.stop()
 	if failed != nil {
@@ -435,13 +436,13 @@ func (s *session) answer(id uint64, failed *wireError, message []byte) error {
 	return nil
 }
 
-// notTheProtocol is for messages that no server of this protocol sends.
+// notTheProtocol returns the error of a message that no server of this protocol sends.
 func notTheProtocol(err error) error {
 	return &frame.ProtocolError{Code: frame.CloseInvalidPayload, Reason: "not " + Subprotocol + ": " + err.Error()}
 }
 
-// setTerms notes how often the server asks for a sign of life, and the size of the
-// messages that it allows. Zero: it has not told.
+// setTerms notes the interval of the server's heartbeats, and the size of messages that it
+// allows. Zero: the server has not told.
 func (s *session) setTerms(ping time.Duration, maxBytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -451,7 +452,7 @@ func (s *session) setTerms(ping time.Duration, maxBytes int) {
 	s.maxBytes = max(maxBytes, 0)
 }
 
-// interval returns how often the server asks for a sign of life.
+// interval returns the interval of the server's heartbeats.
 func (s *session) interval() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,19 +15,19 @@ import (
 // ends with the subscription.
 type Handler func(ctx context.Context, m *Message)
 
-// SubscribeOptions are what a subscription may have beside its channel.
+// SubscribeOptions are the options of a subscription.
 type SubscribeOptions struct {
-	// Resume asks for what came behind a position, which an earlier
-	// Subscription.Position told: nothing is missed or repeated over a restart of the
+	// Resume asks for the messages after a position, which an earlier
+	// Subscription.Position returned: nothing is missed or repeated over a restart of the
 	// program.
 	Resume *Position
-	// OnEvent is told what happens to the subscription, in order with the messages and by the same
-	// goroutine.
+	// OnEvent is called for each event of the subscription, in order with the messages
+	// and on the same goroutine.
 	OnEvent func(*Event)
 }
 
-// A Subscription is a channel that this client wants to hear, over any number of
-// connections, until Unsubscribe or until the server refuses it for good.
+// A Subscription delivers the messages of a channel, over any number of connections,
+// until Unsubscribe or until the server refuses it for good.
 type Subscription struct {
 	// Immutable.
 	client   *Client
@@ -37,8 +37,8 @@ type Subscription struct {
 	implicit bool // made by the server, not by Subscribe
 	ctx      context.Context
 	cancel   context.CancelFunc
-	order    uint64        // the lower the earlier made
-	settled  chan struct{} // closed by the server's first answer, or with endedc
+	order    uint64        // lower for earlier ones
+	settled  chan struct{} // closed by the server's first reply, or with endedc
 	endedc   chan struct{} // closed at the end
 
 	// Guarded by Client.mu.
@@ -48,36 +48,35 @@ type Subscription struct {
 	lease      int  // of the channel's token: counts how often it was placed
 	tries      retry.Backoff
 	received   Position // of the last message that was put in the queue
-	gapTo      uint64   // up to here the server has told of gaps
+	gapTo      uint64   // the end of the last gap that the server has reported
 	handled    Position // of the last message that was processed
 	err        error
 }
 
-// A phase is how far a subscription is on the current connection.
+// A phase is the state of a subscription on the current connection.
 type phase int
 
 const (
-	// phaseWaiting: nothing was sent on this connection yet, or an attempt is
-	// going to be repeated.
+	// phaseWaiting: subscribe was not sent on this connection yet, or is to be repeated.
 	phaseWaiting phase = iota
-	// phaseAsked: the reply to subscribe is awaited.
+	// phaseAsked: subscribe waits for its reply.
 	phaseAsked
 	// phaseActive: messages come.
 	phaseActive
-	// phaseLeaving: the reply to unsubscribe is awaited; what still comes is dropped.
+	// phaseLeaving: unsubscribe waits for its reply; messages that still come are dropped.
 	phaseLeaving
 	// phaseEnded: it is no longer in Client.subs.
 	phaseEnded
 )
 
-// Subscribe wants a channel's messages given to handler from now on, or from
-// options.Resume, and waits until the server agrees. A *ServerError says that it does not. When
-// ctx is done before, or the client closed, there is no subscription. ctx has no
-// meaning for the subscription later.
+// Subscribe calls handler with the messages of a channel from now on, or from
+// options.Resume, and returns when the server has agreed. A *ServerError says that it
+// refuses. If ctx is done before, or the client is closed, there is no subscription; ctx
+// has no effect on the subscription later.
 //
-// If handler is nil, the messages are to be taken with Messages. options may be nil.
-// One client has one subscription for a channel. For a channel that the server has
-// subscribed this client to, it takes the place of Config.OnMessage.
+// If handler is nil, the caller takes the messages with Messages. options may be nil. A
+// client has one subscription for a channel. For a channel that the server has subscribed
+// this client to, handler takes the place of Config.OnMessage.
 func (c *Client) Subscribe(ctx context.Context, channel string, handler Handler, options *SubscribeOptions) (*Subscription, error) {
 	sub, err := c.subscription(ctx, channel, handler, options)
 	if err != nil {
@@ -158,8 +157,8 @@ func (c *Client) add(channel string, q *queue) *Subscription {
 	return sub
 }
 
-// takeOver gives a channel that the server has subscribed to a caller that asks for
-// it. With mu held.
+// takeOver passes a channel that the server has subscribed to the caller of Subscribe.
+// With mu held.
 func (c *Client) takeOver(sub, old *Subscription) {
 	recovered := sub.received == old.received && sub.received.Epoch != ""
 	sub.received, sub.gapTo, sub.serverSide = old.received, old.gapTo, true
@@ -171,19 +170,19 @@ func (c *Client) takeOver(sub, old *Subscription) {
 	} // else the next connection does
 }
 
-// Channel is its name.
+// Channel returns the channel's name.
 func (s *Subscription) Channel() string { return s.channel }
 
-// Position is that of the last message whose handler has returned; zero for channels without
-// history and before the first EventSubscribed. Kept, it is what
-// SubscribeOptions.Resume wants.
+// Position returns the position of the last message whose handler has returned; zero for
+// channels without history and before the first EventSubscribed. A later
+// SubscribeOptions.Resume takes it.
 func (s *Subscription) Position() Position {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
 	return s.handled
 }
 
-// Err is nil as long as the subscription lives; then ErrUnsubscribed, the server's
+// Err returns nil until the subscription ends, then ErrUnsubscribed, the server's
 // *ServerError, or ErrClosed.
 func (s *Subscription) Err() error {
 	s.client.mu.Lock()
@@ -191,10 +190,11 @@ func (s *Subscription) Err() error {
 	return s.err
 }
 
-// Messages are the messages of a subscription without a handler, for one loop at a
-// time. The loop's body stands for the handler: when it comes round, or is left, the message has
-// been processed. It ends when ctx is done, and with the subscription: Err tells why. As long as
-// nobody loops, everything else that this client receives waits sooner or later.
+// Messages iterates over the messages of a subscription without a handler, one loop at a
+// time. The loop's body stands for the handler: the message is processed when the body
+// ends. The loop ends when ctx is done, and with the subscription: Err returns the reason.
+// While there is no loop, messages wait, and beyond Config.BufferBytes the client stops
+// reading.
 func (s *Subscription) Messages(ctx context.Context) iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
 		if s.handler != nil {
@@ -226,9 +226,9 @@ func (s *Subscription) Messages(ctx context.Context) iter.Seq[*Message] {
 	}
 }
 
-// Unsubscribe ends the subscription: no call of the handler begins after it has
-// returned, and what waited for it is dropped. It waits for the server's answer; an error means that
-// none came, and changes nothing about the end.
+// Unsubscribe ends the subscription: no call of the handler begins after it has returned,
+// and messages that wait are dropped. It waits for the server's reply. An error means that
+// there was none; the subscription has ended all the same.
 func (s *Subscription) Unsubscribe(ctx context.Context) error {
 	c := s.client
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CommandTimeout)
@@ -245,8 +245,8 @@ func (s *Subscription) Unsubscribe(ctx context.Context) error {
 	}
 }
 
-// abandon ends a subscription from this side; told is called with what the server
-// says to it, which may be at once. With mu held.
+// abandon ends a subscription on behalf of its owner. told is called with the server's
+// error or nil, perhaps before abandon returns. With mu held.
 func (c *Client) abandon(sub *Subscription, told func(error)) {
 	was := sub.phase
 	if was == phaseEnded || was == phaseLeaving {
@@ -279,7 +279,8 @@ func (c *Client) abandon(sub *Subscription, told func(error)) {
 	c.nudge()
 }
 
-// end takes a subscription out. What waits for its handler still gets there. With mu held.
+// end removes a subscription. Its handler still gets the messages that wait. With mu
+// held.
 func (c *Client) end(sub *Subscription, err error) {
 	if sub.phase == phaseEnded {
 		return

@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// The messages of roost.v1.json as this end writes and reads them. The protocol's
-// own text is docs/protocol.md.
+// The messages of roost.v1.json as a client writes and reads them: see docs/protocol.md.
 
-// A Position is a place in a channel's history: that behind the message Offset.
+// A Position is a place in a channel's history: directly after the message Offset.
 type Position struct {
-	// Epoch tells one life of a history from another. Empty: the channel has no history.
+	// Epoch identifies one life of a history. Empty: the channel has no history.
 	Epoch string `json:"epoch"`
 	// Offset numbers the messages of a channel, one by one.
 	Offset uint64 `json:"offset"`
@@ -49,7 +48,7 @@ type subscribeCommand struct {
 	Resume  *Position `json:"resume,omitempty"`
 }
 
-// A wirePlacing tells where a subscription begins.
+// A wirePlacing is where a subscription begins.
 type wirePlacing struct {
 	Position
 	Recovered bool    `json:"recovered"`
@@ -104,8 +103,8 @@ type ackCommand struct {
 	Position
 }
 
-// An incoming is what a message of the server may be, but for the replies'
-// members, which are named after the command.
+// An incoming is a message of the server, without the member of a reply that is named
+// after its command.
 type incoming struct {
 	ID           uint64       `json:"id"`
 	Error        *wireError   `json:"error"`
@@ -130,7 +129,7 @@ func (e *wireError) err() error {
 
 type wirePub struct {
 	Channel string `json:"channel"`
-	// Epoch is there in the first message of a history.
+	// Epoch is set in the first message of a history only.
 	Epoch    string          `json:"epoch"`
 	Offset   uint64          `json:"offset"`
 	Data     json.RawMessage `json:"data"`
@@ -140,7 +139,7 @@ type wirePub struct {
 	Time     int64           `json:"time"`
 }
 
-// message makes a Message of it.
+// message returns p as a Message.
 func (p *wirePub) message(channel, epoch string) (*Message, error) {
 	m := &Message{Channel: channel, Data: p.Data, Key: p.Key, From: p.From}
 	if epoch != "" {
@@ -188,7 +187,7 @@ type wireEnded struct {
 	Message string    `json:"message"`
 }
 
-// heartbeat is the whole message that asks for a sign of life, and gives one.
+// heartbeat is the whole message of a heartbeat, and of the reply to one.
 const heartbeat = "{}"
 
 // appendCommand appends {"id":id,"name":body}.
@@ -205,8 +204,7 @@ func appendCommand(dst []byte, id uint64, name string, body any) ([]byte, error)
 	return append(append(dst, data...), '}'), nil
 }
 
-// encode is json.Marshal without its care for HTML, which would change what
-// passes through.
+// encode is json.Marshal without the escapes for HTML, which would change the data.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -217,8 +215,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// seconds is a duration as the protocol tells it; nonsense is none, and a year is
-// for ever.
+// seconds returns a duration of the protocol. Nonsense is zero; a year is the most.
 func seconds(s float64) time.Duration {
 	const year = 365 * 24 * 3600
 	if !(s > 0) {
