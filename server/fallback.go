@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/jsonx"
@@ -50,15 +51,15 @@ func (h *hooks) Busy(dst []byte, number int, retryAfter time.Duration) []byte {
 }
 
 // Commands returns the commands of a request: its body, or what its query says.
-func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) ([]byte, error) {
+func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) (lines []byte, cursor string, err error) {
 	query, err := url.ParseQuery(string(r.RawQuery))
 	if err != nil {
-		return nil, badRequest("the query is malformed", "Percent-encode names and values.")
+		return nil, "", badRequest("the query is malformed", "Percent-encode names and values.")
 	}
-	cursor := cmp.Or(string(r.Get("Last-Event-ID")), query.Get("last_event_id"))
+	cursor = cmp.Or(string(r.Get("Last-Event-ID")), query.Get("last_event_id"))
 	positions, err := parseCursor(cursor)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	connect := []byte(`{"id":1,"connect":{`)
 	member := func(name, value string) {
@@ -77,7 +78,7 @@ func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) ([]b
 		}
 		connect = append(bytes.TrimSuffix(connect, comma), `},`...)
 	}
-	lines := append(bytes.TrimSuffix(connect, comma), "}}\n"...)
+	lines = append(bytes.TrimSuffix(connect, comma), "}}\n"...)
 	for i, channel := range query["channel"] {
 		lines = strconv.AppendInt(append(lines, `{"id":`...), int64(i)+2, 10)
 		lines = jsonx.AppendText(append(lines, `,"subscribe":{"channel":`...), channel)
@@ -86,8 +87,11 @@ func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) ([]b
 		}
 		lines = append(lines, "}}\n"...)
 	}
-	return lines, nil
+	return lines, cursor, nil
 }
+
+// Settled reports whether no command of a connection is under way.
+func (h *hooks) Settled(id netpoll.ID) bool { return h.sessions.Settled(id) }
 
 var comma = []byte(",")
 

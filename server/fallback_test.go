@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -195,4 +196,90 @@ func TestNoFallback(t *testing.T) {
 		c.put("GET /v1/sse HTTP/1.1\r\nHost: x\r\n\r\n")
 		_ = c.wantStatus(426)
 	}
+}
+
+// Last-Event-ID alone resumes all channels exactly: as a header, as an EventSource
+// sends it, and as a parameter.
+func TestEventStreamResume(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		s := fallbacks(t, engine, nil)
+		channels := "token=ann&channel=news:1&channel=room&channel=" + url.QueryEscape("news:a,b@c é")
+		c := streamed(t, s, channels)
+		for range 4 {
+			_ = c.next() // connect and the three subscriptions
+		}
+		epoch := epochOf(t, s, "news:1")
+		if want := "news:a%2Cb%40c%20%C3%A9@" + epoch + ".0,news:1@" + epoch + ".0,user:ann@" + epoch + ".0"; c.id != want {
+			t.Errorf("the ID is %s, want %s", c.id, want)
+		}
+		say := func(channel, text string) {
+			t.Helper()
+			if err := s.Publish(channel, server.Text, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		say("news:1", "one")
+		c.want(`{"pub":{"channel":"news:1","epoch":"` + epoch + `","offset":1,"data":"one"}}`)
+		say("room", "not kept")
+		c.want(`{"pub":{"channel":"room","data":"not kept"}}`)
+		id := c.id
+		if want := "news:a%2Cb%40c%20%C3%A9@" + epoch + ".0,news:1@" + epoch + ".1,user:ann@" + epoch + ".0"; id != want {
+			t.Errorf("the ID is %s, want %s", id, want)
+		}
+		_ = c.head.Body.Close()
+
+		say("news:1", "two")
+		say("news:a,b@c é", "three")
+		if err := s.PublishUser("ann", server.Text, []byte("four")); err != nil {
+			t.Fatal(err)
+		}
+		for _, again := range []*events{
+			streamed(t, s, channels, "Last-Event-ID: "+id),
+			streamed(t, s, channels+"&last_event_id="+url.QueryEscape(id)),
+			streamed(t, s, channels+"&last_event_id=news:1@"+epoch+".0", "Last-Event-ID: "+id), // the header counts
+		} {
+			if got := again.next(); !strings.HasSuffix(got, `"channels":{"user:ann":{"epoch":"`+epoch+`","offset":1,"recovered":true}}}}`) {
+				t.Errorf("connect was answered %s", got)
+			}
+			again.want(`{"id":2,"subscribe":{"epoch":"` + epoch + `","offset":2,"recovered":true}}`)
+			again.want(`{"id":3,"subscribe":{}}`)
+			again.want(`{"id":4,"subscribe":{"epoch":"` + epoch + `","offset":1,"recovered":true}}`)
+			got := map[string]bool{again.next(): true, again.next(): true, again.next(): true}
+			for _, want := range []string{
+				`{"pub":{"channel":"news:1","offset":2,"data":"two"}}`,
+				`{"pub":{"channel":"news:a,b@c é","epoch":"` + epoch + `","offset":1,"data":"three"}}`,
+				`{"pub":{"channel":"user:ann","epoch":"` + epoch + `","offset":1,"data":"four"}}`,
+			} {
+				if !got[want] {
+					t.Errorf("%s did not come: %v", want, got)
+				}
+			}
+			if want := "news:a%2Cb%40c%20%C3%A9@" + epoch + ".1,news:1@" + epoch + ".2,user:ann@" + epoch + ".1"; again.id != want {
+				t.Errorf("the ID is %s, want %s", again.id, want)
+			}
+		}
+		c = streamed(t, s, channels, "Last-Event-ID: news:1@other.1")
+		_ = c.next()
+		c.want(`{"id":2,"subscribe":{"epoch":"` + epoch + `","offset":2,"recovered":false}}`)
+	})
+}
+
+// A cursor that is none of ours is a mistake of the client.
+func TestEventStreamBadCursor(t *testing.T) {
+	s := fallbacks(t, nil, nil)
+	for _, id := range []string{"7", "news:1@x", "news:1@x.y", "%zz@x.1", ","} {
+		c := connect(t, s)
+		c.put("GET /v1/sse?channel=news:1 HTTP/1.1\r\nHost: x\r\nLast-Event-ID: " + id + "\r\n\r\n")
+		_ = c.wantStatus(400)
+	}
+}
+
+// A stream whose next request could not carry its positions gets no more channels.
+func TestEventStreamManyNames(t *testing.T) {
+	s := fallbacks(t, nil, func(c *server.Config) { c.Limits.HandshakeMaxBytes = 1024; c.Limits.ChannelNameMaxBytes = 200 })
+	c := streamed(t, s, "channel=news:"+strings.Repeat("a", 150)+"&channel=news:"+strings.Repeat("b", 150)+"&channel=room")
+	_ = c.next()
+	c.wantPrefix(`{"id":2,"subscribe":{"epoch":`)
+	c.wantPrefix(`{"id":3,"error":{"code":108,`)
+	c.want(`{"id":4,"subscribe":{}}`)
 }

@@ -88,6 +88,7 @@ func (x *Sessions) proceed(s *shard.Shard, id netpoll.ID) {
 			if w.idle() {
 				n.waiting = nil
 				x.settle(id)
+				s.Settled(id)
 			}
 			return
 		}
@@ -99,6 +100,12 @@ func (x *Sessions) proceed(s *shard.Shard, id netpoll.ID) {
 		w.queue = w.queue[1:]
 		w.queueBytes -= len(next.payload)
 	}
+}
+
+// Settled reports whether no command of a connection is under way or waits.
+func (x *Sessions) Settled(id netpoll.ID) bool {
+	n := x.byID[id]
+	return n == nil || n.waiting == nil
 }
 
 var errGone = errors.New("server: a function of the application ended without an answer")

@@ -14,15 +14,16 @@ func (h *Hub) position(st *stripe, floor *uint64, channel string) history.Positi
 	return history.Position{Epoch: h.epochOf(*floor), Offset: *floor}
 }
 
-// Position is where a channel stands; empty without history.
-func (h *Hub) Position(channel string) (at history.Position) {
-	if h.Namespace(channel) != nil {
-		_ = h.AtTip(channel, func(tip history.Position) error {
-			at = tip
-			return nil
-		})
+// Position is where a channel stands; empty without history. It keeps nothing of the
+// name.
+func (h *Hub) Position(channel string) history.Position {
+	if h.Namespace(channel) == nil {
+		return history.Position{}
 	}
-	return at
+	st, floor := h.stripe(channel)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return h.position(st, floor, channel)
 }
 
 // AtTip calls f with the position of a channel with history. No message of the

@@ -7,6 +7,7 @@ import (
 	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 // Errors of joining a channel. They reach the application through
@@ -33,6 +34,9 @@ type channel struct {
 	// sequence numbers the messages that this shard saw while the channel
 	// existed. It wraps; only differences count. With history, offsets serve instead.
 	sequence uint32
+	// epoch and tip are where the history stood when this shard last looked.
+	epoch string
+	tip   uint64
 	// waiting is the channel's job that has not begun, so that what is published
 	// meanwhile can still be added to it.
 	waiting *job
@@ -120,16 +124,17 @@ func (m *members) of(subs uint32, ch *channel) *subscription {
 	return nil
 }
 
-// join makes id a subscriber of the channel, for messages after offset from where
+// join makes id a subscriber of the channel, for messages after the position at where
 // it has history; joining twice is joining once. It reports whether id was not in
 // it before.
-func (s *Shard) join(id netpoll.ID, name string, from uint64) (joined bool, err error) {
+func (s *Shard) join(id netpoll.ID, name string, at history.Position) (joined bool, err error) {
 	_, ch, err := s.enter(id, name)
 	switch {
 	case err == ErrSubscribed || err == ErrNotOpen:
 		return false, nil
 	case err == nil && ch.ns != nil:
-		ch.subscribers.at(ch.subscribers.n - 1).from = uint32(from)
+		ch.subscribers.at(ch.subscribers.n - 1).from = uint32(at.Offset)
+		ch.note(at.Epoch, at.Offset)
 	}
 	return err == nil, err
 }
@@ -145,6 +150,7 @@ func (s *Shard) Subscribe(id netpoll.ID, name string, resume *history.Position) 
 		return history.Position{}, false, err
 	}
 	at, recovered = c.position(name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
+	ch.note(at.Epoch, at.Offset)
 	return at, recovered, nil
 }
 
@@ -162,7 +168,7 @@ func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err erro
 		}
 		count++
 	}
-	if count >= s.cfg.SubscriptionsMax {
+	if count >= s.cfg.SubscriptionsMax || c.kind() == wire.EventStream && s.hub().Namespace(name) != nil && !c.cursorFits(name) {
 		return c, nil, ErrTooManySubscriptions
 	}
 	if ch == nil {

@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +35,8 @@ var (
 // An exactClient has one connection after the other.
 type exactClient struct {
 	name     int
+	stream   bool   // it is an EventSource, and remembers nothing but cursor
+	cursor   string // the last ID
 	channels []string
 	// position is the offset of the last message it has, by channel.
 	position map[string]uint64
@@ -65,8 +69,30 @@ type exactness struct {
 // exactHooks let everybody in.
 type exactHooks struct{ rigHooks }
 
-func (h *exactHooks) Upgrade(*Shard, *Upgrade)                               {}
-func (h *exactHooks) Message(*Shard, netpoll.ID, frame.Opcode, []byte)       {}
+func (h *exactHooks) Upgrade(*Shard, *Upgrade) {}
+
+// Message subscribes: CHANNEL, or CHANNEL EPOCH OFFSET to resume.
+func (h *exactHooks) Message(s *Shard, id netpoll.ID, _ frame.Opcode, p []byte) {
+	fields := strings.Fields(string(p))
+	var resume *history.Position
+	if channel := fields[0]; len(fields) > 1 {
+		resume = &history.Position{Epoch: fields[1]}
+		if _, err := fmt.Sscan(fields[2], &resume.Offset); err != nil {
+			panic(channel + ": " + err.Error())
+		}
+	}
+	var at history.Position
+	var recovered bool
+	var err error
+	if user, ok := strings.CutPrefix(fields[0], hub.UserPrefix); ok {
+		at, recovered = s.SetUser(id, user, resume)
+	} else {
+		at, recovered, err = s.Subscribe(id, fields[0], resume)
+	}
+	if err == nil {
+		s.Reply(id, frame.OpText, fmt.Appendf(nil, "subscribed %s %d %v", fields[0], at.Offset, recovered))
+	}
+}
 func (h *exactHooks) Closed(*Shard, netpoll.ID, Closed)                      {}
 func (h *exactHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error)   { panic(err) }
 func (h *exactHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
@@ -90,11 +116,11 @@ func TestExactness(t *testing.T) {
 	cfg.InboxMaxEntries, cfg.LagMaxBytes = 1<<20, 1<<16
 	cfg.Hub = hub.Config{
 		HistoryMaxBytes: 1 << 30, LagMaxBytes: cfg.LagMaxBytes,
-		Namespaces: map[string]*hub.Namespace{"": {Messages: 30, Age: time.Hour}},
+		Namespaces: map[string]*hub.Namespace{"": {Messages: 30, Age: time.Hour}, "user": {Messages: 30, Age: time.Hour}},
 	}
 	group := NewGroup(cfg.MaxConnections)
 	for i := range e.loops {
-		e.loops[i] = netpolltest.NewLoop(netpolltest.Options{Seed: seed + uint64(i), Index: i, MaxConns: cfg.MaxConnections})
+		e.loops[i] = netpolltest.NewLoop(netpolltest.Options{Seed: seed + uint64(i), Index: i, MaxConns: cfg.MaxConnections, Faults: netpolltest.Faults{ShortWrite: 0.02}})
 		e.loops[i].Start(func(l netpoll.Loop) netpoll.Handler {
 			sh, err := New(cfg, group, l, &exactHooks{})
 			if err != nil {
@@ -108,12 +134,13 @@ func TestExactness(t *testing.T) {
 	e.pub = group.SetShards(e.shards[:], cfg.Hub)
 	e.epoch = e.pub.Position("c0").Epoch // of all channels, as none is forgotten
 	for i := range *exactClients {
-		c := &exactClient{name: i, position: map[string]uint64{}, known: map[string]bool{}}
+		c := &exactClient{name: i, stream: i%2 == 1, position: map[string]uint64{}, known: map[string]bool{}}
 		for len(c.channels) < 3 {
 			if name := fmt.Sprintf("c%d", e.rng.IntN(*exactChannels)); !strings.Contains(fmt.Sprint(c.channels, " "), name+" ") {
 				c.channels = append(c.channels, name)
 			}
 		}
+		c.channels = append(c.channels, fmt.Sprintf("user:u%d", e.rng.IntN(3)))
 		e.clients = append(e.clients, c)
 	}
 	const rounds = 200
@@ -132,6 +159,10 @@ func TestExactness(t *testing.T) {
 func (e *exactness) round(messages int) {
 	for part := range 4 {
 		for range messages / 4 {
+			if e.rng.IntN(10) == 0 {
+				e.publish(fmt.Sprintf("user:u%d", e.rng.IntN(3)))
+				continue
+			}
 			e.publish(fmt.Sprintf("c%d", e.rng.IntN(*exactChannels)))
 		}
 		if e.rng.IntN(10) == 0 { // a burst that is longer than the history
@@ -158,10 +189,14 @@ func (e *exactness) round(messages int) {
 func (e *exactness) publish(channel string) {
 	pad := strings.Repeat("x", e.rng.IntN(300))
 	m := hub.NewMessage(frame.OpText, fmt.Appendf(nil, "m %s %d %s", channel, e.published[channel]+1, pad))
-	if _, err := e.pub.Channel(channel, m, nil); err != nil {
+	publish := e.pub.Channel
+	if user, ok := strings.CutPrefix(channel, hub.UserPrefix); ok {
+		channel, publish = user, e.pub.User
+	}
+	if _, err := publish(channel, m, nil); err != nil {
 		e.t.Fatal(err)
 	}
-	e.published[channel]++
+	e.published[m.Channel]++
 }
 
 // disturb makes something happen to a client.
@@ -193,23 +228,80 @@ func (e *exactness) connect(c *exactClient) {
 	c.loop, c.online, c.head = e.loops[i], true, false
 	c.dec.Reset(&frame.DecoderConfig{MaxMessageBytes: 1 << 20})
 	c.id = c.loop.Open(0)
-	c.loop.Deliver(c.id, []byte("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
-	c.loop.Turn()
-	id := c.id
+	if c.stream {
+		e.setBack(c)
+	}
+	if e.rng.IntN(4) == 0 { // it may be cut before it has all replies
+		c.stalled = true
+		c.loop.SetRoom(c.id, e.rng.IntN(1000))
+	}
+	var commands strings.Builder
 	for _, channel := range c.channels {
-		var resume *history.Position
-		if c.known[channel] {
-			resume = &history.Position{Epoch: e.epoch, Offset: c.position[channel]}
+		if commands.WriteString(channel); c.known[channel] {
+			fmt.Fprintf(&commands, " %s %d", e.epoch, c.position[channel])
 		}
-		if err := e.shards[i].Call(func(s *Shard) {
-			at, recovered, err := s.Subscribe(id, channel, resume)
-			if err != nil {
-				return // it was cut already
+		commands.WriteByte('\n')
+	}
+	if c.stream {
+		c.loop.Deliver(c.id, []byte("GET /sse/?"+url.QueryEscape(commands.String())+" HTTP/1.1\r\nHost: x\r\nLast-Event-ID: "+c.cursor+"\r\n\r\n"))
+		return
+	}
+	c.loop.Deliver(c.id, []byte(exactUpgrade))
+	for line := range strings.Lines(commands.String()) {
+		c.loop.Deliver(c.id, frame.AppendMaskedFrame(nil, frame.OpText, [4]byte{}, []byte(line)))
+	}
+}
+
+const exactUpgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+
+// setBack makes a client forget everything but the last event's ID, which must be where
+// it was.
+func (e *exactness) setBack(c *exactClient) {
+	position, known := map[string]uint64{}, map[string]bool{}
+	for part := range strings.SplitSeq(c.cursor, ",") {
+		if channel, at, ok := strings.Cut(part, "@"); ok {
+			if _, err := fmt.Sscanf(at, e.epoch+".%d", new(uint64)); err != nil {
+				e.t.Fatalf("client %d has the ID %s", c.name, c.cursor)
 			}
-			s.Reply(id, frame.OpText, fmt.Appendf(nil, "subscribed %s %d %v", channel, at.Offset, recovered))
-		}); err != nil {
-			e.t.Fatal(err)
+			offset, _ := strconv.ParseUint(at[strings.LastIndexByte(at, '.')+1:], 10, 64)
+			position[channel], known[channel] = offset, true
+		}
+	}
+	if fmt.Sprint(position) != fmt.Sprint(c.position) {
+		e.t.Fatalf("client %d has the ID %s, but is at %v", c.name, c.cursor, c.position)
+	}
+	c.position, c.known = position, known
+}
+
+// readStream does what an EventSource does.
+func (e *exactness) readStream(c *exactClient) {
+	for c.online {
+		block, rest, ok := bytes.Cut(c.inbuf, []byte("\n\n"))
+		if !ok {
+			return
+		}
+		c.inbuf = rest
+		data, closed, id := "", false, ""
+		for line := range strings.SplitSeq(string(block), "\n") {
+			switch field, value, _ := strings.Cut(line, ": "); field {
+			case "id":
+				id = value
+			case "data":
+				data = value
+			case "event":
+				closed = true
+			}
+		}
+		switch {
+		case closed:
+			e.kicked++
+			e.gone(c)
+		case data != "":
+			e.take(c, data)
+		}
+		if id != "" {
+			c.cursor = id
 		}
 	}
 }
@@ -236,6 +328,10 @@ func (e *exactness) read(c *exactClient) {
 			return
 		}
 		c.head, c.inbuf = true, rest
+	}
+	if c.stream {
+		e.readStream(c)
+		return
 	}
 	for p := c.inbuf; c.online; {
 		m, n, err := c.dec.Next(p)

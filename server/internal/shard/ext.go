@@ -25,6 +25,8 @@ type ext struct {
 	headScanned, requestBytes int
 	// proxyDue is how much of a PROXY header is still to come, and to be dropped.
 	proxyDue int
+	// opening is the request of a fallback, until what it says is carried out.
+	opening *opening
 	// pending is output that the socket did not take.
 	pending pending
 	// verdict is why the connection ends, once that is known.
@@ -45,7 +47,7 @@ type ext struct {
 
 // empty reports whether nothing is left in it.
 func (x *ext) empty() bool {
-	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
 // rareTable is the connections' rare state, by row.

@@ -115,6 +115,9 @@ func (s *Shard) begin() {
 		if j.channel.waiting == j {
 			j.channel.waiting = nil
 		}
+		if j.history != nil {
+			j.channel.note(j.history.Epoch(), j.offset+uint64(len(j.messages))-1)
+		}
 	case j.user != 0:
 		j.cursor = s.users.head(j.user)
 	default:
@@ -141,7 +144,7 @@ func (s *Shard) encoding(j *job, variant int) *encoding {
 		e.chunk, e.starts, s.jobs.spareStarts = make([]byte, 0, j.bytes), s.jobs.spareStarts[:0], nil
 		for _, m := range j.messages {
 			e.starts = append(e.starts, uint32(len(e.chunk)))
-			e.chunk = append(e.chunk, s.encoded(m, variant)...)
+			e.chunk = s.appendEncoded(e.chunk, m, variant)
 		}
 	}
 	j.encodings = append(j.encodings, e)
@@ -276,9 +279,12 @@ func (s *Shard) flushBatch(j *job) {
 		o := &s.output.batch[k]
 		if c, ok := s.find(o.ID); ok {
 			start := int(s.output.starts[k])
-			c.served(j, start, c.sentJob(j, start, o.N, o.Err))
+			c.served(j, start, c.sentJob(j, start, o.P, o.N, o.Err))
 		}
 	}
 	clear(s.output.batch)
-	s.output.batch, s.output.starts = s.output.batch[:0], s.output.starts[:0]
+	s.output.batch, s.output.starts, s.output.arena = s.output.batch[:0], s.output.starts[:0], s.output.arena[:0]
+	if cap(s.output.arena) > 2*arenaMaxBytes {
+		s.output.arena = nil
+	}
 }

@@ -199,7 +199,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 // joinAll joins the channels that the application gave with the upgrade.
 func (s *Shard) joinAll(id netpoll.ID, channels []string) {
 	for _, name := range channels {
-		if _, err := s.join(id, name, s.hub().Position(name).Offset); err != nil {
+		if _, err := s.join(id, name, s.hub().Position(name)); err != nil {
 			s.Refuse(id, name, err)
 			return
 		}
@@ -254,6 +254,9 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	} else {
 		s.joinAll(c.id, g.Channels)
 	}
+	if g.opening != nil {
+		c.makeExt().opening = g.opening
+	}
 	n, err := c.write(answer)
 	if err != nil {
 		return // OnClose follows
@@ -283,6 +286,9 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	s.output.replies, s.output.replyTo = s.output.replies[:0], 0
 	if len(rest) > 0 && c.isOpen() {
 		c.receive(rest)
+	}
+	if c.isOpen() {
+		c.settle()
 	}
 }
 

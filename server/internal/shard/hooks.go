@@ -75,8 +75,12 @@ type Hooks interface {
 	Fallback(r *handshake.Request) *Fallback
 	// Commands returns what a request for which Fallback has returned f says, with
 	// this body: commands of the protocol, one a line, for Message. They are the
-	// shard's. An error refuses the request.
-	Commands(r *handshake.Request, f *Fallback, body []byte) ([]byte, error)
+	// shard's. cursor is what the client has come back with, valid or empty. An error
+	// refuses the request.
+	Commands(r *handshake.Request, f *Fallback, body []byte) (lines []byte, cursor string, err error)
+	// Settled reports whether nothing is under way of what a connection has said. When
+	// it is so later, the hooks call Shard.Settled.
+	Settled(id netpoll.ID) bool
 	// Busy appends the protocol's message that the server is busy, and when to come
 	// back.
 	Busy(dst []byte, protocol int, retryAfter time.Duration) []byte

@@ -80,6 +80,14 @@ type encoding struct {
 	starts  []uint32
 }
 
+// message returns one of the frames.
+func (e *encoding) message(k int) []byte {
+	if k+1 == len(e.starts) {
+		return e.chunk[e.starts[k]:]
+	}
+	return e.chunk[e.starts[k]:e.starts[k+1]]
+}
+
 // oneStart is where the frames of a job with one message begin.
 var oneStart = []uint32{0}
 

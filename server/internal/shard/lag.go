@@ -31,6 +31,8 @@ func (c conn) serve(j *job, start int) {
 		c.lag(j, start)
 	case c.flags&flagTLS != 0:
 		c.served(j, start, c.sendJob(j, start))
+	case c.streams(j.history):
+		c.serveStream(j, start)
 	default:
 		e := s.encoding(j, c.variant())
 		if p := e.chunk[e.starts[start]:]; len(p) > 0 {
@@ -43,6 +45,9 @@ func (c conn) serve(j *job, start int) {
 // served records how far a connection got with a job.
 func (c conn) served(j *job, start, next int) {
 	j.wrote(start, next)
+	if c.streams(j.history) && next > start {
+		c.keepPosition(j, next)
+	}
 	switch {
 	case next == len(j.messages) || c.flags&flagStalled == 0:
 	case j.history != nil:
@@ -68,18 +73,26 @@ func (c conn) lag(j *job, next int) {
 // on its way. If that is not the end, the connection is stalled, or lost. The rest of
 // a frame that was cut in two waits in pending.
 func (c conn) sendJob(j *job, start int) (next int) {
-	e := c.s.encoding(j, c.variant())
-	rest := e.chunk[e.starts[start]:]
+	var rest []byte
+	if c.streams(j.history) {
+		rest = c.appendJob(nil, j, start)
+	} else {
+		e := c.s.encoding(j, c.variant())
+		rest = e.chunk[e.starts[start]:]
+	}
 	n, err := c.write(rest)
-	return c.sentJob(j, start, n, err)
+	return c.sentJob(j, start, rest, n, err)
 }
 
-// sentJob is what follows the write of a job's frames from start on, of which n
+// sentJob is what follows the write of p, a job's frames from start on, of which n
 // bytes are on their way.
-func (c conn) sentJob(j *job, start, n int, err error) (next int) {
+func (c conn) sentJob(j *job, start int, p []byte, n int, err error) (next int) {
 	s := c.s
-	if err != nil {
+	switch {
+	case err != nil:
 		return start // OnClose follows
+	case c.streams(j.history):
+		return start + c.sentEvents(p, n)
 	}
 	e := s.encoding(j, c.variant())
 	rest := e.chunk[e.starts[start]:]

@@ -30,17 +30,27 @@ func (s *Shard) prepared(m *hub.Message, protocol int) *frame.Prepared {
 	return m.Form(protocol, s.protocols[protocol-1].Encode)
 }
 
+// appendEncoded appends what encoded returns.
+func (s *Shard) appendEncoded(dst []byte, m *hub.Message, variant int) []byte {
+	if kind := wire.Kind(variant / wireVariants); kind != wire.WebSocket {
+		if f := s.prepared(m, variant%wireVariants/windowVariants); f != nil {
+			dst = wire.Of(kind).AppendMessage(dst, f.Opcode(), f.Payload())
+		}
+		return dst
+	}
+	return append(dst, s.encoded(m, variant)...)
+}
+
 // encoded returns m as the bytes that a connection of this variant gets, none if
 // it does not get the message.
 func (s *Shard) encoded(m *hub.Message, variant int) []byte {
-	kind := wire.Kind(variant / wireVariants)
 	f := s.prepared(m, variant%wireVariants/windowVariants)
 	switch bits := variant % windowVariants; {
 	case f == nil:
 		return nil
-	case kind != wire.WebSocket:
+	case variant >= wireVariants: // another wire
 		// Jobs keep it; a message that is read later is encoded again.
-		return wire.Of(kind).AppendMessage(nil, f.Opcode(), f.Payload())
+		return s.appendEncoded(nil, m, variant)
 	case bits == 0:
 		return f.Bytes()
 	default:

@@ -123,7 +123,7 @@ func (s *Shard) do(o *op) {
 			s.hooks.Joined(s, o.id, o.name, o.at)
 			return
 		}
-		joined, err := s.join(o.id, o.name, o.at.Offset)
+		joined, err := s.join(o.id, o.name, o.at)
 		switch {
 		case err != nil:
 			s.Refuse(o.id, o.name, err)

@@ -26,12 +26,16 @@ type output struct {
 	// in starts, and by ping for flushPings.
 	batch  []netpoll.Outgoing
 	starts []int32
+	// arena has what batch refers to, and vector in writeMessages, where connections
+	// get bytes of their own.
+	arena []byte
 	// delivered counts messages since countDelivered.
 	delivered uint64
 
 	// Scratch.
 	header [frame.MaxHeaderBytes]byte
 	vector [64][]byte
+	name   []byte
 }
 
 // countDelivered adds up what was delivered.
@@ -120,6 +124,9 @@ func (c conn) remember(m *hub.Message) {
 // appendMessage encodes a message for one connection.
 func (c conn) appendMessage(dst []byte, op frame.Opcode, payload []byte) []byte {
 	switch bits := c.windowBits(); {
+	case c.kind() == wire.EventStream:
+		// A reply may have changed where the client is.
+		return wire.Of(wire.EventStream).AppendMessage(c.appendID(dst), op, payload)
 	case c.kind() != wire.WebSocket:
 		return wire.Of(c.kind()).AppendMessage(dst, op, payload)
 	case bits == 0 || len(payload) < frame.DeflateMinBytes:

@@ -32,6 +32,7 @@ func (c conn) resume(reason uint16) {
 	c.receive(input)
 	c.s.input.keep(input)
 	if c.current() {
+		c.settle()
 		c.dropExt()
 	}
 }

@@ -145,6 +145,9 @@ func (c conn) readOn() (more bool) {
 		if from := c.fromOf(history.Channel()); from != nil {
 			*from = uint32(p.Tip)
 		}
+		if ch := s.members.byName[history.Channel()]; ch != nil {
+			ch.note(history.Epoch(), p.Tip)
+		}
 		s.stopReading(x, 0)
 		return c.readAll()
 	case policy == hub.PolicyLatest:
@@ -159,7 +162,7 @@ func (c conn) readOn() (more bool) {
 		c.tellGap(history, from, to, to-from+1)
 		return c.flags&flagStalled == 0
 	}
-	n := c.writeMessages(s.readers.messages)
+	n := c.writeMessages(history, s.readers.messages)
 	r.Next += uint64(n)
 	return n == len(s.readers.messages) && c.flags&flagStalled == 0 && c.state == stateOpen
 }
@@ -180,7 +183,7 @@ func (c conn) readLatest(r *hub.Reader, p hub.Passage) (more bool) {
 			return false
 		}
 	}
-	n := c.writeMessages(messages)
+	n := c.writeMessages(r.History, messages)
 	if n == len(messages) {
 		r.Next = to + 1
 		return c.flags&flagStalled == 0 && c.state == stateOpen
@@ -213,8 +216,17 @@ func (c conn) readAll() (more bool) {
 // writeMessages writes messages of a history and returns how many of them are on
 // their way. If one was cut in two, its rest waits in pending and it counts as on
 // its way.
-func (c conn) writeMessages(messages []*hub.Message) (done int) {
+func (c conn) writeMessages(history *hub.History, messages []*hub.Message) (done int) {
 	s := c.s
+	if c.streams(history) {
+		p := c.appendEvents(s.output.arena[:0], history, messages, nil, 0)
+		s.output.arena = p[:0]
+		n, err := c.write(p)
+		if err != nil {
+			return 0 // OnClose follows
+		}
+		return c.sentEvents(p, n)
+	}
 	variant := c.variant()
 	vector := s.output.vector[:0]
 	defer func() { clear(s.output.vector[:]) }()

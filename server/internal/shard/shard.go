@@ -116,12 +116,13 @@ type Shard struct {
 	turns     turns
 
 	// Owned by the loop: subscriptions, and what is on its way to them.
-	users   *names
-	members members
-	jobs    jobQueue
-	journal journal
-	readers readerQueue
-	spreads []*spread
+	users       *names
+	userHistory bool // users' own channels have history
+	members     members
+	jobs        jobQueue
+	journal     journal
+	readers     readerQueue
+	spreads     []*spread
 
 	// Owned by the loop.
 	random         *rand.Rand
@@ -139,7 +140,7 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	s := &Shard{
 		cfg: cfg, group: group, loop: loop, index: loop.Index(), hooks: hooks, log: cfg.Logger, clock: cfg.Clock,
 		random: rand.New(rand.NewPCG(cfg.Seed, uint64(loop.Index()))),
-		rare:   newRareTable(), users: newNames(), members: newMembers(),
+		rare:   newRareTable(), users: newNames(), members: newMembers(), userHistory: cfg.Hub.Namespaces["user"] != nil,
 		input: input{config: cfg.Decoder},
 	}
 	s.deadlines.set(cfg)

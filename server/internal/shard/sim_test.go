@@ -161,9 +161,10 @@ func (h *simHooks) Upgrade(_ *Shard, u *Upgrade) {
 	u.Grant.User = pathUser(u)
 }
 func (h *simHooks) Fallback(r *handshake.Request) *Fallback { return (&fallbackHooks{}).Fallback(r) }
-func (h *simHooks) Commands(r *handshake.Request, f *Fallback, body []byte) ([]byte, error) {
+func (h *simHooks) Commands(r *handshake.Request, f *Fallback, body []byte) ([]byte, string, error) {
 	return (&fallbackHooks{}).Commands(r, f, body)
 }
+func (h *simHooks) Settled(netpoll.ID) bool                        { return true }
 func (h *simHooks) Busy(dst []byte, _ int, _ time.Duration) []byte { return append(dst, "busy"...) }
 func (h *simHooks) Open(_ *Shard, id netpoll.ID, _ *Grant)         { h.opens[id] = true }
 func (h *simHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {

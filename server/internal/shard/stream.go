@@ -30,6 +30,9 @@ type opening struct {
 	*Fallback
 	commands []byte
 	lines    []byte // header lines, see allowPage
+	// cursor is where the client was in channels that it is about to enter: until all
+	// commands are carried out, these are among the positions of its events.
+	cursor string
 }
 
 // handleFallback handles a request for a fallback, whose head is parsed.
@@ -68,7 +71,7 @@ func (c conn) allowPage(lines []byte) (end func()) {
 // openFallback asks the application and opens the connection.
 func (c conn) openFallback(f *Fallback, body []byte) {
 	s := c.s
-	commands, err := s.hooks.Commands(&s.intake.request, f, body)
+	commands, cursor, err := s.hooks.Commands(&s.intake.request, f, body)
 	if err != nil {
 		c.refuse(err)
 		return
@@ -76,7 +79,7 @@ func (c conn) openFallback(f *Fallback, body []byte) {
 	u := &s.intake.upgrade
 	*u = Upgrade{ID: c.id, Request: &s.intake.request, Grant: Grant{
 		result:  handshake.Result{Subprotocol: f.Subprotocol},
-		opening: &opening{f, commands, bytes.Clone(s.intake.lines)},
+		opening: &opening{f, commands, bytes.Clone(s.intake.lines), cursor},
 	}}
 	if !s.callUpgrade(c.id, u) {
 		return
@@ -123,6 +126,24 @@ func (c conn) respondBusy(f *Fallback) {
 
 // busyReason says after how many milliseconds, retryAfter, the client may come back.
 const busyReason = "the server is full or stopping; retry=5000"
+
+// settle is called when commands of a request may all have been carried out.
+func (c conn) settle() {
+	x := c.ext()
+	if x == nil || x.opening == nil || x.input != nil || c.state != stateOpen || !c.s.hooks.Settled(c.id) {
+		return
+	}
+	x.opening = nil
+	c.dropExt()
+}
+
+// Settled notes that nothing is under way any more of what a connection has said. Loop
+// only.
+func (s *Shard) Settled(id netpoll.ID) {
+	if c, ok := s.findOpen(id); ok {
+		c.settle()
+	}
+}
 
 // countWire counts an open connection that is not a WebSocket.
 func (c conn) countWire(change int64) {

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -24,10 +26,12 @@ func (*fallbackHooks) Fallback(r *handshake.Request) *Fallback {
 	return nil
 }
 
-func (*fallbackHooks) Commands(r *handshake.Request, _ *Fallback, _ []byte) ([]byte, error) {
+func (*fallbackHooks) Commands(r *handshake.Request, _ *Fallback, _ []byte) ([]byte, string, error) {
 	text, err := url.QueryUnescape(string(r.RawQuery))
-	return []byte(text), err
+	return []byte(text), string(r.Get("Last-Event-ID")), err
 }
+
+func (*fallbackHooks) Settled(netpoll.ID) bool { return true }
 
 func (*fallbackHooks) Busy(dst []byte, _ int, _ time.Duration) []byte { return append(dst, "busy"...) }
 
@@ -172,4 +176,68 @@ func TestEventStreamBusy(t *testing.T) {
 	if !strings.HasPrefix(got, streamHead) || !strings.HasSuffix(got, "\r\n\r\ndata: busy\n\nretry: 5000\nevent: close\ndata: {\"code\":1013,\"reason\":\"the server is full or stopping\",\"retry\":5}\n\n") {
 		t.Errorf("got %q", got)
 	}
+}
+
+// freeStreams is a shard on a freeLoop with n event streams of different users, all in
+// "h:x", which has history, as users' channels have.
+func freeStreams(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID) {
+	cfg := testConfig()
+	ns := &hub.Namespace{Messages: 10, Age: time.Hour}
+	cfg.Hub.Namespaces = map[string]*hub.Namespace{"h": ns, "user": ns}
+	cfg.Hub.HistoryMaxBytes, cfg.Hub.LagMaxBytes = 1<<20, 1<<20
+	group := NewGroup(cfg.MaxConnections)
+	l = &freeLoop{}
+	s, err := New(cfg, group, l, &echoHooks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Free)
+	group.SetShards([]*Shard{s}, cfg.Hub)
+	for i := range n {
+		id := netpoll.MakeID(0, uint32(i), 1)
+		ids = append(ids, id)
+		s.OnOpen(id, 0)
+		s.OnData(id, fmt.Appendf(nil, "GET /sse/user%d HTTP/1.1\r\nHost: x\r\n\r\n", i))
+		if err := s.Join(id, "h:x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.OnWake()
+	return s, l, ids
+}
+
+// An event costs no allocation for each of its receivers, and an idle stream nothing
+// beside its row.
+func TestEventStreamAllocations(t *testing.T) {
+	const subscribers = 400
+	s, l, ids := freeStreams(t, subscribers)
+	for _, id := range ids {
+		if c, _ := s.find(id); c.extRow() != 0 {
+			t.Fatal("an idle stream has rare state")
+		}
+	}
+	run := func() {
+		if _, err := s.hub().Channel("h:x", hub.NewMessage(frame.OpText, make([]byte, 128)), nil); err != nil {
+			t.Fatal(err)
+		}
+		s.OnWake()
+	}
+	before := l.writes
+	allocs := testing.AllocsPerRun(20, run)
+	if n := l.writes - before; n != 21*subscribers {
+		t.Errorf("%d writes, want %d", n, 21*subscribers)
+	}
+	if allocs > 20 { // of the message itself, and its encoding
+		t.Errorf("%v allocations for %d deliveries", allocs, subscribers)
+	}
+}
+
+func BenchmarkEventStreamDelivery(b *testing.B) {
+	const subscribers = 400
+	s, _, _ := freeStreams(b, subscribers)
+	for b.Loop() {
+		_, _ = s.hub().Channel("h:x", hub.NewMessage(frame.OpText, make([]byte, 128)), nil)
+		s.OnWake()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*subscribers), "ns/delivery")
 }

@@ -23,7 +23,7 @@ var comment = []byte(":\n\n")
 func (eventStream) AppendMessage(dst []byte, _ frame.Opcode, payload []byte) []byte {
 	for {
 		dst = append(dst, "data: "...)
-		i := bytes.IndexAny(payload, "\r\n")
+		i := lineEnd(payload)
 		if i < 0 {
 			return append(append(dst, payload...), "\n\n"...)
 		}
@@ -33,6 +33,18 @@ func (eventStream) AppendMessage(dst []byte, _ frame.Opcode, payload []byte) []b
 		}
 		payload = payload[i+1:]
 	}
+}
+
+// lineEnd returns where the first line of p ends, -1 if it is the only one.
+func lineEnd(p []byte) int {
+	i := bytes.IndexByte(p, '\n')
+	if i >= 0 {
+		p = p[:i]
+	}
+	if r := bytes.IndexByte(p, '\r'); r >= 0 {
+		return r
+	}
+	return i
 }
 
 // Unit returns a block, which ends with an empty line.
