@@ -124,6 +124,12 @@ var layers = []struct {
 		"a program without Prometheus does not carry its library",
 	},
 	{
+		"internal/badnetwork",
+		nil,
+		[]string{module + "/netpoll", module + "/server", module + "/client"},
+		"tests put it between a server and a client; it knows neither",
+	},
+	{
 		"internal/offheap",
 		[]string{"golang.org/x/sys"},
 		[]string{module + "/netpoll", module + "/server"},

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,116 +12,11 @@ import (
 	"time"
 
 	goclient "github.com/roostws/roost/client"
+	"github.com/roostws/roost/internal/badnetwork"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
 )
-
-// A badNetwork is a TCP proxy that ends every connection: after a number of
-// bytes, and so mostly within a frame, by a reset, an orderly end, or by swallowing what
-// comes for a while. It is slow at times, too.
-type badNetwork struct {
-	net.Listener
-	to   string
-	mu   sync.Mutex
-	rand *rand.Rand
-	good bool
-	cuts int
-	wg   sync.WaitGroup
-}
-
-func newBadNetwork(t *testing.T, to net.Addr) *badNetwork {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed := rand.Uint64()
-	t.Logf("the network's seed is %d", seed)
-	n := &badNetwork{Listener: l, to: to.String(), rand: rand.New(rand.NewPCG(seed, 0))}
-	n.wg.Go(func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			n.wg.Go(func() { n.carry(near.(*net.TCPConn)) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		n.wg.Wait()
-	})
-	return n
-}
-
-// heal makes connections last from now on.
-func (n *badNetwork) heal() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.good = true
-}
-
-func (n *badNetwork) draw(most int) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.rand.IntN(most)
-}
-
-func (n *badNetwork) carry(near *net.TCPConn) {
-	far, err := net.Dial("tcp", n.to)
-	if err != nil {
-		_ = near.Close()
-		return
-	}
-	defer func() { _ = far.Close(); _ = near.Close() }()
-	n.wg.Go(func() { // upwards
-		n.pump(far, near, 200+n.draw(1000), func() {})
-		_ = far.Close()
-		_ = near.Close()
-	})
-	n.pump(near, far, 300+n.draw(6000), func() {
-		switch n.draw(3) {
-		case 0:
-			_ = near.SetLinger(0) // a reset
-		case 1: // swallowed: both ends believe in the connection
-			buffer := make([]byte, 1024)
-			_ = far.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-			for err := error(nil); err == nil; {
-				_, err = far.Read(buffer)
-			}
-		}
-	})
-}
-
-// pump forwards up to a number of bytes, then cut is called.
-func (n *badNetwork) pump(to, from net.Conn, most int, cut func()) {
-	buffer := make([]byte, 512)
-	for {
-		got, err := from.Read(buffer)
-		if err != nil {
-			return
-		}
-		n.mu.Lock()
-		good := n.good
-		n.mu.Unlock()
-		if !good && got >= most {
-			_, _ = to.Write(buffer[:most])
-			n.mu.Lock()
-			n.cuts++
-			n.mu.Unlock()
-			cut()
-			return
-		}
-		most -= got
-		if n.draw(8) == 0 {
-			time.Sleep(time.Duration(n.draw(5)) * time.Millisecond)
-		}
-		if _, err := to.Write(buffer[:got]); err != nil {
-			return
-		}
-	}
-}
 
 // The Go client on a network that cuts every connection gets every message of every channel once
 // and in order.
@@ -135,10 +28,10 @@ func TestNativeClientOnABadNetwork(t *testing.T) {
 			c.Namespaces = []server.Namespace{{Name: "news", HistoryMessages: 10 * messages}}
 			c.Handler = server.Handler{}
 		})
-		network := newBadNetwork(t, s.Addrs()[0])
+		network := badnetwork.New(t, s.Addrs()[0].String())
 		ctx := within(t)
 		c, err := goclient.Dial(ctx, goclient.Config{
-			URL:          "ws://" + network.Addr().String() + "/",
+			URL:          "ws://" + network.Addr() + "/",
 			ReconnectMin: 5 * time.Millisecond, ReconnectMax: 50 * time.Millisecond,
 		})
 		if err != nil {
@@ -191,7 +84,7 @@ func TestNativeClientOnABadNetwork(t *testing.T) {
 			}
 		}
 		// The network is good again: commands work, and nothing else comes.
-		network.heal()
+		network.Heal()
 		at, err := c.Publish(ctx, "news:0", 1)
 		for ; err != nil && ctx.Err() == nil; at, err = c.Publish(ctx, "news:0", 1) {
 			// Clients may not publish here: whether the answer comes is what counts.
@@ -213,12 +106,11 @@ func TestNativeClientOnABadNetwork(t *testing.T) {
 				t.Errorf("%s: %v", channel, list)
 			}
 		}
-		network.mu.Lock()
-		defer network.mu.Unlock()
-		if stats := c.Stats(); network.cuts < 5 || stats.Connects < 5 {
-			t.Errorf("%d cuts, %+v: the network was too good", network.cuts, stats)
+		cuts := network.Cuts()
+		if stats := c.Stats(); cuts < 5 || stats.Connects < 5 {
+			t.Errorf("%d cuts, %+v: the network was too good", cuts, stats)
 		} else {
-			t.Logf("%d cuts, %+v", network.cuts, stats)
+			t.Logf("%d cuts, %+v", cuts, stats)
 		}
 	})
 }

@@ -7,14 +7,17 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/roostws/roost/internal/badnetwork"
 	"github.com/roostws/roost/web"
 )
 
@@ -227,5 +230,21 @@ func nodeTest(t *testing.T, name string, env ...string) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("\n# fail 0\n")) || bytes.Contains(out, []byte("\n# pass 0\n")) {
 		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+// 200 browser clients on a network that cuts every connection get every message of their
+// channels once and in order.
+func TestRealClientJavaScriptExactness(t *testing.T) {
+	nodePath(t)
+	for _, transport := range []string{"websocket"} {
+		t.Run(transport, func(t *testing.T) {
+			p := startRoost(t, loopback("--native", "--anonymous", "--namespaces", `[{name: news, history-messages: 10000, publish: anyone}]`)...)
+			network := badnetwork.New(t, p.addr)
+			seed := rand.Uint32()
+			t.Logf("the clients' seed is %d", seed)
+			script(t, "node", "../../../../web/client/test/exactness.mjs", network.Addr(), p.addr, transport, "200", "100", strconv.FormatUint(uint64(seed), 10))
+			t.Logf("%d cuts", network.Cuts())
+		})
 	}
 }

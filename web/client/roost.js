@@ -1015,7 +1015,7 @@ class Stream extends Fallback {
     const data = block.split('\n').filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n');
     if (!data) return;
     const m = JSON.parse(data);
-    if (/^event: *close$/m.test(block)) this.end(closeError(m.code, m.reason, { clean: true }));
+    if (/^event: *close$/m.test(block)) this.end(closeError(m.code, m.reason, { clean: true, ...(m.retry >= 0 && { retry: m.retry, spread: true }) }));
     else this.take(m);
   }
 }
