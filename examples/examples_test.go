@@ -27,7 +27,7 @@ import (
 	_ "github.com/roostws/roost/server"
 )
 
-// It bounds what has gone wrong; nothing here takes nearly that long.
+// testTimeout bounds a test that hangs; none takes nearly that long.
 const testTimeout = time.Minute
 
 // build compiles an example, with some of its text replaced.
@@ -100,9 +100,9 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, conn.SetDeadline(time.Now().Add(testTimeout))
 }
 
-// free is an address that nobody listens on, below the ports that Linux and BSD
-// give to who connects (32768, 49152): a busy machine does not take it before the
-// example does.
+// free returns an address that is not in use, below the ports that Linux and BSD choose
+// for outgoing connections (32768, 49152), so that a busy machine does not take it before
+// the example does.
 func free(t *testing.T) string {
 	t.Helper()
 	for range 100 {
@@ -137,7 +137,7 @@ func TestEmbed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 
-	// The example is not asked what it prints: dial until it answers.
+	// Its output is not read: dial until it accepts.
 	var anna net.Conn
 	for err := errors.New("not yet"); err != nil; {
 		if anna, err = dial(ctx, public+"/?anna"); err != nil {

@@ -27,9 +27,9 @@ import (
 	"github.com/roostws/roost/server/token"
 )
 
-// application is what knows the users.
+// application is the back end that knows the users.
 type application struct {
-	srv    *server.Server // set before anybody is let in
+	srv    *server.Server // set before the first client connects
 	secret []byte         // immutable; tokens are signed with it
 
 	mu   sync.Mutex
@@ -76,8 +76,8 @@ func main() {
 	log.Fatal(http.Serve(l, private))
 }
 
-// token makes one that lasts ten minutes; the client refreshes it in time. A real
-// application looks at a session cookie here instead of believing everybody.
+// token returns a token that lasts ten minutes; the client refreshes it in time. A real
+// application looks at a session cookie here instead of trusting the request.
 func (a *application) token(w http.ResponseWriter, r *http.Request) {
 	text, err := token.Sign(token.Claims{
 		Subject:   r.FormValue("user"),
@@ -107,7 +107,7 @@ func (a *application) notify(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	// Nobody matched? A real application sends a mail.
+	// If no client matched, a real application sends a mail.
 	_ = json.NewEncoder(w).Encode(map[string]any{"offset": receipt.Offset, "connections": receipt.Matched})
 }
 

@@ -32,7 +32,7 @@ func main() {
 	}
 
 	http.Handle("/ws", srv)
-	// A real application asks here who is calling.
+	// A real application authenticates the caller here.
 	http.HandleFunc("POST /publish/{channel}", func(w http.ResponseWriter, r *http.Request) {
 		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<10))
 		if err != nil {

@@ -1,5 +1,5 @@
 // Command rooms is a chat with rooms: a client says "join NAME", "leave NAME",
-// or "NAME: text", and everybody in the room gets "NAME: text".
+// or "NAME: text", and every client in the room gets "NAME: text".
 //
 // It shows what the 25 lines of examples/embed leave out: a blocking check of
 // the client before the upgrade, channels, and a graceful end.
@@ -43,7 +43,7 @@ func main() {
 	signals, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	<-signals.Done()
-	// Everybody gets a Close frame, and five seconds to answer it.
+	// Every client gets a Close frame, and five seconds to reply.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {

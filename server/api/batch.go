@@ -21,7 +21,7 @@ type results struct {
 	failed int
 }
 
-// begin starts the next result, with the members of members.
+// begin starts the next result, which has the given members.
 func (r *results) begin(members ...string) {
 	if r.b[len(r.b)-1] != '[' {
 		r.b = append(r.b, ',')

@@ -38,7 +38,7 @@ func closeOf(r *http.Request) (frame.CloseCode, string, error) {
 	return code, reason, nil
 }
 
-// counted writes the number of connections that something was done for.
+// counted writes the number of connections that the request has changed.
 func (h *Handler) counted(w http.ResponseWriter, n int, err error) error {
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (h *Handler) disconnect(c *client, w http.ResponseWriter, r *http.Request) 
 	return h.end(w, r, server.Audience{Client: r.PathValue("client")}, c.mayAll(aConnection))
 }
 
-// aConnection is what a key with patterns cannot name.
+// aConnection describes what a key with patterns cannot name, for errors.
 const aConnection = "a connection, in whatever channels it is"
 
 // subscribe serves POST /v1/users/{user}/subscriptions/{channel}, and the same for a
@@ -120,7 +120,7 @@ func (h *Handler) clearHistory(c *client, w http.ResponseWriter, r *http.Request
 	return nil
 }
 
-// wantEmpty refuses a body with anything in it: it would be ignored.
+// wantEmpty refuses a body that is not empty, since it would be ignored.
 func (h *Handler) wantEmpty(w http.ResponseWriter, r *http.Request) error {
 	buf := h.buffer()
 	defer h.release(buf)

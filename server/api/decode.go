@@ -44,7 +44,7 @@ func unquote(quoted []byte) ([]byte, bool) {
 	return text, err == nil
 }
 
-// member names, as bits of what was seen.
+// Bits of the members that were seen.
 const (
 	memberChannel = 1 << iota
 	memberUser
@@ -69,7 +69,7 @@ const (
 	membersOfBody   = memberData | memberText | memberBase64
 )
 
-// memberBit is 0 for names that there are not.
+// memberBit returns the bit of a member, 0 for an unknown name.
 func memberBit(name []byte) int {
 	switch string(name) {
 	case "channel":
@@ -104,7 +104,7 @@ func memberBit(name []byte) int {
 	return 0
 }
 
-// publication is what a request to publish says.
+// publication is a request to publish.
 type publication struct {
 	server.Publication
 	wait     time.Duration
@@ -167,7 +167,7 @@ func memberNames(allowed int) string {
 	return strings.Join(names, ", ")
 }
 
-// set takes over one member.
+// set stores the value of one member.
 func (p *publication) set(bit int, name string, value []byte) error {
 	switch bit {
 	case memberData:
@@ -234,7 +234,7 @@ func (p *publication) setDuration(bit int, name, text string) error {
 	return nil
 }
 
-// check looks at the whole.
+// check checks the members together.
 func (p *publication) check(seen, allowed int) error {
 	targets, bodies := seen&membersOfTarget, seen&membersOfBody
 	many := allowed&memberChannels != 0
@@ -266,7 +266,7 @@ func badValue(name, want string) error {
 	return problem(http.StatusBadRequest, CodeBadValue, "%s must be %s.", name, want).about(name)
 }
 
-// checkIdempotencyKey bounds what is kept for each of them.
+// checkIdempotencyKey bounds the size of a key, since keys are kept.
 func checkIdempotencyKey(name, key string) error {
 	if key == "" || len(key) > IdempotencyKeyMaxBytes {
 		return badValue(name, fmt.Sprintf("a text of 1 to %d bytes that no other publication has", IdempotencyKeyMaxBytes))

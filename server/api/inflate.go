@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// inflate replaces a body in gzip by what it stands for, which is then bounded like
-// any other body.
+// inflate replaces a body in gzip by its inflated content, which is then bounded like any
+// other body.
 func (h *Handler) inflate(r *http.Request) error {
 	encoding := r.Header.Get("Content-Encoding")
 	switch strings.ToLower(encoding) {

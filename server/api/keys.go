@@ -70,7 +70,7 @@ type Key struct {
 // found by trying.
 const KeyMinBytes = 16
 
-// HashKey is the hash of a secret.
+// HashKey returns the hash of a secret.
 func HashKey(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
 
 // ParseKeys reads a file of keys. A line is
@@ -178,7 +178,7 @@ func checkKeys(keys []Key) error {
 	return nil
 }
 
-// client is the sender of a request: a key, or anybody where there are no keys.
+// client is the sender of a request: a key, or any program where there are no keys.
 type client struct {
 	Key
 	limiter *rate.Limiter // nil: no bound
@@ -286,7 +286,7 @@ func (c *client) mayList(prefix string) error {
 	return problem(http.StatusForbidden, CodeForbidden, "The API key %q may list channels under its own prefixes only. Ask with a prefix that one of its patterns covers: %s.", c.Name, strings.Join(c.Channels, ", "))
 }
 
-// mayAll refuses a client with patterns what concerns all connections.
+// mayAll refuses a client with patterns access to all connections.
 func (c *client) mayAll(what string) error {
 	if len(c.Channels) == 0 {
 		return nil

@@ -33,7 +33,7 @@ type Problem struct {
 	allow string // the header of a 405
 }
 
-// Error is the detail with its code.
+// Error returns the detail with its code.
 func (p *Problem) Error() string {
 	return fmt.Sprintf("%s (%s, HTTP %d)", p.Detail, p.Code, p.Status)
 }

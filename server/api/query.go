@@ -9,14 +9,14 @@ import (
 	"strconv"
 )
 
-// query reads the parameters of a request, and refuses those that it was not
-// asked for: a misspelt limit that is silently ignored is no limit.
+// query reads the parameters of a request, and refuses unknown ones: a misspelt limit that
+// is silently ignored is no limit.
 type query struct {
 	values url.Values
 	err    error
 }
 
-// params begins with the names that there are.
+// params returns the parameters of a request, which may have these names.
 func params(r *http.Request, names ...string) *query {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	q := &query{values: values}
@@ -53,7 +53,7 @@ func (q *query) text(name string) string { return q.values.Get(name) }
 
 func (q *query) has(name string) bool { return q.values.Has(name) }
 
-// number is a number in a range.
+// number returns a number in a range, without if it is missing.
 func (q *query) number(name string, low, high, without uint64) uint64 {
 	if !q.has(name) {
 		return without
@@ -65,8 +65,8 @@ func (q *query) number(name string, low, high, without uint64) uint64 {
 	return n
 }
 
-// limit is the number of entries that a list may have: as over the native protocol,
-// more than ListMax is as good as ListMax.
+// limit returns the number of entries that a list may have. As over the native protocol,
+// more than ListMax counts as ListMax.
 func (q *query) limit(low uint64) int {
 	return int(min(q.number("limit", low, math.MaxInt32, ListDefault), ListMax))
 }

@@ -26,7 +26,7 @@ func (h *Handler) answerJSON(w http.ResponseWriter, v any) error {
 	return nil
 }
 
-// list is l with an empty one instead of none: [] and not null.
+// list returns l, or an empty list for nil, so that JSON has [] and not null.
 func list[T any](l []T) []T {
 	if l == nil {
 		return []T{}

@@ -214,7 +214,7 @@ func (a *Asker) Publish(ctx context.Context, r *protocol.PublishRequest) error {
 	})
 }
 
-// Call hands a client's request over. It is for protocol.Application.Call.
+// Call passes a client's request to the application. It is for protocol.Application.Call.
 func (a *Asker) Call(ctx context.Context, r *protocol.CallRequest) error {
 	var got callAnswer
 	q := Question{Type: "call", Client: r.Client, User: r.User, Method: r.Method, Data: r.Data}
@@ -400,8 +400,8 @@ func cut(text string, n int) string {
 	return text[:n]
 }
 
-// decode takes exactly one JSON object, with known fields only: an "expire" that
-// is ignored would be access that never ends.
+// decode accepts exactly one JSON object with known fields: an "expire" that is ignored
+// would be access that never ends.
 func decode(body []byte, into any) error {
 	if body = bytes.TrimSpace(body); len(body) == 0 {
 		return errors.New("the answer is empty: want a JSON object, {} at least")

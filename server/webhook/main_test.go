@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// waitForGoroutines gives those of this package, and connections, a moment to
-// end, and answers the stacks of what is left.
+// waitForGoroutines gives the goroutines of this package and of connections a moment to
+// end, and returns the stacks of those that are left.
 func waitForGoroutines() (left []string) {
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		left = nil
@@ -93,14 +93,14 @@ func (rec *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// all are the requests so far.
+// all returns the requests so far.
 func (rec *receiver) all() []received {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	return append([]received(nil), rec.requests...)
 }
 
-// waitFor polls until done, for a time that a loaded machine does not need.
+// waitFor polls until done, for much longer than a loaded machine needs.
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {

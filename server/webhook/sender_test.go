@@ -114,7 +114,7 @@ func TestEventsAsJSON(t *testing.T) {
 	}
 }
 
-// Whoever adds a type of event to the server makes it one that can be sent.
+// Every type of event that the server has can be sent.
 func TestEveryEventTypeCanBeSent(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "../protocol/event.go", nil, 0)
 	if err != nil {
@@ -293,8 +293,8 @@ func TestBatchMaxBytes(t *testing.T) {
 	}
 }
 
-// Whatever goes wrong, the same batch comes again, in its place, with the same
-// id and body.
+// After any kind of failure the same batch comes again, in its place, with the same id
+// and body.
 func TestFailuresAreTriedAgain(t *testing.T) {
 	status := func(code int) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
@@ -454,7 +454,7 @@ func TestFullQueue(t *testing.T) {
 	}
 }
 
-// An application that hangs blocks nobody who gives events.
+// An application that hangs does not block the callers of Event.
 func TestEventNeverBlocks(t *testing.T) {
 	rec := newReceiver(t, func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	s := newSender(t, rec.URL, func(c *SenderConfig) { c.QueueMaxEvents = 100 })
@@ -577,8 +577,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// A body without end, and one that never ends, hold nobody up for longer than
-// the timeout, and are not kept. The status has said it.
+// A body without end does not hold up the next batch for longer than the timeout, and is
+// not kept: the status is enough.
 func TestAnswersAreBounded(t *testing.T) {
 	endless := func(w http.ResponseWriter, r *http.Request) {
 		block := bytes.Repeat([]byte("x"), 32<<10)

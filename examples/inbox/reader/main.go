@@ -73,7 +73,7 @@ func read(ctx context.Context, addr, user, file string) (err error) {
 
 // event comes in order with the messages. After a lost connection the client
 // resumes, and then Recovered says that nothing is missing. Otherwise the history
-// has the rest: all that is behind the place that we kept, or the whole inbox.
+// has the rest: everything after the place that was kept, or the whole inbox.
 func (r *reader) event(e *client.Event) {
 	if e.Type != client.EventSubscribed || e.Recovered {
 		return
@@ -98,7 +98,7 @@ func (r *reader) event(e *client.Event) {
 	}
 }
 
-// message shows a notification, and says that it is read.
+// message shows a notification and acknowledges it.
 func (r *reader) message(ctx context.Context, m *client.Message) {
 	if m.Position.Epoch == r.at.Epoch && m.Position.Offset <= r.at.Offset {
 		return // the history had it
@@ -108,7 +108,7 @@ func (r *reader) message(ctx context.Context, m *client.Message) {
 	if err := r.save(); err != nil {
 		log.Print(err)
 	}
-	// If it does not get through, the next one says it too.
+	// If this fails, the next acknowledgement covers it.
 	if err := r.client.Ack(ctx, m.Channel, m.Position); err != nil {
 		log.Printf("not acknowledged: %v", err)
 	}
