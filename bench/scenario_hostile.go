@@ -32,12 +32,7 @@ func RunHostile(ctx context.Context, cfg HostileConfig) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var known []string // those that such a server can meet
-	for _, k := range hostileKinds {
-		if e.secure || !k.raw {
-			known = append(known, k.name)
-		}
-	}
+	known := kindsFor(e.secure)
 	if len(cfg.Kinds) == 0 {
 		cfg.Kinds = known
 	}
@@ -47,6 +42,20 @@ func RunHostile(ctx context.Context, cfg HostileConfig) (*Result, error) {
 		}
 	}
 	return runTrial(ctx, "hostile", &cfg.Options, func(t *trial) error { return t.hostile(&cfg) })
+}
+
+// HostileKinds returns the names of the hostile clients that RunHostile lets
+// loose on a server without TLS.
+func HostileKinds() []string { return kindsFor(false) }
+
+// kindsFor returns the names of the kinds that a server can meet.
+func kindsFor(secure bool) (names []string) {
+	for _, k := range hostileKinds {
+		if secure || !k.raw {
+			names = append(names, k.name)
+		}
+	}
+	return names
 }
 
 // hostileSide is what was measured while a hostile client was on one side: the

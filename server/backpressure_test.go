@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -383,6 +384,19 @@ func TestMessageRate(t *testing.T) {
 		// A second's tokens are there at once, then one comes each 20 ms.
 		if d := time.Since(began); d < time.Second {
 			t.Errorf("%d messages in %v at %d a second", count, d, rate)
+		}
+		for op, reply := range map[ws.OpCode]bool{ws.OpPing: true, ws.OpPong: false} {
+			c, began := upgraded(t, s), time.Now()
+			c.put(strings.Repeat(masked(op, "x"), count) + masked(ws.OpText, "last"))
+			for range count {
+				if reply {
+					c.wantFrame(ws.OpPong, "x")
+				}
+			}
+			c.wantFrame(ws.OpText, "last")
+			if d := time.Since(began); d < time.Second {
+				t.Errorf("%d frames with opcode %d in %v at %d a second", count, op, d, rate)
+			}
 		}
 		if n := statsOf(s).Get("rate_limited"); n < 2 {
 			t.Errorf("RateLimited = %d", n)

@@ -51,10 +51,10 @@ type Limits struct {
 	// MessageMaxFragments limits the frames of a message from a client. If zero,
 	// 1,024.
 	MessageMaxFragments int
-	// MessageRate limits the messages a second that are taken from one client. A
-	// faster client is not read until the next second, so that it feels TCP's
-	// back-pressure. If zero, only the loop's own fairness limits it: one read
-	// buffer a turn.
+	// MessageRate limits the messages, pings and pongs a second that are taken from
+	// one client (token bucket, burst of one second). A faster client is not read
+	// until the next token is there, so that it feels TCP's back-pressure. If zero,
+	// only the loop's own fairness limits it: 256 of them a turn.
 	MessageRate int
 	// PendingMaxBytes limits what waits for one client alone, replies and
 	// Conn.Send, while its socket is full. A client with half of it waiting is not

@@ -68,7 +68,7 @@ var configSettings = settings.Table{
 	{Field: "Limits.MessageMaxFragments", Default: 1024, Min: 1, Max: 1 << 30, Unit: "frames",
 		Help: "Frames of a message from a client"},
 	{Field: "Limits.MessageRate", Min: 0, Max: 1<<16 - 1, Zero: "no limit", Unit: "messages a second", // shard counts in 16 bits
-		Help: "Messages a second from one client; a faster client is read more slowly"},
+		Help: "Messages, pings and pongs a second from one client; a faster client is read more slowly"},
 	{Field: "Limits.PendingMaxBytes", Default: 64 << 10, Min: 1 << 10, Max: 1 << 30, Unit: "bytes",
 		Help: "Output that waits for one client alone, replies above all, while its socket is full; a client with half of it waiting is not read", Cost: "so much for each client that does not read"},
 	{Field: "Limits.LagMaxBytes", Default: 4 << 20, Min: 1 << 10, Max: 1 << 40, Unit: "bytes",

@@ -181,12 +181,16 @@ func (c *Comparison) Verdict() string {
 			fmt.Fprintf(&b, " (and %d more faults)", len(faults)-1)
 		}
 	}
+	sections := c.Sections
 	for _, s := range c.Servers {
 		if text := c.cost(s); text != "" {
 			fmt.Fprintf(&b, "; %s", text)
 		}
 	}
-	for _, s := range c.Sections {
+	if !slices.ContainsFunc(c.Servers, func(s Server) bool { return s.Reference != "" }) {
+		sections = append([]Section{c.first()}, sections...)
+	}
+	for _, s := range sections {
 		if text := c.promises(s); text != "" {
 			fmt.Fprintf(&b, "; %s", text)
 		}
@@ -194,8 +198,12 @@ func (c *Comparison) Verdict() string {
 	return b.String() + "."
 }
 
-// cost says what a server of the first table spends, if limits are meant for it.
+// cost says what a server of the first table spends beside its reference, if
+// limits are meant for it.
 func (c *Comparison) cost(s Server) string {
+	if s.Reference == "" {
+		return ""
+	}
 	var spends []string
 	must, aim := 0, 0
 	for _, column := range c.Columns {
@@ -255,5 +263,9 @@ func (c *Comparison) promises(s Section) string {
 	if len(said) == 0 {
 		return ""
 	}
-	return s.Title + ": " + strings.Join(said, ", ")
+	text := strings.Join(said, ", ")
+	if s.Title != "" {
+		text = s.Title + ": " + text
+	}
+	return text
 }

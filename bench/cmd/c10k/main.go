@@ -34,6 +34,7 @@ type options struct {
 	loops       string
 	quick       bool
 	hugePages   bool
+	hostiles    bool
 	out         string
 	command     string
 	// dir holds what servers and clients read: certificate, key, secret.
@@ -53,6 +54,7 @@ func parseFlags() options {
 	flag.StringVar(&o.loops, "loops", "1,2", "numbers of event loops to try")
 	flag.BoolVar(&o.quick, "quick", false, "2,000 connections, one round, short periods: does it work at all?")
 	flag.BoolVar(&o.hugePages, "huge-pages", false, "measure memory with transparent huge pages always on, too (root; the setting is given back)")
+	flag.BoolVar(&o.hostiles, "hostile", false, "measure what clients notice of a hostile one, and nothing else")
 	flag.StringVar(&o.out, "out", "bench/results", "directory for the result files")
 	flag.StringVar(&o.command, "command", strings.Join(os.Args, " "), "the command to write into the result")
 	flag.Parse()
@@ -90,12 +92,15 @@ func run(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	defer os.RemoveAll(o.dir)
-	groups, err := o.groups(c)
-	if err != nil {
+	var groups [][]rounds.Target
+	turns := o.rounds
+	if o.hostiles {
+		groups, turns = o.hostile(c), 1 // each kind has rounds of its own
+	} else if groups, err = o.groups(c); err != nil {
 		return false, err
 	}
 	plan := rounds.Plan{
-		Rounds: o.rounds, Processes: room.processes(o.connections), Log: os.Stderr,
+		Rounds: turns, Processes: room.processes(o.connections), Log: os.Stderr,
 		Options: bench.Options{Connections: o.connections, Settle: o.periods().settle, Progress: os.Stderr},
 	}
 	if err := plan.Run(ctx, groups, c); err != nil {

@@ -97,7 +97,6 @@ func (c conn) handleHeartbeat(p *Protocol, payload []byte) bool {
 		return false
 	}
 	s := c.s
-	c.spend()
 	switch {
 	case answers && c.flags&flagHeartbeat != 0:
 		c.flags &^= flagHeartbeat

@@ -7,7 +7,7 @@ import (
 	"github.com/roostws/roost/server/internal/gcra"
 )
 
-// rates bounds the messages of each connection, if Config.MessageRate is set. A
+// rates bounds the messages, pings and pongs of each connection, if Config.MessageRate is set. A
 // connection without a token is not read until the next one is there.
 type rates struct {
 	tokens  offheap.Table[gcra.Bucket]

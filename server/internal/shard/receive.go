@@ -126,6 +126,9 @@ func (in *input) keep(buffer []byte) {
 // handleMessage acts on one whole message or control frame.
 func (c conn) handleMessage(m frame.Message) {
 	s := c.s
+	if c.state == stateOpen && m.Opcode != frame.OpClose {
+		c.spend() // for a ping or pong as well: it costs what a small message does
+	}
 	switch m.Opcode {
 	case frame.OpText, frame.OpBinary:
 		if c.state != stateOpen {
@@ -140,7 +143,6 @@ func (c conn) handleMessage(m frame.Message) {
 		c.noteMessage()
 		s.count.Inc(counters.MessagesReceived)
 		s.count.Add(counters.MessageBytesReceived, int64(len(m.Payload)))
-		c.spend()
 		c.callMessage(m)
 	case frame.OpPing:
 		// A pong for each ping, as soon as is practical (section 5.5.2). If the
