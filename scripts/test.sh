@@ -108,6 +108,7 @@ step_tools() { # install what the tests need
   apt_need node nodejs
   apt_need npm npm
   apt_need curl curl # docs/getting-started.md
+  apt_need openssl openssl # docs/tokens.md, docs/webhooks.md
   apt_need shellcheck shellcheck
   apt_need ps procps
   apt_need /usr/bin/python3 python3

@@ -102,11 +102,11 @@ if [ ${#settings[@]} -gt 0 ]; then
 fi
 if [ ${#limits[@]} -gt 0 ]; then
   if [ $nr_open_failed = 1 ]; then
-    echo "$limits_file is not written: with a limit over fs.nr_open nobody could log in" >&2
+    echo "$limits_file was not written: with a limit above fs.nr_open every login would be refused" >&2
   else
     mkdir -p "$root${limits_file%/*}"
     printf '%s\n' "$head" "${limits[@]}" >"$root$limits_file"
-    echo "The descriptor limit holds for new log-ins; a systemd service needs LimitNOFILE=$nofile."
+    echo "The descriptor limit applies to new logins; a systemd service needs LimitNOFILE=$nofile."
   fi
 fi
 [ $failed = 0 ] && echo "Done."

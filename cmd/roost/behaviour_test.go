@@ -21,6 +21,7 @@ func onEveryEngine(t *testing.T, test func(t *testing.T, engine string)) {
 }
 
 func TestEcho(t *testing.T) {
+	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		p := startRoost(t, loopback("--echo", "--message-max-bytes", "65536", "--engine", engine)...)
 		c, silent := dial(t, p.addr, "/any/path?at=all"), dial(t, p.addr, "/")
@@ -41,6 +42,7 @@ func TestEcho(t *testing.T) {
 }
 
 func TestRelay(t *testing.T) {
+	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		p := startRoost(t, loopback("--relay", "--engine", engine, "--loops", "2")...)
 		clients := make([]*client, 10)
@@ -85,6 +87,7 @@ func (c *client) wantChat(message string) {
 const greeting = `{"type":"system","message":"Welcome to the chat!"}`
 
 func TestDemoIsTheTextbookChat(t *testing.T) {
+	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		p := startRoost(t, loopback("--demo", "--engine", engine)...)
 		a, b := dial(t, p.addr, "/"), dial(t, p.addr, "/ws")
@@ -107,6 +110,7 @@ func TestDemoIsTheTextbookChat(t *testing.T) {
 }
 
 func TestDemoStatsOnlyForThoseWhoAsk(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--demo")...)
 	asking, textbook := dial(t, p.addr, "/ws?stats=1"), dial(t, p.addr, "/")
 	asking.want(ws.OpText, greeting)
@@ -132,6 +136,7 @@ func TestDemoStatsOnlyForThoseWhoAsk(t *testing.T) {
 }
 
 func TestDemoAnswersItsPage(t *testing.T) {
+	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		p := startRoost(t, loopback("--demo", "--engine", engine)...)
 		hc := &http.Client{Timeout: testTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -154,6 +159,7 @@ func TestDemoAnswersItsPage(t *testing.T) {
 // Without a behaviour a connection is held, and a page gets an answer that
 // tells what this port is for.
 func TestWithoutBehaviour(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback()...)
 	c := dial(t, p.addr, "/")
 	c.send(ws.OpText, "is anybody there?")

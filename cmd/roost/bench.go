@@ -14,96 +14,66 @@ import (
 	benchreport "github.com/roostws/roost/bench/report"
 )
 
-// BenchCmd are the scenarios of package bench. Each prints a table to standard
-// output and progress to standard error, and ends with errNotHeld where
-// something that was verified was wrong.
-
+// BenchCmd holds the scenarios of package bench. Each prints a table to standard
+// output and its progress to standard error, and returns errNotHeld if a check of
+// the result failed.
 type BenchCmd struct {
-	Idle      benchIdle      `cmd:"" help:"Open connections and leave them alone: memory and CPU for each, CPU while idle."`
-	Echo      benchEcho      `cmd:"" help:"Send messages to a server that sends them back: latency at a rate, CPU per message."`
-	Broadcast benchBroadcast `cmd:"" help:"Publish to all: one at a time, at a rate, without pause. CPU per delivery, time to the last receiver."`
-	Storm     benchStorm     `cmd:"" help:"All clients come at once, are cut off at once, and come back at once."`
-	Mixed     benchMixed     `cmd:"" help:"90 % idle, 9 % trickling, 1 % busy, against an echo server."`
-	Hostile   benchHostile   `cmd:"" help:"Echo beside one hostile client of each kind: what do the others notice?"`
-	Slow      benchSlow      `cmd:"" help:"Publish while 5 % of the receivers do not read."`
-	Grow      benchGrow      `cmd:"" help:"Open more and more connections: memory for each, and a broadcast to all, at each step."`
-	Generator benchGenerator `cmd:"" hidden:"" help:"Hold connections for a scenario (started by the scenarios)."`
+	Idle      benchScenario[bench.IdleConfig]      `cmd:"" help:"Open connections and leave them alone: memory and CPU for each, CPU while idle."`
+	Echo      benchScenario[bench.EchoConfig]      `cmd:"" help:"Send messages to a server that sends them back: latency at a rate, CPU per message."`
+	Broadcast benchScenario[bench.BroadcastConfig] `cmd:"" help:"Publish to all: one at a time, at a rate, without pause. CPU per delivery, time to the last receiver."`
+	Storm     benchScenario[bench.StormConfig]     `cmd:"" help:"All clients come at once, are cut off at once, and come back at once."`
+	Mixed     benchScenario[bench.MixedConfig]     `cmd:"" help:"90 % idle, 9 % trickling, 1 % busy, against an echo server."`
+	Hostile   benchScenario[bench.HostileConfig]   `cmd:"" help:"Echo beside one hostile client of each kind: what do the others notice?"`
+	Slow      benchScenario[bench.SlowConfig]      `cmd:"" help:"Publish while 5 % of the receivers do not read."`
+	Grow      benchScenario[bench.GrowConfig]      `cmd:"" help:"Open more and more connections: memory for each, and a broadcast to all, at each step."`
+	Generator benchGenerator                       `cmd:"" hidden:"" help:"Hold connections for a scenario (started by the scenarios)."`
 }
 
-// errNotHeld means that a result has faults.
+// errNotHeld is the error of a result with faults.
 var errNotHeld = errors.New("not held: see the faults above")
 
-// benchOutput says where a result goes besides the table.
+// benchOutput holds the flags for output besides the table.
 type benchOutput struct {
 	JSON string `name:"json" placeholder:"FILE" help:"Write the result as JSON."`
 	Plot string `placeholder:"FILE" help:"Draw the result as SVG, a picture that every browser shows."`
 }
 
-type (
-	benchIdle struct {
-		bench.IdleConfig
-		benchOutput
-	}
-	benchEcho struct {
-		bench.EchoConfig
-		benchOutput
-	}
-	benchBroadcast struct {
-		bench.BroadcastConfig
-		benchOutput
-	}
-	benchStorm struct {
-		bench.StormConfig
-		benchOutput
-	}
-	benchMixed struct {
-		bench.MixedConfig
-		benchOutput
-	}
-	benchHostile struct {
-		bench.HostileConfig
-		benchOutput
-	}
-	benchSlow struct {
-		bench.SlowConfig
-		benchOutput
-	}
-	benchGrow struct {
-		bench.GrowConfig
-		benchOutput
-	}
-	benchGenerator struct{}
-)
+// benchScenario is the command of one scenario: the flags of its configuration, and
+// those of the output.
+type benchScenario[C any] struct {
+	Scenario C `embed:""`
+	benchOutput
+}
 
-func (c *benchIdle) Run() error {
-	return runBench(&c.benchOutput, &c.IdleConfig, &c.Options, bench.RunIdle)
+// Run runs the scenario.
+func (c *benchScenario[C]) Run() error {
+	switch cfg := any(&c.Scenario).(type) {
+	case *bench.IdleConfig:
+		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunIdle)
+	case *bench.EchoConfig:
+		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunEcho)
+	case *bench.BroadcastConfig:
+		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunBroadcast)
+	case *bench.StormConfig:
+		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunStorm)
+	case *bench.MixedConfig:
+		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunMixed)
+	case *bench.HostileConfig:
+		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunHostile)
+	case *bench.SlowConfig:
+		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunSlow)
+	case *bench.GrowConfig:
+		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunGrow)
+	}
+	panic(fmt.Sprintf("no scenario has the configuration %T", c.Scenario))
 }
-func (c *benchEcho) Run() error {
-	return runBench(&c.benchOutput, &c.EchoConfig, &c.Options, bench.RunEcho)
-}
-func (c *benchBroadcast) Run() error {
-	return runBench(&c.benchOutput, &c.BroadcastConfig, &c.Options, bench.RunBroadcast)
-}
-func (c *benchStorm) Run() error {
-	return runBench(&c.benchOutput, &c.StormConfig, &c.Options, bench.RunStorm)
-}
-func (c *benchMixed) Run() error {
-	return runBench(&c.benchOutput, &c.MixedConfig, &c.Options, bench.RunMixed)
-}
-func (c *benchHostile) Run() error {
-	return runBench(&c.benchOutput, &c.HostileConfig, &c.Options, bench.RunHostile)
-}
-func (c *benchSlow) Run() error {
-	return runBench(&c.benchOutput, &c.SlowConfig, &c.Options, bench.RunSlow)
-}
-func (c *benchGrow) Run() error {
-	return runBench(&c.benchOutput, &c.GrowConfig, &c.Options, bench.RunGrow)
-}
+
+type benchGenerator struct{}
 
 // Run serves a scenario until standard input ends.
 func (*benchGenerator) Run() error { return bench.RunGenerator() }
 
-// runBench runs a scenario for a person at a terminal; an interrupt ends it.
+// runBench runs a scenario at a terminal. SIGINT and SIGTERM end it.
 func runBench[C any](out *benchOutput, cfg *C, opt *bench.Options, run func(context.Context, C) (*bench.Result, error)) error {
 	if err := out.check(); err != nil {
 		return err
@@ -125,7 +95,7 @@ func runBench[C any](out *benchOutput, cfg *C, opt *bench.Options, run func(cont
 	return nil
 }
 
-// check refuses, before anything is measured, a plot that could not be drawn.
+// check returns an error, before anything is measured, for a plot that cannot be drawn.
 func (o *benchOutput) check() error {
 	if extension := filepath.Ext(o.Plot); o.Plot != "" && extension != ".svg" {
 		return usagef("--plot %s: plots are SVG files: --plot %s.svg", o.Plot, strings.TrimSuffix(o.Plot, extension))

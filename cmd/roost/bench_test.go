@@ -9,6 +9,7 @@ import (
 )
 
 func TestBenchCommandLine(t *testing.T) {
+	t.Parallel()
 	var cli struct {
 		Bench BenchCmd `cmd:""`
 	}
@@ -26,11 +27,12 @@ func TestBenchCommandLine(t *testing.T) {
 	if got := ctx.Command(); got != "bench slow <url>" {
 		t.Errorf("command = %q", got)
 	}
-	c := cli.Bench.Slow
+	slow := cli.Bench.Slow
+	c := slow.Scenario
 	if c.URL != line[2] || !slices.Equal(c.PIDs, []int{12, 13}) || c.Connections != 500 ||
 		!slices.Equal(c.Headers, []string{"A: b, c"}) || !slices.Equal(c.Subscribe, []string{`{"hello":1,"b":2}`, `{"join":"c{{.N}}"}`}) ||
 		c.Period != 3*time.Second || c.Rate != 7.5 || c.StalledPercent != 10 ||
-		c.PublishURL != "http://127.0.0.1:2/publish" || c.JSON != "out.json" ||
+		c.PublishURL != "http://127.0.0.1:2/publish" || slow.JSON != "out.json" ||
 		!c.Insecure || c.CAFile != "ca.pem" || !c.Compression {
 		t.Errorf("parsed %+v", c)
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// certificate is a key pair in two files that somebody renews.
+// certificate is a key pair in two files, read again when they change.
 type certificate struct {
 	certFile, keyFile string
 	logger            *slog.Logger
@@ -18,8 +18,8 @@ type certificate struct {
 	// Guarded by mu.
 	mu      sync.Mutex
 	current *tls.Certificate
-	changed time.Time // of the newer file, when they were read last
-	missing bool      // a file was not there when it was looked at last
+	changed time.Time // modification time of the newer file at the last read
+	missing bool      // a file did not exist at the last check
 }
 
 // loadCertificate reads the files.
@@ -35,13 +35,13 @@ func loadCertificate(certFile, keyFile string, logger *slog.Logger) (*certificat
 	return c, nil
 }
 
-// config is what a server needs of it.
+// config returns a tls.Config that uses the certificate.
 func (c *certificate) config() *tls.Config {
 	return &tls.Config{GetCertificate: c.get}
 }
 
-// demandClients has clients' certificates checked against the authorities in
-// caFile; required reports whether a client must show one.
+// demandClients makes config check clients' certificates against the authorities in
+// caFile. If required is true, clients without a certificate are refused.
 func demandClients(config *tls.Config, caFile string, required bool) error {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -58,7 +58,7 @@ func demandClients(config *tls.Config, caFile string, required bool) error {
 	return nil
 }
 
-// reload reads the files now, changed or not: SIGHUP asks for it.
+// reload reads the files, whether they have changed or not. SIGHUP calls it.
 func (c *certificate) reload() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,25 +69,25 @@ func (c *certificate) reload() {
 	c.report(err)
 }
 
-// report logs what became of an attempt to read the files.
+// report logs the outcome of reading the files.
 func (c *certificate) report(err error) {
 	if err != nil {
-		c.logger.Warn("the certificate on disk cannot be used, the last one stays", "err", err)
+		c.logger.Warn("the certificate files cannot be used: the previous certificate stays", "err", err)
 		return
 	}
 	c.logger.Info("the certificate was read again", "file", c.certFile)
 }
 
-// get returns the certificate for a handshake. Two looks at files are nothing
-// beside the milliseconds that a handshake takes. A pair that does not fit,
-// because the second file is still to come, leaves the old one in force.
+// get returns the certificate for a handshake, after a check whether the files have
+// changed: two calls of stat are cheap beside a handshake. While only one of the
+// two files has been replaced, they do not match and the old pair stays.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	changed, err := c.lastChange()
 	switch {
 	case err != nil && c.missing:
-		// Said once: clients must not be able to fill the log.
+		// Logged once: otherwise clients could fill the log.
 	case err != nil:
 		c.missing = true
 		c.report(err)
@@ -112,8 +112,8 @@ func (c *certificate) lastChange() (time.Time, error) {
 	return last, nil
 }
 
-// read takes the files as they are. What cannot be used is not tried again
-// until it changes.
+// read loads the files. Files that cannot be used are not read again until they
+// change.
 func (c *certificate) read(changed time.Time) error {
 	c.changed = changed
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)

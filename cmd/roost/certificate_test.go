@@ -62,6 +62,7 @@ func writeCertificate(t *testing.T, dir string, serial int64, changed time.Time)
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		certFile, keyFile, pool := writeCertificate(t, t.TempDir(), 1, time.Now())
 		p := startRoost(t, "--addr", "127.0.0.1:0", "--tls-addr", "127.0.0.1:0", "--tls-cert", certFile, "--tls-key", keyFile, "--demo", "--engine", engine)
@@ -79,6 +80,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestCertificateIsReadAgain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	then := time.Now().Add(-time.Hour)
 	certFile, keyFile, _ := writeCertificate(t, dir, 1, then)
@@ -156,6 +158,7 @@ func dialTLS(t *testing.T, addr string, config *tls.Config) (*client, error) {
 // those who are connected notice nothing. One that cannot be used changes
 // nothing.
 func TestCertificateIsRenewedUnderLoad(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	then := time.Now().Add(-time.Hour)
 	certFile, keyFile, pool := writeCertificate(t, dir, 1, then)
@@ -179,7 +182,7 @@ func TestCertificateIsRenewedUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.signal(syscall.SIGHUP)
-	p.waitLog("cannot be used, the last one stays", 1)
+	p.waitLog("cannot be used: the previous certificate stays", 1)
 	if serial := shown(t, p, pool3); serial != 3 {
 		t.Errorf("with a broken key a newcomer sees certificate %d, want 3", serial)
 	}
@@ -188,6 +191,7 @@ func TestCertificateIsRenewedUnderLoad(t *testing.T) {
 }
 
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	certFile, keyFile, pool := writeCertificate(t, t.TempDir(), 1, time.Now())
 	caFile, clientKey, _ := writeCertificate(t, t.TempDir(), 7, time.Now())
 	known, err := tls.LoadX509KeyPair(caFile, clientKey)

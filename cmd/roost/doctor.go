@@ -14,11 +14,11 @@ import (
 type DoctorCmd struct {
 	Target    int64 `help:"How many connections should fit. Exit code 1 if they do not." placeholder:"N"`
 	UserBytes int64 `help:"Memory of the server for an idle connection, bytes (${default})." placeholder:"N" default:"170"`
-	JSON      bool  `name:"json" help:"Answer as JSON."`
-	Fix       bool  `help:"Show what has to be written to /etc/sysctl.d and /etc/security/limits.d, ask, and write it. As root."`
+	JSON      bool  `name:"json" help:"Print the report as JSON."`
+	Fix       bool  `help:"Show the files for /etc/sysctl.d and /etc/security/limits.d, ask, and write them. Needs root."`
 	Yes       bool  `help:"With --fix: do not ask."`
 
-	// Root is where the machine's files are: another folder in tests.
+	// Root is the root of the machine's files. Tests set another folder.
 	Root string `hidden:"" default:"/"`
 }
 
@@ -26,7 +26,7 @@ type DoctorCmd struct {
 func (DoctorCmd) Help() string {
 	return `Examples:
   roost doctor                      how many connections fit, and what stops more
-  roost doctor --target 100000      do so many fit? If not: what to type
+  roost doctor --target 100000      whether that many fit, and if not, what to type
   sudo roost doctor --target 100000 --fix
 
 It reads /proc and /sys and changes nothing without --fix. docs/tuning.md has the formula.`
@@ -46,12 +46,12 @@ func (d *DoctorCmd) Validate() error {
 		return fmt.Errorf("--fix and --json exclude each other: --json shows the fix without asking")
 	}
 	if d.Yes && !d.Fix {
-		return fmt.Errorf("--yes means something with --fix only")
+		return fmt.Errorf("--yes needs --fix")
 	}
 	return nil
 }
 
-// Run examines the machine.
+// Run examines the machine and prints the report.
 func (d *DoctorCmd) Run(s streams) error {
 	facts, err := doctor.Collect(os.DirFS(d.Root))
 	if err != nil {
@@ -76,7 +76,7 @@ func (d *DoctorCmd) Run(s streams) error {
 	return nil
 }
 
-// fix shows, asks and applies.
+// fix shows the settings, asks, and applies them.
 func (d *DoctorCmd) fix(s streams, report *doctor.Report) error {
 	if report.Fix.Empty() {
 		fmt.Fprintf(s.out, "Nothing to write: no setting stands in the way of %d connections.\n", report.Target)
@@ -93,20 +93,20 @@ func (d *DoctorCmd) fix(s streams, report *doctor.Report) error {
 		}
 	}
 	if err := doctor.Apply(d.Root, report.Fix); err != nil {
-		return fmt.Errorf("not all of it was done:\n%w", err)
+		return fmt.Errorf("some settings could not be written:\n%w", err)
 	}
 	fmt.Fprintln(s.out, "\nDone.")
 	if report.Fix.Nofile > 0 {
-		fmt.Fprintln(s.out, "The descriptor limit holds for new log-ins: log in again before roost serve.")
+		fmt.Fprintln(s.out, "The descriptor limit applies to new logins: log in again before you start roost serve.")
 	}
 	return nil
 }
 
-// verdict tells of what no setting can lift: memory.
+// verdict reports the limit that no setting can lift: memory.
 func (d *DoctorCmd) verdict(s streams, report *doctor.Report) error {
 	if report.TargetFits {
 		return nil
 	}
-	fmt.Fprintf(s.out, "But no more than %d fit: %s.\n", report.Fits, report.StoppedBy)
+	fmt.Fprintf(s.out, "But only %d fit: %s.\n", report.Fits, report.StoppedBy)
 	return exitCode(exitFailed)
 }

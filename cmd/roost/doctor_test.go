@@ -52,6 +52,7 @@ func runDoctor(t *testing.T, root, answer string, args ...string) (code int, out
 }
 
 func TestDoctorExitCodes(t *testing.T) {
+	t.Parallel()
 	root := fakeMachine(t)
 	for _, tc := range []struct {
 		args     []string
@@ -73,6 +74,7 @@ func TestDoctorExitCodes(t *testing.T) {
 }
 
 func TestDoctorJSONIsOneDocument(t *testing.T) {
+	t.Parallel()
 	_, out, _ := runDoctor(t, fakeMachine(t), "", "--json")
 	var report doctor.Report
 	decoder := json.NewDecoder(strings.NewReader(out))
@@ -86,6 +88,7 @@ func TestDoctorJSONIsOneDocument(t *testing.T) {
 }
 
 func TestDoctorFixAsksFirst(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, answer string
 		args         []string
@@ -121,6 +124,7 @@ func TestDoctorFixAsksFirst(t *testing.T) {
 }
 
 func TestDoctorFixOfNothing(t *testing.T) {
+	t.Parallel()
 	root := fakeMachine(t)
 	if err := os.WriteFile(filepath.Join(root, "proc/sys/net/core/somaxconn"), []byte("65535\n"), 0o644); err != nil {
 		t.Fatal(err)

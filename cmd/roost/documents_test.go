@@ -13,6 +13,7 @@ import (
 
 // The example of a configuration file is one.
 func TestDocumentedConfigurationFile(t *testing.T) {
+	t.Parallel()
 	cli, err := parse(t, "serve", "--config", "../../docs/roost.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -27,6 +28,7 @@ var update = flag.Bool("update", false, "write the generated parts of docs/roost
 // The reference in docs/roost.yaml and the table of docs/settings.md are made
 // from the settings. go test ./cmd/roost -run TestSettingsDocuments -update writes them.
 func TestSettingsDocuments(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{"../../docs/roost.yaml": yamlReference(), "../../docs/settings.md": settingsTable()} {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -90,12 +92,13 @@ func wrap(text string, width int) string {
 // settingsTable is a row for each setting of the library's tables.
 func settingsTable() string {
 	var b strings.Builder
+	parser := newParser(new(CLI), new(configFile))
 	for _, config := range []string{"server: Config", "api: Config", "token: Config", "webhook: SenderConfig", "webhook: AskerConfig"} {
 		name := strings.ReplaceAll(config, ": ", ".")
 		fmt.Fprintf(&b, "\n## `%s`\n\n| setting | flag | default | allowed | what it is | what raising it costs |\n|---|---|---|---|---|---|\n", name)
 		for _, s := range configurations[config].table {
 			flag := "`--" + flagOf(config, s.Field) + "`"
-			if serveFlag(newParser(new(CLI), new(configFile)), flagOf(config, s.Field)) == nil {
+			if serveFlag(parser, flagOf(config, s.Field)) == nil {
 				flag = ""
 			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", s.Field, flag, defaultOf("", s), strings.Replace(s.Want(), "negative for off", "`0s` for off (in Go: negative)", 1), s.Help, s.Cost)

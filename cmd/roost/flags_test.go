@@ -38,6 +38,7 @@ func writeFile(t *testing.T, name, content string) string {
 
 // Each field of server.Config has a flag, or another way to set it.
 func TestEveryConfigFieldIsAFlag(t *testing.T) {
+	t.Parallel()
 	otherwise := map[string]string{
 		"Listen":         "is --addr",
 		"ListenTLS":      "is --tls-addr",
@@ -72,6 +73,7 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 }
 
 func TestEngineFlag(t *testing.T) {
+	t.Parallel()
 	for _, want := range engines.All() {
 		cli, err := parse(t, "serve", "--engine", want.Name())
 		if err != nil {
@@ -106,6 +108,7 @@ func serveFlags(parser *kong.Kong) []*kong.Flag {
 
 // What a flag sets arrives in the configuration.
 func TestFlagsReachTheConfig(t *testing.T) {
+	t.Parallel()
 	cli, err := parse(t, "serve", "--loops", "3", "--engine", "gnet", "--compression", "off", "--origins", "*", "--subprotocols", "a,b",
 		"--defer-accept", "0s", "--no-io-uring", "--max-connections", "9", "--slow-consumer", "drop", "--ping-interval", "7s", "--trusted-proxies", "10.0.0.0/8")
 	if err != nil {
@@ -122,6 +125,7 @@ func TestFlagsReachTheConfig(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		args        []string
 		plain, with []string
@@ -259,6 +263,8 @@ func TestUsageErrors(t *testing.T) {
 			}
 			if tc.env[0] != "" {
 				t.Setenv(tc.env[0], tc.env[1])
+			} else {
+				t.Parallel()
 			}
 			var out, errs strings.Builder
 			code := run(args, strings.NewReader(""), &out, &errs)
@@ -278,6 +284,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		args []string
 		want []string
@@ -305,6 +312,7 @@ func TestHelpTeaches(t *testing.T) {
 }
 
 func TestFitConnections(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		asked  int
 		nofile uint64

@@ -2,15 +2,15 @@
 //
 //	roost serve      run the server
 //	roost bench      measure a WebSocket server
-//	roost doctor     tell how many connections this machine can hold
+//	roost doctor     report how many connections this machine can hold
 //	roost token      make a token for a client
 //	roost publish    publish to a running server
 //	roost subscribe  print what is published to channels
-//	roost version    tell what this binary is
+//	roost version    print the version of this binary
 //
-// It turns flags, environment and a configuration file into server.Config,
-// signals into a graceful end, and errors into exit codes; whatever is worth
-// more than that is in the packages that it imports.
+// It turns flags, environment and a configuration file into server.Config, signals
+// into a graceful shutdown, and errors into exit codes. Everything else is in the
+// packages that it imports.
 package main
 
 import (
@@ -20,6 +20,8 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -32,12 +34,12 @@ import (
 
 // Exit codes. 128 + the signal's number follows a second signal.
 const (
-	exitOK     = 0 // done, or ended by a first SIGTERM or SIGINT
-	exitFailed = 1 // it did not work, or roost doctor --target does not fit
+	exitOK     = 0 // success, or ended by a first SIGTERM or SIGINT
+	exitFailed = 1 // an error, or roost doctor --target does not fit
 	exitUsage  = 2 // a flag, a variable or the configuration file is wrong
 )
 
-// usageError is an error that another command line would avoid.
+// usageError is a mistake in the command line, the environment or the file.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -52,11 +54,11 @@ type CLI struct {
 
 	Serve     ServeCmd     `cmd:"" help:"Run the server."`
 	Bench     BenchCmd     `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
-	Doctor    DoctorCmd    `cmd:"" help:"Tell how many connections this machine can hold, what stops it first, and what to type to hold more."`
-	Token     TokenCmd     `cmd:"" help:"Make a token for a client, or tell what is wrong with one."`
+	Doctor    DoctorCmd    `cmd:"" help:"Report how many connections this machine can hold, which limit comes first, and what to type to raise it."`
+	Token     TokenCmd     `cmd:"" help:"Make a token for a client, or show what is wrong with one."`
 	Publish   PublishCmd   `cmd:"" help:"Publish to a channel, a user or everybody, through a running server's admin port."`
 	Subscribe SubscribeCmd `cmd:"" help:"Print what is published to channels, as a client of a running server."`
-	Version   VersionCmd   `cmd:"" help:"Tell what this binary is."`
+	Version   VersionCmd   `cmd:"" help:"Print the version of this binary."`
 }
 
 const description = `Roost keeps 100,000 and more mostly idle WebSocket clients connected to one machine, and pushes to them.
@@ -68,23 +70,23 @@ Examples:
   roost bench echo ws://127.0.0.1:9000/   how fast is that, and at what cost?
   roost doctor --target 100000            can this machine hold that many?
 
-Exit codes: 0 done or ended by SIGTERM or SIGINT, 1 it did not work, 2 wrong flags or configuration, 128+N a second signal N.`
+Exit codes: 0 success or ended by SIGTERM or SIGINT, 1 error, 2 wrong flags or configuration, 128+N a second signal N.`
 
 func main() {
-	// A pipe that has lost its reader is an error of the write, and not the end of
-	// the process: a server outlives its log. Commands whose output nobody reads
-	// end with that error.
+	// Writing to a pipe without a reader returns an error instead of ending the
+	// process: a server outlives the reader of its log. Other commands end with that
+	// error.
 	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// streams are what commands read and write.
+// streams are the standard streams of a command.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
-// run is main with everything that it touches as an argument.
+// run is main for tests: it returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	var cli CLI
 	var file configFile
@@ -106,7 +108,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	return report(stderr, args[0], flagError(ctx.Run(), &file))
 }
 
-// parseError is what the parser found, in the words of the user.
+// parseError returns the parser's error with flags and lines of the file in it.
 func parseError(err error, file *configFile) error {
 	var mistake fileError
 	if errors.As(err, &mistake) {
@@ -115,7 +117,7 @@ func parseError(err error, file *configFile) error {
 	return usageError{flagError(err, file)}
 }
 
-// newParser puts the command line together.
+// newParser returns the parser of the command line.
 func newParser(cli *CLI, file *configFile, more ...kong.Option) *kong.Kong {
 	parser, err := kong.New(cli, append(more,
 		kong.Name("roost"),
@@ -124,8 +126,8 @@ func newParser(cli *CLI, file *configFile, more ...kong.Option) *kong.Kong {
 		kong.Configuration(file.load),
 		kong.FlagNamer(settings.Name),
 		kong.IgnoreFields(notFlags),
-		kong.KindMapper(reflect.Int, kong.MapperFunc(wholeNumber)),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(duration)),
+		kong.KindMapper(reflect.Int, decoder(strconv.Atoi)),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), decoder(time.ParseDuration)),
 		kong.PostBuild(nameEnvironment),
 		kong.PostBuild(describeFlags),
 		serveGroups,
@@ -142,7 +144,7 @@ func newParser(cli *CLI, file *configFile, more ...kong.Option) *kong.Kong {
 	return parser
 }
 
-// report prints err, which command met, and returns the exit code for it.
+// report prints the error of a command and returns the exit code.
 func report(stderr io.Writer, command string, err error) int {
 	var code exitCode
 	var usage usageError
@@ -155,7 +157,7 @@ func report(stderr io.Writer, command string, err error) int {
 		return 128 + int(syscall.SIGPIPE) // roost subscribe news | head -1: as other programs end there
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "roost: %v\n", err)
-		if command != "serve" && command != "bench" && command != "doctor" && command != "token" && command != "publish" && command != "subscribe" {
+		if !slices.Contains([]string{"serve", "bench", "doctor", "token", "publish", "subscribe"}, command) {
 			command = ""
 		}
 		fmt.Fprintf(stderr, "All flags, with their defaults: %s\n", strings.Join(strings.Fields("roost "+command+" --help"), " "))
@@ -166,7 +168,7 @@ func report(stderr io.Writer, command string, err error) int {
 	}
 }
 
-// exitCode is an end that has been told already.
+// exitCode is an error that was already printed.
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }

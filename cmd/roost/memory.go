@@ -9,29 +9,29 @@ import (
 	"time"
 )
 
-// Starting, and a storm of clients, leaves garbage behind (TLS handshakes above
-// all: 6 KiB that live and as much again that does not; a token some 200 B), and
-// the collector has no reason to run while clients are idle. Three quiet seconds
-// after such growth, keepMemory collects once and gives the pages back.
+// Start-up and bursts of new clients leave garbage: a TLS handshake some 6 KiB, a
+// token some 200 B. While clients are idle nothing is allocated, so the garbage
+// collector would not run. Three quiet seconds after such growth, keepMemory runs a
+// collection and returns the memory to the system.
 const (
 	keeperPeriod = time.Second
-	// keeperGrowthBytes and keeperGrowthShare are the growth of the heap that is
-	// worth a collection: the larger of both, so that what marking costs stays in
-	// proportion. Less than the first is 26 bytes for each of ten thousand clients.
-	// Plain connections never cause it: they are not on the heap.
+	// A collection starts if the heap has grown by keeperGrowthBytes and by one in
+	// keeperGrowthShare, so that the cost of marking stays in proportion. 256 KiB are
+	// 26 bytes for each of ten thousand clients. Plain connections are not on the heap
+	// and never cause a collection.
 	keeperGrowthBytes = 256 << 10
 	keeperGrowthShare = 16
-	// keeperPause bounds what a server with a lively heap spends on this. A storm of
-	// clients does not have to wait for it.
+	// keeperPause is the least time between two collections, except after a burst of
+	// new clients.
 	keeperPause = 30 * time.Second
 )
 
-// defaultGCPercent lets the heap grow by less than Go's own 100 between collections.
-// Connections are not on the heap, so there is little to mark, and what is
-// there (messages for clients that lag, histories) need not take twice the room.
+// defaultGCPercent is below Go's own 100. Connections are not on the heap, so a
+// collection is cheap, and the messages and histories that are on it need not take
+// twice their size.
 const defaultGCPercent = 25
 
-// gcPercent is what to tell the collector, 0 to leave it alone.
+// gcPercent returns the value for debug.SetGCPercent, or 0 to leave it unchanged.
 func (s *ServeCmd) gcPercent() int {
 	if s.GCPercent == 0 && os.Getenv("GOGC") == "" {
 		return defaultGCPercent
@@ -39,12 +39,12 @@ func (s *ServeCmd) gcPercent() int {
 	return s.GCPercent
 }
 
-// keepMemory runs until ctx ends. accepted returns how many connections were
-// ever taken.
+// keepMemory runs until ctx ends. accepted returns the number of connections
+// accepted so far.
 func keepMemory(ctx context.Context, accepted func() uint64) {
 	tick := time.NewTicker(keeperPeriod)
 	defer tick.Stop()
-	base := uint64(0) // what starting left is growth as well
+	base := uint64(0) // so that start-up counts as growth
 	before := accepted()
 	quiet, stormed := 0, false
 	var last time.Time
@@ -61,18 +61,18 @@ func keepMemory(ctx context.Context, accepted func() uint64) {
 		before = now
 		heap := heapBytes()
 		base = min(base, heap)
-		// What starting left goes at once, so that a measurement does not find
-		// it in the figure before the connections and not in the one after.
+		// The garbage of start-up is collected at once: otherwise a benchmark would
+		// measure it before the connections and not after.
 		due := base == 0 || quiet >= 3 && (stormed || time.Since(last) > keeperPause)
 		if due && heap > base+max(keeperGrowthBytes, base/keeperGrowthShare) {
-			runtime.GC() // pools let go of what they hold at the second collection
+			runtime.GC() // sync.Pool drops its contents at the second collection
 			debug.FreeOSMemory()
 			last, stormed, base = time.Now(), false, heapBytes()
 		}
 	}
 }
 
-// heapBytes is what the heap holds of the system's memory.
+// heapBytes returns the memory of the system that the heap holds.
 func heapBytes() uint64 {
 	samples := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"},

@@ -34,6 +34,7 @@ var mayFail = []string{"roost doctor --target 100000", "roost doctor --target 10
 // Everything that README.md and docs say one can type works as it is written, in
 // that order, on each page.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	for _, command := range []string{"node", "curl", "openssl"} {
 		if _, err := exec.LookPath(command); err != nil {
 			t.Fatalf("%v: scripts/test.sh tools installs it", err)
@@ -269,14 +270,16 @@ func (p *pageReader) start(line, dir string) {
 	}
 	p.servers = append(p.servers, b)
 	t.Cleanup(b.end)
-	said, started := make(chan string, 1), make(chan struct{})
+	said, started := make(chan string, 1), make(chan struct{}, 1)
 	go func() {
 		var all strings.Builder
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			all.WriteString(lines.Text() + "\n")
-			if ready.MatchString(lines.Text()) && started != nil {
-				close(started)
-				started = nil
+			if ready.MatchString(lines.Text()) {
+				select {
+				case started <- struct{}{}:
+				default: // it has been told
+				}
 			}
 		}
 		said <- all.String()

@@ -43,6 +43,7 @@ func newAskedAPI(t *testing.T, answer string) *askedAPI {
 const goodReceipt = `{"epoch":"e1","offset":16,"matched":3,"written":2,"complete":true,"duplicate":false}`
 
 func TestPublishCommand(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, stdin string
 		args        []string
@@ -74,6 +75,7 @@ func TestPublishCommand(t *testing.T) {
 }
 
 func TestPublishCommandPrints(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		answer string
 		args   []string
@@ -98,6 +100,7 @@ func TestPublishCommandPrints(t *testing.T) {
 }
 
 func TestPublishCommandErrors(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		args []string
 		code int
@@ -131,6 +134,7 @@ func TestPublishCommandErrors(t *testing.T) {
 
 // Lines are published as they come, and each has its line of answer.
 func TestPublishCommandStreams(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--relay", "--admin-addr", "127.0.0.1:0")...)
 	c := dial(t, p.addr, "/")
 	code, stdout, stderr := roost(`{"all":true,"data":1}`+"\n"+`{"all":true,"date":2}`+"\n\n"+`{"all":true,"text":"x"}`, "publish", "--url", p.adminURL(), "--ndjson")

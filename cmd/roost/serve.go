@@ -181,8 +181,8 @@ func (s *ServeCmd) announce(logger *slog.Logger, srv *server.Server, admin *admi
 
 // repeatedSignal is how soon a second signal of one kind belongs to the first:
 // timeout(1), shells and container runtimes send it to the process and to its
-// group.
-const repeatedSignal = 500 * time.Millisecond
+// group. Tests change it.
+var repeatedSignal = 500 * time.Millisecond
 
 // shutdown closes the clients, for ShutdownTimeout at most, and sends the last
 // events to the application; a second signal ends it at once.

@@ -59,6 +59,7 @@ func get(t *testing.T, url, key string) (int, string) {
 }
 
 func TestAdminPort(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--relay", "--admin-addr", "0", "--admin-pprof")...)
 	admin := p.adminURL()
 	if !strings.HasPrefix(admin, "http://127.0.0.1:") {
@@ -82,6 +83,7 @@ func TestAdminPort(t *testing.T) {
 }
 
 func TestNoAdminPortUnlessAsked(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--relay")...)
 	if strings.Contains(p.said(), "admin_addr") {
 		t.Errorf("the log names an admin port that is not there:\n%s", p.said())
@@ -89,6 +91,7 @@ func TestNoAdminPortUnlessAsked(t *testing.T) {
 }
 
 func TestAdminPprofIsAsked(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--relay", "--admin-addr", "127.0.0.1:0")...)
 	if status, body := get(t, p.adminURL()+"/debug/pprof/", ""); status != 404 {
 		t.Errorf("profiles without --admin-pprof: %d %.100s", status, body)
@@ -137,6 +140,7 @@ func TestAdminKeys(t *testing.T) {
 }
 
 func TestAdminUsageErrors(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -173,6 +177,7 @@ func TestAdminUsageErrors(t *testing.T) {
 
 // A stream that its client keeps open does not keep the process.
 func TestAdminStreamEndsWithTheServer(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--relay", "--admin-addr", "127.0.0.1:0")...)
 	body, lines := io.Pipe()
 	defer lines.Close()
@@ -200,6 +205,7 @@ func TestAdminStreamEndsWithTheServer(t *testing.T) {
 
 // What the server sends and checks for the application is counted beside its own.
 func TestStatsOfEverything(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--native", "--token-secret", testSecret, "--admin-addr", "0", "--webhook-url", "http://127.0.0.1:9/",
 		"--ask-url", "http://127.0.0.1:9/", "--webhook-secret", webhookSecret)...)
 	status, body := get(t, p.adminURL()+"/v1/stats", "")

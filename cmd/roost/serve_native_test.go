@@ -85,8 +85,7 @@ func TestNativeFlags(t *testing.T) {
 func TestTokenAndServerAgreeOnClaimNames(t *testing.T) {
 	claims := []string{"--secret", testSecret, "--user", "ann", "--channels", "news", "--allow-publish", "chat:*", "--rate", "5", "--info", `{"n":1}`}
 	channel := []string{"--secret", testSecret, "--user", "ann", "--channel", "chat:1"}
-	for _, names := range [][]string{nil, {"--token-user-claim", "email"}, {"--token-claim-prefix", "https://push.example/"},
-		{"--token-user-claim", "email", "--token-claim-prefix", "https://push.example/"}} {
+	for _, names := range [][]string{nil, {"--token-user-claim", "email", "--token-claim-prefix", "https://push.example/"}} {
 		config, err := nativeConfig(t, append([]string{"--native", "--token-secret", testSecret}, names...)...)
 		if err != nil {
 			t.Fatal(err)
@@ -196,6 +195,7 @@ serve:
 }
 
 func TestBadNamespaces(t *testing.T) {
+	t.Parallel()
 	for list, want := range map[string][]string{
 		`chat`:                                {"want a list"},
 		`{name: chat}`:                        {"want a list"},
@@ -241,6 +241,7 @@ func TestBadNamespaces(t *testing.T) {
 // What the example of a configuration file says of the native protocol is
 // taken, also what is commented out.
 func TestDocumentedNativeSettings(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/roost.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 const webhookSecret = "whsec_QUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD"
 
 func TestWebhookUsageErrors(t *testing.T) {
+	t.Parallel()
 	secret := writeFile(t, "secret", webhookSecret+"\n")
 	for _, tc := range []struct {
 		args []string
@@ -48,6 +49,7 @@ func TestWebhookUsageErrors(t *testing.T) {
 
 // Who is asked what, with and without tokens.
 func TestAskHooks(t *testing.T) {
+	t.Parallel()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {

@@ -206,30 +206,18 @@ var wants = map[reflect.Kind]string{
 	reflect.Slice:  "a list of words",
 }
 
-// wholeNumber decodes a flag of type int.
-func wholeNumber(ctx *kong.DecodeContext, target reflect.Value) error {
-	text := ""
-	if err := ctx.Scan.PopValueInto("number", &text); err != nil {
-		return err
+// decoder decodes flags of a type with parse.
+func decoder[T ~int | ~int64](parse func(string) (T, error)) kong.MapperFunc {
+	return func(ctx *kong.DecodeContext, target reflect.Value) error {
+		text := ""
+		if err := ctx.Scan.PopValueInto("value", &text); err != nil {
+			return err
+		}
+		v, err := parse(text)
+		if err != nil {
+			return fmt.Errorf("%q: want %s", text, wants[target.Kind()])
+		}
+		target.SetInt(int64(v))
+		return nil
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		return fmt.Errorf("%q: want %s", text, wants[reflect.Int])
-	}
-	target.SetInt(int64(n))
-	return nil
-}
-
-// duration decodes a flag of type time.Duration.
-func duration(ctx *kong.DecodeContext, target reflect.Value) error {
-	text := ""
-	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
-		return err
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		return fmt.Errorf("%q: want %s", text, wants[reflect.Int64])
-	}
-	target.SetInt(int64(d))
-	return nil
 }

@@ -21,6 +21,7 @@ import (
 
 // A signal that asks for nothing leaves the server and its clients alone.
 func TestHarmlessSignals(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--echo")...)
 	c := dial(t, p.addr, "/")
 	for _, sig := range []syscall.Signal{
@@ -40,6 +41,7 @@ func TestHarmlessSignals(t *testing.T) {
 
 // A log whose reader has gone, or no longer reads, costs lines, and not the server.
 func TestLogWithoutReader(t *testing.T) {
+	t.Parallel()
 	for name, gone := range map[string]bool{"gone": true, "stuck": false} {
 		t.Run(name, func(t *testing.T) {
 			r, w, err := os.Pipe()
@@ -101,6 +103,7 @@ func (w *failingWriter) Write(p []byte) (int, error) {
 // Lines that could not be written are counted, and the count is told as soon as it
 // can be.
 func TestLostLogLinesAreCounted(t *testing.T) {
+	t.Parallel()
 	var out failingWriter
 	logger, lines := newLogger(&out, slog.LevelInfo, "text")
 	out.fails.Store(true)
@@ -121,6 +124,7 @@ func TestLostLogLinesAreCounted(t *testing.T) {
 
 // A writer that is stuck holds up nobody, and what does not fit the queue is lost.
 func TestLogNeverBlocks(t *testing.T) {
+	t.Parallel()
 	r, w := io.Pipe() // unread
 	logger, lines := newLogger(w, slog.LevelInfo, "json")
 	for range logQueueLines + 100 {
@@ -135,6 +139,7 @@ func TestLogNeverBlocks(t *testing.T) {
 
 // The output of a command that nobody reads ends it, as it ends other programs.
 func TestSubscribeWithoutReader(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--native", "--anonymous", "--admin-addr", "127.0.0.1:0", "--namespaces", `[{name: "", history-messages: 10}]`)...)
 	_, admin, _ := strings.Cut(p.said(), `"admin_addr":"`)
 	admin, _, _ = strings.Cut(admin, `"`)
@@ -168,9 +173,15 @@ func TestSubscribeWithoutReader(t *testing.T) {
 	}
 }
 
+// repeatsWithin sets repeatedSignal of a process.
+func repeatsWithin(text string) func(*process) {
+	return func(p *process) { p.cmd.Env = append(p.cmd.Env, asRepeatedSignal+"="+text) }
+}
+
 // One signal that comes twice, to the process and to its group, is one signal.
 func TestSignalThatComesTwice(t *testing.T) {
-	p := startRoost(t, loopback("--echo")...)
+	t.Parallel()
+	p := startRoostAs(t, repeatsWithin("1h"), loopback("--echo")...)
 	c := dial(t, p.addr, "/")
 	p.signal(syscall.SIGTERM)
 	p.signal(syscall.SIGTERM)
@@ -181,12 +192,13 @@ func TestSignalThatComesTwice(t *testing.T) {
 
 // A second signal ends the server at once: another one, or the same later.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		second syscall.Signal
-		after  time.Duration
-	}{"another": {syscall.SIGINT, 0}, "the same, later": {syscall.SIGTERM, repeatedSignal}} {
+		within string
+	}{"another": {syscall.SIGINT, "1h"}, "the same, later": {syscall.SIGTERM, "0s"}} {
 		t.Run(name, func(t *testing.T) {
-			p := startRoost(t, loopback("--echo", "--shutdown-timeout", "1h", "--close-timeout", "1h")...)
+			p := startRoostAs(t, repeatsWithin(tc.within), loopback("--echo", "--shutdown-timeout", "1h", "--close-timeout", "1h")...)
 			c := dial(t, p.addr, "/")
 			p.signal(syscall.SIGTERM)
 			// The Close frame proves that the first signal was taken; it stays
@@ -195,7 +207,6 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 			if err != nil || header.OpCode != ws.OpClose {
 				t.Fatalf("received %v, %v; want a Close frame", header, err)
 			}
-			time.Sleep(tc.after)
 			p.signal(tc.second)
 			p.wantExit(128 + int(tc.second))
 		})
@@ -204,6 +215,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 
 // SIGHUP reads the secrets of tokens again; a file that is wrong changes nothing.
 func TestTokenSecretsAreReadAgain(t *testing.T) {
+	t.Parallel()
 	const first, second = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 	file := writeFile(t, "secrets", first+"\n")
 	p := startRoost(t, loopback("--native", "--token-secret-file", file)...)

@@ -83,6 +83,7 @@ func (s *subscriber) wantEnd(t *testing.T, code int) {
 const newsNamespace = "[{name: news, history-messages: 100}]"
 
 func TestSubscribeCommand(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--native", "--anonymous", "--namespaces", newsNamespace, "--admin-addr", "0")...)
 	publish := func(args ...string) {
 		t.Helper()
@@ -120,6 +121,7 @@ func TestSubscribeCommand(t *testing.T) {
 
 // It stays when the server goes, says so, and ends where the server refuses.
 func TestSubscribeCommandTells(t *testing.T) {
+	t.Parallel()
 	p := startRoost(t, loopback("--native", "--anonymous")...)
 	s := startSubscriber(t, "--url", "ws://"+p.addr+"/", "plain")
 	s.err.wait(t, "plain: subscribed\n")
@@ -133,6 +135,7 @@ func TestSubscribeCommandTells(t *testing.T) {
 
 // What trying again cannot mend ends it, with the reason and the next step.
 func TestSubscribeCommandEnds(t *testing.T) {
+	t.Parallel()
 	plain := startRoost(t, loopback("--echo")...)
 	native := startRoost(t, loopback("--native", "--token-secret", testSecret)...)
 	strangers := must(net.Listen("tcp", "127.0.0.1:0"))
@@ -221,6 +224,7 @@ func TestSubscribeCommandProxy(t *testing.T) {
 }
 
 func TestSubscribeCommandErrors(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		args []string
 		want string

@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// activation are the listening sockets that systemd has opened for us (man
-// sd_listen_fds): descriptors from 3 on, each with the name that its socket
-// unit gives.
+// activation holds the listening sockets that systemd has opened (man
+// sd_listen_fds): descriptors from 3 on, named by their socket units.
 type activation struct {
 	names []string // of descriptor firstSocket + index
 	used  []bool
@@ -18,15 +17,15 @@ type activation struct {
 
 const firstSocket = 3
 
-// systemdSockets reads what systemd has said, and takes it out of the
-// environment: it is not for our children.
+// systemdSockets reads the variables of socket activation and removes them from the
+// environment, so that child processes do not inherit them.
 func systemdSockets() (*activation, error) {
 	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		_ = os.Unsetenv(name) // cannot fail: the name is valid
 	}
 	if pid != strconv.Itoa(os.Getpid()) {
-		return &activation{}, nil // meant for somebody else
+		return &activation{}, nil // for another process
 	}
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 {
@@ -37,8 +36,7 @@ func systemdSockets() (*activation, error) {
 	return a, nil
 }
 
-// resolve replaces systemd and systemd:NAME by fd:N. Each socket is given away
-// once.
+// resolve replaces systemd and systemd:NAME by fd:N. Each socket is used once.
 func (a *activation) resolve(flag string, addrs []string) ([]string, error) {
 	var resolved []string
 	for _, addr := range addrs {
@@ -55,14 +53,14 @@ func (a *activation) resolve(flag string, addrs []string) ([]string, error) {
 			}
 		}
 		if !found {
-			return nil, usagef("%s %s: systemd has opened no such socket (LISTEN_FDS counts %d, named %q): start roost by its socket unit, see deploy/systemd", flag, addr, len(a.names), a.names)
+			return nil, usagef("%s %s: systemd has opened no such socket (it passed %d, named %q): start roost through its socket unit, see deploy/systemd", flag, addr, len(a.names), a.names)
 		}
 	}
 	return resolved, nil
 }
 
-// tellSystemd tells the service manager our state, if there is one that wants
-// to know (man sd_notify).
+// tellSystemd sends a state to the service manager, if NOTIFY_SOCKET names one (man
+// sd_notify).
 func tellSystemd(state string) error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {

@@ -45,6 +45,7 @@ func listeningFile(t *testing.T, network, address string) (*os.File, net.Addr) {
 // A service that systemd starts by its sockets serves them, says when it is
 // ready, and leaves the sockets open for the next one.
 func TestSystemdActivation(t *testing.T) {
+	t.Parallel()
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		dir := t.TempDir()
 		certFile, keyFile, _ := writeCertificate(t, dir, 1, time.Now())

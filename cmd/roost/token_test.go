@@ -34,6 +34,7 @@ func made(t *testing.T, args ...string) (token, hint string) {
 }
 
 func TestTokenIsMadeAndInspected(t *testing.T) {
+	t.Parallel()
 	secret := writeFile(t, "secret", testSecret+"\n")
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	key := writeFile(t, "private.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(private))})))
@@ -113,6 +114,7 @@ func TestTokenSecrets(t *testing.T) {
 
 // What must stay secret is written to a file that only its owner reads.
 func TestTokenFiles(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	secret, text := filepath.Join(folder, "secret"), filepath.Join(folder, "token")
 	private := func(name string) string {

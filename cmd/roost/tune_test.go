@@ -32,6 +32,7 @@ func rules(t *testing.T, file string) []string {
 
 // The script for machines without the binary writes what the doctor writes.
 func TestTuneScriptAgreesWithTheDoctor(t *testing.T) {
+	t.Parallel()
 	script, err := filepath.Abs("../../scripts/tune-linux.sh")
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 // A client that comes is told of soon, and those that the end of roost ends are
 // told of before it is over.
 func TestServeTellsTheApplication(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var events []webhook.Event
 	count := func(kind protocol.EventType) (n int) {
@@ -71,6 +72,7 @@ func TestServeTellsTheApplication(t *testing.T) {
 
 // The cookie of a session is a login; what is not asked for is not passed on.
 func TestServeAsksWithCookies(t *testing.T) {
+	t.Parallel()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var q webhook.Question
 		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {

@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// Cgroup is what the control group allows this process.
+// Cgroup holds the limits of this process's control group.
 type Cgroup struct {
-	// MemoryMaxBytes is the tightest limit from here to the top, 0 where there
-	// is none; MemoryUsedBytes is what the group with that limit uses.
+	// MemoryMaxBytes is the tightest limit of the group and its parents, 0 if there
+	// is none. MemoryUsedBytes is the memory in use by the group with that limit.
 	MemoryMaxBytes, MemoryUsedBytes int64
-	// CPUs is the tightest processor quota, 0 where there is none.
+	// CPUs is the tightest processor quota, 0 if there is none.
 	CPUs float64
 }
 
-// A limit of version 1 that means none: anything over 2^60.
+// cgroupNoLimit is 2^60: version 1 writes a larger number for no limit.
 const cgroupNoLimit = 1 << 60
 
-// readCgroup follows /proc/self/cgroup. A limit counts wherever it stands
-// between the process's group and the root.
+// readCgroup follows /proc/self/cgroup and reads the limits of the process's group
+// and of all its parents.
 func readCgroup(root fs.FS) Cgroup {
 	var c Cgroup
 	own, err := fs.ReadFile(root, "proc/self/cgroup")
@@ -54,8 +54,8 @@ func readCgroup(root fs.FS) Cgroup {
 	return c
 }
 
-// ancestors yields top/group, its parents, and top. In a container the path of
-// the host is often not there; then only those that exist are read.
+// ancestors yields top/group, its parents, and top. In a container some of these
+// paths often do not exist: the caller skips them.
 func ancestors(top, group string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for group != "" && group != "." {

@@ -106,7 +106,7 @@ func checkNofile(f *Facts, target int64) Check {
 		c.Commands = []string{"sudo prlimit --pid $$ --nofile=" + n + ":" + n + "   # this shell, before roost serve"}
 	}
 	c.Commands = append(c.Commands,
-		"# for good: LimitNOFILE="+n+" in the systemd unit; docker run --ulimit nofile="+n+":"+n+"; or /etc/security/limits.d for log-ins",
+		"# for good: LimitNOFILE="+n+" in the systemd unit; docker run --ulimit nofile="+n+":"+n+"; or /etc/security/limits.d for logins",
 	)
 	return c
 }

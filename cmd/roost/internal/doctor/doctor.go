@@ -1,20 +1,20 @@
-// Package doctor tells how many connections a Linux machine can hold, what
-// stops it first, and what to type to lift that.
+// Package doctor computes how many connections a Linux machine can hold, which
+// limit is reached first, and which settings raise it.
 //
-//	facts.go     what the machine says: /proc, /sys, through an fs.FS
-//	cgroup.go    the control group's part of it, versions 1 and 2
+//	facts.go     reads /proc and /sys through an fs.FS
+//	cgroup.go    reads the limits of the control group, versions 1 and 2
 //	checks.go    one check for each limit: how many connections it allows
-//	fix.go       the settings that lift them, as files and as commands
-//	print.go     the report for people
+//	fix.go       the settings that raise the limits, as files and commands
+//	print.go     the report as text
 //
-// Nothing here is cached and nothing runs in the background. All of it can be
-// tested with a file system of the test's own.
+// The package keeps no state and starts no goroutines. Tests give it a file
+// system of their own.
 package doctor
 
 import "math"
 
-// What an idle connection costs, in bytes, as it was measured. The margin is not
-// in here: a tenth of the memory is left alone (memoryBytes).
+// The measured cost of an idle connection, in bytes. The safety margin, a tenth of
+// the memory, is separate (memoryBytes).
 const (
 	// KernelBytesPerConnection is half of the 10,051 B that the kernel took for
 	// both ends of each of 250,000 connections
@@ -31,16 +31,16 @@ const (
 	TCPPagesPerConnection = 1
 )
 
-// Unbounded is the answer of a check without a limit: the highest whole
-// number on which all readers of JSON agree.
+// Unbounded is the result of a check without a limit: the largest whole number that
+// every JSON reader represents exactly.
 const Unbounded = 1<<53 - 1
 
-// DescriptorReserve is how many of nofile descriptors are kept back: for
-// listeners, pollers, log files, and newcomers that are told that the server is
-// full. 64, and one in a hundred.
+// DescriptorReserve returns how many of nofile descriptors are reserved for
+// listeners, pollers, log files, and connections that are refused because the
+// server is full: 64 plus 1 %.
 func DescriptorReserve(nofile uint64) uint64 { return 64 + nofile/100 }
 
-// ConnectionsFor is how many connections fit into nofile descriptors.
+// ConnectionsFor returns how many connections fit into nofile descriptors.
 func ConnectionsFor(nofile uint64) int64 {
 	reserve := DescriptorReserve(nofile)
 	if nofile <= reserve {
@@ -52,7 +52,7 @@ func ConnectionsFor(nofile uint64) int64 {
 	return Unbounded
 }
 
-// NofileFor is the smallest limit, rounded up to a thousand, into which n
+// NofileFor returns the smallest limit, rounded up to a thousand, into which n
 // connections fit.
 func NofileFor(n int64) uint64 {
 	// n <= nofile - 64 - nofile/100, so nofile >= (n+64)/0.99.
@@ -60,40 +60,40 @@ func NofileFor(n int64) uint64 {
 	return (want + 999) / 1000 * 1000
 }
 
-// A Question is what somebody wants to know.
+// A Question is the input of Examine.
 type Question struct {
-	// Target is how many connections should fit. If zero, as many as the
+	// Target is the number of connections that should fit. If zero, as many as the
 	// memory allows, at most a million.
 	Target int64
-	// UserBytes is what the server keeps for each connection. If zero,
+	// UserBytes is the server's own memory for each connection. If zero,
 	// UserBytesPerConnection.
 	UserBytes int64
 }
 
-// A Report is the answer.
+// A Report is the result of Examine.
 type Report struct {
-	// Machine says what was looked at.
+	// Machine describes the machine.
 	Machine Machine `json:"machine"`
-	// Fits is how many connections this machine holds as it is.
+	// Fits is how many connections fit with the current settings.
 	Fits int64 `json:"fits"`
-	// StoppedBy names the check that allows the fewest.
+	// StoppedBy is the name of the check that allows the fewest.
 	StoppedBy string `json:"stopped_by"`
-	// Target is the number that the advice is for; TargetAsked reports whether
-	// it was asked for or follows from the memory.
+	// Target is the number of connections that the advice is for. TargetAsked
+	// reports whether the user gave it; otherwise it follows from the memory.
 	Target      int64 `json:"target"`
 	TargetAsked bool  `json:"target_asked"`
 	// TargetFits reports whether Target connections fit.
 	TargetFits bool `json:"target_fits"`
-	// BytesPerConnection is the memory that one connection is reckoned with,
-	// kernel and user together.
+	// BytesPerConnection is the assumed memory of one connection, in the kernel and
+	// in the server.
 	BytesPerConnection int64 `json:"bytes_per_connection"`
-	// Checks are all limits that were looked at, the tightest first.
+	// Checks are all limits, the tightest first.
 	Checks []Check `json:"checks"`
-	// Fix are the settings that make room for Target.
+	// Fix holds the settings that make room for Target.
 	Fix Fix `json:"fix"`
 }
 
-// Machine is the part of the facts that people want to see first.
+// Machine is the part of the facts that the report begins with.
 type Machine struct {
 	Kernel      string `json:"kernel"`
 	CPUs        int    `json:"cpus"`
@@ -101,7 +101,7 @@ type Machine struct {
 	Root        bool   `json:"root"`
 }
 
-// Examine judges facts.
+// Examine compares the limits in f with the target of q.
 func Examine(f *Facts, q Question) *Report {
 	if q.UserBytes == 0 {
 		q.UserBytes = UserBytesPerConnection
@@ -129,7 +129,7 @@ func Examine(f *Facts, q Question) *Report {
 	return r
 }
 
-// roundDown keeps two digits: 5,432,100 becomes 5,400,000.
+// roundDown keeps the first two digits: 5,432,100 becomes 5,400,000.
 func roundDown(n int64) int64 {
 	unit := int64(1)
 	for n/unit >= 100 {

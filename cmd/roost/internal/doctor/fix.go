@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Where a fix is written.
+// The files that a fix writes, relative to "/".
 const (
 	SysctlFile = "etc/sysctl.d/60-roost.conf"
 	LimitsFile = "etc/security/limits.d/60-roost.conf"
@@ -20,26 +20,26 @@ type Setting struct {
 	Value string `json:"value"`
 }
 
-// A File is what a fix writes. Path is relative to "/".
+// A File is a file that a fix writes. Path is relative to "/".
 type File struct {
 	Path    string `json:"path"`
 	Content string `json:"content"`
 }
 
-// A Fix is what makes room for a report's target.
+// A Fix holds the settings that make room for a report's target.
 type Fix struct {
 	// Settings take effect at once and, through SysctlFile, after a restart.
 	Settings []Setting `json:"settings,omitempty"`
-	// Nofile is the descriptor limit for new log-ins, 0 if it is high enough.
+	// Nofile is the descriptor limit for new logins, 0 if it is high enough.
 	Nofile uint64 `json:"nofile,omitempty"`
-	// Files are what is written.
+	// Files are the files that Apply writes.
 	Files []File `json:"files,omitempty"`
 }
 
-// Empty tells that there is nothing to do.
+// Empty reports whether there is nothing to do.
 func (f Fix) Empty() bool { return len(f.Files) == 0 }
 
-// makeFix collects what the checks of r want and a file can give.
+// makeFix collects the settings that the checks of r ask for.
 func makeFix(f *Facts, r *Report) Fix {
 	var fix Fix
 	set := func(name, value string) {
@@ -77,7 +77,7 @@ func makeFix(f *Facts, r *Report) Fix {
 	if fix.Nofile > 0 {
 		var b strings.Builder
 		b.WriteString(head)
-		b.WriteString("# It holds for new log-ins; a systemd service needs LimitNOFILE= instead.\n")
+		b.WriteString("# This applies to new logins; a systemd service needs LimitNOFILE= instead.\n")
 		// "*" does not mean root (limits.conf(5)).
 		for _, who := range []string{"*", "root"} {
 			fmt.Fprintf(&b, "%-5s soft nofile %d\n%-5s hard nofile %d\n", who, fix.Nofile, who, fix.Nofile)
@@ -87,16 +87,16 @@ func makeFix(f *Facts, r *Report) Fix {
 	return fix
 }
 
-// Apply sets the kernel parameters and writes the files, under root ("/"
-// outside of tests). It does as much as it can and reports what it could not:
-// but a descriptor limit over fs.nr_open would lock everybody out (pam_limits
-// refuses the log-in), so without fs.nr_open no limits file is written.
+// Apply sets the kernel parameters and writes the files, under root ("/" outside of
+// tests). It goes on after an error and returns all errors joined. If fs.nr_open
+// could not be set, it does not write the limits file: pam_limits refuses every
+// login while the descriptor limit is above fs.nr_open.
 func Apply(root string, fix Fix) error {
 	var errs []error
 	nrOpenFailed := false
 	for _, s := range fix.Settings {
 		name := filepath.Join(root, "proc/sys", strings.ReplaceAll(s.Name, ".", "/"))
-		// No O_CREATE: a parameter that is not there is an error, not a file.
+		// A parameter that does not exist is an error, so no O_CREATE.
 		err := overwrite(name, s.Value+"\n")
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.Name, err))
@@ -105,7 +105,7 @@ func Apply(root string, fix Fix) error {
 	}
 	for _, file := range fix.Files {
 		if file.Path == LimitsFile && nrOpenFailed {
-			errs = append(errs, errors.New("/"+LimitsFile+" is not written: with a limit over fs.nr_open nobody could log in"))
+			errs = append(errs, errors.New("/"+LimitsFile+" was not written: with a limit above fs.nr_open every login would be refused"))
 			continue
 		}
 		name := filepath.Join(root, file.Path)

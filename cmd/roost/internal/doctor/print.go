@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Print writes the report for people.
+// Print writes the report as text.
 func (r *Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "Linux %s, %d processors, %s of memory\n\n",
 		r.Machine.Kernel, r.Machine.CPUs, bytesText(r.Machine.MemoryBytes))
@@ -48,11 +48,11 @@ func (r *Report) printAdvice(w io.Writer) {
 		}
 	}
 	if !r.Fix.Empty() {
-		fmt.Fprintf(w, "\nThe files that keep this after a restart: roost doctor --target %d --fix shows them, asks, and writes them.\n", r.Target)
+		fmt.Fprintf(w, "\nTo keep these settings after a restart: roost doctor --target %d --fix shows the files, asks, and writes them.\n", r.Target)
 	}
 }
 
-// Print shows what Apply would do.
+// Print writes what Apply would do.
 func (f Fix) Print(w io.Writer) {
 	for _, file := range f.Files {
 		fmt.Fprintf(w, "/%s\n", file.Path)
@@ -66,7 +66,7 @@ func (f Fix) Print(w io.Writer) {
 }
 
 func countText(n int64) string {
-	// A limit of that size is none.
+	// Such a limit is as good as none.
 	if n > 1e12 {
 		return "-"
 	}
