@@ -20,7 +20,8 @@
 //   - Identity. An [ID] is loop, slot and generation. Slots are dense and
 //     reused (last freed, first reused), so a handler keeps its own state in
 //     arrays indexed by slot. The generation makes an ID unique: for a stale ID,
-//     Loop methods do nothing and return [ErrClosed].
+//     Loop methods do nothing and return [ErrClosed]. The generations of a loop
+//     count up, so they also tell which of two connections is older.
 //   - Opening. OnOpen comes first, exactly once, and says where the connection
 //     comes from: the index of its listener, or the tag given to Attach. Data
 //     that has already arrived is read at once.

@@ -55,7 +55,7 @@ func (s *Server) resolve(a Audience) (r resolved, err error) {
 // walked.
 func (r resolved) in(sh *shard.Shard) (ids []netpoll.ID) {
 	add := func(id netpoll.ID) bool {
-		if sh.IsOpen(id) { // and not closing
+		if sh.Stays(id) {
 			ids = append(ids, id)
 		}
 		return true

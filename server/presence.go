@@ -146,7 +146,8 @@ func (s *Server) afterClient(cursor string) (netpoll.ID, error) {
 
 // Presence returns how many connections are in a channel, and up to limit of them, in
 // the order of their names' numbers, after the connection named after, if that is not
-// empty. It must not be called from callbacks.
+// empty. Connections that are closing are left out. It must not be called from
+// callbacks.
 func (s *Server) Presence(ctx context.Context, channel, after string, limit int) (protocol.ChannelMembers, error) {
 	if err := s.checkName("channel", channel); err != nil {
 		return protocol.ChannelMembers{}, err
@@ -160,13 +161,14 @@ func (s *Server) Presence(ctx context.Context, channel, after string, limit int)
 	err = askLoops(ctx, s, func(sh *shard.Shard) (part protocol.ChannelMembers) {
 		// One more shows that there are more.
 		chosen := least{after: from, limit: limit + 1 - len(all.Members)}
+		count := func(id netpoll.ID) bool {
+			part.Clients++
+			return chosen.add(id)
+		}
 		if ofUser {
-			sh.UserMembers(user, func(id netpoll.ID) bool {
-				part.Clients++
-				return chosen.add(id)
-			})
-		} else if part.Clients = sh.Subscribers(channel); limit > 0 {
-			sh.Members(channel, chosen.add)
+			sh.UserMembers(user, count)
+		} else {
+			sh.Members(channel, count)
 		}
 		for _, id := range chosen.cut() {
 			part.Members = append(part.Members, s.member(sh, id))

@@ -105,20 +105,21 @@ type FakeLoop struct {
 	awake atomic.Bool
 
 	// Owned by the test's goroutine.
-	rng         *rand.Rand
-	slots       []*fakeConn // by slot; nil where free
-	free        []uint32    // freed slots, the last one is the next one
-	generations []uint32    // by slot
-	conns       map[netpoll.ID]*fakeConn
-	attached    []*fakeConn // waiting for their OnOpen
-	owed        []*fakeConn // waiting for their OnClose
-	again       bool        // OnWake asked to be called again
-	inCallback  bool
-	stopped     bool
-	nextFD      int
-	readBuffer  []byte
-	stats       netpoll.Stats
-	violations  []Violation
+	rng            *rand.Rand
+	slots          []*fakeConn // by slot; nil where free
+	free           []uint32    // freed slots, the last one is the next one
+	generations    []uint32    // by slot, the last one
+	lastGeneration uint32
+	conns          map[netpoll.ID]*fakeConn
+	attached       []*fakeConn // waiting for their OnOpen
+	owed           []*fakeConn // waiting for their OnClose
+	again          bool        // OnWake asked to be called again
+	inCallback     bool
+	stopped        bool
+	nextFD         int
+	readBuffer     []byte
+	stats          netpoll.Stats
+	violations     []Violation
 }
 
 var _ netpoll.Loop = (*FakeLoop)(nil)

@@ -189,7 +189,8 @@ func (l *FakeLoop) newConn(tag uint64, fd int) *fakeConn {
 		l.slots = append(l.slots, nil)
 		l.generations = append(l.generations, 0)
 	}
-	l.generations[slot]++
+	l.lastGeneration++
+	l.generations[slot] = l.lastGeneration
 	c.id = netpoll.MakeID(l.opts.Index, slot, l.generations[slot])
 	l.slots[slot] = c
 	l.conns[c.id] = c

@@ -68,6 +68,9 @@ func (s *Shard) enqueue(ch *channel, user uint32, o *op) {
 			j = last
 		}
 	}
+	if j != nil && ch == nil && j.opened != s.opened {
+		j = nil // connections have opened since
+	}
 	if j == nil || !j.continues(o) {
 		j = s.newJob(ch, user, o)
 	}
@@ -82,7 +85,7 @@ func (s *Shard) enqueue(ch *channel, user uint32, o *op) {
 func (s *Shard) newJob(ch *channel, user uint32, o *op) *job {
 	q := &s.jobs
 	j := q.new()
-	j.channel, j.user, j.history, j.since = ch, user, o.history, o.since
+	j.channel, j.user, j.history, j.since, j.opened = ch, user, o.history, o.since, s.opened
 	switch {
 	case o.history != nil:
 		j.offset, j.first = o.message.Offset, uint32(o.message.Offset-1)
@@ -242,7 +245,7 @@ func (s *Shard) fanOutUser(j *job) (done bool) {
 		i := j.cursor - 1
 		c := s.in(i)
 		j.cursor = c.userNext
-		if start := j.startFor(&c.userFrom); start < len(j.messages) && c.flags&flagUnready == 0 {
+		if start := j.startFor(&c.userFrom); start < len(j.messages) && c.flags&flagUnready == 0 && !c.openedAfter(j) {
 			s.jobs.budget--
 			c.serve(j, start)
 		}
@@ -260,7 +263,7 @@ func (s *Shard) fanOutAll(j *job) (done bool) {
 		case j.drain && c.state != stateFree:
 			s.jobs.budget--
 			c.drainOne(j)
-		case c.state == stateOpen && c.flags&flagUnready == 0:
+		case c.state == stateOpen && c.flags&flagUnready == 0 && !c.openedAfter(j):
 			s.jobs.budget--
 			c.serve(j, 0)
 		}

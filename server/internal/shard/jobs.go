@@ -40,6 +40,9 @@ type job struct {
 	// with from == first gets all of them. It is not compared if all is set.
 	first uint32
 	all   bool
+	// opened is Shard.opened when the job was made. To a user or to all, it is not for
+	// connections that opened after that.
+	opened uint32
 	// tallies are of publishers that want a receipt. For them is counted how often the
 	// job was matched and written from message k on.
 	tallies          []tallied
@@ -145,6 +148,10 @@ func (j *job) continues(o *op) bool {
 	return j.bytes+o.message.Size() <= jobMaxBytes && len(j.messages) < jobMaxMessages &&
 		j.history == o.history && (j.history == nil || o.message.Offset == j.offset+uint64(len(j.messages)))
 }
+
+// openedAfter reports whether the connection opened after the job was made: its
+// generation is one of those that were given since.
+func (c conn) openedAfter(j *job) bool { return c.generation-j.opened-1 < c.s.opened-j.opened }
 
 // add adds a message.
 func (j *job) add(o *op) {

@@ -133,7 +133,7 @@ func (c conn) wanted(j *job) (start int) {
 			return j.startFor(&j.channel.subscribers.at(sub.pos).from)
 		}
 		return len(j.messages)
-	case j.user != 0 && j.user != c.user || c.flags&flagUnready != 0:
+	case j.user != 0 && j.user != c.user || c.flags&flagUnready != 0 || c.openedAfter(j):
 		return len(j.messages)
 	}
 	return 0

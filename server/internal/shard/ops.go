@@ -135,6 +135,9 @@ func (s *Shard) do(o *op) {
 			s.hooks.Left(s, o.id, o.name)
 		}
 	case opClose:
+		if c, ok := s.find(o.id); ok {
+			c.flags |= flagLeaving
+		}
 		if s.jobs.idle() {
 			s.closeNow(o)
 			return

@@ -6,7 +6,18 @@ import (
 	"github.com/roostws/roost/netpoll"
 )
 
-// Questions about connections and channels. All of them on the loop only.
+// Questions about connections and channels. All of them on the loop only. Members,
+// UserMembers and All leave out connections that are closing, or are to be closed when
+// they have what was published before.
+
+// stays reports whether the connection is open and is not to be closed.
+func (c conn) stays() bool { return c.state == stateOpen && c.flags&flagLeaving == 0 }
+
+// Stays reports whether a connection is open and is not to be closed.
+func (s *Shard) Stays(id netpoll.ID) bool {
+	c, ok := s.find(id)
+	return ok && c.stays()
+}
 
 // Channels calls f with each channel that a connection is in, until f returns
 // false. f must not subscribe or unsubscribe it.
@@ -47,7 +58,7 @@ func (s *Shard) Members(channel string, f func(netpoll.ID) bool) {
 		return
 	}
 	for i := range ch.subscribers.n {
-		if !f(s.in(ch.subscribers.at(i).slot).id) {
+		if c := s.in(ch.subscribers.at(i).slot); c.stays() && !f(c.id) {
 			return
 		}
 	}
@@ -61,7 +72,7 @@ func (s *Shard) UserMembers(user string, f func(netpoll.ID) bool) {
 		return
 	}
 	for at := s.users.head(row); at != 0; at = s.slots.Rows[at-1].userNext {
-		if !f(s.in(at - 1).id) {
+		if c := s.in(at - 1); c.stays() && !f(c.id) {
 			return
 		}
 	}
@@ -71,7 +82,7 @@ func (s *Shard) UserMembers(user string, f func(netpoll.ID) bool) {
 // connected in their protocol, until f returns false. f must not change them.
 func (s *Shard) All(f func(netpoll.ID) bool) {
 	for slot := range s.slots.high {
-		if c := s.in(slot); c.state == stateOpen && c.flags&flagUnready == 0 && !f(c.id) {
+		if c := s.in(slot); c.stays() && c.flags&flagUnready == 0 && !f(c.id) {
 			return
 		}
 	}

@@ -125,6 +125,7 @@ type Shard struct {
 	spreads     []*spread
 
 	// Owned by the loop.
+	opened         uint32 // the generation of the connection that opened last: they count up
 	random         *rand.Rand
 	draining       bool
 	heldPublishers []netpoll.ID
@@ -206,9 +207,16 @@ func (s *Shard) Clock() time.Duration { return s.clock() }
 // Loop is the shard's event loop.
 func (s *Shard) Loop() netpoll.Loop { return s.loop }
 
-// OnOpen takes a new connection in.
+// OnOpen takes a new connection in. What is in the inbox comes first: what was
+// published, or was to be closed, before the connection opened is not for it.
 func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	defer s.count.Publish()
+	if s.inbox.entries.Load() > 0 {
+		s.takeInbox()
+	}
+	if g := id.Generation(); int32(g-s.opened) > 0 { // an attached one opens later than it got its ID
+		s.opened = g
+	}
 	i := id.Slot()
 	if int(i) >= len(s.slots.Rows) {
 		s.count.Inc(counters.RefusedFull)
@@ -333,11 +341,7 @@ func (s *Shard) callClosed(id netpoll.ID, why Closed) {
 func (s *Shard) OnWake() (again bool) {
 	defer s.count.Publish()
 	began := s.clock()
-	ops := s.inbox.take()
-	for i := range ops {
-		s.do(&ops[i])
-	}
-	clear(ops) // an idle loop keeps no message alive
+	s.takeInbox()
 	again = s.fanOut()
 	again = s.stepSpreads() || again
 	again = s.readOnAll() || again
@@ -345,6 +349,15 @@ func (s *Shard) OnWake() (again bool) {
 	s.resumePublishers()
 	s.count.Observe(counters.TurnTime, s.clock()-began)
 	return again
+}
+
+// takeInbox executes all entries of the inbox.
+func (s *Shard) takeInbox() {
+	ops := s.inbox.take()
+	for i := range ops {
+		s.do(&ops[i])
+	}
+	clear(ops) // an idle loop keeps no message alive
 }
 
 // trim gives memory back after the last connection has left.

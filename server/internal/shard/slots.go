@@ -116,6 +116,8 @@ const (
 	flagHEAD
 	// flagPlaced: it counts against HandshakesMax.
 	flagPlaced
+	// flagLeaving: it is to be closed behind what was published before.
+	flagLeaving
 
 	flagsPaused = flagPausedOutput | flagPausedRate | flagPausedPublish | flagPausedWork | flagPausedTurn
 )
