@@ -201,7 +201,7 @@ func testAttachConnecting(t *testing.T, start startFunc) {
 	closed.Close()
 	fd, err := tcpSocket(t, closed.Addr())
 	if err != unix.EINPROGRESS {
-		t.Fatalf("connect to nobody says %v at once, want EINPROGRESS", err)
+		t.Fatalf("connect to a closed port returns %v at once, want EINPROGRESS", err)
 	}
 	r.attach(1, fd, netpoll.AttachTag+1)
 	r.eventually("OnOpen", func() bool { return len(r.openings()) == 2 })

@@ -43,26 +43,7 @@ func testChaos(t *testing.T, start startFunc) {
 		if all := known[l.Index()]; rng.IntN(3) == 0 && len(all) > 0 {
 			id = all[len(all)-1-rng.IntN(min(len(all), 50))] // another connection, which may have ended
 		}
-		switch rng.IntN(12) {
-		case 0:
-			l.Close(id)
-		case 1:
-			l.Abort(id)
-		case 2:
-			l.PauseRead(id)
-		case 3, 4, 5:
-			l.ResumeRead(id)
-		case 6, 7:
-			l.Write(id, flood[:rng.IntN(len(flood))])
-		case 8:
-			l.Writev(id, [][]byte{flood[:100], flood[:rng.IntN(len(flood))]})
-		case 9:
-			l.Wake()
-		case 10:
-			if mayPanic {
-				panic("chaos")
-			}
-		}
+		whim(rng, l, id, flood, mayPanic)
 	}
 	r := newRig(t, start, cfg, hooks{
 		open: func(l netpoll.Loop, id netpoll.ID, _ uint64) {
@@ -94,7 +75,7 @@ func testChaos(t *testing.T, start startFunc) {
 	calm.Store(true)
 	r.wantEcho("after the chaos", r.dial(0))
 	// Those that were paused for good hear nothing of their peer's end.
-	r.eventually("everybody leaves or is let go", func() bool {
+	r.eventually("all connections end", func() bool {
 		for loop := range r.loops {
 			r.on(loop, func(l netpoll.Loop) {
 				for _, id := range known[loop] {
@@ -105,6 +86,31 @@ func testChaos(t *testing.T, start startFunc) {
 		s := r.engine.Stats()
 		return s.Conns <= 1 && s.Lingering == 0
 	})
+}
+
+// whim does something by chance that a handler may do about a connection, which
+// may have ended. p is what it writes parts of.
+func whim(rng *rand.Rand, l netpoll.Loop, id netpoll.ID, p []byte, mayPanic bool) {
+	switch rng.IntN(12) {
+	case 0:
+		l.Close(id)
+	case 1:
+		l.Abort(id)
+	case 2:
+		l.PauseRead(id)
+	case 3, 4, 5:
+		l.ResumeRead(id)
+	case 6, 7:
+		l.Write(id, p[:rng.IntN(len(p))])
+	case 8:
+		l.Writev(id, [][]byte{p[:10], p[:rng.IntN(len(p))]})
+	case 9:
+		l.Wake()
+	case 10:
+		if mayPanic {
+			panic("chaos")
+		}
+	}
 }
 
 // visit is one client's connection, which ends in one way or another.

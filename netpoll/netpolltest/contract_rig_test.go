@@ -17,8 +17,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 )
 
-// patience bounds every wait of the contract test: long, for it is only ever
-// reached by a failure.
+// patience bounds every wait of the contract test. Only a failure takes so long.
 const patience = time.Minute
 
 // hooks are what a test wants its handler to do. They run on the loop; nil does

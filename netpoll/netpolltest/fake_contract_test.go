@@ -53,28 +53,10 @@ func whims(fake *FakeLoop) hooks {
 		if ids := fake.IDs(); rng.IntN(3) == 0 && len(ids) > 0 {
 			id = ids[rng.IntN(len(ids))]
 		}
-		switch rng.IntN(12) {
-		case 0:
-			l.Close(id)
-		case 1:
-			l.Abort(id)
-		case 2:
-			l.PauseRead(id)
-		case 3, 4:
-			l.ResumeRead(id)
-		case 5, 6, 7:
-			l.Write(id, p[:rng.IntN(len(p))])
-		case 8:
-			l.Writev(id, [][]byte{p[:10], p[:rng.IntN(len(p))]})
-		case 9:
-			l.Wake()
-		case 10:
+		if rng.IntN(12) == 0 {
 			l.Attach(3, netpoll.AttachTag)
-		case 11:
-			if mayPanic {
-				panic("chaos")
-			}
 		}
+		whim(rng, l, id, p, mayPanic)
 	}
 	return hooks{
 		open:     func(l netpoll.Loop, id netpoll.ID, _ uint64) { act(l, id, true) },
