@@ -9,18 +9,25 @@ import (
 	"net/http"
 )
 
-//go:embed demo
+//go:embed demo dashboard icon.svg
 var files embed.FS
 
-// Demo serves the chat page of `roost serve --demo` and its two files. Its
-// content security policy allows only files and sockets of the page's own
-// origin. It is safe for any number of goroutines.
-func Demo() http.Handler {
-	sub, err := fs.Sub(files, "demo")
+// Demo serves the chat page of `roost serve --demo` and its files, for any number of
+// goroutines.
+func Demo() http.Handler { return page("demo") }
+
+// Dashboard serves the page of the admin port. It holds no secrets: what it shows
+// it asks the API for. Any number of goroutines may use it.
+func Dashboard() http.Handler { return page("dashboard") }
+
+// page serves a folder, and the icon of all pages. Its content security policy allows
+// only files and sockets of the page's own origin.
+func page(folder string) http.Handler {
+	sub, err := fs.Sub(files, folder)
 	if err != nil {
-		panic("web: the demo page is not embedded: " + err.Error())
+		panic("web: " + folder + " is not embedded: " + err.Error())
 	}
-	static := http.FileServerFS(sub)
+	own, shared := http.FileServerFS(sub), http.FileServerFS(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
@@ -34,6 +41,10 @@ func Demo() http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-cache")
-		static.ServeHTTP(w, r)
+		if r.URL.Path == "/icon.svg" {
+			shared.ServeHTTP(w, r)
+			return
+		}
+		own.ServeHTTP(w, r)
 	})
 }

@@ -8,26 +8,31 @@ import (
 	"testing"
 )
 
-func TestDemoAnswersItsFiles(t *testing.T) {
+func TestPagesServeTheirFiles(t *testing.T) {
 	for _, tc := range []struct {
+		page         http.Handler
 		method, path string
 		wantCode     int
 		wantType     string
 		wantBody     string
 	}{
-		{"GET", "/", 200, "text/html; charset=utf-8", "<title>Roost demo</title>"},
-		{"GET", "/demo.js", 200, "text/javascript; charset=utf-8", "new WebSocket"},
-		{"GET", "/demo.css", 200, "text/css; charset=utf-8", "prefers-color-scheme"},
-		{"GET", "/icon.svg", 200, "image/svg+xml", "<svg"},
-		{"HEAD", "/", 200, "text/html; charset=utf-8", ""},
-		{"GET", "/nothing", 404, "", "404"},
-		{"GET", "/../web.go", 404, "", "404"},
-		{"POST", "/", 405, "", "GET"},
+		{Demo(), "GET", "/", 200, "text/html; charset=utf-8", "<title>Roost demo</title>"},
+		{Demo(), "GET", "/demo.js", 200, "text/javascript; charset=utf-8", "new WebSocket"},
+		{Demo(), "GET", "/demo.css", 200, "text/css; charset=utf-8", "prefers-color-scheme"},
+		{Demo(), "GET", "/icon.svg", 200, "image/svg+xml", "<svg"},
+		{Demo(), "HEAD", "/", 200, "text/html; charset=utf-8", ""},
+		{Demo(), "GET", "/nothing", 404, "", "404"},
+		{Demo(), "GET", "/../web.go", 404, "", "404"},
+		{Dashboard(), "GET", "/", 200, "text/html; charset=utf-8", "<title>Roost dashboard</title>"},
+		{Dashboard(), "GET", "/dashboard.js", 200, "text/javascript; charset=utf-8", "/metrics"},
+		{Dashboard(), "GET", "/icon.svg", 200, "image/svg+xml", "<svg"},
+		{Dashboard(), "GET", "/demo.js", 404, "", "404"},
+		{Demo(), "POST", "/", 405, "", "GET"},
 	} {
 		r := httptest.NewRequest(tc.method, "http://roost.test/", nil)
 		r.URL.Path = tc.path
 		w := httptest.NewRecorder()
-		Demo().ServeHTTP(w, r)
+		tc.page.ServeHTTP(w, r)
 		if w.Code != tc.wantCode {
 			t.Errorf("%s %s = %d, want %d", tc.method, tc.path, w.Code, tc.wantCode)
 		}
@@ -41,15 +46,15 @@ func TestDemoAnswersItsFiles(t *testing.T) {
 }
 
 // The page must work without a network and must not turn a message into markup.
-func TestDemoFetchesNothingAndBuildsNoMarkup(t *testing.T) {
+func TestPagesFetchNothingAndBuildNoMarkup(t *testing.T) {
 	forbidden := map[string]*regexp.Regexp{
 		"a file from elsewhere":         regexp.MustCompile(`(src|href)="(https?:)?//`),
 		"an import from elsewhere":      regexp.MustCompile(`(import|url)\b.*https?:`),
 		"markup made from text":         regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(`),
 		"an inline handler (no script)": regexp.MustCompile(`<[^>]+ on[a-z]+="|<script>|style="`),
 	}
-	for _, name := range []string{"index.html", "demo.js", "demo.css"} {
-		body, err := files.ReadFile("demo/" + name)
+	for _, name := range []string{"demo/index.html", "demo/demo.js", "demo/demo.css", "dashboard/index.html", "dashboard/dashboard.js", "dashboard/dashboard.css"} {
+		body, err := files.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/api"
 	"github.com/roostws/roost/server/metrics"
+	"github.com/roostws/roost/web"
 )
 
 // AdminFlags are those of roost serve for the admin port.
@@ -131,6 +132,8 @@ func (a *adminPort) load() error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
+	mux.Handle("/dashboard/", http.StripPrefix("/dashboard", web.Dashboard()))
+	mux.Handle("GET /{$}", http.RedirectHandler("/dashboard/", http.StatusSeeOther))
 	mux.Handle("GET /metrics", handler.Require(api.ScopeStats, a.metrics))
 	if a.flags.AdminPprof {
 		for path, profile := range map[string]http.HandlerFunc{
