@@ -198,6 +198,12 @@ type Loop interface {
 	Close(id ID)
 	// Abort ends the connection now. Bytes on their way may be lost.
 	Abort(id ID)
+	// Renew gives an open connection another ID, in the same slot, and returns it: the
+	// socket goes on, but what belongs to its old ID is over. No OnClose follows for
+	// that one, and no OnOpen for the new one. Renew is for OnWake and OnTick only. It
+	// returns 0, and changes nothing, if the connection is not open, if OnWritable is
+	// due, or if it is not yet attached for good.
+	Renew(id ID) ID
 	// RemoteAddr asks the system for the peer's address. It returns the zero
 	// AddrPort if there is none (unix sockets, stale IDs).
 	RemoteAddr(id ID) netip.AddrPort

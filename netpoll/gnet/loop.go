@@ -123,6 +123,23 @@ func (l *loop) post(p post) {
 	l.ring()
 }
 
+// Renew is part of [netpoll.Loop].
+func (l *loop) Renew(id netpoll.ID) netpoll.ID {
+	if l.joining[id.Slot()] != nil {
+		return 0
+	}
+	renewed, s := l.Conns.Renew(id)
+	if s == nil {
+		return 0
+	}
+	for i := range l.resumed {
+		if l.resumed[i] == id {
+			l.resumed[i] = renewed
+		}
+	}
+	return renewed
+}
+
 // AwaitRoom is part of [conns.Owner].
 func (l *loop) AwaitRoom(id netpoll.ID, s *conns.Socket) {
 	if err := l.engine.waiter.await(int(s.FD), id); err != nil {

@@ -255,6 +255,25 @@ func (f *referee) end(id netpoll.ID) {
 	}
 }
 
+func (f *referee) Renew(id netpoll.ID) netpoll.ID {
+	defer f.within("Renew")()
+	renewed := f.Loop.Renew(id)
+	c := f.conns[id]
+	switch {
+	case renewed == 0:
+		return 0
+	case c == nil || c.ending || c.promised:
+		f.foul("Renew(%v) = %v of a connection that is closed, or has output waiting", id, renewed)
+		return renewed
+	case f.seen[renewed] || renewed.Slot() != id.Slot() || renewed.Loop() != id.Loop():
+		f.foul("Renew(%v) = %v", id, renewed)
+	}
+	delete(f.conns, id)
+	f.seen[renewed], f.conns[renewed], f.slots[id.Slot()] = true, c, renewed
+	f.rig.renewed(id, renewed)
+	return renewed
+}
+
 func (f *referee) RemoteAddr(id netpoll.ID) netip.AddrPort {
 	defer f.within("RemoteAddr")()
 	return f.Loop.RemoteAddr(id)

@@ -219,6 +219,18 @@ func (r *rig) open() (net.Conn, netpoll.ID) {
 	return conn, r.openings()[len(before)].id
 }
 
+// renewed notes that an opened connection has another ID.
+func (r *rig) renewed(id, renewed netpoll.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.opened = append([]opening(nil), r.opened...)
+	for i := range r.opened {
+		if r.opened[i].id == id {
+			r.opened[i].id = renewed
+		}
+	}
+}
+
 func (r *rig) openings() []opening {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -81,6 +81,7 @@ func testContract(t *testing.T, driver netpoll.Driver) {
 		{"DeferAccept", testDeferAccept},
 		{"Identity", testIdentity},
 		{"StaleID", testStaleID},
+		{"Renew", testRenew},
 
 		{"DataAtOnce", testDataAtOnce},
 		{"DataBuffer", testDataBuffer},

@@ -126,6 +126,18 @@ func (l *FakeLoop) Abort(id netpoll.ID) {
 	}
 }
 
+// Renew implements netpoll.Loop. The methods of the peer take the old ID as well.
+func (l *FakeLoop) Renew(id netpoll.ID) netpoll.ID {
+	c := l.lookup(id, "Renew")
+	if c == nil || c.state != fakeOpen || c.full {
+		return 0
+	}
+	l.generations[id.Slot()]++
+	c.id = netpoll.MakeID(l.opts.Index, id.Slot(), l.generations[id.Slot()])
+	l.conns[c.id] = c
+	return c.id
+}
+
 // RemoteAddr implements netpoll.Loop with a made-up address.
 func (l *FakeLoop) RemoteAddr(id netpoll.ID) netip.AddrPort {
 	if c := l.lookup(id, "RemoteAddr"); c != nil {

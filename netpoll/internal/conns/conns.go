@@ -75,6 +75,17 @@ func (c *Conns) Add(fd int, flags Flags) (netpoll.ID, *Socket) {
 	return netpoll.MakeID(c.index, slot, s.Generation), s
 }
 
+// Renew gives a connection that waits for nothing another generation. It returns its
+// socket, nil if it must keep its ID.
+func (c *Conns) Renew(id netpoll.ID) (renewed netpoll.ID, s *Socket) {
+	s = c.Live(id)
+	if s == nil || s.Flags&(WantsWrite|Connecting) != 0 {
+		return 0, nil
+	}
+	s.Generation = c.nextGeneration()
+	return netpoll.MakeID(c.index, id.Slot(), s.Generation), s
+}
+
 // Live returns the socket of a connection that is open, nil for any other.
 func (c *Conns) Live(id netpoll.ID) *Socket {
 	s := c.Get(id)

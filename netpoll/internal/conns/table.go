@@ -87,14 +87,18 @@ func (t *Table) take(fd int) (slot uint32, s *Socket) {
 		slot = t.used
 		t.used++
 	}
+	t.open++
+	s = &t.rows.Rows[slot]
+	*s = Socket{FD: int32(fd), Generation: t.nextGeneration()}
+	return slot, s
+}
+
+func (t *Table) nextGeneration() uint32 {
 	t.lastGeneration++
 	if t.lastGeneration == 0 {
 		t.lastGeneration = 1
 	}
-	t.open++
-	s = &t.rows.Rows[slot]
-	*s = Socket{FD: int32(fd), Generation: t.lastGeneration}
-	return slot, s
+	return t.lastGeneration
 }
 
 // Get returns the socket of id, nil if id is stale.

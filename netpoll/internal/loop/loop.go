@@ -226,6 +226,20 @@ func (l *Loop) ResumeRead(id netpoll.ID) {
 	}
 }
 
+// Renew is part of [netpoll.Loop].
+func (l *Loop) Renew(id netpoll.ID) netpoll.ID {
+	renewed, s := l.Conns.Renew(id)
+	if s == nil {
+		return 0
+	}
+	if s.Flags&polled != 0 { // the poller knows it by its ID
+		l.poll.Remove(int(s.FD))
+		s.Flags &^= polled | polledRead | polledWrite
+		l.watch(renewed, s)
+	}
+	return renewed
+}
+
 // AwaitRoom is part of [conns.Owner].
 func (l *Loop) AwaitRoom(id netpoll.ID, s *conns.Socket) { l.watchLater(id, s) }
 

@@ -36,6 +36,7 @@ func (l *freeLoop) PauseRead(netpoll.ID)                 {}
 func (l *freeLoop) ResumeRead(netpoll.ID)                {}
 func (l *freeLoop) Close(netpoll.ID)                     {}
 func (l *freeLoop) Abort(netpoll.ID)                     {}
+func (l *freeLoop) Renew(netpoll.ID) netpoll.ID          { return 0 }
 func (l *freeLoop) RemoteAddr(netpoll.ID) netip.AddrPort { return netip.AddrPort{} }
 func (l *freeLoop) FD(netpoll.ID) int                    { return -1 }
 func (l *freeLoop) Attach(int, uint64) error             { return netpoll.ErrTooManyConns }
