@@ -148,6 +148,18 @@ var layers = []struct {
 		"both ends wait in the same way, and neither carries the other",
 	},
 	{
+		"internal/wstest",
+		[]string{"github.com/gobwas/ws"},
+		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/client"},
+		"the client of the tests shares no code with what is tested",
+	},
+	{
+		"internal/leaktest",
+		nil,
+		[]string{module + "/netpoll", module + "/server", module + "/client"},
+		"the tests of every package use it",
+	},
+	{
 		"client",
 		[]string{module + "/frame", module + "/internal/retry", "github.com/gobwas/ws"},
 		[]string{module + "/server", module + "/netpoll"},

@@ -24,6 +24,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	// What the examples import: with it, a change there runs these tests again.
+	"github.com/roostws/roost/internal/wstest"
 	_ "github.com/roostws/roost/server"
 )
 
@@ -88,16 +89,13 @@ func start(t *testing.T, binary string, args ...string) (cmd *exec.Cmd, lines *b
 	return cmd, bufio.NewScanner(stderr)
 }
 
-func dial(ctx context.Context, addr string) (net.Conn, error) {
-	conn, early, _, err := ws.Dial(ctx, "ws://"+addr)
+// dial opens a WebSocket, unless it is refused.
+func dial(t *testing.T, addr string) (*wstest.Client, error) {
+	conn, err := wstest.TryDial(ws.Dialer{}, "ws://"+addr)
 	if err != nil {
 		return nil, err
 	}
-	if early != nil {
-		conn.Close()
-		return nil, errors.New("a message came with the upgrade")
-	}
-	return conn, conn.SetDeadline(time.Now().Add(testTimeout))
+	return wstest.New(t, conn), nil
 }
 
 // free returns an address that is not in use, below the ports that Linux and BSD choose
@@ -116,21 +114,6 @@ func free(t *testing.T) string {
 	return ""
 }
 
-func send(t *testing.T, conn net.Conn, text string) {
-	t.Helper()
-	if err := wsutil.WriteClientText(conn, []byte(text)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want(t *testing.T, conn net.Conn, text string) {
-	t.Helper()
-	got, err := wsutil.ReadServerText(conn)
-	if err != nil || string(got) != text {
-		t.Fatalf("received %q, %v; want %q", got, err, text)
-	}
-}
-
 func TestEmbed(t *testing.T) {
 	public, admin := free(t), free(t)
 	start(t, build(t, "embed", `"localhost:8080"`, `"`+public+`"`, `"127.0.0.1:8081"`, `"`+admin+`"`))
@@ -138,9 +121,9 @@ func TestEmbed(t *testing.T) {
 	defer cancel()
 
 	// Its output is not read: dial until it accepts.
-	var anna net.Conn
+	var anna *wstest.Client
 	for err := errors.New("not yet"); err != nil; {
-		if anna, err = dial(ctx, public+"/?anna"); err != nil {
+		if anna, err = dial(t, public+"/?anna"); err != nil {
 			select {
 			case <-time.After(20 * time.Millisecond):
 			case <-ctx.Done():
@@ -149,7 +132,7 @@ func TestEmbed(t *testing.T) {
 		}
 	}
 	defer anna.Close()
-	bert, err := dial(ctx, public+"/?bert")
+	bert, err := dial(t, public+"/?bert")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +161,8 @@ func TestEmbed(t *testing.T) {
 	notify("anna", "for anna", "written to 1 of 1 connections\n")
 	notify("bert", "for bert", "written to 1 of 1 connections\n")
 	notify("carl", "for carl", "written to 0 of 0 connections\n")
-	want(t, anna, "for anna")
-	want(t, bert, "for bert")
+	anna.Want("for anna")
+	bert.Want("for bert")
 
 	resp, err := http.Get("http://" + public + "/?anna")
 	if err != nil {
@@ -206,32 +189,30 @@ func TestRooms(t *testing.T) {
 		for lines.Scan() { // so that it never waits for its log
 		}
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
-	defer cancel()
 
 	var refused ws.StatusError
-	if _, err := dial(ctx, addr+"/"); !errors.As(err, &refused) || refused != 401 {
+	if _, err := dial(t, addr+"/"); !errors.As(err, &refused) || refused != 401 {
 		t.Errorf("without a name: %v, want 401", err)
 	}
-	anna, err := dial(ctx, addr+"/?name=anna")
+	anna, err := dial(t, addr+"/?name=anna")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer anna.Close()
-	bert, err := dial(ctx, addr+"/?name=bert")
+	bert, err := dial(t, addr+"/?name=bert")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer bert.Close()
 
-	send(t, anna, "join garden")
-	send(t, anna, "garden: is anybody here?")
-	want(t, anna, "garden: is anybody here?")
-	send(t, anna, "lobby: come to the garden")
-	want(t, anna, "lobby: come to the garden")
-	want(t, bert, "lobby: come to the garden") // and nothing of the garden before
-	send(t, bert, "hello")
-	want(t, bert, `say "join NAME", "leave NAME" or "NAME: text"`)
+	anna.Send("join garden")
+	anna.Send("garden: is anybody here?")
+	anna.Want("garden: is anybody here?")
+	anna.Send("lobby: come to the garden")
+	anna.Want("lobby: come to the garden")
+	bert.Want("lobby: come to the garden") // and nothing of the garden before
+	bert.Send("hello")
+	bert.Want(`say "join NAME", "leave NAME" or "NAME: text"`)
 
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)

@@ -169,14 +169,12 @@ func (p *plug) putBack(to string) {
 func TestNetHTTP(t *testing.T) {
 	_, lines := start(t, build(t, "nethttp"), "-addr", "127.0.0.1:0")
 	addr := said(t, lines, `listening on http://(\S+)`)[0]
-	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
-	defer cancel()
-	reader, err := dial(ctx, addr+"/ws?news")
+	reader, err := dial(t, addr+"/ws?news")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	other, err := dial(ctx, addr+"/ws?sports")
+	other, err := dial(t, addr+"/ws?sports")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,8 +183,8 @@ func TestNetHTTP(t *testing.T) {
 		t.Errorf("published to news: %s", got)
 	}
 	post(t, "http://"+addr+"/publish/sports", "goal")
-	want(t, reader, "hello")
-	want(t, other, "goal")
+	reader.Want("hello")
+	other.Want("goal")
 }
 
 // The chat is as short as README.md says.

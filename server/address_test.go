@@ -18,6 +18,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -106,23 +107,23 @@ func TestProxyProtocol(t *testing.T) {
 				if want == "" {
 					want = c.LocalAddr().String()
 				}
-				if text := tc.header + upgrade(); pieces {
+				if text := tc.header + wstest.Upgrade(); pieces {
 					for i := range len(text) {
-						c.put(text[i : i+1])
+						c.Put(text[i : i+1])
 					}
 				} else {
-					c.put(text)
+					c.Put(text)
 				}
-				c.wantStatus(101)
-				c.put(masked(ws.OpText, "through"))
-				c.wantFrame(ws.OpText, "through")
+				c.WantStatus(101)
+				c.Put(wstest.Masked(ws.OpText, "through"))
+				c.WantFrame(ws.OpText, "through")
 				seen.want(t, want)
 				plain := connect(t, s)
 				if tc.want == "" {
 					want = plain.LocalAddr().String()
 				}
-				plain.put(tc.header + "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-				wantBody(t, plain.wantStatus(200), want)
+				plain.Put(tc.header + "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+				wantBody(t, plain.WantStatus(200), want)
 			}
 		}
 	})
@@ -134,14 +135,14 @@ func TestLongestProxyHeader(t *testing.T) {
 		cfg, seen := tellAddresses(server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.0/8"}}})
 		s := start(t, cfg)
 		c := connect(t, s)
-		for text := proxyLong(65535-12) + upgrade(); text != ""; {
+		for text := proxyLong(65535-12) + wstest.Upgrade(); text != ""; {
 			n := min(piece, len(text))
-			c.put(text[:n])
+			c.Put(text[:n])
 			text = text[n:]
 		}
-		c.wantStatus(101)
-		c.put(masked(ws.OpText, "through"))
-		c.wantFrame(ws.OpText, "through")
+		c.WantStatus(101)
+		c.Put(wstest.Masked(ws.OpText, "through"))
+		c.WantFrame(ws.OpText, "through")
 		seen.want(t, "203.0.113.7:4711")
 	}
 }
@@ -160,10 +161,10 @@ func testProxyProtocolBeforeTLS(t *testing.T, header string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(wstest.Patience))
 	// With the first TLS record right behind it, in one segment.
 	secure := tls.Client(&prefixConn{Conn: conn, prefix: []byte(header)}, &tls.Config{InsecureSkipVerify: true})
-	if _, err := io.WriteString(secure, upgrade()); err != nil {
+	if _, err := io.WriteString(secure, wstest.Upgrade()); err != nil {
 		t.Fatal(err)
 	}
 	answer := make([]byte, len("HTTP/1.1 101"))
@@ -191,9 +192,9 @@ func (c *prefixConn) Write(p []byte) (int, error) {
 // and does gets what everybody gets who sends no HTTP.
 func TestProxyProtocolIsNotGuessed(t *testing.T) {
 	s := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}})
-	for i, bad := range []string{upgrade(), "PROXY TCP4 1.2.3.4\r\n" + upgrade(), "PROXY " + strings.Repeat("x", 200), "\r\n\r\n\x00\r\nQUIX"} {
+	for i, bad := range []string{wstest.Upgrade(), "PROXY TCP4 1.2.3.4\r\n" + wstest.Upgrade(), "PROXY " + strings.Repeat("x", 200), "\r\n\r\n\x00\r\nQUIX"} {
 		c := connect(t, s)
-		c.put(bad)
+		c.Put(bad)
 		if got, _ := io.ReadAll(c); len(got) > 0 {
 			t.Errorf("%.30q was answered %q", bad, got)
 		}
@@ -202,15 +203,15 @@ func TestProxyProtocolIsNotGuessed(t *testing.T) {
 	open := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"192.0.2.0/24", "unix"}}})
 	for _, lie := range []string{proxyV1, proxyV2} {
 		c := connect(t, open)
-		c.put(lie + upgrade())
-		c.wantStatus(400)
+		c.Put(lie + wstest.Upgrade())
+		c.WantStatus(400)
 	}
 }
 
 func TestProxyHeaderTimesOut(t *testing.T) {
 	s := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}, Timeouts: server.Timeouts{HandshakeTimeout: 50 * time.Millisecond}})
 	c := connect(t, s)
-	c.put("PROXY TCP4 1.2.3.4 ")
+	c.Put("PROXY TCP4 1.2.3.4 ")
 	if got, _ := io.ReadAll(c); len(got) > 0 {
 		t.Errorf("half a PROXY header was answered %q", got)
 	}
@@ -222,9 +223,9 @@ func TestProxyHeaderTimesOut(t *testing.T) {
 func TestProxyProtocolOverUnixSocket(t *testing.T) {
 	cfg, seen := tellAddresses(server.Config{Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, Proxies: server.Proxies{ProxyProtocol: []string{"unix"}}})
 	s := start(t, cfg)
-	c := connectTo(t, s.Addrs()[0])
-	c.put(proxyV1 + upgrade())
-	c.wantStatus(101)
+	c := &client{wstest.Connect(t, s.Addrs()[0])}
+	c.Put(proxyV1 + wstest.Upgrade())
+	c.WantStatus(101)
 	seen.want(t, "203.0.113.7:4711")
 }
 
@@ -255,17 +256,17 @@ func TestForwardedHeaders(t *testing.T) {
 			if want == "" {
 				want = c.LocalAddr().String()
 			}
-			c.put(tc.prefix + upgrade(tc.lines...))
-			c.wantStatus(101)
-			c.put(masked(ws.OpText, "through"))
-			c.wantFrame(ws.OpText, "through")
+			c.Put(tc.prefix + wstest.Upgrade(tc.lines...))
+			c.WantStatus(101)
+			c.Put(wstest.Masked(ws.OpText, "through"))
+			c.WantFrame(ws.OpText, "through")
 			seen.want(t, want)
 			plain := connect(t, s)
 			if tc.want == "" {
 				want = plain.LocalAddr().String()
 			}
-			plain.put(tc.prefix + "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Join(append(tc.lines, ""), "\r\n") + "\r\n")
-			wantBody(t, plain.wantStatus(200), want)
+			plain.Put(tc.prefix + "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Join(append(tc.lines, ""), "\r\n") + "\r\n")
+			wantBody(t, plain.WantStatus(200), want)
 		})
 	}
 }
@@ -275,8 +276,8 @@ func TestLogTellsTheClientsAddress(t *testing.T) {
 	var log syncBuffer
 	s := start(t, server.Config{Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	c := connect(t, s)
-	c.put(proxyV1 + upgrade())
-	c.wantStatus(101)
+	c.Put(proxyV1 + wstest.Upgrade())
+	c.WantStatus(101)
 	_ = c.Close()
 	eventually(t, "the end is logged", func() bool { return strings.Contains(log.String(), "remote_addr=203.0.113.7:4711") })
 }
@@ -303,8 +304,8 @@ func TestConnectionsPerAddress(t *testing.T) {
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{ConnectionsPerAddress: 2}, Handler: server.Handler{Message: echo}})
 		first, second := upgraded(t, s), upgraded(t, s)
 		third := connect(t, s)
-		third.put(upgrade())
-		r := third.wantStatus(429)
+		third.Put(wstest.Upgrade())
+		r := third.WantStatus(429)
 		wantHeader(t, r, "Retry-After", "5")
 		if n := statsOf(s).Get("refused_address"); n != 1 {
 			t.Errorf("RefusedAddress = %d, want 1", n)
@@ -313,11 +314,11 @@ func TestConnectionsPerAddress(t *testing.T) {
 		_ = first.Close()
 		eventually(t, "the first one's place is free", func() bool {
 			again := connect(t, s)
-			again.put(upgrade())
-			return again.status() == 101
+			again.Put(wstest.Upgrade())
+			return again.Status() == 101
 		})
-		second.put(masked(ws.OpText, "still here"))
-		second.wantFrame(ws.OpText, "still here")
+		second.Put(wstest.Masked(ws.OpText, "still here"))
+		second.WantFrame(ws.OpText, "still here")
 	})
 }
 
@@ -333,26 +334,26 @@ func TestConnectionsPerAddressBehindProxies(t *testing.T) {
 		{"2001:db8::7", 101}, {"2001:db8::8", 429}, {"2001:db8:0:1::7", 101},
 	} {
 		c := connect(t, s)
-		c.put(upgrade("X-Forwarded-For: " + step.client))
-		c.wantStatus(step.status)
+		c.Put(wstest.Upgrade("X-Forwarded-For: " + step.client))
+		c.WantStatus(step.status)
 	}
 	if n := statsOf(s).Get("refused_address"); n != 2 {
 		t.Errorf("RefusedAddress = %d, want 2", n)
 	}
 	balanced := start(t, server.Config{Limits: server.Limits{ConnectionsPerAddress: 1}, Proxies: server.Proxies{ProxyProtocol: []string{"127.0.0.1"}}})
 	c := connect(t, balanced)
-	c.put(proxyV1 + upgrade())
-	c.wantStatus(101)
+	c.Put(proxyV1 + wstest.Upgrade())
+	c.WantStatus(101)
 	again := connect(t, balanced)
-	again.put(proxyV2 + upgrade())
-	again.wantStatus(429)
+	again.Put(proxyV2 + wstest.Upgrade())
+	again.WantStatus(429)
 	_ = c.Close()
 	// The engine counts at the end of a loop's turn, which may be late: it is
 	// the place itself that shows when it is free.
 	eventually(t, "its place is free", func() bool {
 		again := connect(t, balanced)
-		again.put(proxyV1 + upgrade())
-		return again.status() == 101
+		again.Put(proxyV1 + wstest.Upgrade())
+		return again.Status() == 101
 	})
 }
 
@@ -371,8 +372,8 @@ func TestConnectFloodFromOneAddress(t *testing.T) {
 	}
 	eventually(t, "all are refused", func() bool { return statsOf(s).Get("refused_address") == flood })
 	eventually(t, "and gone", func() bool { return statsOf(s).Get("engine_conns") == 1 })
-	good.put(masked(ws.OpText, "still here"))
-	good.wantFrame(ws.OpText, "still here")
+	good.Put(wstest.Masked(ws.OpText, "still here"))
+	good.WantFrame(ws.OpText, "still here")
 }
 
 // Where TLS is spoken the flood gets no handshake.
@@ -387,8 +388,8 @@ func TestConnectionsPerAddressTLS(t *testing.T) {
 	if got := statsOf(s); got.Get("refused_address") != 1 || got.Get("tls_handshakes") != 1 {
 		t.Errorf("RefusedAddress = %d, TLSHandshakes = %d; want 1 and 1", got.Get("refused_address"), got.Get("tls_handshakes"))
 	}
-	c.send("still here")
-	c.want("still here")
+	c.Send("still here")
+	c.Want("still here")
 }
 
 // Behind net/http the addresses come from the same places.
@@ -402,13 +403,13 @@ func TestForwardedBehindNetHTTP(t *testing.T) {
 	h := &http.Server{Handler: s}
 	go func() { _ = h.Serve(l) }()
 	t.Cleanup(func() { _ = h.Close() })
-	c := connectTo(t, l.Addr())
-	c.put(upgrade("X-Forwarded-For: 203.0.113.7"))
-	c.wantStatus(101)
+	c := &client{wstest.Connect(t, l.Addr())}
+	c.Put(wstest.Upgrade("X-Forwarded-For: 203.0.113.7"))
+	c.WantStatus(101)
 	seen.want(t, "203.0.113.7:0")
-	again := connectTo(t, l.Addr())
-	again.put(upgrade("X-Forwarded-For: 203.0.113.7"))
-	again.wantStatus(429)
+	again := &client{wstest.Connect(t, l.Addr())}
+	again.Put(wstest.Upgrade("X-Forwarded-For: 203.0.113.7"))
+	again.WantStatus(429)
 }
 
 func TestAddressConfigErrors(t *testing.T) {

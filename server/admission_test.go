@@ -13,6 +13,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -46,19 +47,19 @@ func TestHandshakesMax(t *testing.T) {
 		received := func(n int) bool { return statsOf(s).Get("bytes_received") == int64(n*len(half)) }
 		eventually(t, "all places are taken", func() bool { return received(3) })
 		waits := connect(t, s)
-		waits.put(half)
+		waits.Put(half)
 		eventually(t, "it waits", func() bool { return statsOf(s).Get("handshakes_queued") == 1 })
-		rest := strings.TrimPrefix(upgrade(), upgrade()[:strings.Index(upgrade(), "\r\n")+2])
-		waits.put(rest + masked(ws.OpText, "patience"))
+		rest := strings.TrimPrefix(wstest.Upgrade(), wstest.Upgrade()[:strings.Index(wstest.Upgrade(), "\r\n")+2])
+		waits.Put(rest + wstest.Masked(ws.OpText, "wstest.Patience"))
 		good := upgraded(t, s)
-		good.send("in one piece")
-		good.want("in one piece")
+		good.Send("in one piece")
+		good.Want("in one piece")
 		if got := statsOf(s); got.Get("opened") != 1 || got.Get("handshakes_queued") != 1 {
 			t.Fatalf("%d upgraded, %d queued, want 1 and 1", got.Get("opened"), got.Get("handshakes_queued"))
 		}
 		_ = slow[1].Close()
-		waits.wantStatus(101)
-		waits.wantFrame(ws.OpText, "patience")
+		waits.WantStatus(101)
+		waits.WantFrame(ws.OpText, "wstest.Patience")
 		// Who is upgraded has given its place back.
 		before := statsOf(s).Get("bytes_received")
 		silence(t, s.Addrs()[0], 1, half)
@@ -76,15 +77,15 @@ func TestBodiesTakePlaces(t *testing.T) {
 		Timeouts: server.Timeouts{HandshakeTimeout: 5 * time.Minute}, HTTP: http.HandlerFunc(testHTTP)})
 	const head = "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
 	first := connect(t, s)
-	first.put(head + "he")
+	first.Put(head + "he")
 	eventually(t, "the place is taken", func() bool { return statsOf(s).Get("bytes_received") == int64(len(head)+2) })
 	next := connect(t, s)
-	next.put(head + "w")
+	next.Put(head + "w")
 	eventually(t, "the next one waits", func() bool { return statsOf(s).Get("handshakes_queued") == 1 })
-	next.put("orld")
-	first.put("llo")
-	wantBody(t, first.wantStatus(201), `POST /form  "hello" <nil>`)
-	wantBody(t, next.wantStatus(201), `POST /form  "world" <nil>`)
+	next.Put("orld")
+	first.Put("llo")
+	wantBody(t, first.WantStatus(201), `POST /form  "hello" <nil>`)
+	wantBody(t, next.WantStatus(201), `POST /form  "world" <nil>`)
 }
 
 // Who keeps the others waiting has to make room, long before its time is over.
@@ -95,11 +96,11 @@ func TestHandshakesMakeRoom(t *testing.T) {
 		slow := newClient(t, silence(t, s.Addrs()[0], 1, half)[0])
 		eventually(t, "the place is taken", func() bool { return statsOf(s).Get("bytes_received") > 0 })
 		next := connect(t, s)
-		next.put(upgrade()[:30])
+		next.Put(wstest.Upgrade()[:30])
 		eventually(t, "the next one waits", func() bool { return statsOf(s).Get("handshakes_queued") == 1 })
-		next.put(upgrade()[30:])
-		slow.wantStatus(408)
-		next.wantStatus(101)
+		next.Put(wstest.Upgrade()[30:])
+		slow.WantStatus(408)
+		next.WantStatus(101)
 		if n := statsOf(s).Get("handshakes_evicted"); n != 1 {
 			t.Errorf("HandshakesEvicted = %d, want 1", n)
 		}
@@ -108,25 +109,27 @@ func TestHandshakesMakeRoom(t *testing.T) {
 
 // Where all connections are taken, those that say nothing make room.
 func TestSilentOnesMakeRoom(t *testing.T) {
+	t.Parallel()
 	s := start(t, server.Config{Engine: server.Engine{Loops: 1}, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{MaxConnections: 4}, Timeouts: server.Timeouts{HandshakeTimeout: 16 * time.Second}, Handler: server.Handler{Message: echo}})
 	good := upgraded(t, s)
 	silence(t, s.Addrs()[0], 3, "")
 	eventually(t, "all are taken", func() bool { return statsOf(s).Get("accepted") == 4 })
 	eventually(t, "and free again", func() bool { return statsOf(s).Get("handshakes_evicted") == 3 })
 	upgraded(t, s)
-	good.send("still here")
-	good.want("still here")
+	good.Send("still here")
+	good.Want("still here")
 }
 
 // Who waits in vain is told to come back.
 func TestHandshakesQueueTimeout(t *testing.T) {
+	t.Parallel()
 	s := start(t, server.Config{Engine: server.Engine{Loops: 1}, Limits: server.Limits{HandshakesMax: 1}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}, Sockets: server.Sockets{DeferAccept: -1}})
 	conns := silence(t, s.Addrs()[0], 30, half)
 	statuses := map[int]int{}
 	for _, conn := range conns {
 		c := newClient(t, conn)
-		_ = c.SetDeadline(time.Now().Add(patience))
-		r, err := http.ReadResponse(c.Conn.(*bufConn).r, nil)
+		_ = c.SetDeadline(time.Now().Add(wstest.Patience))
+		r, err := c.Response(http.MethodGet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,17 +166,17 @@ func TestHandshakeStorm(t *testing.T) {
 			TLS:     &tls.Config{Certificates: []tls.Certificate{certificate(t)}},
 			Handler: server.Handler{Message: echo}})
 		plain, secure := s.Addrs()[0], s.Addrs()[1]
-		talker := connectTo(t, plain)
-		talker.put(upgrade())
-		talker.wantStatus(101)
+		talker := &client{wstest.Connect(t, plain)}
+		talker.Put(wstest.Upgrade())
+		talker.WantStatus(101)
 		hello := clientHello()
 		for i := range storm {
 			silence(t, secure, 1, hello)
 			silence(t, plain, 1, "")
 			silence(t, plain, 1, half)
 			if i%3 == 0 {
-				talker.send(strconv.Itoa(i))
-				talker.want(strconv.Itoa(i))
+				talker.Send(strconv.Itoa(i))
+				talker.Want(strconv.Itoa(i))
 			}
 			if i%20 != 0 {
 				continue
@@ -185,11 +188,11 @@ func TestHandshakeStorm(t *testing.T) {
 			}
 		}
 		eventually(t, "the storm has come", func() bool { return statsOf(s).Get("accepted") == 3*storm+1 })
-		newcomer := connectTo(t, plain)
-		newcomer.put(upgrade())
-		newcomer.wantStatus(101)
-		talker.send("over")
-		talker.want("over")
+		newcomer := &client{wstest.Connect(t, plain)}
+		newcomer.Put(wstest.Upgrade())
+		newcomer.WantStatus(101)
+		talker.Send("over")
+		talker.Want("over")
 		if got := statsOf(s); got.Get("handshakes_queued") == 0 || got.Get("tls_handshakes_queued") == 0 {
 			t.Errorf("HandshakesQueued = %d, TLSHandshakesQueued = %d, want many", got.Get("handshakes_queued"), got.Get("tls_handshakes_queued"))
 		}
@@ -198,25 +201,25 @@ func TestHandshakeStorm(t *testing.T) {
 
 // A connection of the address beyond its rate is told when to come back, and may.
 func TestConnectRatePerAddress(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{ConnectRatePerAddress: 2}, Handler: server.Handler{Message: echo}})
 		good := upgraded(t, s)
 		eventually(t, "too many a second", func() bool {
 			c := connect(t, s)
-			c.put(upgrade())
-			return c.status() == 429
+			c.Put(wstest.Upgrade())
+			return c.Status() == 429
 		})
 		eventually(t, "another second", func() bool {
 			time.Sleep(100 * time.Millisecond) // each attempt is told to wait longer, and costs nothing
 			c := connect(t, s)
-			c.put(upgrade())
-			return c.status() == 101
+			c.Put(wstest.Upgrade())
+			return c.Status() == 101
 		})
 		if n := statsOf(s).Get("refused_address_rate"); n == 0 {
 			t.Error("RefusedAddressRate = 0, want more")
 		}
-		good.send("still here")
-		good.want("still here")
+		good.Send("still here")
+		good.Want("still here")
 	})
 }
 
@@ -225,8 +228,8 @@ func TestConnectRateBehindProxies(t *testing.T) {
 	s := start(t, server.Config{Limits: server.Limits{ConnectRatePerAddress: 1}, Proxies: server.Proxies{TrustedProxies: []string{"127.0.0.1"}}})
 	eventually(t, "too many a second", func() bool {
 		c := connect(t, s)
-		c.put(upgrade("X-Forwarded-For: 203.0.113.7"))
-		r, err := http.ReadResponse(c.Conn.(*bufConn).r, nil)
+		c.Put(wstest.Upgrade("X-Forwarded-For: 203.0.113.7"))
+		r, err := c.Response(http.MethodGet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +243,7 @@ func TestConnectRateBehindProxies(t *testing.T) {
 	})
 	for i := range 20 {
 		c := connect(t, s)
-		c.put(upgrade("X-Forwarded-For: 198.51.100." + strconv.Itoa(i)))
-		c.wantStatus(101)
+		c.Put(wstest.Upgrade("X-Forwarded-For: 198.51.100." + strconv.Itoa(i)))
+		c.WantStatus(101)
 	}
 }

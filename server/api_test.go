@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -43,25 +44,25 @@ func TestConn(t *testing.T) {
 
 		check(t, a.Join("one"), a.Join("one"), conn("bob").Join("one"), a.Join("two"), a.Join("three"),
 			a.Send(server.Text, []byte("joined")))
-		ann.want("joined")
+		ann.Want("joined")
 		eventually(t, "three subscriptions, one refused", func() bool { st := statsOf(s); return st.Get("subscriptions") == 3 && st.Get("joins_refused") == 1 })
 		check(t, s.Publish("one", server.Text, []byte("1")), s.Publish("three", server.Text, []byte("3")), s.Publish("nobody", server.Text, []byte("0")),
 			s.Publish("two", server.Text, []byte("2")))
-		ann.want("1")
-		ann.want("2")
-		bob.want("1")
+		ann.Want("1")
+		ann.Want("2")
+		bob.Want("1")
 		check(t, a.Leave("one"), a.Leave("one"), a.Leave("never joined"), a.Send(server.Text, []byte("left")))
-		ann.want("left")
+		ann.Want("left")
 		check(t, s.Publish("one", server.Text, []byte("4")), s.PublishUser("ann", server.Text, []byte("to ann")), s.Broadcast(server.Text, []byte("to all")))
-		bob.want("4")
-		bob.want("to all")
-		ann.want("to ann")
-		ann.want("to all")
+		bob.Want("4")
+		bob.Want("to all")
+		ann.Want("to ann")
+		ann.Want("to all")
 
 		check(t, disconnect(s, server.Audience{User: "ann"}, 4000, "out"), disconnect(s, server.Audience{User: "nobody"}, 4000, ""))
-		ann.wantClose(4000, "out")
-		ann.put(closeFrame(4000, ""))
-		ann.wantEnd()
+		ann.WantClose(4000, "out")
+		ann.Put(wstest.CloseFrame(4000, ""))
+		ann.WantEnd()
 		eventually(t, "ann has gone, with what was hers", func() bool { st := statsOf(s); return st.Get("connections") == 1 && st.Get("subscriptions") == 1 })
 
 		// A stale Conn does nothing to whoever has its place now.
@@ -73,7 +74,7 @@ func TestConn(t *testing.T) {
 		check(t, a.Send(server.Text, []byte("for ann")), a.Join("two"), a.Close(4001, ""), s.PublishUser("ann", server.Text, []byte("for ann")))
 		check(t, s.Broadcast(server.Text, []byte("end")))
 		for _, c := range append(next, bob) {
-			c.want("end")
+			c.Want("end")
 		}
 		if st := statsOf(s); st.Get("sends_to_closed") != before+1 || st.Get("subscriptions") != 1 || st.Get("connections") != 5 {
 			t.Errorf("SendsToClosed + %d, Subscriptions = %d, Connections = %d", st.Get("sends_to_closed")-before, st.Get("subscriptions"), st.Get("connections"))
@@ -120,7 +121,7 @@ func TestErrBusy(t *testing.T) {
 		a := conn("ann")
 		check(t, a.Join("room"))
 		eventually(t, "ann has joined", func() bool { return statsOf(s).Get("subscriptions") == 1 })
-		c.send("block")
+		c.Send("block")
 		<-blocked
 		taken := 0
 		for ; taken < 100; taken++ {
@@ -145,11 +146,11 @@ func TestErrBusy(t *testing.T) {
 		}
 		close(proceed)
 		for n := range taken {
-			c.want(fmt.Sprint(n))
+			c.Want(fmt.Sprint(n))
 		}
 		eventually(t, "there is room again", func() bool { return statsOf(s).Get("inbox_entries") == 0 })
 		check(t, s.Publish("room", server.Text, []byte("again")))
-		c.want("again")
+		c.Want("again")
 	})
 }
 
@@ -190,7 +191,7 @@ func TestOrder(t *testing.T) {
 				total *= 2
 			}
 			for range total {
-				text := c.read()
+				text := c.Text()
 				var from string
 				var n int
 				if _, err := fmt.Sscanf(text, "%s %d", &from, &n); err != nil || n != next[from] {

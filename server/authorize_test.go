@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -39,51 +40,51 @@ func TestAuthorize(t *testing.T) {
 
 		t.Run("success", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("Authorization: yes", "Sec-WebSocket-Protocol: v1"))
-			r := w.wantStatus(101)
+			w.Put(wstest.Upgrade("Authorization: yes", "Sec-WebSocket-Protocol: v1"))
+			r := w.WantStatus(101)
 			wantHeader(t, r, "X-Path", "/ws")
 			wantHeader(t, r, "Sec-WebSocket-Protocol", "v1")
-			w.want("hello ann")
+			w.Want("hello ann")
 			if err := s.Publish("room", server.Text, []byte("news")); err != nil {
 				t.Fatal(err)
 			}
-			w.want("news")
+			w.Want("news")
 		})
 		t.Run("early frames are kept", func(t *testing.T) {
 			w := connect(t, s)
-			f := masked(ws.OpText, "early")
-			w.put(upgrade("Authorization: wait") + f + f[:4])
-			w.put(f[4:] + masked(ws.OpText, "last"))
+			f := wstest.Masked(ws.OpText, "early")
+			w.Put(wstest.Upgrade("Authorization: wait") + f + f[:4])
+			w.Put(f[4:] + wstest.Masked(ws.OpText, "last"))
 			proceed <- struct{}{}
-			w.wantStatus(101)
+			w.WantStatus(101)
 			for _, text := range []string{"hello ann", "early", "early", "last"} {
-				w.want(text)
+				w.Want(text)
 			}
 		})
 		t.Run("rejection", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("Authorization: no"))
-			wantBodyHas(t, w.wantStatus(401), "not you")
-			w.wantEnd()
+			w.Put(wstest.Upgrade("Authorization: no"))
+			wantBodyHas(t, w.WantStatus(401), "not you")
+			w.WantEnd()
 		})
 		t.Run("error", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("Authorization: fail"))
-			w.wantStatus(403)
+			w.Put(wstest.Upgrade("Authorization: fail"))
+			w.WantStatus(403)
 		})
 		t.Run("panic", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("Authorization: panic"))
-			w.wantStatus(500)
-			w.wantEnd()
+			w.Put(wstest.Upgrade("Authorization: panic"))
+			w.WantStatus(500)
+			w.WantEnd()
 			wantPanics(t, s, 1)
 		})
 		t.Run("the client leaves meanwhile", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("Authorization: wait"))
+			w.Put(wstest.Upgrade("Authorization: wait"))
 			proceed <- struct{}{} // it is being worked on
 			w2 := connect(t, s)
-			w2.put(upgrade("Authorization: wait"))
+			w2.Put(wstest.Upgrade("Authorization: wait"))
 			_ = w2.Close()
 			proceed <- struct{}{}
 			w.want101("hello ann")
@@ -97,9 +98,9 @@ func TestAuthorize(t *testing.T) {
 
 // want101 reads the answer to an upgrade and the first message.
 func (c *client) want101(text string) {
-	c.t.Helper()
-	c.wantStatus(101)
-	c.want(text)
+	c.T.Helper()
+	c.WantStatus(101)
+	c.Want(text)
 }
 
 func TestAuthorizeTimeout(t *testing.T) {
@@ -113,9 +114,9 @@ func TestAuthorizeTimeout(t *testing.T) {
 			},
 		}})
 		w := connect(t, s)
-		w.put(upgrade())
-		wantHeader(t, w.wantStatus(503), "Retry-After", "5")
-		w.wantEnd()
+		w.Put(wstest.Upgrade())
+		wantHeader(t, w.WantStatus(503), "Retry-After", "5")
+		w.WantEnd()
 		eventually(t, "the context ended, and nobody was let in", func() bool {
 			st := statsOf(s)
 			return cancelled.Load() == 1 && st.Get("handshake_timeouts") == 1 && st.Get("opened") == 0 && st.Get("engine_conns") == 0
@@ -130,17 +131,17 @@ func TestAuthorizeMaxPending(t *testing.T) {
 			Authorize: func(ctx context.Context, r *server.UpgradeRequest) error { <-proceed; return nil },
 		}})
 		first, second, third := connect(t, s), connect(t, s), connect(t, s)
-		first.put(upgrade())
-		second.put(upgrade())
+		first.Put(wstest.Upgrade())
+		second.Put(wstest.Upgrade())
 		eventually(t, "two are waiting", func() bool { return statsOf(s).Get("paused") == 2 })
-		third.put(upgrade())
-		wantHeader(t, third.wantStatus(503), "Retry-After", "5")
+		third.Put(wstest.Upgrade())
+		wantHeader(t, third.WantStatus(503), "Retry-After", "5")
 		close(proceed)
-		first.wantStatus(101)
-		second.wantStatus(101)
+		first.WantStatus(101)
+		second.WantStatus(101)
 		fourth := connect(t, s)
 		eventually(t, "there is room again", func() bool { return statsOf(s).Get("paused") == 0 })
-		fourth.put(upgrade())
-		fourth.wantStatus(101)
+		fourth.Put(wstest.Upgrade())
+		fourth.WantStatus(101)
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/engines"
 	"github.com/roostws/roost/netpoll/gnet"
@@ -116,7 +117,7 @@ func TestBackPressureGnet(t *testing.T) {
 		Message: echo, Close: func(e *server.CloseEvent) { ends <- *e },
 	}})
 	c := upgraded(t, s)
-	frames := []byte(masked(ws.OpBinary, string(make([]byte, 32<<10))))
+	frames := []byte(wstest.Masked(ws.OpBinary, string(make([]byte, 32<<10))))
 	for range 50 << 20 / len(frames) {
 		if _, err := c.Write(frames); err != nil {
 			break
@@ -127,7 +128,7 @@ func TestBackPressureGnet(t *testing.T) {
 		if e.Err != netpoll.ErrPausedReadFull {
 			t.Errorf("it ended with %v", e.Err)
 		}
-	case <-time.After(patience):
+	case <-time.After(wstest.Patience):
 		t.Fatal("it is still connected")
 	}
 	eventually(t, "nothing waits", func() bool {
@@ -166,7 +167,7 @@ func TestBigMessages(t *testing.T) {
 
 // slowServer has everybody in the channel "all".
 func slowServer(t *testing.T, engine netpoll.Driver, policy server.SlowPolicy, ends chan server.CloseEvent) *server.Server {
-	return start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{SlowConsumer: policy, LagMaxBytes: 256 << 10}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: patience, CloseTimeout: patience},
+	return start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{SlowConsumer: policy, LagMaxBytes: 256 << 10}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: wstest.Patience, CloseTimeout: wstest.Patience},
 		Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error { r.Channels = []string{"all"}; return nil },
 			Close:   func(e *server.CloseEvent) { ends <- *e },
@@ -200,7 +201,7 @@ func stream(t *testing.T, s *server.Server, count, size int, readers ...*client)
 		for _, w := range windowc {
 			select {
 			case w <- struct{}{}:
-			case <-time.After(patience):
+			case <-time.After(wstest.Patience):
 				t.Fatal("a reader does not get on")
 			}
 		}
@@ -222,7 +223,7 @@ func TestSlowDisconnect(t *testing.T) {
 		// When it reads again, what it has to go on with is gone. It gets the start of the stream in whole messages, then the reason.
 		next := 0
 		for {
-			f, err := readFrame(slow)
+			f, err := wstest.ReadFrame(slow)
 			if err != nil {
 				t.Fatalf("behind %d messages: %v", next, err)
 			}
@@ -240,8 +241,8 @@ func TestSlowDisconnect(t *testing.T) {
 		if n := statsOf(s).Get("slow_disconnects"); n != 1 {
 			t.Errorf("SlowDisconnects = %d, want 1", n)
 		}
-		slow.put(closeFrame(1013, ""))
-		slow.wantEnd()
+		slow.Put(wstest.CloseFrame(1013, ""))
+		slow.WantEnd()
 		if e := <-ends; e.Code != 1013 || e.ByPeer {
 			t.Errorf("Close was told %+v", e)
 		}
@@ -282,7 +283,7 @@ func TestSlowDrop(t *testing.T) {
 		if p, err := wsutil.ReadServerBinary(slow); err != nil || number(t, p) != count {
 			t.Fatalf("%d bytes, %v", len(p), err)
 		}
-		slow.put(closeFrame(1000, ""))
+		slow.Put(wstest.CloseFrame(1000, ""))
 		if e := <-ends; int64(e.Missed) != drops {
 			t.Errorf("Missed = %d, want %d", e.Missed, drops)
 		}
@@ -297,7 +298,7 @@ func TestStalledClientsCostLittle(t *testing.T) {
 		s := slowServer(t, engine, server.SlowDrop, ends)
 		for range stalled {
 			c := upgraded(t, s)
-			_ = c.Conn.(*bufConn).Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+			_ = c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 		}
 		reader := upgraded(t, s)
 		before := heap()
@@ -366,20 +367,20 @@ func TestRelayHoldsPublishers(t *testing.T) {
 }
 
 func TestMessageRate(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		const rate, count = 50, 101
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{MessageRate: rate}, Handler: server.Handler{Message: echo}})
 		c, other := upgraded(t, s), upgraded(t, s)
 		var frames bytes.Buffer
 		for n := range count {
-			frames.WriteString(masked(ws.OpText, fmt.Sprint(n)))
+			frames.WriteString(wstest.Masked(ws.OpText, fmt.Sprint(n)))
 		}
 		began := time.Now()
 		if _, err := io.Copy(c, &frames); err != nil {
 			t.Fatal(err)
 		}
 		for n := range count {
-			c.want(fmt.Sprint(n))
+			c.Want(fmt.Sprint(n))
 		}
 		// A second's tokens are there at once, then one comes each 20 ms.
 		if d := time.Since(began); d < time.Second {
@@ -401,7 +402,7 @@ func TestMessageRate(t *testing.T) {
 		if n := statsOf(s).Get("rate_limited"); n < 2 {
 			t.Errorf("RateLimited = %d", n)
 		}
-		other.send("undisturbed")
-		other.want("undisturbed")
+		other.Send("undisturbed")
+		other.Want("undisturbed")
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -26,16 +27,16 @@ func TestMaxConnections(t *testing.T) {
 		// Several at once: those who are refused take no place from others.
 		for range 5 {
 			w := connect(t, s)
-			w.put(upgrade())
-			wantHeader(t, w.wantStatus(503), "Retry-After", "5")
-			w.wantEnd()
+			w.Put(wstest.Upgrade())
+			wantHeader(t, w.WantStatus(503), "Retry-After", "5")
+			w.WantEnd()
 		}
 		waiting := connect(t, s) // refused, and does not know it yet
-		waiting.put("GET ")
+		waiting.Put("GET ")
 		eventually(t, "it was accepted", func() bool { return statsOf(s).Get("accepted") == 9 })
 		for _, c := range in {
-			c.send("undisturbed")
-			c.want("undisturbed")
+			c.Send("undisturbed")
+			c.Want("undisturbed")
 		}
 		if n := statsOf(s).Get("refused_full"); n != 5 {
 			t.Errorf("RefusedFull = %d, want 5", n)
@@ -45,11 +46,11 @@ func TestMaxConnections(t *testing.T) {
 		var c *client
 		eventually(t, "there is room", func() bool {
 			c = connect(t, s)
-			c.put(upgrade())
-			return c.status() == 101
+			c.Put(wstest.Upgrade())
+			return c.Status() == 101
 		})
-		c.send("in")
-		c.want("in")
+		c.Send("in")
+		c.Want("in")
 	})
 }
 
@@ -61,15 +62,15 @@ func TestProtocolViolations(t *testing.T) {
 		counter    func(st *server.Stats) int64
 	}{
 		{"unmasked", "\x81\x01a", 1002, protocolErrors},
-		{"reserved opcode", masked(3, "a"), 1002, protocolErrors},
+		{"reserved opcode", wstest.Masked(3, "a"), 1002, protocolErrors},
 		{"reserved bits", raw(0xc1|0x20, 0x81, 0, 0, 0, 0, 'a'), 1002, protocolErrors},
 		{"fragmented ping", raw(0x09, 0x80, 0, 0, 0, 0), 1002, protocolErrors},
-		{"long ping", masked(ws.OpPing, strings.Repeat("p", 126)), 1002, protocolErrors},
-		{"continuation of nothing", masked(ws.OpContinuation, "a"), 1002, protocolErrors},
+		{"long ping", wstest.Masked(ws.OpPing, strings.Repeat("p", 126)), 1002, protocolErrors},
+		{"continuation of nothing", wstest.Masked(ws.OpContinuation, "a"), 1002, protocolErrors},
 		{"length not minimal", raw(0x81, 0xfe, 0, 1, 0, 0, 0, 0, 'a'), 1002, protocolErrors},
-		{"one byte of close", masked(ws.OpClose, "\x03"), 1002, protocolErrors},
-		{"close code 1005", masked(ws.OpClose, "\x03\xed"), 1002, protocolErrors},
-		{"bad UTF-8", masked(ws.OpText, "a\xff"), 1007, func(st *server.Stats) int64 { return st.Get("invalid_utf8") }},
+		{"one byte of close", wstest.Masked(ws.OpClose, "\x03"), 1002, protocolErrors},
+		{"close code 1005", wstest.Masked(ws.OpClose, "\x03\xed"), 1002, protocolErrors},
+		{"bad UTF-8", wstest.Masked(ws.OpText, "a\xff"), 1007, func(st *server.Stats) int64 { return st.Get("invalid_utf8") }},
 		{"too big", raw(0x82, 0xfe, 0x04, 0x01, 0, 0, 0, 0), 1009, func(st *server.Stats) int64 { return st.Get("messages_too_big") }},
 		{"too many fragments", raw(0x02, 0x80, 0, 0, 0, 0) + strings.Repeat(raw(0x00, 0x80, 0, 0, 0, 0), 4), 1008, protocolErrors},
 	}
@@ -82,10 +83,10 @@ func TestProtocolViolations(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				before := statsOf(s)
 				w := upgraded(t, s)
-				w.put(masked(ws.OpText, "before") + c.send)
-				w.want("before")
-				w.wantClose(c.code, "*")
-				w.wantEnd()
+				w.Put(wstest.Masked(ws.OpText, "before") + c.send)
+				w.Want("before")
+				w.WantClose(c.code, "*")
+				w.WantEnd()
 				e := <-ends
 				if e.Code != frame.CloseCode(c.code) || e.ByPeer || e.Err == nil || e.Reason == "" {
 					t.Errorf("Close was told %d %q, by peer: %v, error: %v", e.Code, e.Reason, e.ByPeer, e.Err)
@@ -113,10 +114,10 @@ func TestClosingHandshake(t *testing.T) {
 		t.Run("by the client", func(t *testing.T) {
 			w := upgraded(t, s)
 			<-conns
-			w.put(masked(ws.OpText, "last") + closeFrame(4321, "so long") + masked(ws.OpText, "ignored"))
-			w.wantFrame(ws.OpText, "last")
-			w.wantFrame(ws.OpClose, "\x10\xe1")
-			w.wantEnd()
+			w.Put(wstest.Masked(ws.OpText, "last") + wstest.CloseFrame(4321, "so long") + wstest.Masked(ws.OpText, "ignored"))
+			w.WantFrame(ws.OpText, "last")
+			w.WantFrame(ws.OpClose, "\x10\xe1")
+			w.WantEnd()
 			if e := <-ends; e.Code != 4321 || e.Reason != "so long" || !e.ByPeer || e.Err != nil {
 				t.Errorf("Close was told %+v", e)
 			}
@@ -124,9 +125,9 @@ func TestClosingHandshake(t *testing.T) {
 		t.Run("by the client, without a code", func(t *testing.T) {
 			w := upgraded(t, s)
 			<-conns
-			w.put(masked(ws.OpClose, ""))
-			w.wantFrame(ws.OpClose, "")
-			w.wantEnd()
+			w.Put(wstest.Masked(ws.OpClose, ""))
+			w.WantFrame(ws.OpClose, "")
+			w.WantEnd()
 			if e := <-ends; e.Code != 1005 || !e.ByPeer || e.Err != nil {
 				t.Errorf("Close was told %+v", e)
 			}
@@ -139,10 +140,10 @@ func TestClosingHandshake(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = conn.Send(server.Text, []byte("too late"))
-			w.wantFrame(ws.OpText, "behind this")
-			w.wantFrame(ws.OpClose, "\x0f\x9fenough")
-			w.put(masked(ws.OpText, "not answered") + closeFrame(3999, ""))
-			w.wantEnd()
+			w.WantFrame(ws.OpText, "behind this")
+			w.WantFrame(ws.OpClose, "\x0f\x9fenough")
+			w.Put(wstest.Masked(ws.OpText, "not answered") + wstest.CloseFrame(3999, ""))
+			w.WantEnd()
 			if e := <-ends; e.Code != 3999 || e.Reason != "enough" || e.ByPeer || e.Err != nil {
 				t.Errorf("Close was told %+v", e)
 			}
@@ -154,8 +155,8 @@ func TestClosingHandshake(t *testing.T) {
 			if err := (<-conns).Close(1000, ""); err != nil {
 				t.Fatal(err)
 			}
-			w.wantClose(1000, "")
-			w.wantEnd()
+			w.WantClose(1000, "")
+			w.WantEnd()
 			// The shard's clock stands still between two ticks, of 250 ms here.
 			if d := time.Since(began); d < 3750*time.Millisecond {
 				t.Errorf("cut after %v, CloseTimeout is 4 s", d)
@@ -167,10 +168,10 @@ func TestClosingHandshake(t *testing.T) {
 		t.Run("half closed", func(t *testing.T) {
 			w := upgraded(t, s)
 			<-conns
-			if err := w.Conn.(*bufConn).Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			if err := w.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			w.wantEnd()
+			w.WantEnd()
 			if e := <-ends; e.Code != 1006 || e.Err != io.EOF {
 				t.Errorf("Close was told %+v", e)
 			}
@@ -206,11 +207,11 @@ func TestFarewell(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			w.want("closing time")
-			w.want("bye, ann")
-			w.wantClose(4000, "away")
-			w.put(closeFrame(4000, ""))
-			w.wantEnd()
+			w.Want("closing time")
+			w.Want("bye, ann")
+			w.WantClose(4000, "away")
+			w.Put(wstest.CloseFrame(4000, ""))
+			w.WantEnd()
 		}
 	})
 }
@@ -222,29 +223,29 @@ func TestPanics(t *testing.T) {
 		see  func(c *client)
 	}{
 		{"Upgrade", func(h *server.Handler) { h.Upgrade = func(*server.UpgradeRequest) error { panic("on purpose") } },
-			func(c *client) { c.put(upgrade()); c.wantStatus(500); c.wantEnd() }},
+			func(c *client) { c.Put(wstest.Upgrade()); c.WantStatus(500); c.WantEnd() }},
 		{"Open", func(h *server.Handler) {
 			h.Open = func(e *server.OpenEvent) { e.Send(server.Text, []byte("hello")); panic("on purpose") }
 		}, func(c *client) {
-			c.put(upgrade())
-			c.wantStatus(101)
-			c.want("hello")
-			c.wantClose(1011, "internal error")
-			c.put(closeFrame(1011, ""))
-			c.wantEnd()
+			c.Put(wstest.Upgrade())
+			c.WantStatus(101)
+			c.Want("hello")
+			c.WantClose(1011, "internal error")
+			c.Put(wstest.CloseFrame(1011, ""))
+			c.WantEnd()
 		}},
 		{"Message", func(h *server.Handler) {
 			h.Message = func(m *server.Message) { m.Reply(m.Type, m.Payload); panic("on purpose") }
 		}, func(c *client) {
-			c.put(upgrade() + masked(ws.OpText, "a") + masked(ws.OpText, "b"))
-			c.wantStatus(101)
-			c.want("a")
-			c.wantClose(1011, "internal error")
-			c.put(closeFrame(1011, ""))
-			c.wantEnd()
+			c.Put(wstest.Upgrade() + wstest.Masked(ws.OpText, "a") + wstest.Masked(ws.OpText, "b"))
+			c.WantStatus(101)
+			c.Want("a")
+			c.WantClose(1011, "internal error")
+			c.Put(wstest.CloseFrame(1011, ""))
+			c.WantEnd()
 		}},
 		{"Close", func(h *server.Handler) { h.Close = func(*server.CloseEvent) { panic("on purpose") } },
-			func(c *client) { c.put(upgrade()); c.wantStatus(101); _ = c.Close() }},
+			func(c *client) { c.Put(wstest.Upgrade()); c.WantStatus(101); _ = c.Close() }},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -284,12 +285,12 @@ func TestPanics(t *testing.T) {
 				s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Handler: h})
 				other := upgraded(t, s)
 				w := connect(t, s)
-				w.Conn.(*bufConn).Conn = &headed{w.Conn.(*bufConn).Conn}
+				w.Conn = &headed{w.Conn}
 				c.see(w)
 				eventually(t, "the panic is counted and the connection gone", func() bool { return statsOf(s).Get("panics") == 1 && statsOf(s).Get("engine_conns") == 1 })
 				wantPanics(t, s, 1)
-				other.send("undisturbed")
-				other.want("undisturbed")
+				other.Send("undisturbed")
+				other.Want("undisturbed")
 			})
 		})
 	}

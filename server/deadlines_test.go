@@ -7,6 +7,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -23,8 +24,8 @@ func TestPings(t *testing.T) {
 		quickest, last := time.Hour, time.Time{}
 		const pings = 18
 		for range pings {
-			answering.wantFrame(ws.OpPing, "")
-			answering.put(masked(ws.OpPong, ""))
+			answering.WantFrame(ws.OpPing, "")
+			answering.Put(wstest.Masked(ws.OpPong, ""))
 			if !last.IsZero() {
 				quickest = min(quickest, time.Since(last))
 			}
@@ -38,8 +39,8 @@ func TestPings(t *testing.T) {
 		if e := <-ends; e.Err != server.ErrPongTimeout || e.Code != 1006 {
 			t.Errorf("the silent one ended with %+v", e)
 		}
-		silent.wantFrame(ws.OpPing, "")
-		silent.wantEnd()
+		silent.WantFrame(ws.OpPing, "")
+		silent.WantEnd()
 		if st := statsOf(s); st.Get("pong_timeouts") != 1 || st.Get("connections") != 1 || st.Get("pings_sent") < pings+1 || st.Get("pongs_received") < pings-1 {
 			t.Errorf("PongTimeouts = %d, Connections = %d, PingsSent = %d, PongsReceived = %d", st.Get("pong_timeouts"), st.Get("connections"), st.Get("pings_sent"), st.Get("pongs_received"))
 		}
@@ -55,14 +56,14 @@ func TestIdleTimeout(t *testing.T) {
 			defer close(done)
 			// Pongs do not count as messages.
 			for {
-				f, err := readFrame(idle)
+				f, err := wstest.ReadFrame(idle)
 				if err != nil {
 					t.Errorf("idle: %v", err)
 					return
 				}
 				switch f.Header.OpCode {
 				case ws.OpPing:
-					_, _ = io.WriteString(idle, masked(ws.OpPong, ""))
+					_, _ = io.WriteString(idle, wstest.Masked(ws.OpPong, ""))
 				case ws.OpClose:
 					if code, _ := ws.ParseCloseFrameData(f.Payload); code != 1001 {
 						t.Errorf("closed with %d, want 1001", code)
@@ -72,8 +73,8 @@ func TestIdleTimeout(t *testing.T) {
 			}
 		}()
 		for {
-			busy.send("still here")
-			busy.want("still here")
+			busy.Send("still here")
+			busy.Want("still here")
 			select {
 			case <-done:
 				if st := statsOf(s); st.Get("idle_timeouts") != 1 || st.Get("connections") < 1 {
@@ -87,7 +88,7 @@ func TestIdleTimeout(t *testing.T) {
 }
 
 func TestWriteStall(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		ends := make(chan server.CloseEvent, 2)
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{LagMaxBytes: 1 << 30}, Sockets: server.Sockets{SendBufferBytes: 16 << 10}, Timeouts: server.Timeouts{WriteStallTimeout: 200 * time.Millisecond},
 			Handler: server.Handler{

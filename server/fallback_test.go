@@ -193,8 +193,8 @@ func TestEventStreamRefusals(t *testing.T) {
 func TestNoFallback(t *testing.T) {
 	for _, s := range []*server.Server{fallbacks(t, nil, func(c *server.Config) { c.Handshake.NoFallback = true }), notifier(t, nil, nil)} {
 		c := connect(t, s)
-		c.put("GET /v1/sse HTTP/1.1\r\nHost: x\r\n\r\n")
-		_ = c.wantStatus(426)
+		c.Put("GET /v1/sse HTTP/1.1\r\nHost: x\r\n\r\n")
+		_ = c.WantStatus(426)
 	}
 }
 

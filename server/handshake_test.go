@@ -11,6 +11,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -28,35 +29,35 @@ func TestHandshakeRefusals(t *testing.T) {
 			{name: "TLS", request: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", status: 400, says: "TLS"},
 			{name: "64 KiB header", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 64<<10) + "\r\n\r\n", status: 431, says: "too long"},
 			{name: "no end within the limit", request: "GET /ws HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 17<<10), status: 431, says: "too long"},
-			{name: "HTTP/1.0", request: strings.Replace(upgrade(), "HTTP/1.1", "HTTP/1.0", 1), status: 426, says: "HTTP/1.0"},
+			{name: "HTTP/1.0", request: strings.Replace(wstest.Upgrade(), "HTTP/1.1", "HTTP/1.0", 1), status: 426, says: "HTTP/1.0"},
 			{name: "long target", request: "GET /" + strings.Repeat("a", 17<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", status: 414, says: "target is too long"},
 			{name: "long target without end", request: "GET /" + strings.Repeat("a", 16<<10), status: 414, says: "target is too long"},
-			{name: "malformed extensions", request: upgrade("Sec-WebSocket-Extensions: permessage-deflate; ="), status: 400, says: "Sec-WebSocket-Extensions"},
-			{name: "version 14 with a key of another form", request: strings.NewReplacer("Version: 13", "Version: 14", "dGhlIHNhbXBsZSBub25jZQ==", strings.Repeat("a", 43)+"=").Replace(upgrade()), status: 426, says: "13",
+			{name: "malformed extensions", request: wstest.Upgrade("Sec-WebSocket-Extensions: permessage-deflate; ="), status: 400, says: "Sec-WebSocket-Extensions"},
+			{name: "version 14 with a key of another form", request: strings.NewReplacer("Version: 13", "Version: 14", "dGhlIHNhbXBsZSBub25jZQ==", strings.Repeat("a", 43)+"=").Replace(wstest.Upgrade()), status: 426, says: "13",
 				header: http.Header{"Sec-Websocket-Version": {"13"}}},
-			{name: "POST", request: strings.Replace(upgrade(), "GET", "POST", 1), status: 405, says: "GET", header: http.Header{"Allow": {"GET"}}},
-			{name: "bad key", request: strings.Replace(upgrade(), "dGhlIHNhbXBsZSBub25jZQ==", "short", 1), status: 400, says: "Sec-WebSocket-Key"},
-			{name: "no key", request: strings.Replace(upgrade(), "Sec-WebSocket-Key", "X-Key", 1), status: 400, says: "missing"},
-			{name: "version 12", request: strings.Replace(upgrade(), "Version: 13", "Version: 12", 1), status: 426, says: "13",
+			{name: "POST", request: strings.Replace(wstest.Upgrade(), "GET", "POST", 1), status: 405, says: "GET", header: http.Header{"Allow": {"GET"}}},
+			{name: "bad key", request: strings.Replace(wstest.Upgrade(), "dGhlIHNhbXBsZSBub25jZQ==", "short", 1), status: 400, says: "Sec-WebSocket-Key"},
+			{name: "no key", request: strings.Replace(wstest.Upgrade(), "Sec-WebSocket-Key", "X-Key", 1), status: 400, says: "missing"},
+			{name: "version 12", request: strings.Replace(wstest.Upgrade(), "Version: 13", "Version: 12", 1), status: 426, says: "13",
 				header: http.Header{"Sec-Websocket-Version": {"13"}, "Upgrade": {"websocket"}}},
 			{name: "plain", request: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", status: 426, says: "WebSocket",
 				header: http.Header{"Sec-Websocket-Version": {"13"}}},
-			{name: "foreign origin", request: upgrade("Origin: https://bad.example"), status: 403, says: "origin"},
-			{name: "null origin", request: upgrade("Origin: null"), status: 403, says: "origin"},
-			{name: "origin of the same host, not listed", request: upgrade("Origin: https://example.com"), status: 403, says: "origin"},
+			{name: "foreign origin", request: wstest.Upgrade("Origin: https://bad.example"), status: 403, says: "origin"},
+			{name: "null origin", request: wstest.Upgrade("Origin: null"), status: 403, says: "origin"},
+			{name: "origin of the same host, not listed", request: wstest.Upgrade("Origin: https://example.com"), status: 403, says: "origin"},
 			{name: "two lengths", request: "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", status: 400, says: "more than once"},
 		}
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				w := connect(t, s)
-				w.put(c.request)
-				r := w.wantStatus(c.status)
+				w.Put(c.request)
+				r := w.WantStatus(c.status)
 				wantDate(t, r)
 				wantBodyHas(t, r, c.says)
 				for name, want := range c.header {
 					wantHeader(t, r, name, want[0])
 				}
-				w.wantEnd()
+				w.WantEnd()
 			})
 		}
 		eventually(t, "every refusal is counted", func() bool {
@@ -70,7 +71,7 @@ func TestHandshakeRefusals(t *testing.T) {
 func wantDate(t *testing.T, r *http.Response) {
 	t.Helper()
 	at, err := http.ParseTime(r.Header.Get("Date"))
-	if age := time.Since(at); err != nil || len(r.Header.Values("Date")) != 1 || age < -time.Second || age > patience {
+	if age := time.Since(at); err != nil || len(r.Header.Values("Date")) != 1 || age < -time.Second || age > wstest.Patience {
 		t.Errorf("Date %q", r.Header.Values("Date"))
 	}
 }
@@ -83,7 +84,7 @@ func TestRefusedHEAD(t *testing.T) {
 		status  int
 	}{
 		"no WebSocket":        {"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", 426},
-		"POST of a WebSocket": {strings.Replace(upgrade(), "GET", "HEAD", 1), 405},
+		"POST of a WebSocket": {strings.Replace(wstest.Upgrade(), "GET", "HEAD", 1), 405},
 		"malformed":           {"HEAD / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400},
 		"behind a blank line": {"\r\nHEAD / HTTP/1.1\r\n\r\n", 400},
 		"too long":            {"HEAD / HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("c", 1<<10), 431},
@@ -91,7 +92,7 @@ func TestRefusedHEAD(t *testing.T) {
 		"health":              {"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200},
 	} {
 		w := connect(t, s)
-		w.put(c.request)
+		w.Put(c.request)
 		head, err := io.ReadAll(w)
 		if err != nil || !strings.HasPrefix(string(head), "HTTP/1.1 "+strconv.Itoa(c.status)) ||
 			strings.Index(string(head), "\r\n\r\n") != len(head)-4 || !strings.Contains(string(head), "\r\nContent-Length: ") {
@@ -104,25 +105,25 @@ func TestRefusedHEAD(t *testing.T) {
 func TestHandshakeHabits(t *testing.T) {
 	s := start(t, server.Config{Handler: server.Handler{Message: echo}})
 	for name, request := range map[string]string{
-		"16,000 bytes of cookies":    upgrade("Cookie: " + strings.Repeat("c", 16_000)),
-		"ws in the target":           strings.Replace(upgrade(), "GET /", "GET ws://example.com/", 1),
-		"another Host header":        strings.Replace(upgrade(), "GET /", "GET http://other.example/", 1),
-		"an empty subprotocol":       upgrade("Sec-WebSocket-Protocol:"),
-		"an empty origin":            upgrade("Origin:"),
-		"a device's origin":          upgrade("Origin: localhost"),
-		"an origin with a slash":     upgrade("Origin: https://example.com/"),
-		"the key of RFC 6455, 4.1":   strings.Replace(upgrade(), "dGhlIHNhbXBsZSBub25jZQ==", "AQIDBAUGBwgJCgsMDQ4PEC==", 1),
-		"an extension nobody speaks": upgrade(`Sec-WebSocket-Extensions: x-other; a="b"`),
+		"16,000 bytes of cookies":    wstest.Upgrade("Cookie: " + strings.Repeat("c", 16_000)),
+		"ws in the target":           strings.Replace(wstest.Upgrade(), "GET /", "GET ws://example.com/", 1),
+		"another Host header":        strings.Replace(wstest.Upgrade(), "GET /", "GET http://other.example/", 1),
+		"an empty subprotocol":       wstest.Upgrade("Sec-WebSocket-Protocol:"),
+		"an empty origin":            wstest.Upgrade("Origin:"),
+		"a device's origin":          wstest.Upgrade("Origin: localhost"),
+		"an origin with a slash":     wstest.Upgrade("Origin: https://example.com/"),
+		"the key of RFC 6455, 4.1":   strings.Replace(wstest.Upgrade(), "dGhlIHNhbXBsZSBub25jZQ==", "AQIDBAUGBwgJCgsMDQ4PEC==", 1),
+		"an extension nobody speaks": wstest.Upgrade(`Sec-WebSocket-Extensions: x-other; a="b"`),
 	} {
 		w := connect(t, s)
-		w.put(request)
-		r := w.wantStatus(101)
+		w.Put(request)
+		r := w.WantStatus(101)
 		wantDate(t, r)
 		if strings.Contains(name, "RFC 6455") {
 			wantHeader(t, r, "Sec-WebSocket-Accept", "OfS0wDaT5NoxF2gqm7Zj2YtetzM=")
 		}
-		w.put(masked(ws.OpText, "through"))
-		w.wantFrame(ws.OpText, "through")
+		w.Put(wstest.Masked(ws.OpText, "through"))
+		w.WantFrame(ws.OpText, "through")
 	}
 }
 
@@ -131,11 +132,11 @@ func TestHealth(t *testing.T) {
 	health := "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 	s := start(t, server.Config{Limits: server.Limits{MaxConnections: 2}, Handler: server.Handler{Message: echo}})
 	w := connect(t, s)
-	w.put(health)
-	r := w.wantStatus(200)
+	w.Put(health)
+	r := w.WantStatus(200)
 	wantDate(t, r)
 	wantBody(t, r, "ok\n")
-	w.wantEnd()
+	w.WantEnd()
 	for request, status := range map[string]int{
 		"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n": 426,
 		"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n":                        200,
@@ -143,8 +144,8 @@ func TestHealth(t *testing.T) {
 		"GET /healthz?verbose HTTP/1.0\r\n\r\n":                          200,
 	} {
 		w := connect(t, s)
-		w.put(request)
-		w.wantStatus(status)
+		w.Put(request)
+		w.WantStatus(status)
 	}
 	if st := statsOf(s); st.Get("handshakes_refused") != 2 {
 		t.Errorf("HandshakesRefused = %d, want 2", st.Get("handshakes_refused"))
@@ -153,14 +154,14 @@ func TestHealth(t *testing.T) {
 	upgraded(t, s)
 	upgraded(t, s)
 	w = connect(t, s)
-	w.put(health)
-	wantHeader(t, w.wantStatus(503), "Retry-After", "5")
+	w.Put(health)
+	wantHeader(t, w.WantStatus(503), "Retry-After", "5")
 
 	// Where the application answers plain requests, this one is its own.
 	own := start(t, server.Config{HTTP: http.HandlerFunc(testHTTP)})
 	w = connect(t, own)
-	w.put(health)
-	w.wantStatus(201)
+	w.Put(health)
+	w.WantStatus(201)
 }
 
 func TestHandshakeOrigins(t *testing.T) {
@@ -185,11 +186,11 @@ func TestHandshakeOrigins(t *testing.T) {
 				s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Handshake: server.Handshake{Origins: c.origins}})
 				w := connect(t, s)
 				if c.origin == "" {
-					w.put(upgrade())
+					w.Put(wstest.Upgrade())
 				} else {
-					w.put(upgrade("Origin: " + c.origin))
+					w.Put(wstest.Upgrade("Origin: " + c.origin))
 				}
-				w.wantStatus(c.status)
+				w.WantStatus(c.status)
 			})
 		}
 	})
@@ -235,48 +236,48 @@ func TestHandshakeAnswers(t *testing.T) {
 
 		t.Run("accepted", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("Sec-WebSocket-Protocol: other, chat.v1, chat.v2"))
-			r := w.wantStatus(101)
+			w.Put(wstest.Upgrade("Sec-WebSocket-Protocol: other, chat.v1, chat.v2"))
+			r := w.WantStatus(101)
 			// The answer to the key that RFC 6455 uses as its example.
 			wantHeader(t, r, "Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
 			wantHeader(t, r, "Sec-WebSocket-Protocol", "chat.v1")
 			wantHeader(t, r, "X-Node", "7")
-			w.want("hello ann chat.v1")
-			w.want("published")
+			w.Want("hello ann chat.v1")
+			w.Want("published")
 		})
 		t.Run("the application's own subprotocol", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("Sec-WebSocket-Protocol: chat.v1, chat.v2", "X-Test: own protocol"))
-			wantHeader(t, w.wantStatus(101), "Sec-WebSocket-Protocol", "chat.v2")
-			w.want("hello ann chat.v2")
+			w.Put(wstest.Upgrade("Sec-WebSocket-Protocol: chat.v1, chat.v2", "X-Test: own protocol"))
+			wantHeader(t, w.WantStatus(101), "Sec-WebSocket-Protocol", "chat.v2")
+			w.Want("hello ann chat.v2")
 		})
 		t.Run("no known subprotocol", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("Sec-WebSocket-Protocol: other"))
-			wantHeader(t, w.wantStatus(101), "Sec-WebSocket-Protocol", "")
+			w.Put(wstest.Upgrade("Sec-WebSocket-Protocol: other"))
+			wantHeader(t, w.WantStatus(101), "Sec-WebSocket-Protocol", "")
 		})
 		t.Run("rejection", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("X-Test: reject"))
-			r := w.wantStatus(401)
+			w.Put(wstest.Upgrade("X-Test: reject"))
+			r := w.WantStatus(401)
 			wantHeader(t, r, "WWW-Authenticate", `Basic realm="x"`)
 			wantHeader(t, r, "Retry-After", "2")
 			wantBodyHas(t, r, "who are you")
-			w.wantEnd()
+			w.WantEnd()
 		})
 		t.Run("error", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade("X-Test: error"))
-			if body, _ := io.ReadAll(w.wantStatus(403).Body); strings.Contains(string(body), "secret") {
+			w.Put(wstest.Upgrade("X-Test: error"))
+			if body, _ := io.ReadAll(w.WantStatus(403).Body); strings.Contains(string(body), "secret") {
 				t.Errorf("the application's error was given away: %q", body)
 			}
 		})
 		for _, what := range []string{"bad header", "bad channel"} {
 			t.Run(what, func(t *testing.T) {
 				w := connect(t, s)
-				w.put(upgrade("X-Test: " + what))
-				w.wantStatus(500)
-				w.wantEnd()
+				w.Put(wstest.Upgrade("X-Test: " + what))
+				w.WantStatus(500)
+				w.WantEnd()
 			})
 		}
 	})
@@ -287,30 +288,30 @@ func TestHandshakeInPieces(t *testing.T) {
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Sockets: server.Sockets{DeferAccept: -1}, Handler: server.Handler{Message: echo}})
 		t.Run("byte by byte", func(t *testing.T) {
 			w := connect(t, s)
-			all := upgrade() + masked(ws.OpText, "a") + masked(ws.OpText, strings.Repeat("b", 200))
+			all := wstest.Upgrade() + wstest.Masked(ws.OpText, "a") + wstest.Masked(ws.OpText, strings.Repeat("b", 200))
 			for i := range len(all) {
-				w.put(all[i : i+1])
+				w.Put(all[i : i+1])
 			}
-			w.wantStatus(101)
-			w.want("a")
-			w.want(strings.Repeat("b", 200))
+			w.WantStatus(101)
+			w.Want("a")
+			w.Want(strings.Repeat("b", 200))
 		})
 		t.Run("frames right behind the head", func(t *testing.T) {
 			w := connect(t, s)
-			w.put(upgrade() + masked(ws.OpText, "one") + masked(ws.OpPing, "?") + masked(ws.OpText, "two"))
-			w.wantStatus(101)
-			w.wantFrame(ws.OpText, "one")
-			w.wantFrame(ws.OpPong, "?")
-			w.wantFrame(ws.OpText, "two")
+			w.Put(wstest.Upgrade() + wstest.Masked(ws.OpText, "one") + wstest.Masked(ws.OpPing, "?") + wstest.Masked(ws.OpText, "two"))
+			w.WantStatus(101)
+			w.WantFrame(ws.OpText, "one")
+			w.WantFrame(ws.OpPong, "?")
+			w.WantFrame(ws.OpText, "two")
 		})
 		t.Run("half a frame behind half a head", func(t *testing.T) {
 			w := connect(t, s)
-			head, f := upgrade(), masked(ws.OpText, "late")
-			w.put(head[:40])
-			w.put(head[40:] + f[:3])
-			w.wantStatus(101)
-			w.put(f[3:])
-			w.want("late")
+			head, f := wstest.Upgrade(), wstest.Masked(ws.OpText, "late")
+			w.Put(head[:40])
+			w.Put(head[40:] + f[:3])
+			w.WantStatus(101)
+			w.Put(f[3:])
+			w.Want("late")
 		})
 	})
 }
@@ -319,9 +320,9 @@ func TestHandshakeTimeout(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Sockets: server.Sockets{DeferAccept: -1}, Timeouts: server.Timeouts{HandshakeTimeout: 2 * time.Second}})
 		half, silent := connect(t, s), connect(t, s)
-		half.put(upgrade()[:60])
-		half.wantStatus(408)
-		half.wantEnd()
+		half.Put(wstest.Upgrade()[:60])
+		half.WantStatus(408)
+		half.WantEnd()
 		if got, err := io.ReadAll(silent); len(got) > 0 || err != nil {
 			t.Errorf("the one who said nothing got %q, %v; want the end and no word", got, err)
 		}

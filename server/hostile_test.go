@@ -7,6 +7,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -20,14 +21,14 @@ func TestSlowMessage(t *testing.T) {
 		donec := make(chan struct{})
 		go func() {
 			defer close(donec)
-			for _, b := range []byte(masked(ws.OpText, strings.Repeat("x", 120))) {
+			for _, b := range []byte(wstest.Masked(ws.OpText, strings.Repeat("x", 120))) {
 				if _, err := slow.Write([]byte{b}); err != nil {
 					return // thrown out
 				}
 				time.Sleep(50 * time.Millisecond) // what it is to be slow
 			}
 		}()
-		slow.wantClose(1008, "message took too long to arrive")
+		slow.WantClose(1008, "message took too long to arrive")
 		_ = slow.Close()
 		<-donec
 		if n := statsOf(s).Get("message_timeouts"); n != 1 {
@@ -36,11 +37,11 @@ func TestSlowMessage(t *testing.T) {
 		// A quick message between two halves of others does not inherit their time.
 		good := upgraded(t, s)
 		for range 6 {
-			text := masked(ws.OpText, "whole")
-			good.put(text[:4])
+			text := wstest.Masked(ws.OpText, "whole")
+			good.Put(text[:4])
 			time.Sleep(800 * time.Millisecond) // together more than the limit
-			good.put(text[4:])
-			good.want("whole")
+			good.Put(text[4:])
+			good.Want("whole")
 		}
 	})
 }
@@ -55,15 +56,15 @@ func TestFloodTakesTurns(t *testing.T) {
 		go func() {
 			var b strings.Builder
 			for range count / 2 {
-				b.WriteString(masked(ws.OpPing, "p") + masked(ws.OpText, "m"))
+				b.WriteString(wstest.Masked(ws.OpPing, "p") + wstest.Masked(ws.OpText, "m"))
 			}
 			_, _ = flood.Write([]byte(b.String())) // the replies tell
 		}()
-		other.send("hello")
-		other.want("hello")
+		other.Send("hello")
+		other.Want("hello")
 		for range count / 2 {
-			flood.wantFrame(ws.OpPong, "p")
-			flood.wantFrame(ws.OpText, "m")
+			flood.WantFrame(ws.OpPong, "p")
+			flood.WantFrame(ws.OpText, "m")
 		}
 		if n := statsOf(s).Get("turns_yielded"); n < 10 {
 			t.Errorf("the flood yielded %d turns, want more", n)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -49,19 +50,19 @@ func TestHTTP(t *testing.T) {
 
 		t.Run("GET", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("GET /page?a=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-			r := c.wantStatus(201)
+			c.Put("GET /page?a=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+			r := c.WantStatus(201)
 			wantHeader(t, r, "X-From", "127.0.0.1")
 			if !r.Close {
 				t.Error("the response does not say Connection: close")
 			}
 			wantBody(t, r, `GET /page 1 "" <nil>`)
-			c.wantEnd()
+			c.WantEnd()
 		})
 		t.Run("HEAD", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("HEAD /page HTTP/1.1\r\nHost: x\r\n\r\n")
-			if r := c.wantStatusTo(http.MethodHead, 201); r.ContentLength != int64(len(`HEAD /page  "" <nil>`)) {
+			c.Put("HEAD /page HTTP/1.1\r\nHost: x\r\n\r\n")
+			if r := c.WantStatusTo(http.MethodHead, 201); r.ContentLength != int64(len(`HEAD /page  "" <nil>`)) {
 				t.Errorf("Content-Length %d", r.ContentLength)
 			}
 			if rest, err := io.ReadAll(c); len(rest) > 0 || err != nil {
@@ -71,7 +72,7 @@ func TestHTTP(t *testing.T) {
 		t.Run("HEAD says what GET says", func(t *testing.T) {
 			for path, length := range map[string]string{"/file": "2124", "/page": "20", "/empty": "", "/unknown": "", "/healthz": "23"} {
 				c := connect(t, s)
-				c.put("HEAD " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
+				c.Put("HEAD " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
 				all, err := io.ReadAll(c)
 				head, content, _ := strings.Cut(string(all), "\r\n\r\n")
 				if err != nil || content != "" {
@@ -93,90 +94,90 @@ func TestHTTP(t *testing.T) {
 		})
 		t.Run("HTTP/1.0", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("GET /old HTTP/1.0\r\n\r\n")
-			wantBody(t, c.wantStatus(201), `GET /old  "" <nil>`)
+			c.Put("GET /old HTTP/1.0\r\n\r\n")
+			wantBody(t, c.WantStatus(201), `GET /old  "" <nil>`)
 		})
 		t.Run("POST", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
-			wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
+			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+			wantBody(t, c.WantStatus(201), `POST /form  "hello" <nil>`)
 		})
 		t.Run("body byte by byte", func(t *testing.T) {
 			c := connect(t, s)
 			all := "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
 			for i := range len(all) {
-				c.put(all[i : i+1])
+				c.Put(all[i : i+1])
 			}
-			wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
+			wantBody(t, c.WantStatus(201), `POST /form  "hello" <nil>`)
 		})
 		t.Run("more than the body, in pieces", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nh")
-			c.put("el")
-			c.put("lo GET / HTTP/1.1\r\n")
-			wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
-			c.wantEnd()
+			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nh")
+			c.Put("el")
+			c.Put("lo GET / HTTP/1.1\r\n")
+			wantBody(t, c.WantStatus(201), `POST /form  "hello" <nil>`)
+			c.WantEnd()
 		})
 		for name, cut := range map[string]int{"head at once": 0, "head in pieces": 20} {
 			t.Run("Expect, "+name, func(t *testing.T) {
 				c := connect(t, s)
 				head := "POST /form HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n"
 				before := statsOf(s).Get("bytes_received")
-				c.put(head[:cut])
+				c.Put(head[:cut])
 				if cut > 0 {
 					// The first piece must have been read alone.
 					eventually(t, "it is there", func() bool { return statsOf(s).Get("bytes_received") == before+int64(cut) })
 				}
-				c.put(head[cut:])
-				c.wantStatus(100)
-				c.put("hello")
-				wantBody(t, c.wantStatus(201), `POST /form  "hello" <nil>`)
+				c.Put(head[cut:])
+				c.WantStatus(100)
+				c.Put("hello")
+				wantBody(t, c.WantStatus(201), `POST /form  "hello" <nil>`)
 			})
 		}
 		t.Run("no body behind Expect", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("GET /page HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n")
-			c.wantStatus(201)
+			c.Put("GET /page HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n")
+			c.WantStatus(201)
 		})
 		t.Run("5 MB", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-			wantBody(t, c.wantStatus(200), bigBody)
-			c.wantEnd()
+			c.Put("GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+			wantBody(t, c.WantStatus(200), bigBody)
+			c.WantEnd()
 		})
 		t.Run("too large", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n" + strings.Repeat("x", 1001))
-			c.wantStatus(413)
-			c.wantEnd()
+			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n" + strings.Repeat("x", 1001))
+			c.WantStatus(413)
+			c.WantEnd()
 		})
 		t.Run("chunked", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
-			c.wantStatus(411)
-			c.wantEnd()
+			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+			c.WantStatus(411)
+			c.WantEnd()
 		})
 		t.Run("no content", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("GET /empty HTTP/1.1\r\nHost: x\r\n\r\n")
-			wantBody(t, c.wantStatus(204), "")
-			c.wantEnd()
+			c.Put("GET /empty HTTP/1.1\r\nHost: x\r\n\r\n")
+			wantBody(t, c.WantStatus(204), "")
+			c.WantEnd()
 		})
 		t.Run("panic", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("GET /panic HTTP/1.1\r\nHost: x\r\n\r\n")
-			c.wantStatus(500)
-			c.wantEnd()
+			c.Put("GET /panic HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.WantStatus(500)
+			c.WantEnd()
 			wantPanics(t, s, 1)
 		})
 		t.Run("abort", func(t *testing.T) {
 			c := connect(t, s)
-			c.put("GET /abort HTTP/1.1\r\nHost: x\r\n\r\n")
-			c.wantStatus(500)
-			c.wantEnd()
+			c.Put("GET /abort HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.WantStatus(500)
+			c.WantEnd()
 		})
 		t.Run("net/http's client", func(t *testing.T) {
-			client := http.Client{Timeout: patience}
+			client := http.Client{Timeout: wstest.Patience}
 			r, err := client.Post("http://"+s.Addrs()[0].String()+"/form?a=2", "text/plain", strings.NewReader("hi"))
 			if err != nil {
 				t.Fatal(err)
@@ -196,13 +197,13 @@ func TestHTTP(t *testing.T) {
 func TestHTTPSlowReader(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, HTTP: http.HandlerFunc(testHTTP), Sockets: server.Sockets{SendBufferBytes: 64 << 10},
-			Timeouts: server.Timeouts{CloseTimeout: 3 * time.Second, WriteStallTimeout: patience}})
+			Timeouts: server.Timeouts{CloseTimeout: 3 * time.Second, WriteStallTimeout: wstest.Patience}})
 		c := connect(t, s)
-		if err := c.Conn.(*bufConn).Conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		if err := c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
 			t.Fatal(err)
 		}
-		c.put("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-		r, err := http.ReadResponse(c.Conn.(*bufConn).r, nil)
+		c.Put("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+		r, err := c.Response(http.MethodGet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,6 +224,6 @@ func TestHTTPSlowReader(t *testing.T) {
 		if got != 2<<20 {
 			t.Fatalf("%d of %d bytes arrived", got, 2<<20)
 		}
-		c.wantEnd()
+		c.WantEnd()
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -19,8 +20,8 @@ func TestRarePings(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Timeouts: server.Timeouts{PingInterval: 48 * time.Hour}, Handler: server.Handler{Message: echo}})
 		c := upgraded(t, s)
-		c.send("hello")
-		c.want("hello")
+		c.Send("hello")
+		c.Want("hello")
 	})
 }
 
@@ -44,9 +45,9 @@ func TestSeveralListeners(t *testing.T) {
 			if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 				tcp.IP = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}[i%2]
 			}
-			c := connectTo(t, addr)
-			c.put(upgrade())
-			c.wantStatus(101)
+			c := &client{wstest.Connect(t, addr)}
+			c.Put(wstest.Upgrade())
+			c.WantStatus(101)
 			want, _ := netip.ParseAddrPort(c.LocalAddr().String()) // none on a unix socket
 			if got := <-addrs; got != want {
 				t.Errorf("a client of %v is known as %v, want %v", addr, got, want)
@@ -56,9 +57,9 @@ func TestSeveralListeners(t *testing.T) {
 		eventually(t, "all are open", func() bool { return statsOf(s).Get("connections") == int64(len(clients)) })
 		for i, c := range clients {
 			text := s.Addrs()[i].String()
-			c.put(masked(ws.OpText, text))
+			c.Put(wstest.Masked(ws.OpText, text))
 			for _, other := range clients {
-				other.wantFrame(ws.OpText, text)
+				other.WantFrame(ws.OpText, text)
 			}
 		}
 	})

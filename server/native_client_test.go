@@ -22,7 +22,7 @@ import (
 // and in order.
 func TestNativeClientOnABadNetwork(t *testing.T) {
 	const channels, messages = 4, 400
-	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := notifier(t, engine, func(c *server.Config) {
 			c.Application = &protocol.Application{Anonymous: true}
 			c.Namespaces = []server.Namespace{{Name: "news", HistoryMessages: 10 * messages}}

@@ -42,26 +42,26 @@ func TestDataMaxDepth(t *testing.T) {
 			},
 		}, nil)
 		c := speaking(t, s)
-		c.send(`{"id":1,"connect":{"token":"good","data":` + nested(65) + `}}`)
-		c.want(`{"id":1,"error":{"code":105,"message":"connect.data is nested 65 deep: want at most 64"}}`)
+		c.Send(`{"id":1,"connect":{"token":"good","data":` + nested(65) + `}}`)
+		c.Want(`{"id":1,"error":{"code":105,"message":"connect.data is nested 65 deep: want at most 64"}}`)
 		for i, token := range []string{"reply", "info"} {
-			c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":%q}}`, 2+i, token))
+			c.Send(fmt.Sprintf(`{"id":%d,"connect":{"token":%q}}`, 2+i, token))
 			c.wantError(2+i, protocol.CodeInternal)
 		}
-		c.send(`{"id":4,"connect":{"token":"good","data":` + nested(64) + `}}`)
-		if got := c.text(); !strings.HasPrefix(got, `{"id":4,"connect":{"client":"`) {
+		c.Send(`{"id":4,"connect":{"token":"good","data":` + nested(64) + `}}`)
+		if got := c.Text(); !strings.HasPrefix(got, `{"id":4,"connect":{"client":"`) {
 			t.Fatalf("connect was answered %s", got)
 		}
-		c.send(`{"id":5,"publish":{"channel":"open:room","data":` + nested(65) + `}}`)
-		c.want(`{"id":5,"error":{"code":105,"message":"publish.data is nested 65 deep: want at most 64"}}`)
-		c.send(`{"id":6,"call":{"method":"m","data":` + nested(65) + `}}`)
-		c.want(`{"id":6,"error":{"code":105,"message":"call.data is nested 65 deep: want at most 64"}}`)
-		c.send(`{"id":7,"publish":{"channel":"granted:room","data":1}}`)
+		c.Send(`{"id":5,"publish":{"channel":"open:room","data":` + nested(65) + `}}`)
+		c.Want(`{"id":5,"error":{"code":105,"message":"publish.data is nested 65 deep: want at most 64"}}`)
+		c.Send(`{"id":6,"call":{"method":"m","data":` + nested(65) + `}}`)
+		c.Want(`{"id":6,"error":{"code":105,"message":"call.data is nested 65 deep: want at most 64"}}`)
+		c.Send(`{"id":7,"publish":{"channel":"granted:room","data":1}}`)
 		c.wantError(7, protocol.CodeInternal)
-		c.send(`{"id":8,"call":{"method":"m"}}`)
+		c.Send(`{"id":8,"call":{"method":"m"}}`)
 		c.wantError(8, protocol.CodeInternal)
-		c.send(`{"id":9,"call":{"method":"good","data":` + nested(64) + `}}`)
-		c.want(`{"id":9,"call":{"data":` + nested(64) + `}}`)
+		c.Send(`{"id":9,"call":{"method":"good","data":` + nested(64) + `}}`)
+		c.Want(`{"id":9,"call":{"data":` + nested(64) + `}}`)
 
 		var refused *protocol.Error
 		for _, p := range []server.Publication{{Channel: "open:room"}, {User: "ann"}, {All: true}} {
@@ -74,11 +74,11 @@ func TestDataMaxDepth(t *testing.T) {
 		if err := s.PublishUser("ann", server.Text, []byte(strings.Repeat("[", 65))); err != nil {
 			t.Fatal(err)
 		}
-		c.want(`{"pub":{"channel":"user:ann","data":"` + strings.Repeat("[", 65) + `"}}`)
+		c.Want(`{"pub":{"channel":"user:ann","data":"` + strings.Repeat("[", 65) + `"}}`)
 		if err := s.PublishUser("ann", server.Binary, []byte(nested(65))); err != nil {
 			t.Fatal(err)
 		}
-		if got := c.text(); !strings.HasSuffix(got, `"encoding":"base64"}}`) {
+		if got := c.Text(); !strings.HasSuffix(got, `"encoding":"base64"}}`) {
 			t.Errorf("binary data came as %s", got)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
@@ -34,8 +35,8 @@ func nativeServer(t *testing.T, engine netpoll.Driver, native protocol.Applicati
 func connected(t *testing.T, s *server.Server, token string) *client {
 	t.Helper()
 	c := speaking(t, s)
-	c.send(`{"id":1,"connect":{"token":"` + token + `"}}`)
-	if got := c.text(); !strings.HasPrefix(got, `{"id":1,"connect":{"client":"`) {
+	c.Send(`{"id":1,"connect":{"token":"` + token + `"}}`)
+	if got := c.Text(); !strings.HasPrefix(got, `{"id":1,"connect":{"client":"`) {
 		t.Fatalf("connect was answered %s", got)
 	}
 	return c
@@ -43,10 +44,10 @@ func connected(t *testing.T, s *server.Server, token string) *client {
 
 // wantError reads an error with an id and a code.
 func (c *client) wantError(id int, code protocol.Code) string {
-	c.t.Helper()
-	got := c.text()
+	c.T.Helper()
+	got := c.Text()
 	if !strings.HasPrefix(got, fmt.Sprintf(`{"id":%d,"error":{"code":%d,`, id, code)) {
-		c.t.Fatalf("got %s, want error %d to %d", got, code, id)
+		c.T.Fatalf("got %s, want error %d to %d", got, code, id)
 	}
 	return got
 }
@@ -99,32 +100,32 @@ func TestNativeHooksThatFail(t *testing.T) {
 		} {
 			c := speaking(t, s)
 			for i := range 2 {
-				c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":"%s"}}`, i+1, token))
+				c.Send(fmt.Sprintf(`{"id":%d,"connect":{"token":"%s"}}`, i+1, token))
 				if got := c.wantError(i+1, code); strings.Contains(got, "secret") {
 					t.Errorf("a client was told %s", got)
 				}
 			}
-			c.send(`{"id":3,"connect":{"token":"good"}}`)
-			if got := c.text(); !strings.HasPrefix(got, `{"id":3,"connect":{`) {
+			c.Send(`{"id":3,"connect":{"token":"good"}}`)
+			if got := c.Text(); !strings.HasPrefix(got, `{"id":3,"connect":{`) {
 				t.Errorf("%s: then connect was answered %s", token, got)
 			}
-			c.send(`{"id":4,"publish":{"channel":"granted:x","data":1}}`)
+			c.Send(`{"id":4,"publish":{"channel":"granted:x","data":1}}`)
 			c.wantError(4, protocol.CodeInternal)
-			c.send(`{"id":5,"call":{"method":"m"}}`)
+			c.Send(`{"id":5,"call":{"method":"m"}}`)
 			c.wantError(5, protocol.CodeInternal)
 		}
 		wantPanics(t, s, 2)
 		// Who shows one wrong token after the other is sent away; not who meets a busy application.
 		c := speaking(t, s)
 		for i := range 5 {
-			c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":"busy"}}`, i+1))
+			c.Send(fmt.Sprintf(`{"id":%d,"connect":{"token":"busy"}}`, i+1))
 			c.wantError(i+1, protocol.CodeBusy)
 		}
 		for i := range 3 {
-			c.send(fmt.Sprintf(`{"id":%d,"connect":{"token":"refuse"}}`, i+1))
+			c.Send(fmt.Sprintf(`{"id":%d,"connect":{"token":"refuse"}}`, i+1))
 			c.wantError(i+1, protocol.CodePermissionDenied)
 		}
-		c.wantClose(4401, "unauthorized")
+		c.WantClose(4401, "unauthorized")
 		if got := statsOf(s); got.Get("connects_refused") < 8 || got.Get("command_errors") < got.Get("connects_refused") {
 			t.Errorf("ConnectsRefused is %d, CommandErrors %d", got.Get("connects_refused"), got.Get("command_errors"))
 		}
@@ -147,12 +148,12 @@ func TestNativeHookTimeout(t *testing.T) {
 		}}, func(c *server.Config) { c.Timeouts.HandshakeTimeout = 3 * time.Second })
 		defer close(release)
 		deaf, polite, other := connected(t, s, ""), connected(t, s, ""), connected(t, s, "")
-		deaf.send(`{"id":2,"call":{"method":"deaf"}}`)
-		deaf.send(`{"id":3,"call":{"method":"quick"}}`) // does not wait for the first
-		deaf.want(`{"id":3,"call":{}}`)
-		polite.send(`{"id":2,"call":{"method":"polite"}}`)
-		other.send(`{"id":2,"call":{"method":"quick"}}`)
-		other.want(`{"id":2,"call":{}}`)
+		deaf.Send(`{"id":2,"call":{"method":"deaf"}}`)
+		deaf.Send(`{"id":3,"call":{"method":"quick"}}`) // does not wait for the first
+		deaf.Want(`{"id":3,"call":{}}`)
+		polite.Send(`{"id":2,"call":{"method":"polite"}}`)
+		other.Send(`{"id":2,"call":{"method":"quick"}}`)
+		other.Want(`{"id":2,"call":{}}`)
 		deaf.wantError(2, protocol.CodeTimeout)
 		polite.wantError(2, protocol.CodeTimeout)
 	})
@@ -168,14 +169,14 @@ func TestNativeHooksAreBounded(t *testing.T) {
 			return nil
 		}}, func(c *server.Config) { c.Limits.AuthorizeMaxPending = 1 })
 		first, second := connected(t, s, ""), connected(t, s, "")
-		first.send(`{"id":2,"call":{"method":"m"}}`)
+		first.Send(`{"id":2,"call":{"method":"m"}}`)
 		<-begun
-		second.send(`{"id":2,"call":{"method":"m"}}`)
+		second.Send(`{"id":2,"call":{"method":"m"}}`)
 		if got := second.wantError(2, protocol.CodeBusy); !strings.Contains(got, `"retry":1`) {
 			t.Errorf("got %s, want retry", got)
 		}
 		close(release)
-		first.want(`{"id":2,"call":{}}`)
+		first.Want(`{"id":2,"call":{}}`)
 	})
 }
 
@@ -189,26 +190,26 @@ func TestNativeUpgradeIdentity(t *testing.T) {
 			}
 		})
 		c := speaking(t, s)
-		c.send(`{"id":1,"connect":{"token":"bob"}}`)
+		c.Send(`{"id":1,"connect":{"token":"bob"}}`)
 		c.wantError(1, protocol.CodeUnauthorized)
 		early, err := s.PublishMessage(context.Background(), server.Publication{User: "ann", Payload: []byte("too early")})
 		if err != nil || early.Matched != 0 {
 			t.Fatalf("%+v, %v, want nobody matched", early, err)
 		}
-		c.send(`{"id":2,"connect":{}}`)
-		got := c.text()
+		c.Send(`{"id":2,"connect":{}}`)
+		got := c.Text()
 		for _, part := range []string{`"user":"ann"`, `"channels":{"user:ann":{},"open:room":{"epoch":"`} {
 			if !strings.Contains(got, part) {
 				t.Errorf("connect was answered %s, want %s in it", got, part)
 			}
 		}
-		if got := c.text(); !strings.HasPrefix(got, `{"join":{"channel":"open:room"`) {
+		if got := c.Text(); !strings.HasPrefix(got, `{"join":{"channel":"open:room"`) {
 			t.Errorf("got %s, want a join", got)
 		}
 		if err := s.PublishUser("ann", server.Text, []byte("now")); err != nil {
 			t.Fatal(err)
 		}
-		c.want(`{"pub":{"channel":"user:ann","data":"now"}}`)
+		c.Want(`{"pub":{"channel":"user:ann","data":"now"}}`)
 	})
 }
 
@@ -216,9 +217,9 @@ func TestNativeUpgradeIdentity(t *testing.T) {
 func TestNativeAnonymousIsRefused(t *testing.T) {
 	s := nativeServer(t, nil, protocol.Application{}, nil)
 	c := speaking(t, s)
-	c.send(`{"id":1,"connect":{}}`)
+	c.Send(`{"id":1,"connect":{}}`)
 	c.wantError(1, protocol.CodeUnauthorized)
-	c.send(`{"id":2,"connect":{"token":"x"}}`)
+	c.Send(`{"id":2,"connect":{"token":"x"}}`)
 	c.wantError(2, protocol.CodeUnauthorized)
 }
 
@@ -237,12 +238,12 @@ func TestNativePermissions(t *testing.T) {
 		try := func(command, channel string, allowed bool) {
 			t.Helper()
 			id++
-			c.send(fmt.Sprintf(`{"id":%d,"%s":{"channel":"%s","data":1}}`, id, command, channel))
+			c.Send(fmt.Sprintf(`{"id":%d,"%s":{"channel":"%s","data":1}}`, id, command, channel))
 			if !allowed {
 				c.wantError(id, protocol.CodePermissionDenied)
 				return
 			}
-			c.want(fmt.Sprintf(`{"id":%d,"%s":{}}`, id, command))
+			c.Want(fmt.Sprintf(`{"id":%d,"%s":{}}`, id, command))
 		}
 		try("subscribe", "granted:a", true)
 		try("subscribe", "granted:abc", true)
@@ -251,8 +252,8 @@ func TestNativePermissions(t *testing.T) {
 		try("subscribe", "granted:b", false)
 		try("publish", "granted:b2", true)
 		try("publish", "granted:a", false)
-		c.send(`{"id":100,"refresh":{"token":"none"}}`)
-		c.want(`{"id":100,"refresh":{}}`)
+		c.Send(`{"id":100,"refresh":{"token":"none"}}`)
+		c.Want(`{"id":100,"refresh":{}}`)
 		try("subscribe", "granted:a3", false)
 		try("unsubscribe", "granted:abc", true) // what was subscribed goes on
 	})
@@ -290,23 +291,23 @@ func TestNativeEvents(t *testing.T) {
 			}
 		})
 		c := connected(t, s, "ann")
-		c.send(`{"id":2,"subscribe":{"channel":"open:x"}}`)
-		epoch := strings.Split(c.text(), `"`)[7]
-		_ = c.text() // its join
-		c.send(`{"id":3,"publish":{"channel":"open:x","data":{"a":1}}}`)
-		_, pub := c.text(), c.text()
+		c.Send(`{"id":2,"subscribe":{"channel":"open:x"}}`)
+		epoch := strings.Split(c.Text(), `"`)[7]
+		_ = c.Text() // its join
+		c.Send(`{"id":3,"publish":{"channel":"open:x","data":{"a":1}}}`)
+		_, pub := c.Text(), c.Text()
 		if !strings.Contains(pub, `"from":"ann"`) {
 			t.Errorf("got %s", pub)
 		}
-		c.send(`{"ack":{"channel":"open:x","epoch":"` + epoch + `","offset":1}}`)
-		c.send(`{"id":5,"unsubscribe":{"channel":"open:x"}}`)
-		c.want(`{"id":5,"unsubscribe":{}}`)
-		c.send(`{"id":6,"subscribe":{"channel":"open:y"}}`)
-		_, _ = c.text(), c.text()
-		c.put(masked(ws.OpClose, "\x03\xe8bye"))
+		c.Send(`{"ack":{"channel":"open:x","epoch":"` + epoch + `","offset":1}}`)
+		c.Send(`{"id":5,"unsubscribe":{"channel":"open:x"}}`)
+		c.Want(`{"id":5,"unsubscribe":{}}`)
+		c.Send(`{"id":6,"subscribe":{"channel":"open:y"}}`)
+		_, _ = c.Text(), c.Text()
+		c.Put(wstest.Masked(ws.OpClose, "\x03\xe8bye"))
 		select {
 		case <-done:
-		case <-time.After(patience):
+		case <-time.After(wstest.Patience):
 			t.Error("no disconnected event")
 		}
 		mu.Lock()
@@ -352,12 +353,12 @@ func TestNativeJoinByApplication(t *testing.T) {
 		if _, err := s.PublishMessage(t.Context(), server.Publication{Channel: "open:x", Payload: []byte("1")}); err != nil {
 			t.Fatal(err)
 		}
-		c.send(`{"id":1,"connect":{}}`)
-		got := c.text()
+		c.Send(`{"id":1,"connect":{}}`)
+		got := c.Text()
 		if !strings.Contains(got, `"channels":{"open:x":{"epoch":"`) || !strings.Contains(got, `"offset":1}}`) {
 			t.Errorf("connect was answered %s", got)
 		}
-		if got := c.text(); !strings.HasPrefix(got, `{"join":{"channel":"open:x"`) {
+		if got := c.Text(); !strings.HasPrefix(got, `{"join":{"channel":"open:x"`) {
 			t.Errorf("got %s, want a join", got)
 		}
 		for _, channel := range []string{"granted:x", "granted:x", "too:many"} {
@@ -365,11 +366,11 @@ func TestNativeJoinByApplication(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		c.want(`{"subscribed":{"channel":"granted:x"}}`)
+		c.Want(`{"subscribed":{"channel":"granted:x"}}`)
 		if err := conn.Leave("granted:x"); err != nil {
 			t.Fatal(err)
 		}
-		c.want(`{"unsubscribed":{"channel":"granted:x","code":103,"message":"ended by the application"}}`)
+		c.Want(`{"unsubscribed":{"channel":"granted:x","code":103,"message":"ended by the application"}}`)
 		if got := statsOf(s); got.Get("joins_refused") != 1 || got.Get("subscriptions") != 1 {
 			t.Errorf("JoinsRefused is %d, Subscriptions %d, want 1 and 1", got.Get("joins_refused"), got.Get("subscriptions"))
 		}
@@ -403,7 +404,7 @@ func TestEventsOfRawClients(t *testing.T) {
 				select {
 				case e := <-told:
 					got[e]++
-				case <-time.After(patience):
+				case <-time.After(wstest.Patience):
 					t.Fatalf("told %v, want %v", got, want)
 				}
 			}
@@ -437,13 +438,13 @@ func TestNativeHooksOpenNoMore(t *testing.T) {
 		for id, channel := range []string{"closed:x", "users:x"} {
 			for k, command := range []string{"subscribe", "publish"} {
 				n := 10 + 2*id + k
-				c.send(fmt.Sprintf(`{"id":%d,"%s":{"channel":"%s","token":"t","data":1}}`, n, command, channel))
+				c.Send(fmt.Sprintf(`{"id":%d,"%s":{"channel":"%s","token":"t","data":1}}`, n, command, channel))
 				c.wantError(n, protocol.CodePermissionDenied)
 			}
 		}
-		c.send(`{"id":20,"subscribe":{"channel":"granted:x"}}`)
-		c.want(`{"id":20,"subscribe":{}}`)
-		c.send(`{"id":21,"publish":{"channel":"granted:x","data":1}}`)
-		c.want(`{"id":21,"publish":{}}`)
+		c.Send(`{"id":20,"subscribe":{"channel":"granted:x"}}`)
+		c.Want(`{"id":20,"subscribe":{}}`)
+		c.Send(`{"id":21,"publish":{"channel":"granted:x","data":1}}`)
+		c.Want(`{"id":21,"publish":{}}`)
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/history"
@@ -24,7 +25,7 @@ func (c *client) flood(text string) {
 		defer close(done)
 		_, _ = io.WriteString(c, text) // if it fails, answers are missing
 	}()
-	c.t.Cleanup(func() {
+	c.T.Cleanup(func() {
 		_ = c.Close()
 		<-done
 	})
@@ -41,24 +42,24 @@ func TestNativeBadMessages(t *testing.T) {
 			code   ws.StatusCode
 			reason string
 		}{
-			{masked(ws.OpBinary, `{"id":1,"connect":{}}`), 1003, "roost.v1.json has text messages only"},
-			{masked(ws.OpText, "\xff"), 1007, "text is not valid UTF-8"},
-			{masked(ws.OpText, ""), 4400, "bad request: want one JSON object a message"},
-			{masked(ws.OpText, "null"), 4400, "bad request: want one JSON object a message"},
-			{masked(ws.OpText, `{"id":1,"connect":{}}{}`), 4400, "bad request: want one JSON object a message"},
-			{masked(ws.OpText, strings.Repeat(`{"a":`, 10_001)+"1"+strings.Repeat("}", 10_001)), 4400, "bad request: want one JSON object a message"},
+			{wstest.Masked(ws.OpBinary, `{"id":1,"connect":{}}`), 1003, "roost.v1.json has text messages only"},
+			{wstest.Masked(ws.OpText, "\xff"), 1007, "text is not valid UTF-8"},
+			{wstest.Masked(ws.OpText, ""), 4400, "bad request: want one JSON object a message"},
+			{wstest.Masked(ws.OpText, "null"), 4400, "bad request: want one JSON object a message"},
+			{wstest.Masked(ws.OpText, `{"id":1,"connect":{}}{}`), 4400, "bad request: want one JSON object a message"},
+			{wstest.Masked(ws.OpText, strings.Repeat(`{"a":`, 10_001)+"1"+strings.Repeat("}", 10_001)), 4400, "bad request: want one JSON object a message"},
 		} {
 			before := speaking(t, s)
-			before.put(test.frame)
-			before.wantClose(test.code, test.reason)
+			before.Put(test.frame)
+			before.WantClose(test.code, test.reason)
 			after := speaking(t, s)
-			after.send(`{"id":1,"connect":{}}`)
-			_ = after.text()
-			after.put(test.frame)
-			after.wantClose(test.code, test.reason)
+			after.Send(`{"id":1,"connect":{}}`)
+			_ = after.Text()
+			after.Put(test.frame)
+			after.WantClose(test.code, test.reason)
 		}
-		other.send(`{}`)
-		other.want(`{}`)
+		other.Send(`{}`)
+		other.Want(`{}`)
 	})
 }
 
@@ -71,24 +72,24 @@ func TestNativeFloods(t *testing.T) {
 		c := speaking(t, s)
 		flood := &strings.Builder{}
 		for range 1000 {
-			flood.WriteString(masked(ws.OpText, `{"id":7,"publish":{"channel":"open:x","data":1}}`))
+			flood.WriteString(wstest.Masked(ws.OpText, `{"id":7,"publish":{"channel":"open:x","data":1}}`))
 		}
 		c.flood(flood.String())
 		for range 1000 {
 			c.wantError(7, protocol.CodeUnauthorized)
 		}
 		// More channels than there may be, some of them twice.
-		c.send(`{"id":1,"connect":{}}`)
-		_ = c.text()
+		c.Send(`{"id":1,"connect":{}}`)
+		_ = c.Text()
 		flood.Reset()
 		for i := range 2000 {
-			fmt.Fprintf(flood, "%s", masked(ws.OpText, fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"c%d"}}`, i+1, i/2)))
+			fmt.Fprintf(flood, "%s", wstest.Masked(ws.OpText, fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"c%d"}}`, i+1, i/2)))
 		}
 		c.flood(flood.String())
 		for i := range 2000 {
 			switch {
 			case i < 20 && i%2 == 0:
-				c.want(fmt.Sprintf(`{"id":%d,"subscribe":{}}`, i+1))
+				c.Want(fmt.Sprintf(`{"id":%d,"subscribe":{}}`, i+1))
 			case i < 20:
 				c.wantError(i+1, protocol.CodeAlreadySubscribed)
 			default:
@@ -102,11 +103,11 @@ func TestNativeFloods(t *testing.T) {
 		other := connected(t, s, "")
 		flood.Reset()
 		for range 500 {
-			flood.WriteString(masked(ws.OpText, `{"subscribe":{"channel":"open:x"}}`) + masked(ws.OpText, `{"unsubscribe":{"channel":"open:x"}}`))
+			flood.WriteString(wstest.Masked(ws.OpText, `{"subscribe":{"channel":"open:x"}}`) + wstest.Masked(ws.OpText, `{"unsubscribe":{"channel":"open:x"}}`))
 		}
-		flood.WriteString(masked(ws.OpText, `{"id":9,"unsubscribe":{"channel":"open:x"}}`))
+		flood.WriteString(wstest.Masked(ws.OpText, `{"id":9,"unsubscribe":{"channel":"open:x"}}`))
 		other.flood(flood.String())
-		for text := other.text(); !strings.HasPrefix(text, `{"id":9,"error":{"code":107,`); text = other.text() {
+		for text := other.Text(); !strings.HasPrefix(text, `{"id":9,"error":{"code":107,`); text = other.Text() {
 			if !strings.HasPrefix(text, `{"join":`) && !strings.HasPrefix(text, `{"leave":`) {
 				t.Fatalf("got %s", text)
 			}
@@ -121,12 +122,12 @@ func TestNativeTokenRate(t *testing.T) {
 		c := connected(t, s, "x")
 		flood := &strings.Builder{}
 		for i := range 100 {
-			flood.WriteString(masked(ws.OpText, fmt.Sprintf(`{"id":%d,"publish":{"channel":"open:x","data":1}}`, i+1)))
+			flood.WriteString(wstest.Masked(ws.OpText, fmt.Sprintf(`{"id":%d,"publish":{"channel":"open:x","data":1}}`, i+1)))
 		}
-		c.put(flood.String())
+		c.Put(flood.String())
 		done, refused := 0, 0
 		for range 100 {
-			switch text := c.text(); {
+			switch text := c.Text(); {
 			case strings.Contains(text, `"error":{"code":108,"message":"more messages a second than this client may send","retry":0.`):
 				refused++ // a token comes each 0.2 s
 			case strings.Contains(text, `"publish":{`):
@@ -160,7 +161,7 @@ func TestNativeFuzzedCommands(t *testing.T) {
 		var flood strings.Builder
 		for i := range commands {
 			if i == 100 {
-				flood.WriteString(masked(ws.OpText, `{"connect":{}}`))
+				flood.WriteString(wstest.Masked(ws.OpText, `{"connect":{}}`))
 			}
 			body := []string{}
 			if random.IntN(2) == 0 {
@@ -173,13 +174,13 @@ func TestNativeFuzzedCommands(t *testing.T) {
 			if random.IntN(20) == 0 {
 				value = pick(values)
 			}
-			flood.WriteString(masked(ws.OpText, fmt.Sprintf(`{"id":%d,"%s":%s}`, i+1, pick(names[:9]), value)))
+			flood.WriteString(wstest.Masked(ws.OpText, fmt.Sprintf(`{"id":%d,"%s":%s}`, i+1, pick(names[:9]), value)))
 		}
 		c.flood(flood.String())
 		next := 1
 		for next <= commands {
 			var m map[string]json.RawMessage
-			text := c.text()
+			text := c.Text()
 			if err := json.Unmarshal([]byte(text), &m); err != nil {
 				t.Fatalf("%s: %v", text, err)
 			}
@@ -199,8 +200,8 @@ func TestNativeGapsAccountForAll(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, transcriptConfig(engine))
 		c := connected(t, s, "ann")
-		c.send(`{"id":2,"subscribe":{"channel":"ticker:gold"}}`)
-		_ = c.text()
+		c.Send(`{"id":2,"subscribe":{"channel":"ticker:gold"}}`)
+		_ = c.Text()
 		p := &play{t: t, server: s}
 		if err := p.stall("ticker:gold"); err != nil {
 			t.Fatal(err)
@@ -216,7 +217,7 @@ func TestNativeGapsAccountForAll(t *testing.T) {
 				Pub *struct{ Offset uint64 }
 				Gap *struct{ From, To uint64 }
 			}
-			if err := json.Unmarshal([]byte(c.text()), &m); err != nil {
+			if err := json.Unmarshal([]byte(c.Text()), &m); err != nil {
 				t.Fatal(err)
 			}
 			switch {
@@ -251,12 +252,12 @@ func TestNativeBesideRaw(t *testing.T) {
 			}
 		})
 		native := connected(t, s, "")
-		native.send(`{"id":2,"subscribe":{"channel":"open:x"}}`)
-		_, _ = native.text(), native.text() // the reply, and its own join
+		native.Send(`{"id":2,"subscribe":{"channel":"open:x"}}`)
+		_, _ = native.Text(), native.Text() // the reply, and its own join
 		// A join is announced after the 101. The raw client comes second, for its join to
 		// be seen for sure.
 		raw := upgraded(t, s)
-		if got := native.text(); !strings.HasPrefix(got, `{"join":{"channel":"open:x","client":"`) {
+		if got := native.Text(); !strings.HasPrefix(got, `{"join":{"channel":"open:x","client":"`) {
 			t.Fatalf("got %s, want the raw client's join", got)
 		}
 		for _, text := range []string{`{"a":1}`, "text"} {
@@ -267,15 +268,15 @@ func TestNativeBesideRaw(t *testing.T) {
 		if err := s.Broadcast(server.Binary, []byte{1, 2}); err != nil {
 			t.Fatal(err)
 		}
-		raw.want(`{"a":1}`)
-		raw.want("text")
-		raw.wantFrame(ws.OpBinary, "\x01\x02")
-		native.want(`{"pub":{"channel":"open:x","epoch":"` + epochOf(t, s, "open:x") + `","offset":1,"data":{"a":1}}}`)
-		native.want(`{"pub":{"channel":"open:x","offset":2,"data":"text"}}`)
-		native.want(`{"message":{"data":"AQI=","encoding":"base64"}}`)
-		raw.send("raw clients publish nothing by themselves, whatever they say: {}")
-		native.send(`{"id":3,"presence":{"channel":"open:x"}}`)
-		if got := native.text(); !strings.HasPrefix(got, `{"id":3,"presence":{"clients":2,"members":[{"client":"`) {
+		raw.Want(`{"a":1}`)
+		raw.Want("text")
+		raw.WantFrame(ws.OpBinary, "\x01\x02")
+		native.Want(`{"pub":{"channel":"open:x","epoch":"` + epochOf(t, s, "open:x") + `","offset":1,"data":{"a":1}}}`)
+		native.Want(`{"pub":{"channel":"open:x","offset":2,"data":"text"}}`)
+		native.Want(`{"message":{"data":"AQI=","encoding":"base64"}}`)
+		raw.Send("raw clients publish nothing by themselves, whatever they say: {}")
+		native.Send(`{"id":3,"presence":{"channel":"open:x"}}`)
+		if got := native.Text(); !strings.HasPrefix(got, `{"id":3,"presence":{"clients":2,"members":[{"client":"`) {
 			t.Errorf("presence was answered %s", got)
 		}
 	})
@@ -289,12 +290,12 @@ func TestNativePresenceIsBounded(t *testing.T) {
 		all := make([]*client, clients)
 		for i := range all {
 			all[i] = connected(t, s, "")
-			all[i].send(`{"id":2,"subscribe":{"channel":"open:x"}}`)
-			if got := all[i].text(); !strings.HasPrefix(got, `{"id":2,"subscribe":{`) {
+			all[i].Send(`{"id":2,"subscribe":{"channel":"open:x"}}`)
+			if got := all[i].Text(); !strings.HasPrefix(got, `{"id":2,"subscribe":{`) {
 				t.Fatalf("got %s", got)
 			}
 		}
-		all[0].send(`{"id":3,"presence":{"channel":"open:x","limit":5}}`)
+		all[0].Send(`{"id":3,"presence":{"channel":"open:x","limit":5}}`)
 		var m struct {
 			ID       int
 			Presence struct {
@@ -304,7 +305,7 @@ func TestNativePresenceIsBounded(t *testing.T) {
 			}
 		}
 		for m.ID != 3 {
-			if err := json.Unmarshal([]byte(all[0].text()), &m); err != nil {
+			if err := json.Unmarshal([]byte(all[0].Text()), &m); err != nil {
 				t.Fatal(err)
 			}
 		}

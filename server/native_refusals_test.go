@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
@@ -47,24 +48,24 @@ func TestNativeConnectIsRefused(t *testing.T) {
 		if err := s.Broadcast(server.Text, []byte("secret")); err != nil {
 			t.Fatal(err)
 		}
-		c.send(`{"id":1,"connect":{}}`)
-		c.want(`{"id":1,"error":{"code":101,"message":"a bad token"}}`)
-		c.send(`{"id":2,"connect":{"token":"bad"}}`)
-		c.want(`{"id":2,"error":{"code":101,"message":"a bad token"}}`)
-		c.send(`{"id":3,"connect":{"token":"worse"}}`)
-		c.want(`{"id":3,"error":{"code":101,"message":"a bad token"}}`)
-		c.wantClose(4401, "unauthorized")
+		c.Send(`{"id":1,"connect":{}}`)
+		c.Want(`{"id":1,"error":{"code":101,"message":"a bad token"}}`)
+		c.Send(`{"id":2,"connect":{"token":"bad"}}`)
+		c.Want(`{"id":2,"error":{"code":101,"message":"a bad token"}}`)
+		c.Send(`{"id":3,"connect":{"token":"worse"}}`)
+		c.Want(`{"id":3,"error":{"code":101,"message":"a bad token"}}`)
+		c.WantClose(4401, "unauthorized")
 		second := speaking(t, s)
-		second.send(`{"id":1,"connect":{"token":"bad"}}`)
-		second.want(`{"id":1,"error":{"code":101,"message":"a bad token"}}`)
-		second.send(`{"id":2,"connect":{"token":"good:ann"}}`)
-		if text := second.text(); !strings.Contains(text, `"user":"ann"`) || !strings.Contains(text, `"channels":{"user:ann":{"epoch":"`) {
+		second.Send(`{"id":1,"connect":{"token":"bad"}}`)
+		second.Want(`{"id":1,"error":{"code":101,"message":"a bad token"}}`)
+		second.Send(`{"id":2,"connect":{"token":"good:ann"}}`)
+		if text := second.Text(); !strings.Contains(text, `"user":"ann"`) || !strings.Contains(text, `"channels":{"user:ann":{"epoch":"`) {
 			t.Fatalf("connect was answered %s", text)
 		}
 		if err := s.PublishUser("ann", server.Text, []byte(`"hello"`)); err != nil {
 			t.Fatal(err)
 		}
-		second.want(`{"pub":{"channel":"user:ann","epoch":"` + epochOf(t, s, "user:ann") + `","offset":1,"data":"hello"}}`)
+		second.Want(`{"pub":{"channel":"user:ann","epoch":"` + epochOf(t, s, "user:ann") + `","offset":1,"data":"hello"}}`)
 		if n := statsOf(s).Get("connects_refused"); n != 4 {
 			t.Errorf("ConnectsRefused = %d, want 4", n)
 		}
@@ -72,6 +73,7 @@ func TestNativeConnectIsRefused(t *testing.T) {
 }
 
 func TestNativeConnectTakesTooLong(t *testing.T) {
+	t.Parallel()
 	s := notifier(t, nil, func(c *server.Config) {
 		c.Timeouts.HandshakeTimeout, c.Handler = time.Second, server.Handler{}
 		c.Application = tokens(0)
@@ -81,8 +83,8 @@ func TestNativeConnectTakesTooLong(t *testing.T) {
 		}
 	})
 	silent, waiting := speaking(t, s), speaking(t, s)
-	waiting.send(`{"id":1,"connect":{"token":"good:ann"}}`)
-	silent.wantClose(4401, "no connect command in time")
+	waiting.Send(`{"id":1,"connect":{"token":"good:ann"}}`)
+	silent.WantClose(4401, "no connect command in time")
 	got, _ := waiting.frames()
 	if len(got) > 1 || len(got) == 1 && got[0] != `{"id":1,"error":{"code":112,"message":"it took too long"}}` {
 		t.Errorf("the one who waits got %q", got)
@@ -93,15 +95,15 @@ func TestNativeConnectTakesTooLong(t *testing.T) {
 
 // frames reads texts until the Close frame, whose code it answers.
 func (c *client) frames() (texts []string, code ws.StatusCode) {
-	c.t.Helper()
+	c.T.Helper()
 	for {
 		h, err := ws.ReadHeader(c)
 		if err != nil || h.Length > 1<<20 {
-			c.t.Fatalf("read: %d bytes, %v, want a Close", h.Length, err)
+			c.T.Fatalf("read: %d bytes, %v, want a Close", h.Length, err)
 		}
 		payload := make([]byte, h.Length)
 		if _, err := io.ReadFull(c, payload); err != nil {
-			c.t.Fatalf("read: %v, want a Close", err)
+			c.T.Fatalf("read: %v, want a Close", err)
 		}
 		switch h.OpCode {
 		case ws.OpText:
@@ -114,28 +116,29 @@ func (c *client) frames() (texts []string, code ws.StatusCode) {
 }
 
 func TestTokensExpire(t *testing.T) {
+	t.Parallel()
 	s := notifier(t, nil, func(c *server.Config) {
 		c.Application, c.Handler = tokens(2*time.Second), server.Handler{}
 		c.Namespaces = []server.Namespace{{Name: "vip", Subscribe: protocol.AccessGranted}}
 	})
 	c := speaking(t, s)
-	c.send(`{"id":1,"connect":{"token":"good:ann"}}`)
-	if text := c.text(); !strings.Contains(text, `"expires":`) {
+	c.Send(`{"id":1,"connect":{"token":"good:ann"}}`)
+	if text := c.Text(); !strings.Contains(text, `"expires":`) {
 		t.Fatalf("connect was answered %s", text)
 	}
-	c.send(`{"id":2,"subscribe":{"channel":"vip:1","token":"bad"}}`)
-	c.want(`{"id":2,"error":{"code":103,"message":"permission denied"}}`)
-	c.send(`{"id":3,"subscribe":{"channel":"vip:1","token":"good:vip:1"}}`)
-	if text := c.text(); !strings.HasPrefix(text, `{"id":3,"subscribe":{"expires":`) {
+	c.Send(`{"id":2,"subscribe":{"channel":"vip:1","token":"bad"}}`)
+	c.Want(`{"id":2,"error":{"code":103,"message":"permission denied"}}`)
+	c.Send(`{"id":3,"subscribe":{"channel":"vip:1","token":"good:vip:1"}}`)
+	if text := c.Text(); !strings.HasPrefix(text, `{"id":3,"subscribe":{"expires":`) {
 		t.Fatalf("subscribe was answered %s", text)
 	}
-	c.send(`{"id":4,"refresh":{"token":"good:bob"}}`)
-	c.want(`{"id":4,"error":{"code":101,"message":"the new token is another user's"}}`)
+	c.Send(`{"id":4,"refresh":{"token":"good:bob"}}`)
+	c.Want(`{"id":4,"error":{"code":101,"message":"the new token is another user's"}}`)
 	for id, more := 5, time.Now().Add(4*time.Second); time.Now().Before(more); time.Sleep(300 * time.Millisecond) {
 		// A new token every moment keeps the connection, and the old one's end is passed.
-		c.send(`{"id":9,"refresh":{"token":"good:ann"}}`)
+		c.Send(`{"id":9,"refresh":{"token":"good:ann"}}`)
 		for text := ""; !strings.HasPrefix(text, `{"id":9,"refresh":{"expires":`); id++ {
-			if text = c.text(); id > 1000 || strings.Contains(text, "error") {
+			if text = c.Text(); id > 1000 || strings.Contains(text, "error") {
 				t.Fatalf("refresh was answered %s", text)
 			}
 			if strings.HasPrefix(text, `{"unsubscribed":`) && text != `{"unsubscribed":{"channel":"vip:1","code":102,"message":"the token for this channel has expired"}}` {
@@ -160,8 +163,8 @@ func TestNativeCommandErrors(t *testing.T) {
 		c.Namespaces = append(c.Namespaces, server.Namespace{Name: "vip", Subscribe: protocol.AccessNobody}, server.Namespace{Name: "plain"})
 	})
 	c := speaking(t, s)
-	c.send(`{"id":1,"connect":{"token":"good:ann"}}`)
-	_ = c.text()
+	c.Send(`{"id":1,"connect":{"token":"good:ann"}}`)
+	_ = c.Text()
 	for _, step := range []struct{ command, want string }{
 		{`{"id":2,"connect":{"token":"good:ann"}}`, `"code":105,"message":"connected already"`},
 		{`{"id":3,"subscribe":{"channel":"nowhere:1"}}`, `"code":104,`},
@@ -187,8 +190,8 @@ func TestNativeCommandErrors(t *testing.T) {
 		{`{"subscribe":{"channel":"nowhere:1"}}`, `{"error":{"code":104,`},
 		{`{"id":23,"history":{"channel":"user:ann","limit":1}}`, `{"id":23,"history":{"epoch":"`},
 	} {
-		c.send(step.command)
-		if text := c.text(); !strings.Contains(text, step.want) {
+		c.Send(step.command)
+		if text := c.Text(); !strings.Contains(text, step.want) {
 			t.Errorf("%s was answered %s", step.command, text)
 		}
 	}
@@ -196,6 +199,6 @@ func TestNativeCommandErrors(t *testing.T) {
 		t.Errorf("CommandErrors = %d, want 20", n)
 	}
 	binary := speaking(t, s)
-	binary.put(masked(ws.OpBinary, "{}"))
-	binary.wantClose(1003, "roost.v1.json has text messages only")
+	binary.Put(wstest.Masked(ws.OpBinary, "{}"))
+	binary.WantClose(1003, "roost.v1.json has text messages only")
 }

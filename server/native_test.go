@@ -4,8 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gobwas/ws/wsutil"
-
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/history"
@@ -17,19 +16,9 @@ import (
 func speaking(t *testing.T, s *server.Server) *client {
 	t.Helper()
 	c := connect(t, s)
-	c.put(upgrade("Sec-WebSocket-Protocol: " + native.Subprotocol))
-	wantHeader(t, c.wantStatus(101), "Sec-WebSocket-Protocol", native.Subprotocol)
+	c.Put(wstest.Upgrade("Sec-WebSocket-Protocol: " + native.Subprotocol))
+	wantHeader(t, c.WantStatus(101), "Sec-WebSocket-Protocol", native.Subprotocol)
 	return c
-}
-
-// text reads the next message.
-func (c *client) text() string {
-	c.t.Helper()
-	got, _, err := wsutil.ReadServerData(c)
-	if err != nil {
-		c.t.Fatalf("read: %v", err)
-	}
-	return string(got)
 }
 
 // epochOf is the epoch of a channel's history.
@@ -53,47 +42,47 @@ func TestNativeLife(t *testing.T) {
 		})
 		epoch := ""
 		first := speaking(t, s)
-		first.send(`{"id":1,"subscribe":{"channel":"news:1"}}`)
-		first.want(`{"id":1,"error":{"code":101,"message":"connect first"}}`)
-		first.send(`{"id":2,"connect":{}}`)
-		if text := first.text(); !strings.HasPrefix(text, `{"id":2,"connect":{"client":"`) || !strings.HasSuffix(text, `","ping":45,"limits":{"message":65536,"channels":128}}}`) {
+		first.Send(`{"id":1,"subscribe":{"channel":"news:1"}}`)
+		first.Want(`{"id":1,"error":{"code":101,"message":"connect first"}}`)
+		first.Send(`{"id":2,"connect":{}}`)
+		if text := first.Text(); !strings.HasPrefix(text, `{"id":2,"connect":{"client":"`) || !strings.HasSuffix(text, `","ping":45,"limits":{"message":65536,"channels":128}}}`) {
 			t.Fatalf("connect was answered %s", text)
 		}
-		first.send(`{"id":3,"subscribe":{"channel":"news:1"}}`)
-		text := first.text()
+		first.Send(`{"id":3,"subscribe":{"channel":"news:1"}}`)
+		text := first.Text()
 		epoch, _, _ = strings.Cut(strings.TrimPrefix(text, `{"id":3,"subscribe":{"epoch":"`), `"`)
 		if text != `{"id":3,"subscribe":{"epoch":"`+epoch+`","offset":0}}` || epoch == "" {
 			t.Fatalf("subscribe was answered %s", text)
 		}
-		first.send(`{"id":4,"publish":{"channel":"news:1","data":{"a":1},"key":"k"}}`)
-		got := map[string]bool{first.text(): true, first.text(): true} // the reply may come before or behind
+		first.Send(`{"id":4,"publish":{"channel":"news:1","data":{"a":1},"key":"k"}}`)
+		got := map[string]bool{first.Text(): true, first.Text(): true} // the reply may come before or behind
 		if !got[`{"id":4,"publish":{"epoch":"`+epoch+`","offset":1}}`] || !got[`{"pub":{"channel":"news:1","epoch":"`+epoch+`","offset":1,"data":{"a":1},"key":"k"}}`] {
 			t.Fatalf("publish was answered %v", got)
 		}
-		first.send(`{"id":5,"presence":{"channel":"news:1"}}`)
-		if text := first.text(); !strings.HasPrefix(text, `{"id":5,"presence":{"clients":1,"members":[{"client":"`) {
+		first.Send(`{"id":5,"presence":{"channel":"news:1"}}`)
+		if text := first.Text(); !strings.HasPrefix(text, `{"id":5,"presence":{"clients":1,"members":[{"client":"`) {
 			t.Fatalf("presence was answered %s", text)
 		}
-		first.send(`{}`)
-		first.want(`{}`)
+		first.Send(`{}`)
+		first.Want(`{}`)
 		for _, text := range []string{"two", "three"} {
 			if err := s.Publish("news:1", server.Text, []byte(text)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		first.want(`{"pub":{"channel":"news:1","offset":2,"data":"two"}}`)
-		first.want(`{"pub":{"channel":"news:1","offset":3,"data":"three"}}`)
+		first.Want(`{"pub":{"channel":"news:1","offset":2,"data":"two"}}`)
+		first.Want(`{"pub":{"channel":"news:1","offset":3,"data":"three"}}`)
 
 		second := speaking(t, s)
-		second.send(`{"id":1,"connect":{}}`)
-		_ = second.text()
-		second.send(`{"id":2,"subscribe":{"channel":"news:1","resume":{"epoch":"` + epoch + `","offset":1}}}`)
-		second.want(`{"id":2,"subscribe":{"epoch":"` + epoch + `","offset":3,"recovered":true}}`)
-		second.want(`{"pub":{"channel":"news:1","offset":2,"data":"two"}}`)
-		second.want(`{"pub":{"channel":"news:1","offset":3,"data":"three"}}`)
-		second.send(`{"id":3,"unsubscribe":{"channel":"news:1"}}`)
-		second.want(`{"id":3,"unsubscribe":{}}`)
-		second.send(`[]`)
-		second.wantClose(4400, "bad request: want one JSON object a message")
+		second.Send(`{"id":1,"connect":{}}`)
+		_ = second.Text()
+		second.Send(`{"id":2,"subscribe":{"channel":"news:1","resume":{"epoch":"` + epoch + `","offset":1}}}`)
+		second.Want(`{"id":2,"subscribe":{"epoch":"` + epoch + `","offset":3,"recovered":true}}`)
+		second.Want(`{"pub":{"channel":"news:1","offset":2,"data":"two"}}`)
+		second.Want(`{"pub":{"channel":"news:1","offset":3,"data":"three"}}`)
+		second.Send(`{"id":3,"unsubscribe":{"channel":"news:1"}}`)
+		second.Want(`{"id":3,"unsubscribe":{}}`)
+		second.Send(`[]`)
+		second.WantClose(4400, "bad request: want one JSON object a message")
 	})
 }

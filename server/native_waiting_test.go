@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -22,27 +23,27 @@ func TestNativeOrderWhileAsked(t *testing.T) {
 			return nil
 		}}, nil)
 		c := connected(t, s, "")
-		c.send(`{"id":2,"subscribe":{"channel":"granted:room"}}`)
-		c.send(`{}`)
-		c.want(`{}`)
-		c.put(masked(ws.OpPing, "there?"))
-		c.wantFrame(ws.OpPong, "there?")
+		c.Send(`{"id":2,"subscribe":{"channel":"granted:room"}}`)
+		c.Send(`{}`)
+		c.Want(`{}`)
+		c.Put(wstest.Masked(ws.OpPing, "there?"))
+		c.WantFrame(ws.OpPong, "there?")
 		const many = 200 // beyond what is queued: the connection is not read for a while
 		padding := strings.Repeat("x", 500)
 		for i := range many {
-			c.send(fmt.Sprintf(`{"id":%d,"publish":{"channel":"open:room","data":%q}}`, 3+i, padding))
+			c.Send(fmt.Sprintf(`{"id":%d,"publish":{"channel":"open:room","data":%q}}`, 3+i, padding))
 		}
-		c.send(`{"id":1000,"unsubscribe":{"channel":"granted:room"}}`)
+		c.Send(`{"id":1000,"unsubscribe":{"channel":"granted:room"}}`)
 		close(release)
-		c.want(`{"id":2,"subscribe":{}}`)
+		c.Want(`{"id":2,"subscribe":{}}`)
 		for i := range many {
-			if got, want := c.text(), fmt.Sprintf(`{"id":%d,"publish":{`, 3+i); !strings.HasPrefix(got, want) {
+			if got, want := c.Text(), fmt.Sprintf(`{"id":%d,"publish":{`, 3+i); !strings.HasPrefix(got, want) {
 				t.Fatalf("got %.80s, want %s", got, want)
 			}
 		}
-		c.want(`{"id":1000,"unsubscribe":{}}`)
-		c.send(" { }\n") // as some libraries write it
-		c.want(`{}`)
+		c.Want(`{"id":1000,"unsubscribe":{}}`)
+		c.Send(" { }\n") // as some libraries write it
+		c.Want(`{}`)
 	})
 }
 
@@ -58,25 +59,25 @@ func TestNativeParallelCalls(t *testing.T) {
 		}}, nil)
 		c := connected(t, s, "")
 		for i := range 16 {
-			c.send(fmt.Sprintf(`{"id":%d,"call":{"method":"m"}}`, 10+i))
+			c.Send(fmt.Sprintf(`{"id":%d,"call":{"method":"m"}}`, 10+i))
 			<-begun
 		}
-		c.send(`{"id":2,"subscribe":{"channel":"open:room"}}`)
-		if got := c.text(); !strings.HasPrefix(got, `{"id":2,"subscribe":{"epoch":"`) {
+		c.Send(`{"id":2,"subscribe":{"channel":"open:room"}}`)
+		if got := c.Text(); !strings.HasPrefix(got, `{"id":2,"subscribe":{"epoch":"`) {
 			t.Fatalf("got %s, want the subscription", got)
 		}
-		c.text() // its join
-		c.send(`{"id":30,"call":{"method":"seventeenth"}}`)
-		c.send(`{"id":31,"unsubscribe":{"channel":"open:room"}}`)
-		c.send(`{}`)
-		c.want(`{}`)
+		c.Text() // its join
+		c.Send(`{"id":30,"call":{"method":"seventeenth"}}`)
+		c.Send(`{"id":31,"unsubscribe":{"channel":"open:room"}}`)
+		c.Send(`{}`)
+		c.Want(`{}`)
 		release <- struct{}{} // one ends
 		if got := <-begun; got != "seventeenth" {
 			t.Fatalf("%q has begun", got)
 		}
 		ended := map[string]bool{}
 		for len(ended) < 2 {
-			got := c.text()
+			got := c.Text()
 			if strings.HasPrefix(got, `{"leave"`) {
 				continue
 			}
@@ -87,7 +88,7 @@ func TestNativeParallelCalls(t *testing.T) {
 		}
 		close(release)
 		for range 16 {
-			if got := c.text(); !strings.HasSuffix(got, `"call":{}}`) {
+			if got := c.Text(); !strings.HasSuffix(got, `"call":{}}`) {
 				t.Errorf("got %s, want the end of a call", got)
 			}
 		}

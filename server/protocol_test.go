@@ -10,6 +10,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
@@ -90,22 +91,22 @@ func TestTwoProtocols(t *testing.T) {
 			c.Timeouts.PingInterval, c.Timeouts.PongTimeout = 200*time.Millisecond, time.Minute
 		})
 		first := connected(t, s, "")
-		first.send(`{"id":2,"subscribe":{"channel":"open:room"}}`)
-		first.text()
-		first.text() // its join
+		first.Send(`{"id":2,"subscribe":{"channel":"open:room"}}`)
+		first.Text()
+		first.Text() // its join
 
 		second := connect(t, s)
-		second.put(upgrade("Sec-WebSocket-Protocol: lines"))
-		wantHeader(t, second.wantStatus(101), "Sec-WebSocket-Protocol", "lines")
+		second.Put(wstest.Upgrade("Sec-WebSocket-Protocol: lines"))
+		wantHeader(t, second.WantStatus(101), "Sec-WebSocket-Protocol", "lines")
 		next := func() string {
 			for {
-				if got := second.text(); got != "ping" {
+				if got := second.Text(); got != "ping" {
 					return got
 				}
-				second.send("pong")
+				second.Send("pong")
 			}
 		}
-		second.send("subscribe room\nconnect\nsubscribe room\nsubscribe room\npublish room 7")
+		second.Send("subscribe room\nconnect\nsubscribe room\nsubscribe room\npublish room 7")
 		for _, want := range []string{"failed E101", "done connect", "done subscribe", "failed E106"} {
 			if got := next(); got != want {
 				t.Fatalf("got %q, want %q", got, want)
@@ -116,7 +117,7 @@ func TestTwoProtocols(t *testing.T) {
 			t.Fatalf("got %v", got)
 		}
 		for {
-			got := first.text()
+			got := first.Text()
 			if got == `{"pub":{"channel":"open:room","epoch":"`+epochOf(t, s, "open:room")+`","offset":1,"data":7}}` {
 				break
 			}
@@ -124,16 +125,16 @@ func TestTwoProtocols(t *testing.T) {
 				t.Fatalf("the native client got %s", got)
 			}
 		}
-		second.send("ping")
+		second.Send("ping")
 		if got := next(); got != "pong" {
 			t.Fatalf("a heartbeat was answered %q", got)
 		}
 		if info := statsOf(s); info.Get("pongs_received") == 0 && info.Get("pings_received") == 0 {
 			t.Error("no heartbeat was counted")
 		}
-		second.send("nonsense")
+		second.Send("nonsense")
 		for {
-			f, err := readFrame(second)
+			f, err := wstest.ReadFrame(second)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,14 +158,14 @@ func TestPacketsOfAPush(t *testing.T) {
 		}
 	})
 	c := connect(t, s)
-	c.put(upgrade("Sec-WebSocket-Protocol: lines"))
-	c.wantStatus(101)
-	c.send("connect")
-	c.want("done connect")
+	c.Put(wstest.Upgrade("Sec-WebSocket-Protocol: lines"))
+	c.WantStatus(101)
+	c.Send("connect")
+	c.Want("done connect")
 	if err := subscribe(s, server.Audience{User: "ann"}, "open:room"); err != nil {
 		t.Fatal(err)
 	}
-	c.wantFrame(ws.OpText, "now in open:room")
-	c.wantFrame(ws.OpBinary, "\x00")
-	c.want("news of open:room")
+	c.WantFrame(ws.OpText, "now in open:room")
+	c.WantFrame(ws.OpBinary, "\x00")
+	c.Want("news of open:room")
 }

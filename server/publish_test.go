@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/history"
@@ -36,8 +37,8 @@ func notifier(t *testing.T, engine netpoll.Driver, adjust func(c *server.Config)
 // as connects a client of a user, in channels.
 func as(t *testing.T, s *server.Server, user string, channels ...string) *client {
 	c := connect(t, s)
-	c.put(strings.Replace(upgrade(), "/ws?a=b", "/"+user+"?"+strings.Join(channels, ","), 1))
-	c.wantStatus(101)
+	c.Put(strings.Replace(wstest.Upgrade(), "/ws?a=b", "/"+user+"?"+strings.Join(channels, ","), 1))
+	c.WantStatus(101)
 	return c
 }
 
@@ -77,7 +78,7 @@ func TestReceipts(t *testing.T) {
 				t.Errorf("publication %d: %+v, %v, want %d matched and written, offset %d", i, r, err, c.matched, c.offset)
 			}
 			for _, c := range c.each {
-				c.want(text)
+				c.Want(text)
 			}
 		}
 	})
@@ -104,8 +105,8 @@ func TestIdempotency(t *testing.T) {
 		r, err := s.PublishMessage(within(t), p)
 		return err == nil && !r.Duplicate && r.Offset == 2
 	})
-	c.want("once")
-	c.want("once")
+	c.Want("once")
+	c.Want("once")
 }
 
 func TestPublicationsThatAreRefused(t *testing.T) {
@@ -199,25 +200,25 @@ func TestQueries(t *testing.T) {
 		if r, err := s.PublishMessage(within(t), server.Publication{Channel: "late", Payload: []byte("late")}); err != nil || r.Matched != 2 {
 			t.Errorf("%+v, %v", r, err)
 		}
-		ann.want("late")
-		second.want("late")
+		ann.Want("late")
+		second.Want("late")
 		if r, err := s.PublishMessage(within(t), server.Publication{Channel: "room", Payload: []byte("room")}); err != nil || r.Matched != 1 {
 			t.Errorf("%+v, %v", r, err)
 		}
-		bob.want("room")
+		bob.Want("room")
 		// Goodbye.
 		if err := disconnect(s, server.Audience{Client: conns[0].Client}, 4403, "one"); err != nil {
 			t.Error(err)
 		}
-		ann.wantClose(4403, "one")
+		ann.WantClose(4403, "one")
 		if err := disconnect(s, server.Audience{Channel: "room"}, 4403, "channel"); err != nil {
 			t.Error(err)
 		}
-		bob.wantClose(4403, "channel")
+		bob.WantClose(4403, "channel")
 		if err := disconnect(s, server.Audience{Channel: "user:ann"}, 4403, "user"); err != nil {
 			t.Error(err)
 		}
-		second.wantClose(4403, "user")
+		second.WantClose(4403, "user")
 		for _, err := range []error{disconnect(s, server.Audience{Client: "nonsense"}, 4403, ""), disconnect(s, server.Audience{User: ""}, 4403, ""), subscribe(s, server.Audience{User: "ann"}, "user:bob"), disconnect(s, server.Audience{Client: "0-1-0"}, 4403, "")} {
 			if !errors.Is(err, server.ErrBadName) {
 				t.Error(err)
@@ -244,7 +245,7 @@ func TestClosingConnectionsAreInNoAudience(t *testing.T) {
 				t.Errorf("disconnecting %+v, time %d: %d, %v; want %d", a, i+1, n, err, want)
 			}
 			if i == 0 {
-				silent.wantClose(4403, "enough") // without a response
+				silent.WantClose(4403, "enough") // without a response
 			}
 		}
 		if n, err := s.Subscribe(within(t), server.Audience{User: "ann"}, "other"); err != nil || n != 0 {
@@ -278,7 +279,7 @@ func TestPublishToAConnection(t *testing.T) {
 	if err != nil || r.Matched != 1 || r.Written != 1 || !r.Complete {
 		t.Errorf("%+v, %v", r, err)
 	}
-	c.want("to ann")
+	c.Want("to ann")
 	for _, p := range []server.Publication{
 		{Client: name, Key: "k"}, {Client: name, From: "bob"}, {Client: name, IdempotencyKey: "k"}, {Client: name, Spread: time.Second},
 		{Client: name, User: "ann"}, {Client: "nonsense"},
@@ -287,9 +288,9 @@ func TestPublishToAConnection(t *testing.T) {
 			t.Errorf("%+v: %v", p, err)
 		}
 	}
-	c.send("go")
-	c.want("from a callback")
-	c.wantClose(4403, "enough")
+	c.Send("go")
+	c.Want("from a callback")
+	c.WantClose(4403, "enough")
 	if r, err := s.PublishMessage(within(t), server.Publication{Client: name}); err != nil || r.Matched != 0 || !r.Complete {
 		t.Errorf("after the end: %+v, %v", r, err)
 	}
@@ -306,8 +307,8 @@ func TestNobodyJoinsTheChannelOfAUser(t *testing.T) {
 		}
 	})
 	c := as(t, s, "bob")
-	c.send("join")
-	c.want("refused")
+	c.Send("join")
+	c.Want("refused")
 }
 
 func TestNamespacesThatAreRefused(t *testing.T) {

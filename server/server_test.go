@@ -2,24 +2,19 @@ package server_test
 
 import (
 	"context"
-	"io"
 	"net"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/engines"
 	"github.com/roostws/roost/server"
 )
-
-// patience bounds every wait of these tests; none is expected to take it.
-const patience = time.Minute
 
 // eachEngine runs f with every engine that this system has.
 func eachEngine(t *testing.T, f func(t *testing.T, engine netpoll.Driver)) {
@@ -28,9 +23,10 @@ func eachEngine(t *testing.T, f func(t *testing.T, engine netpoll.Driver)) {
 	}
 }
 
-// eachEngineAtOnce is eachEngine for tests that mostly wait: for all engines at
-// the same time.
+// eachEngineAtOnce is eachEngine for tests that mostly wait: for all engines, and
+// beside other such tests, at the same time.
 func eachEngineAtOnce(t *testing.T, f func(t *testing.T, engine netpoll.Driver)) {
+	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		t.Parallel()
 		f(t, engine)
@@ -112,105 +108,36 @@ var expectedPanics = struct {
 	of map[*server.Server]int64
 }{of: map[*server.Server]int64{}}
 
-// client is a real client on gobwas/ws, with blocking calls.
-type client struct {
-	net.Conn
-	t *testing.T
+// client is wstest's, with more methods where they are needed.
+type client struct{ *wstest.Client }
+
+func newClient(t *testing.T, conn net.Conn) *client { return &client{wstest.New(t, conn)} }
+
+// connect opens a connection on which nothing was said yet.
+func connect(t *testing.T, s *server.Server) *client {
+	t.Helper()
+	return &client{wstest.Connect(t, s.Addrs()[0])}
 }
 
+// upgraded connects and upgrades.
+func upgraded(t *testing.T, s *server.Server, lines ...string) *client {
+	t.Helper()
+	c := connect(t, s)
+	c.Put(wstest.Upgrade(lines...))
+	c.WantStatus(101)
+	return c
+}
+
+// dial opens a WebSocket; header are names and values.
 func dial(t *testing.T, s *server.Server, header ...string) *client {
 	t.Helper()
-	h := http.Header{}
-	for i := 0; i < len(header); i += 2 {
-		h.Set(header[i], header[i+1])
-	}
-	d := ws.Dialer{Header: ws.HandshakeHeaderHTTP(h), Timeout: patience}
-	conn, rest, _, err := d.Dial(context.Background(), "ws://"+s.Addrs()[0].String()+"/ws")
-	if err != nil {
-		t.Fatalf("dial: %v", err)
-	}
-	if rest != nil {
-		// What came with the handshake's answer is read first.
-		conn = &restConn{conn, rest}
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	return &client{conn, t}
-}
-
-type restConn struct {
-	net.Conn
-	rest interface{ Read([]byte) (int, error) }
-}
-
-func (c *restConn) Read(p []byte) (int, error) {
-	if c.rest != nil {
-		if n, err := c.rest.Read(p); err == nil {
-			return n, nil
-		}
-		c.rest = nil
-	}
-	return c.Conn.Read(p)
-}
-
-func (c *client) send(text string) {
-	c.t.Helper()
-	if err := wsutil.WriteClientText(c, []byte(text)); err != nil {
-		c.t.Fatalf("send %.40q: %v", text, err)
-	}
-}
-
-func (c *client) want(text string) {
-	c.t.Helper()
-	got, op, err := wsutil.ReadServerData(c)
-	if err != nil {
-		c.t.Fatalf("read: %v, want %.60q", err, text)
-	}
-	if string(got) != text || op != ws.OpText {
-		c.t.Fatalf("got %v %.60q (%d bytes), want %.60q (%d bytes)", op, got, len(got), text, len(text))
-	}
-}
-
-func (c *client) wantClose(code ws.StatusCode, reason string) {
-	c.t.Helper()
-	for {
-		h, err := ws.ReadHeader(c)
-		if err != nil {
-			c.t.Fatalf("read: %v, want Close %d", err, code)
-		}
-		p := make([]byte, h.Length)
-		if _, err := io.ReadFull(c, p); err != nil {
-			c.t.Fatal(err)
-		}
-		if h.OpCode != ws.OpClose {
-			continue
-		}
-		gotCode, gotReason := ws.ParseCloseFrameData(p)
-		if gotCode != code || (reason != "*" && gotReason != reason) {
-			c.t.Fatalf("closed with %d %q, want %d %q", gotCode, gotReason, code, reason)
-		}
-		return
-	}
-}
-
-// wantEnd reads to the end of the connection.
-func (c *client) wantEnd() {
-	c.t.Helper()
-	p := make([]byte, 1024)
-	for {
-		if _, err := c.Read(p); err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
-				c.t.Fatal("the server did not close the connection")
-			}
-			return
-		}
-	}
+	return &client{wstest.Dial(t, "ws://"+s.Addrs()[0].String()+"/ws", header...)}
 }
 
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(wstest.Patience)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatalf("in vain: %s", what)
@@ -225,13 +152,13 @@ func TestEcho(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Handler: server.Handler{Message: echo}})
 		c := dial(t, s)
-		c.send("hello")
-		c.want("hello")
+		c.Send("hello")
+		c.Want("hello")
 		if err := ws.WriteFrame(c, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "bye")))); err != nil {
 			t.Fatal(err)
 		}
-		c.wantClose(1000, "*")
-		c.wantEnd()
+		c.WantClose(1000, "*")
+		c.WantEnd()
 		eventually(t, "the connection is gone", func() bool { return statsOf(s).Get("connections") == 0 && statsOf(s).Get("closed_by_peer") == 1 })
 	})
 }
@@ -246,9 +173,9 @@ func TestBroadcastReachesAll(t *testing.T) {
 			clients[i] = dial(t, s)
 		}
 		eventually(t, "all are open", func() bool { return statsOf(s).Get("connections") == 50 })
-		clients[7].send("to all")
+		clients[7].Send("to all")
 		for _, c := range clients {
-			c.want("to all")
+			c.Want("to all")
 		}
 	})
 }

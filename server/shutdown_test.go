@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -33,26 +34,26 @@ func TestShutdown(t *testing.T) {
 			})
 		}
 		half, slow := connect(t, s), connect(t, s)
-		half.put("GET ")
-		slow.put(upgrade("X-Slow: 1"))
+		half.Put("GET ")
+		slow.Put(wstest.Upgrade("X-Slow: 1"))
 		eventually(t, "one is being authorised", func() bool { return statsOf(s).Get("accepted") == 22 && statsOf(s).Get("paused") == 1 })
 		if err := s.Broadcast(server.Text, []byte("closing time")); err != nil {
 			t.Fatal(err)
 		}
 		ended := make(chan error)
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			ctx, cancel := context.WithTimeout(context.Background(), wstest.Patience)
 			defer cancel()
 			ended <- s.Shutdown(ctx)
 		}()
 		wg.Wait()
-		half.wantEnd()
+		half.WantEnd()
 		_ = half.Close()
 		if _, err := net.DialTimeout("tcp", s.Addrs()[0].String(), time.Second); err == nil {
 			t.Error("a newcomer was accepted")
 		}
 		close(proceed)
-		slow.wantStatus(503)
+		slow.WantStatus(503)
 		_ = slow.Close()
 		if err := <-ended; err != nil {
 			t.Errorf("Shutdown: %v", err)
@@ -74,12 +75,12 @@ func TestShutdown(t *testing.T) {
 
 // wantFarewell reads the last message, the Close frame, and answers that.
 func (c *client) wantFarewell() {
-	if text := c.read(); text != "closing time" {
-		c.t.Errorf("got %q", text)
+	if text := c.Text(); text != "closing time" {
+		c.T.Errorf("got %q", text)
 	}
-	c.wantClose(1001, "*")
-	c.put(closeFrame(1001, ""))
-	c.wantEnd()
+	c.WantClose(1001, "*")
+	c.Put(wstest.CloseFrame(1001, ""))
+	c.WantEnd()
 	_ = c.Close() // else the server waits LingerTimeout for it
 }
 
@@ -92,8 +93,8 @@ func TestShutdownDeadline(t *testing.T) {
 		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Shutdown: %v", err)
 		}
-		c.wantClose(1001, "*")
-		c.wantEnd()
+		c.WantClose(1001, "*")
+		c.WantEnd()
 		<-s.Done()
 	})
 }

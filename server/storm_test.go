@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/roostws/roost/internal/leaktest"
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/engines"
 	"github.com/roostws/roost/netpoll/gnet"
@@ -21,7 +23,7 @@ func TestStorm(t *testing.T) {
 		if engine == engines.All()[0] {
 			clients = 2000
 		}
-		goroutines, files := runtime.NumGoroutine(), descriptors()
+		goroutines, files := runtime.NumGoroutine(), leaktest.Descriptors()
 		s := newServer(t, server.Config{Engine: server.Engine{Driver: engine}, Handler: server.Handler{
 			Upgrade: func(r *server.UpgradeRequest) error {
 				r.User, r.Channels = r.Get("X-User"), []string{"all", "room " + r.Get("X-User")}
@@ -39,10 +41,10 @@ func TestStorm(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range conns[:50] {
-				c.want(fmt.Sprint("round ", round))
+				c.Want(fmt.Sprint("round ", round))
 			}
 			for _, c := range conns {
-				_ = c.Conn.(*bufConn).Conn.(*net.TCPConn).SetLinger(0)
+				_ = c.Conn.(*net.TCPConn).SetLinger(0)
 				_ = c.Close()
 			}
 			eventually(t, "all are gone", func() bool {
@@ -59,7 +61,7 @@ func TestStorm(t *testing.T) {
 		eventually(t, "descriptors and goroutines are back", func() bool {
 			// What an earlier test had left may have gone meanwhile, and gnet's pool
 			// of goroutines shrinks when it likes.
-			for kind, n := range descriptors() {
+			for kind, n := range leaktest.Descriptors() {
 				if n > files[kind] {
 					return false
 				}
@@ -77,13 +79,13 @@ func storm(t *testing.T, s *server.Server, n int) []*client {
 	for w := range 16 {
 		wg.Go(func() {
 			for i := w; i < n; i += 16 {
-				conn, err := net.DialTimeout("tcp", s.Addrs()[0].String(), patience)
+				conn, err := net.DialTimeout("tcp", s.Addrs()[0].String(), wstest.Patience)
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				conns[i] = newClient(t, conn)
-				if _, err := conn.Write([]byte(upgrade(fmt.Sprint("X-User: u", i)))); err != nil {
+				if _, err := conn.Write([]byte(wstest.Upgrade(fmt.Sprint("X-User: u", i)))); err != nil {
 					t.Error(err)
 				}
 			}
@@ -94,7 +96,7 @@ func storm(t *testing.T, s *server.Server, n int) []*client {
 		t.FailNow()
 	}
 	for _, c := range conns {
-		c.wantStatus(101)
+		c.WantStatus(101)
 	}
 	return conns
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -41,18 +42,18 @@ func TestServeHTTP(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(patience))
-			clients = append(clients, &client{conn, t})
+			_ = conn.SetDeadline(time.Now().Add(wstest.Patience))
+			clients = append(clients, newClient(t, conn))
 		}
 		for _, c := range clients {
-			c.send("hello")
-			c.want("hello")
+			c.Send("hello")
+			c.Want("hello")
 		}
 		if err := s.Broadcast(server.Text, []byte("all")); err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range clients {
-			c.want("all")
+			c.Want("all")
 			_ = c.Close()
 		}
 		eventually(t, "all have left", func() bool { return statsOf(s).Get("connections") == 0 })
@@ -80,7 +81,7 @@ func TestServeHTTPKeepsEarlyBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(wstest.Patience))
 	early := frame.AppendMaskedFrame(nil, frame.OpText, [4]byte{1, 2, 3, 4}, []byte("early"))
 	fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n%s", early)
@@ -115,12 +116,12 @@ func TestServeHTTPBehindTLS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(patience))
-			c := &client{conn, t}
+			_ = conn.SetDeadline(time.Now().Add(wstest.Patience))
+			c := newClient(t, conn)
 			for _, n := range []int{5, 100, 70_000, 900_000} {
 				text := strings.Repeat("z", n)
 				go func() { _ = wsutil.WriteClientText(c, []byte(text)) }() // the reader tells
-				c.want(text)
+				c.Want(text)
 			}
 			if got, want := statsOf(s).Get("bridged"), map[string]int64{"wrapped": 0, "bridged": 1}[name]; got != want {
 				t.Errorf("Bridged = %d, want %d", got, want)

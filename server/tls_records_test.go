@@ -18,6 +18,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/server"
 )
 
@@ -49,7 +50,7 @@ func dialRecords(t *testing.T, s *server.Server) (*client, *recordWriter) {
 	var keys strings.Builder
 	w := &recordWriter{t: t}
 	d := ws.Dialer{
-		Timeout: patience,
+		Timeout: wstest.Patience,
 		NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 			w.raw = conn
@@ -57,12 +58,10 @@ func dialRecords(t *testing.T, s *server.Server) (*client, *recordWriter) {
 		},
 		TLSConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, KeyLogWriter: &keys},
 	}
-	conn, _, _, err := d.Dial(context.Background(), "wss://"+s.Addrs()[0].String()+"/ws")
+	conn, err := wstest.TryDial(d, "wss://"+s.Addrs()[0].String()+"/ws")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
 	if suite := conn.(*tls.Conn).ConnectionState().CipherSuite; suite != tls.TLS_AES_128_GCM_SHA256 {
 		t.Fatalf("the cipher suite is %s: this test knows TLS_AES_128_GCM_SHA256", tls.CipherSuiteName(suite))
 	}
@@ -76,7 +75,7 @@ func dialRecords(t *testing.T, s *server.Server) (*client, *recordWriter) {
 		}
 	}
 	w.number = 1 // the request was record 0
-	return &client{conn, t}, w
+	return newClient(t, conn), w
 }
 
 // expand is HKDF-Expand-Label (RFC 8446, section 7.1) without a context.
@@ -139,11 +138,11 @@ func TestTLSKeyUpdate(t *testing.T) {
 	s := startTLS(t, server.Config{Handler: server.Handler{Message: echo}})
 	c, w := dialRecords(t, s)
 	w.send(w.frame(w.keyUpdate(nil), ws.NewTextFrame([]byte("behind a key update"))))
-	c.want("behind a key update")
+	c.Want("behind a key update")
 	// Alone: its answer does not wait for data of ours either.
 	w.send(w.keyUpdate(nil))
 	w.send(w.frame(nil, ws.NewTextFrame([]byte("later"))))
-	c.want("later")
+	c.Want("later")
 	// Several, with data between and behind them, in one segment.
 	var all []byte
 	for _, text := range []string{"1", "2", "3"} {
@@ -151,7 +150,7 @@ func TestTLSKeyUpdate(t *testing.T) {
 	}
 	w.send(all)
 	for _, text := range []string{"1", "2", "3"} {
-		c.want(text)
+		c.Want(text)
 	}
 	if n := statsOf(s).Get("stalled"); n != 0 {
 		t.Errorf("Stalled = %d, want 0", n)
@@ -212,7 +211,7 @@ func TestPlainHTTPOnTLSPort(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		_ = conn.SetDeadline(time.Now().Add(wstest.Patience))
 		if _, err := io.WriteString(conn, request); err != nil {
 			t.Fatal(err)
 		}

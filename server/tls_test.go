@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,6 +19,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 )
@@ -57,17 +57,7 @@ func startTLS(t *testing.T, cfg server.Config) *server.Server {
 func dialTLS(t *testing.T, s *server.Server, cfg *tls.Config) *client {
 	t.Helper()
 	cfg.InsecureSkipVerify = true
-	d := ws.Dialer{TLSConfig: cfg, Timeout: patience}
-	conn, rest, _, err := d.Dial(context.Background(), "wss://"+s.Addrs()[0].String()+"/ws")
-	if err != nil {
-		t.Fatalf("dial: %v", err)
-	}
-	if rest != nil {
-		conn = &restConn{conn, rest}
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	return &client{conn, t}
+	return &client{wstest.DialWith(t, ws.Dialer{TLSConfig: cfg}, "wss://"+s.Addrs()[0].String()+"/ws")}
 }
 
 func TestTLSEcho(t *testing.T) {
@@ -79,13 +69,13 @@ func TestTLSEcho(t *testing.T) {
 				for _, n := range []int{1, 125, 126, 16 << 10, 100_000, 3 << 20} {
 					text := strings.Repeat("x", n)
 					go func() { _ = wsutil.WriteClientText(c, []byte(text)) }() // the reader tells
-					c.want(text)
+					c.Want(text)
 				}
 				if err := ws.WriteFrame(c, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "")))); err != nil {
 					t.Fatal(err)
 				}
-				c.wantClose(1000, "*")
-				c.wantEnd()
+				c.WantClose(1000, "*")
+				c.WantEnd()
 				if n := statsOf(s).Get("tls_handshakes"); n != 1 {
 					t.Errorf("TLSHandshakes = %d, want 1", n)
 				}
@@ -136,7 +126,7 @@ func TestTLSBroadcast(t *testing.T) {
 	}
 	for _, c := range clients {
 		for i := range 20 {
-			c.want(strings.Repeat("y", i*1000))
+			c.Want(strings.Repeat("y", i*1000))
 		}
 	}
 }
@@ -162,8 +152,8 @@ func TestTLSHandshakesAreBounded(t *testing.T) {
 		_ = hanging[0].Close()
 	}()
 	c := dialTLS(t, s, &tls.Config{})
-	c.send("through")
-	c.want("through")
+	c.Send("through")
+	c.Want("through")
 	_ = hanging[1].Close()
 }
 
@@ -178,11 +168,11 @@ func TestTLSGarbage(t *testing.T) {
 		}
 		_, _ = io.WriteString(conn, garbage)
 		_ = conn.(*net.TCPConn).CloseWrite()
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		_ = conn.SetDeadline(time.Now().Add(wstest.Patience))
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	}
 	eventually(t, "only the good one is left", func() bool { return statsOf(s).Get("engine_conns") == 1 })
-	good.send("still here")
-	good.want("still here")
+	good.Send("still here")
+	good.Want("still here")
 }

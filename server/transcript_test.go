@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
@@ -147,7 +148,7 @@ func (p *play) step(l nativetest.Line) {
 		if err != nil {
 			p.t.Fatalf("%s: %v", l.Where, err)
 		}
-		c.send(text)
+		c.Send(text)
 	case nativetest.Get:
 		if got := p.next(l.Client); !p.values.Match(l.Text, got) {
 			p.t.Fatalf("%s: %s got\n%.300s\nwant\n%s", l.Where, l.Client, got, l.Text)
@@ -159,10 +160,10 @@ func (p *play) step(l nativetest.Line) {
 		}
 		p.held[l.Client] = got
 	case nativetest.Close:
-		c.put(masked(ws.OpClose, "\x03\xe8"))
+		c.Put(wstest.Masked(ws.OpClose, "\x03\xe8"))
 		_ = c.Close()
 	case nativetest.Closed:
-		c.wantClose(ws.StatusCode(l.Code), l.Text)
+		c.WantClose(ws.StatusCode(l.Code), l.Text)
 	case nativetest.Do:
 		if err := p.act(l); err != nil {
 			p.t.Fatalf("%s: %v", l.Where, err)
@@ -176,7 +177,7 @@ func (p *play) next(name string) string {
 		delete(p.held, name)
 		return held
 	}
-	return p.clients[name].text()
+	return p.clients[name].Text()
 }
 
 // act does what the application does.
@@ -237,7 +238,7 @@ func (p *play) stall(channel string) error {
 		_, err := p.server.PublishMessage(context.Background(), server.Publication{Channel: channel, Payload: data})
 		return err
 	}
-	for deadline := time.Now().Add(patience); statsOf(p.server).Get("stalled") == 0; {
+	for deadline := time.Now().Add(wstest.Patience); statsOf(p.server).Get("stalled") == 0; {
 		if time.Now().After(deadline) {
 			return errors.New("no socket is full")
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/api"
 )
@@ -66,22 +66,9 @@ func newSite(t *testing.T) *site {
 }
 
 // dial connects a user, subscribed to a channel.
-func (s *site) dial(user, channel string) net.Conn {
+func (s *site) dial(user, channel string) *wstest.Client {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
-	defer cancel()
-	conn, early, _, err := ws.Dial(ctx, fmt.Sprintf("ws://%s/%s/%s", s.ws, user, channel))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if early != nil {
-		s.t.Fatal("something came with the upgrade")
-	}
-	s.t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(testTimeout)); err != nil {
-		s.t.Fatal(err)
-	}
-	return conn
+	return wstest.Dial(s.t, fmt.Sprintf("ws://%s/%s/%s", s.ws, user, channel))
 }
 
 // ask sends a request and reads the answer.
@@ -110,14 +97,6 @@ func (s *site) ask(method, path, body string, into any) int {
 	return response.StatusCode
 }
 
-func wantMessage(t *testing.T, conn net.Conn, op ws.OpCode, payload string) {
-	t.Helper()
-	got, gotOp, err := wsutil.ReadServerData(conn)
-	if err != nil || gotOp != op || string(got) != payload {
-		t.Fatalf("received %v %q, %v; want %v %q", gotOp, got, err, op, payload)
-	}
-}
-
 type receipt struct {
 	Epoch               string
 	Offset              uint64
@@ -137,14 +116,14 @@ func TestOverTheServer(t *testing.T) {
 		if status := s.ask("POST", "/v1/publish", body, &r); status != 200 || r.Offset != uint64(i) || r.Epoch == "" || r.Matched != 2 || r.Written != 2 || !r.Complete {
 			t.Fatalf("publication %d: %d %+v", i, status, r)
 		}
-		for _, conn := range []net.Conn{ann, bob} {
-			wantMessage(t, conn, ws.OpText, fmt.Sprintf(`{"n":%d}`, i))
+		for _, conn := range []*wstest.Client{ann, bob} {
+			conn.Want(fmt.Sprintf(`{"n":%d}`, i))
 		}
 	}
 	if status := s.ask("POST", "/v1/publish", `{"user":"bob","base64":"AP8="}`, &r); status != 200 || r.Matched != 1 {
 		t.Errorf("to bob: %d %+v", status, r)
 	}
-	wantMessage(t, bob, ws.OpBinary, "\x00\xff")
+	bob.WantBinary("\x00\xff")
 
 	var history struct {
 		Offset   uint64
@@ -174,7 +153,7 @@ func TestOverTheServer(t *testing.T) {
 		t.Errorf("subscribing ann: %d %+v", status, done)
 	}
 	s.ask("POST", "/v1/publish", `{"channel":"extra","text":"only ann"}`, &r)
-	wantMessage(t, ann, ws.OpText, "only ann")
+	ann.Want("only ann")
 	var connections struct {
 		Connections []struct {
 			Client   string
@@ -300,7 +279,7 @@ func TestPublishDuringShutdown(t *testing.T) {
 	}
 	// All that was acknowledged comes before the Close frame.
 	for range published {
-		wantMessage(t, ann, ws.OpText, "1")
+		ann.Want("1")
 	}
 	if header, err := ws.ReadHeader(ann); err != nil || header.OpCode != ws.OpClose {
 		t.Errorf("%+v, %v; want the Close frame", header, err)
@@ -343,7 +322,7 @@ func TestMisspeltNamespace(t *testing.T) {
 func TestConnectionsByName(t *testing.T) {
 	s := newSite(t)
 	const all = 23
-	conns := map[string]net.Conn{}
+	conns := map[string]*wstest.Client{}
 	for i := range all {
 		user := fmt.Sprintf("user%02d", i)
 		conns[user] = s.dial(user, "news:9")
@@ -415,7 +394,7 @@ func TestConnectionsByName(t *testing.T) {
 	if status := s.ask("POST", "/v1/publish", `{"client":"`+client+`","data":{"only":"you"}}`, &r); status != 200 || r.Matched != 1 || !r.Complete {
 		t.Errorf("to one connection: %d %+v", status, r)
 	}
-	wantMessage(t, conn, ws.OpText, `{"only":"you"}`)
+	conn.Want(`{"only":"you"}`)
 	var done struct{ Connections int }
 	path := "/v1/connections/" + client + "/subscriptions/extra"
 	if status := s.ask("POST", path, "", &done); status != 200 || done.Connections != 1 {
@@ -424,7 +403,7 @@ func TestConnectionsByName(t *testing.T) {
 	if s.ask("POST", "/v1/publish", `{"channel":"extra","data":1}`, &r); r.Matched != 1 {
 		t.Errorf("to its channel: %+v", r)
 	}
-	wantMessage(t, conn, ws.OpText, "1")
+	conn.Want("1")
 	for _, want := range []int{1, 0} {
 		if status := s.ask("DELETE", path, "", &done); status != 200 || done.Connections != want {
 			t.Errorf("unsubscribing: %d %+v, want %d", status, done, want)

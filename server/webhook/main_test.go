@@ -2,49 +2,19 @@ package webhook
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/roostws/roost/internal/leaktest"
 )
 
-// TestMain fails the package when its tests leave goroutines behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if left := waitForGoroutines(); len(left) > 0 {
-			fmt.Fprintf(os.Stderr, "leak: %d goroutines are left:\n\n%s\n", len(left), strings.Join(left, "\n\n"))
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// waitForGoroutines gives the goroutines of this package and of connections a moment to
-// end, and returns the stacks of those that are left.
-func waitForGoroutines() (left []string) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		left = nil
-		buf := make([]byte, 4<<20)
-		stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-		for _, stack := range stacks[1:] {
-			if strings.Contains(stack, "server/webhook.(*") || strings.Contains(stack, "net/http.(*persistConn)") {
-				left = append(left, stack)
-			}
-		}
-		if len(left) == 0 {
-			return nil
-		}
-	}
-	return left
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // The secrets of these tests.
 var (
