@@ -307,8 +307,16 @@ func TestConnectionsPerAddress(t *testing.T) {
 		third.Put(wstest.Upgrade())
 		r := third.WantStatus(429)
 		wantHeader(t, r, "Retry-After", "5")
-		if n := statsOf(s).Get("refused_address"); n != 1 {
-			t.Errorf("RefusedAddress = %d, want 1", n)
+		wantBody(t, r, "")
+		// The refusal comes before the request is read: it fits HEAD as well.
+		head := connect(t, s)
+		head.Put("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+		head.WantStatusTo(http.MethodHead, 429)
+		if rest, _ := io.ReadAll(head); len(rest) > 0 {
+			t.Errorf("%q behind the head", rest)
+		}
+		if n := statsOf(s).Get("refused_address"); n != 2 {
+			t.Errorf("RefusedAddress = %d, want 2", n)
 		}
 		// Silence counts too: it is the socket that costs.
 		_ = first.Close()

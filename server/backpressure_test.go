@@ -388,13 +388,13 @@ func TestMessageRate(t *testing.T) {
 		}
 		for op, reply := range map[ws.OpCode]bool{ws.OpPing: true, ws.OpPong: false} {
 			c, began := upgraded(t, s), time.Now()
-			c.put(strings.Repeat(masked(op, "x"), count) + masked(ws.OpText, "last"))
+			c.Put(strings.Repeat(wstest.Masked(op, "x"), count) + wstest.Masked(ws.OpText, "last"))
 			for range count {
 				if reply {
-					c.wantFrame(ws.OpPong, "x")
+					c.WantFrame(ws.OpPong, "x")
 				}
 			}
-			c.wantFrame(ws.OpText, "last")
+			c.WantFrame(ws.OpText, "last")
 			if d := time.Since(began); d < time.Second {
 				t.Errorf("%d frames with opcode %d in %v at %d a second", count, op, d, rate)
 			}

@@ -269,8 +269,8 @@ func TestEventStreamBadCursor(t *testing.T) {
 	s := fallbacks(t, nil, nil)
 	for _, id := range []string{"7", "news:1@x", "news:1@x.y", "%zz@x.1", ","} {
 		c := connect(t, s)
-		c.put("GET /v1/sse?channel=news:1 HTTP/1.1\r\nHost: x\r\nLast-Event-ID: " + id + "\r\n\r\n")
-		_ = c.wantStatus(400)
+		c.Put("GET /v1/sse?channel=news:1 HTTP/1.1\r\nHost: x\r\nLast-Event-ID: " + id + "\r\n\r\n")
+		_ = c.WantStatus(400)
 	}
 }
 

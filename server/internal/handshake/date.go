@@ -28,6 +28,9 @@ type Envelope struct {
 	Date []byte
 	// Head says that the request is HEAD: the response has no content.
 	Head bool
+	// Unread says that the request has not been read: it may be HEAD, so that a
+	// refusal has no content and says so.
+	Unread bool
 	// Header are more header lines, each with its CR LF.
 	Header []byte
 }

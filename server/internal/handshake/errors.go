@@ -173,6 +173,9 @@ func appendRefusal(dst []byte, e *Error, env Envelope) []byte {
 			dst = appendHeader(dst, h)
 		}
 	}
+	if env.Unread {
+		return append(dst, "Content-Length: 0\r\n\r\n"...)
+	}
 	// The length: reason, full stop, LF; advice, LF.
 	n := len(e.Reason) + 2
 	if e.Advice != "" {

@@ -113,6 +113,16 @@ func TestAppendError(t *testing.T) {
 	}
 }
 
+// A refusal to a request that was not read has no content, and says so: it may be HEAD.
+func TestRefusalOfAnUnreadRequest(t *testing.T) {
+	for _, e := range []*Error{ErrTimeout, {Status: 429, Reason: "too many", Advice: "Come back."}} {
+		p := AppendError(nil, e, Envelope{Unread: true})
+		if r, body := readResponse(t, p); r.StatusCode != e.Status || r.ContentLength != 0 || body != "" || !bytes.HasSuffix(p, []byte("\r\n\r\n")) {
+			t.Errorf("%s", p)
+		}
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "1", -time.Second: "1", time.Millisecond: "1", time.Second: "1", 1001 * time.Millisecond: "2", time.Minute: "60",

@@ -41,7 +41,7 @@ func (c conn) openAddress(tag uint64) bool {
 		return true
 	}
 	c.awaitRequest()
-	return c.admitAddress(peer)
+	return c.admitAddress(peer, true)
 }
 
 // notePeer notes the other end of the socket as the connection's address, if
@@ -101,7 +101,7 @@ func (c conn) handleProxy(p []byte) {
 	}
 	if h.Source.IsValid() {
 		c.setAddress(h.Source)
-		if !c.admitAddress(h.Source.Addr()) {
+		if !c.admitAddress(h.Source.Addr(), true) {
 			return
 		}
 	}
@@ -151,13 +151,14 @@ func (c conn) forwarded() bool {
 		return true
 	}
 	c.setAddress(netip.AddrPortFrom(client, 0))
-	return c.admitAddress(client)
+	return c.admitAddress(client, false)
 }
 
 // admitAddress counts a connection against the limits of a, its address, and
 // refuses it beyond them. Trusted proxies are not clients: a connection of theirs
-// is counted when its header has named the client.
-func (c conn) admitAddress(a netip.Addr) bool {
+// is counted when its header has named the client. unread is whether the request has
+// still to be read.
+func (c conn) admitAddress(a netip.Addr, unread bool) bool {
 	s, limits := c.s, &c.s.cfg.Addresses
 	if (limits.Limit == 0 && limits.Rate == 0) || !a.IsValid() || limits.Forwarding.Trusts(a) {
 		return true
@@ -166,19 +167,19 @@ func (c conn) admitAddress(a netip.Addr) bool {
 	case intake.TooOften:
 		s.count.Inc(counters.RefusedAddressRate)
 		c.noteRefusal(intake.RefusedRate)
-		c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "one address connects too often", Err: ErrTooOftenFromAddress}, retry)
+		c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "one address connects too often", Err: ErrTooOftenFromAddress}, retry, unread)
 		return false
 	case intake.TooMany:
 		s.count.Inc(counters.RefusedAddress)
 		c.noteRefusal(intake.RefusedAddress)
-		c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}, retryAfter)
+		c.refuseAddress(Closed{Code: frame.CloseAbnormal, Reason: "too many connections from one address", Err: ErrTooManyFromAddress}, retryAfter, unread)
 		return false
 	}
 	return true
 }
 
 // refuseAddress ends a connection beyond its address's limits.
-func (c conn) refuseAddress(why Closed, retry time.Duration) {
+func (c conn) refuseAddress(why Closed, retry time.Duration, unread bool) {
 	// A response has to linger until it is read, and a TLS handshake costs a
 	// millisecond: a flood gets neither.
 	in := &c.s.intake
@@ -187,7 +188,9 @@ func (c conn) refuseAddress(why Closed, retry time.Duration) {
 		return
 	}
 	c.decide(why)
-	c.respond(handshake.AppendTooManyRequests(nil, retry, c.envelope()))
+	env := c.envelope()
+	env.Unread = unread
+	c.respond(handshake.AppendTooManyRequests(nil, retry, env))
 }
 
 // refusalsPerTick is how many connections beyond their address's limit get a

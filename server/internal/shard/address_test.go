@@ -92,7 +92,7 @@ func TestAddressIsGivenBack(t *testing.T) {
 	for _, addr := range []string{"192.0.2.1:0", "[2001:db8::1]:0", "[fe80::1%eth0]:0", "192.0.2.1:0"} {
 		p := netip.MustParseAddrPort(addr)
 		c.setAddress(p)
-		if !c.admitAddress(p.Addr()) {
+		if !c.admitAddress(p.Addr(), true) {
 			t.Fatalf("%s is refused", addr)
 		}
 		if n := r.group.addresses.Counted(); n != 1 {

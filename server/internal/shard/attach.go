@@ -66,7 +66,7 @@ func (c conn) adopted(tag uint64) {
 		c.makeExt().tls = intake.Adopt(a.TLS, a.Carrier)
 		c.flags |= flagTLS
 	}
-	if peer, _ := c.notePeer(); !c.admitAddress(peer) {
+	if peer, _ := c.notePeer(); !c.admitAddress(peer, true) {
 		return
 	}
 	c.onPlain(a.Input)

@@ -335,13 +335,15 @@ func (c conn) respondTimeout() {
 	if c.queued() {
 		c.noteRefusal(intake.RefusedHandshakes)
 	}
+	env := c.envelope()
+	env.Unread = c.state == stateHead && len(c.input()) < len("HEAD ")
 	if c.state != stateHead || c.queued() {
-		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
+		c.respond(handshake.AppendUnavailable(nil, retryAfter, env))
 		return
 	}
 	if c.input() == nil {
 		c.shut() // it has sent nothing
 		return
 	}
-	c.respond(handshake.AppendError(nil, handshake.ErrTimeout, c.envelope()))
+	c.respond(handshake.AppendError(nil, handshake.ErrTimeout, env))
 }
