@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds roost and starts the demo: open its address in two windows.
+# Builds roost and starts the demo: open its address in two windows. The dashboard is
+# on port 8081, or another one if that is in use.
 #
 #   scripts/run.sh                      on http://localhost:8080, for this machine only
 #   scripts/run.sh :8080                for the whole network: anybody there can join
@@ -20,9 +21,11 @@ if [ $# -gt 0 ] && [[ $1 != -* ]]; then
   addr=$1
   shift
 fi
-behaviour=--demo
+behaviour=--demo admin=127.0.0.1:8081
+(: </dev/tcp/127.0.0.1/8081) 2>/dev/null && admin=127.0.0.1:0 # in use
 for flag in "$@"; do
   case $flag in
+    --admin-addr | --admin-addr=*) admin= ;;
     --demo | --echo | --relay | --native) behaviour= ;;
     --addr | --addr=*) addr= ;; # roost serve has it then
   esac
@@ -36,4 +39,8 @@ go build ${vcs:+"$vcs"} -o roost ./cmd/roost
 case $addr in
   127.* | localhost:*) echo "for this machine only; for the network: scripts/run.sh :8080" >&2 ;;
 esac
-exec ./roost serve ${behaviour:+"$behaviour"} ${addr:+--addr "$addr"} "$@"
+case $admin in
+  *:0) echo "dashboard: at admin_addr in the line below" >&2 ;;
+  ?*) echo "dashboard: http://$admin/" >&2 ;;
+esac
+exec ./roost serve ${behaviour:+"$behaviour"} ${addr:+--addr "$addr"} ${admin:+--admin-addr "$admin"} "$@"
