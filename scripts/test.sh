@@ -241,7 +241,7 @@ real_clients() {
   return $status
 }
 
-step_clients() { # npm ws and Python websockets against the binary (gobwas/ws is in unit)
+step_clients() { # npm ws, Python websockets and web/client in Node.js against the binary (gobwas/ws is in unit)
   real_clients '^TestRealClient'
 }
 
@@ -249,7 +249,7 @@ step_proxies() { # deploy/: nginx, HAProxy and systemd's activation in front of 
   real_clients '^TestReal(Proxy|Systemd|Socket)'
 }
 
-step_browser() { # the demo page, the textbook page and the chat example in headless Chromium
+step_browser() { # the demo page, the textbook page, the chat example and the browser client in headless Chromium
   real_clients '^TestBrowser'
 }
 

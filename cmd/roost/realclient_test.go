@@ -248,3 +248,12 @@ func TestRealClientJavaScriptExactness(t *testing.T) {
 		})
 	}
 }
+
+// The browser client where it belongs: pages that are offline, frozen, left and come back
+// to, and that share a connection.
+func TestBrowserClient(t *testing.T) {
+	nodePath(t)
+	needEnv(t, "ROOST_CHROMIUM", "Chromium")
+	p := startRoost(t, loopback("--demo", "--native", "--anonymous", "--namespaces", `[{name: news, history-messages: 1000, publish: anyone, presence: true}]`)...)
+	script(t, "node", "../../../../web/client/test/browser.mjs", p.addr)
+}

@@ -83,38 +83,34 @@ class Emitter {
 export class Channel extends Emitter {
   constructor(roost, name) {
     super();
-    Object.assign(this, { name, position: null, _roost: roost, _phase: OFF, _wanted: false, _ofServer: false });
+    Object.assign(this, { name, position: null, _roost: roost, _phase: OFF, _ofServer: false, _waiters: [], _tabs: new Set() });
     this._clear();
   }
 
   get state() { return ['unsubscribed', 'subscribing', 'subscribed'][this._phase]; }
 
   subscribe({ resume, signal } = {}) {
-    const roost = this._roost;
-    if (roost._closed) return Promise.reject(roost._closedError());
-    if (!this._wanted) {
-      this._wanted = true;
-      this._settled = new Promise((ok, no) => Object.assign(this, { _ok: ok, _no: no }));
-      this._settled.catch(() => {}); // told by an event as well
-      if (this._phase === ACTIVE) this._ok(this);
-      else {
-        this._phase = WAITING;
-        this._received = position(resume);
-        this.position = position(resume);
-        roost._establish(this);
-      }
+    if (this._roost._closed) return Promise.reject(this._roost._closedError());
+    if (!this._own) {
+      this._own = true;
+      const known = this._phase === ACTIVE;
+      this._want(resume);
+      if (known) this._begin(!!resume && resume.epoch === this._received?.epoch && resume.offset === this._received.offset);
     }
-    if (!signal) return this._settled;
+    const active = this._active();
+    active.catch(() => {}); // told by an event as well
+    if (!signal) return active;
     return new Promise((ok, no) => {
       const abort = () => { this.unsubscribe(); no(signal.reason); };
       if (signal.aborted) return abort();
       signal.addEventListener('abort', abort);
-      this._settled.then(ok, no).finally(() => signal.removeEventListener('abort', abort));
+      active.then(ok, no).finally(() => signal.removeEventListener('abort', abort));
     });
   }
 
   unsubscribe() {
-    if (this._wanted) this._roost._leave(this);
+    this._own = false;
+    if (this._wanted && !this._tabs.size) this._roost._leave(this);
   }
 
   publish(data, options) { return this._roost.publish(this.name, data, options); }
@@ -122,28 +118,51 @@ export class Channel extends Emitter {
   presence(options) { return this._roost.presence(this.name, options); }
   ack(at = this.position, options) { return this._roost._do('ack', { channel: this.name, ...at }, options); }
 
+  // _want begins a subscription: for the application of this page (_own), or for the
+  // pages in _tabs, which share the connection.
+  _want(resume) {
+    if (this._wanted) return;
+    this._wanted = true;
+    if (this._phase === ACTIVE) return;
+    this._phase = WAITING;
+    this._received = position(resume);
+    this.position = position(resume);
+    this._roost._establish(this);
+  }
+
+  // _active resolves when messages come.
+  _active() {
+    return this._phase === ACTIVE ? Promise.resolve(this) : new Promise((ok, no) => this._waiters.push({ ok, no }));
+  }
+
   _clear() {
     clearTimeout(this._timer);
-    Object.assign(this, { _received: null, _gapTo: 0, _tries: 0, _hold: false, _token: undefined });
+    Object.assign(this, { _received: null, _gapTo: 0, _tries: 0, _hold: false, _joined: false, _token: undefined });
   }
 
   // _tell emits an event; those of channels that the application has not subscribed
   // are the client's, too.
   _tell(type, event) {
     event = { channel: this.name, ...event };
-    this._emit(type, event);
+    if (this._own || !this._wanted) this._emit(type, event);
     if (!this._wanted) this._roost._emit(type, event);
   }
 
+  _relay(m) { this._roost._family?.relay(this.name, m); }
+
   // _end ends a subscription.
   _end(error, silent) {
-    const { _phase, _wanted, _no } = this;
+    const { _phase } = this;
     this._clear();
     this._phase = OFF;
     this._ofServer = false;
-    if (_phase !== OFF && !silent) this._tell('unsubscribed', { error });
-    this._wanted = false;
-    if (_wanted) _no(error);
+    if (_phase !== OFF && !silent) {
+      this._relay({ unsubscribed: { channel: this.name, code: error.code, message: error.message } });
+      this._tell('unsubscribed', { error });
+    }
+    this._wanted = this._own = false;
+    this._tabs.clear();
+    for (const { no } of this._waiters.splice(0)) no(error);
   }
 
   // _placed begins the delivery at a position. What was recovered follows behind
@@ -158,9 +177,10 @@ export class Channel extends Emitter {
   _begin(recovered) {
     this._phase = ACTIVE;
     this._tries = 0;
+    if (!recovered && this._joined) this._roost._family?.down('the history has begun anew');
     this._tell('subscribed', { position: position(this._received), recovered });
     this.position = position(this._received);
-    this._ok?.(this);
+    for (const { ok } of this._waiters.splice(0)) ok(this);
   }
 
   _published(p) {
@@ -174,6 +194,7 @@ export class Channel extends Emitter {
       at.offset = p.offset;
     }
     stats.messages++;
+    this._relay({ pub: { ...p, epoch: at?.epoch } });
     this._tell('message', message(p, this.name, at?.epoch));
     if (this._received === at) this.position = position(at);
   }
@@ -197,6 +218,7 @@ export class Channel extends Emitter {
 
   _missed(from, to) {
     this._roost.stats.missed += to - from + 1;
+    this._relay({ gap: { channel: this.name, epoch: this._received.epoch, from, to } });
     this._tell('gap', { from, to });
   }
 }
@@ -245,6 +267,9 @@ export class Roost extends Emitter {
     this._session = null;         // the one that won
     this._token = o.token;
     this._failed = 0;             // attempts since _good has worked
+    if (o.shared && globalThis.navigator?.locks && globalThis.BroadcastChannel) {
+      this._family = new Family(this, `roost ${u.href} ${o.shared}`);
+    }
     this._listen();
     queueMicrotask(() => this._run()); // the caller adds its listeners first
   }
@@ -308,12 +333,13 @@ export class Roost extends Emitter {
   // ---------------------------------------------------------------- connecting
 
   async _run() {
-    for (let tries = 0; !this._closed;) {
+    this._tries = 0;
+    while (!this._closed) {
       if (this._asleep) {
         await new Promise((wake) => { this._wake = wake; });
         continue;
       }
-      this._state('connecting', { attempt: tries + 1 });
+      this._state('connecting', { attempt: this._tries + 1 });
       let error, since = 0;
       try {
         await this._authorize();
@@ -330,9 +356,9 @@ export class Roost extends Emitter {
       if (end) return this._shut(end);
       // A server that lets clients in and drops them at once must not be asked
       // again without delay.
-      if (since && Date.now() - since >= Math.min(5000, this._options.reconnectMax)) tries = 0;
+      if (since && Date.now() - since >= Math.min(5000, this._options.reconnectMax)) this._tries = 0;
       const least = delayFor(error);
-      const retryIn = this._asleep || error === moved ? 0 : Math.round(least + this._backoff(tries++));
+      const retryIn = this._asleep || error === moved ? 0 : Math.round(least + this._backoff(this._tries++));
       this._state('disconnected', { error, retryIn });
       await this._pause(retryIn, least);
     }
@@ -360,6 +386,8 @@ export class Roost extends Emitter {
   // _authorize sees that there are tokens to show.
   async _authorize() {
     const { getToken, getChannelToken } = this._options;
+    await this._family?.decided;
+    if (this._follows()) return;
     if (getToken && (this._token === undefined || this._stale)) {
       const token = await this._ask(getToken);
       if (this._refused && token === this._token) {
@@ -374,6 +402,9 @@ export class Roost extends Emitter {
       if (channel._wanted && !channel._ofServer) channel._token = await this._ask(getChannelToken, channel.name).catch(() => undefined);
     }));
   }
+
+  // _follows reports whether another page has the connection.
+  _follows() { return this._family && !this._family.leads; }
 
   // _ask asks the application for a token.
   async _ask(source, channel) {
@@ -412,6 +443,7 @@ export class Roost extends Emitter {
   // _ladder is which transports to try, in order: from the one that has worked on
   // this network before.
   _ladder() {
+    if (this._follows()) return ['tab'];
     let kind = this._good;
     if (!kind) {
       try {
@@ -463,7 +495,7 @@ export class Roost extends Emitter {
     });
   }
 
-  _open(kind) { return new { websocket: Socket, sse: Stream, poll: Poll }[kind](this, kind); }
+  _open(kind) { return new { websocket: Socket, sse: Stream, poll: Poll, tab: Tab }[kind](this, kind); }
 
   // _adopt makes a session the one that counts.
   _adopt(s) {
@@ -471,8 +503,9 @@ export class Roost extends Emitter {
     this._session = s;
     for (const channel of this._channels.values()) if (channel._phase === ACTIVE) channel._phase = WAITING;
     old?.end(moved);
-    this._good = s.kind;
     this._failed = 0;
+    if (s.kind === 'tab') return;
+    this._good = s.kind;
     try {
       if (s.kind === this._kinds[0]) localStorage.removeItem(this._key());
       else localStorage.setItem(this._key(), `${s.kind} ${Date.now()}`);
@@ -483,15 +516,15 @@ export class Roost extends Emitter {
   // _plan sets when a better transport is tried, if there is one.
   _plan() {
     clearTimeout(this._climber);
-    if (this._session && this.transport !== this._kinds[0]) this._climber = setTimeout(() => this._climb(), this._options.climbAfter * (1 + Math.random() / 4));
+    if (this._kinds.indexOf(this.transport) > 0) this._climber = setTimeout(() => this._climb(), this._options.climbAfter * (1 + Math.random() / 4));
   }
 
   // _climb tries the better transports beside the one that is in use.
   async _climb() {
+    const below = this._session, better = this._kinds.slice(0, Math.max(0, this._kinds.indexOf(below?.kind)));
     if (this._climbing) return;
     this._climbing = true;
-    const below = this._session;
-    for (const kind of this._kinds.slice(0, this._kinds.indexOf(below?.kind))) {
+    for (const kind of better) {
       if (this._session !== below || this._closed) break;
       await new Promise((done) => {
         const s = this._open(kind);
@@ -515,6 +548,7 @@ export class Roost extends Emitter {
   _lost(s, error) {
     if (this._session !== s) return;
     this._session = null;
+    this._family?.down(error.message);
     clearTimeout(this._timer);
     clearTimeout(this._climber);
     for (const channel of this._channels.values()) {
@@ -537,6 +571,7 @@ export class Roost extends Emitter {
     this._closed = error;
     this._unlisten();
     this._drop(error);
+    this._family?.leave();
     this._wake?.();
     const closed = this._closedError();
     for (const job of [...this._jobs]) job.done(closed);
@@ -564,15 +599,28 @@ export class Roost extends Emitter {
     };
     const page = globalThis.document;
     const look = () => this._look();
-    const changed = () => { this._good = null; this._look(); this._climb(); };
+    const changed = () => {
+      this._good = null;
+      this._tries = 0;
+      this._look();
+      this._climb();
+    };
     on(globalThis, ['online'], changed);
     on(globalThis.navigator?.connection, ['change'], changed);
     on(globalThis, ['offline'], look);
     on(page, ['visibilitychange'], () => { if (!page.hidden) look(); });
     // A page that is frozen or kept for the back button holds no connection: it
     // would be dead when the page comes back, or keep the page from being kept.
-    const rest = () => { this._asleep = true; this._drop(failure('suspended', 'the page is asleep')); };
-    const wake = () => { this._asleep = false; look(); };
+    const rest = () => {
+      this._asleep = true;
+      this._drop(failure('suspended', 'the page is asleep'));
+      this._family?.leave();
+    };
+    const wake = () => {
+      if (this._asleep) this._family?.enter();
+      this._asleep = false;
+      look();
+    };
     on(page, ['freeze'], rest);
     on(globalThis, ['pagehide'], rest);
     on(page, ['resume'], wake);
@@ -599,7 +647,7 @@ export class Roost extends Emitter {
     s.send('connect', { token: this._token, name, data, resume }, (error, body) => this._welcome(s, error, body, resume), true);
     if (s.lean) return;
     for (const channel of this._channels.values()) {
-      const ready = channel._token !== undefined || !this._options.getChannelToken;
+      const ready = channel._token !== undefined || !this._options.getChannelToken || s.kind === 'tab';
       if (channel._wanted && !channel._ofServer && !channel._hold && ready) this._subscribe(s, channel);
     }
   }
@@ -631,6 +679,8 @@ export class Roost extends Emitter {
     }
     if (this._options.getToken) this._keepFresh(s, this, undefined, body.expires);
     if (!first) return;
+    this._greeting = body;
+    this._family?.up();
     this._state('connected', { client: body.client, user: body.user, data: body.data, transport: s.kind });
     for (const job of [...this._jobs]) job.send();
   }
@@ -647,7 +697,7 @@ export class Roost extends Emitter {
   async _establish(channel) {
     const s = this._session, { getChannelToken } = this._options;
     if (!s || s.lean) return;
-    if (getChannelToken && channel._token === undefined) {
+    if (getChannelToken && channel._token === undefined && s.kind !== 'tab') {
       channel._hold = true;
       let failed;
       try {
@@ -730,6 +780,7 @@ export class Roost extends Emitter {
   // _take takes what the server sends by itself.
   _take(s, m) {
     if (m.error) return this._emit('error', { error: serverError(m.error) });
+    if (m.message || m.join || m.leave || m.subscribed) this._family?.relay(undefined, m);
     if (m.message) {
       this.stats.messages++;
       return this._emit('message', message(m.message));
@@ -1037,4 +1088,168 @@ class Poll extends Fallback {
       [commands, signal] = this.begin();
     }
   }
+}
+
+// ------------------------------------------------------------------ tabs
+
+// A Family are the pages of an origin that share a connection. The one that has got
+// the lock leads: it has the connection, and is the server of the others, which talk
+// to it in the messages of the protocol. A page that comes later, or to another
+// leader, resumes; what it has missed comes from the history.
+class Family {
+  constructor(roost, key) {
+    Object.assign(this, { roost, key, id: crypto.randomUUID(), sessions: 0, tabs: new Set(), joining: new Set() });
+    this.enter();
+  }
+
+  enter() {
+    const { locks } = navigator, { signal } = this.over = new AbortController();
+    const until = () => new Promise((done) => signal.addEventListener('abort', done));
+    const lead = () => {
+      if (signal.aborted) return;
+      this.leads = true;
+      this.say({ lead: true });
+      this.roost._drop(moved);
+      return until();
+    };
+    this.port = new BroadcastChannel(this.key);
+    this.port.onmessage = (e) => this.hear(e.data);
+    const ended = () => {}; // it has left before its turn
+    locks.request(`${this.key} ${this.id}`, { signal }, until).catch(ended); // free when the page is gone
+    this.decided = new Promise((decided) => {
+      locks.request(this.key, { ifAvailable: true }, (lock) => {
+        decided();
+        if (lock) return lead();
+        locks.request(this.key, { signal }, lead).catch(ended);
+      });
+    });
+  }
+
+  leave() {
+    this.leads = false;
+    this.forget();
+    this.over.abort();
+    this.port.close();
+  }
+
+  say(what) { if (!this.over.signal.aborted) this.port.postMessage(what); }
+
+  // relay gives the others what the server has sent: of a channel, or for all.
+  relay(channel, m) {
+    if (!this.leads || !this.tabs.size) return;
+    for (const j of this.joining) if (j.name === channel) j.behind.push(m);
+    this.say({ to: 'all', m });
+  }
+
+  up() { if (this.leads) this.say({ up: true }); }
+
+  down(message) {
+    if (!this.leads) return;
+    this.forget();
+    this.say({ down: message });
+  }
+
+  forget() {
+    for (const tab of [...this.tabs]) this.drop(tab);
+  }
+
+  drop(tab) {
+    this.tabs.delete(tab);
+    for (const channel of this.roost._channels.values()) if (channel._tabs.delete(tab)) this.idle(channel);
+  }
+
+  // idle leaves a channel that no page wants any more.
+  idle(channel) {
+    if (channel._tabs.size) return;
+    channel._joined = false;
+    if (!channel._own && channel._wanted) this.roost._leave(channel);
+  }
+
+  hear({ to, from, m, down, lead, up }) {
+    const { leads, tab } = this;
+    if (to === 'lead') return leads && this.serve(from, m);
+    if (leads) return;
+    if (lead || (up && !tab?.welcomed)) {
+      tab?.end(moved);
+      this.roost._wake?.();
+    } else if (down && tab?.welcomed) tab.end(new RoostError('close', 1006, `the page that has the connection says: ${down}`));
+    else if (to === 'all' || to === tab?.address) tab.take(m);
+  }
+
+  // serve carries out a command of another page.
+  async serve(tab, { id, ...command }) {
+    const { roost, joining } = this, [[name, body]] = Object.entries(command), joins = [];
+    if (name === 'bye') return this.drop(tab);
+    if (!roost._session?.welcomed || (name !== 'connect' && !this.tabs.has(tab))) return; // it asks again
+    const post = (m) => this.say({ to: tab, m });
+    try {
+      let reply = {};
+      if (name === 'connect') {
+        const page = tab.split('/')[0];
+        for (const old of [...this.tabs]) if (old.startsWith(page)) this.drop(old);
+        this.tabs.add(tab);
+        navigator.locks.request(`${this.key} ${page}`, () => this.drop(tab));
+        for (const channel of roost._channels.values()) {
+          if (channel._ofServer && channel._phase === ACTIVE) await this.join(joins, channel, body.resume?.[channel.name]);
+        }
+        reply = { ...roost._greeting, expires: undefined, channels: Object.fromEntries(joins.map((j) => [j.name, j.at])) };
+      } else if (name === 'subscribe') {
+        const channel = roost.channel(body.channel);
+        channel._tabs.add(tab);
+        channel._want();
+        await channel._active();
+        await this.join(joins, channel, body.resume);
+        reply = joins[0].at;
+      } else if (name === 'unsubscribe') {
+        const channel = roost.channel(body.channel);
+        channel._tabs.delete(tab);
+        this.idle(channel);
+      } else reply = await roost._do(name, body);
+      post({ id, [name]: reply });
+      for (const j of joins) j.behind.forEach(post);
+    } catch ({ type, code, message, retry }) {
+      post({ id, error: { code: type === 'server' ? code : 111, message, retry } });
+    } finally {
+      for (const j of joins) joining.delete(j);
+    }
+  }
+
+  // join begins a page's subscription: at is the reply, behind is what follows it: what
+  // the page has missed, from the history, and what comes before the reply is posted.
+  async join(joins, channel, resume) {
+    const { name } = channel, start = position(channel._received);
+    const j = { name, at: { ...start }, behind: [] };
+    joins.push(j);
+    this.joining.add(j);
+    channel._joined = true;
+    if (!resume) return;
+    let since = resume, recovered = start?.epoch === resume.epoch && resume.offset <= start.offset;
+    const missed = [];
+    while (recovered && since.offset < start.offset) {
+      const { messages, gap, epoch } = await this.roost._do('history', { channel: name, since, limit: 1000 });
+      recovered = messages.length > 0 && !gap && epoch === start.epoch;
+      for (const { time, ...m } of messages) missed.push({ pub: { channel: name, ...m } });
+      if (recovered) since = { epoch, offset: messages.at(-1).offset };
+    }
+    if (recovered) j.behind.unshift(...missed);
+    else Object.assign(j, { at: { ...position(channel._received) }, behind: [] });
+    j.at.recovered = recovered;
+  }
+}
+
+// A Tab is the session of a page that follows another.
+class Tab extends Session {
+  start() {
+    const family = this.roost._family;
+    this.address = `${family.id}/${++family.sessions}`;
+    family.tab = this;
+    this.roost._introduce(this);
+  }
+
+  write(m) { this.roost._family.say({ to: 'lead', from: this.address, m }); }
+  add(channel) { this.roost._subscribe(this, channel); }
+  remove(channel) { this.send('unsubscribe', { channel: channel.name }, () => {}); }
+  look() {}
+  tick() { this.interval = 0; super.tick(); }
+  stop() { if (this.address) this.write({ bye: {} }); }
 }

@@ -1,0 +1,221 @@
+// The client in headless Chromium, by Playwright, against a real server.
+//   node browser.mjs HOST:PORT
+// The server speaks the native protocol, lets anonymous clients in, and anyone publish
+// to news:*, which has a history.
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import { createRequire } from 'node:module';
+
+const { chromium } = createRequire(import.meta.url)('playwright-core');
+const [host, port] = process.argv[2].split(':');
+const patience = { timeout: 60_000 };
+
+// A line to the server that can be cut.
+const sockets = new Set();
+let broken = false;
+const line = net.createServer((near) => {
+  if (broken) return near.destroy();
+  const far = net.connect(Number(port), host);
+  for (const [from, to] of [[near, far], [far, near]]) {
+    sockets.add(from);
+    from.on('error', () => {}).on('close', () => { sockets.delete(from); to.destroy(); }).pipe(to);
+  }
+});
+await new Promise((done) => line.listen(0, '127.0.0.1', done));
+const cut = () => { broken = true; sockets.forEach((s) => s.destroy()); };
+const mend = () => { broken = false; };
+const origin = `http://127.0.0.1:${line.address().port}`;
+
+const browser = await chromium.launch({
+  executablePath: process.env.ROOST_CHROMIUM,
+  ignoreDefaultArgs: ['--disable-back-forward-cache'],
+  // The pages are the test's own, for Chromium not of the loopback network.
+  args: ['--disable-features=LocalNetworkAccessChecks', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+});
+const problems = [];
+
+async function open(context, { script = '', query = '' } = {}) {
+  const page = await context.newPage();
+  page.on('console', (m) => { if (m.type() === 'error' && !/WebSocket|Failed to load resource/.test(m.text())) problems.push(m.text()); });
+  if (process.env.DEBUG) page.on('console', (m) => console.error(m.text()));
+  page.on('pageerror', (e) => problems.push(String(e)));
+  if (script) await page.addInitScript(script);
+  await page.goto(`${origin}/page${query}`, patience);
+  await page.waitForFunction(() => globalThis.Roost, null, patience);
+  return page;
+}
+
+// start makes a client in a page, which keeps what comes of a channel.
+const start = (page, channel, options = {}) => page.evaluate(([channel, options]) => {
+  const t0 = performance.now();
+  globalThis.states = [];
+  globalThis.got = [];
+  globalThis.told = [];
+  globalThis.roost = new Roost('/', options);
+  roost.on('state', (e) => { states.push(e.attempt ? `${e.state} ${e.attempt}` : e.state); console.debug(JSON.stringify({ ...e, error: e.error?.message })); });
+  globalThis.channel = roost.subscribe(channel, {
+    message: (m) => { if (!got.length) globalThis.first = performance.now() - t0; got.push(m.data); },
+    subscribed: (e) => told.push(`subscribed ${e.recovered}`),
+    gap: () => told.push('gap'),
+  });
+  return channel.name;
+}, [channel, options]);
+const ready = (page) => page.evaluate(() => channel.subscribe().then(() => roost.transport));
+const publish = (page, channel, data) => page.evaluate(([c, d]) => roost.publish(c, d), [channel, data]);
+const has = (page, n) => page.waitForFunction((n) => got.length >= n, n, patience);
+const got = (page) => page.evaluate(() => got);
+
+// whole checks that a page got 1 to n, each once, and always recovered.
+async function whole(page, n) {
+  await has(page, n);
+  assert.deepEqual(await got(page), upTo(n));
+  const [first, ...later] = await page.evaluate(() => told);
+  assert.equal(first, 'subscribed false');
+  assert.deepEqual([...new Set(later)], ['subscribed true']);
+}
+
+const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
+
+async function newContext(page = '') {
+  const context = await browser.newContext();
+  const { snippet, path } = await (await context.request.get(`${origin}/roost/client.json`)).json();
+  const body = page || `<!doctype html><title>test</title><link rel="icon" href="data:,">${snippet}<script type="module">import { Roost } from '${path}'; globalThis.Roost = Roost;</script>`;
+  await context.route('**/page*', (route) => route.fulfill({ contentType: 'text/html', body }));
+  return context;
+}
+
+const tests = {
+  async 'two pages, loaded with the integrity of the snippet'() {
+    const context = await newContext();
+    const [a, b] = [await open(context), await open(context)];
+    for (const page of [a, b]) { await start(page, 'news:two'); assert.equal(await ready(page), 'websocket'); }
+    await publish(a, 'news:two', 1);
+    await has(b, 1);
+    await has(a, 1);
+    await context.close();
+  },
+
+  async 'a page that was offline resumes at once'() {
+    const context = await newContext();
+    const page = await open(context), other = await open(context);
+    await start(page, 'news:offline');
+    await start(other, 'news:x', { reconnectMin: 5, reconnectMax: 20 });
+    await ready(page);
+    await ready(other);
+    await publish(other, 'news:offline', 1);
+    await has(page, 1);
+    cut();
+    await context.setOffline(true);
+    await page.waitForFunction(() => roost.state !== 'connected', null, patience);
+    mend();
+    await context.setOffline(false);
+    await other.evaluate(() => roost.ready());
+    for (const i of [2, 3]) await publish(other, 'news:offline', i);
+    await whole(page, 3);
+    // The network's return began a new row of attempts, the first at once.
+    const states = await page.evaluate(() => states);
+    assert.ok(states.slice(states.indexOf('disconnected')).includes('connecting 1'), String(states));
+    await context.close();
+  },
+
+  async 'a page that was frozen resumes at once'() {
+    const context = await newContext();
+    const page = await open(context), other = await open(context);
+    await start(page, 'news:frozen', { reconnectMin: 20000 });
+    await start(other, 'news:x');
+    await ready(page);
+    await ready(other);
+    await publish(other, 'news:frozen', 1);
+    await has(page, 1);
+    // A visible page is never frozen, and headless Chromium has no others.
+    const event = (type) => page.evaluate((type) => document.dispatchEvent(new Event(type)), type);
+    await event('freeze');
+    for (const i of [2, 3]) await publish(other, 'news:frozen', i);
+    assert.equal(await page.evaluate(() => roost.state), 'disconnected');
+    await event('resume');
+    await whole(page, 3);
+    assert.deepEqual(await page.evaluate(() => states), ['connecting 1', 'connected', 'disconnected', 'connecting 1', 'connected']);
+    await context.close();
+  },
+
+  async 'a page that comes back by the back button resumes'() {
+    const context = await newContext();
+    const page = await open(context), other = await open(context);
+    await page.evaluate(() => addEventListener('pageshow', (e) => { globalThis.kept = e.persisted; }));
+    await start(page, 'news:back', { reconnectMin: 20000 });
+    await start(other, 'news:x');
+    await ready(page);
+    await ready(other);
+    await publish(other, 'news:back', 1);
+    await has(page, 1);
+    await page.goto(`${origin}/roost/`, patience);
+    for (const i of [2, 3]) await publish(other, 'news:back', i);
+    await page.goBack({ ...patience, waitUntil: 'commit' });
+    assert.equal(await page.evaluate(() => globalThis.kept), true, 'the page was not kept: it holds something open');
+    await whole(page, 3);
+    await context.close();
+  },
+
+  async 'pages share one connection, also when the one that has it goes'() {
+    const context = await newContext();
+    const pages = [];
+    for (let i = 0; i < 4; i++) {
+      pages.push(await open(context));
+      await start(pages[i], 'news:shared', { shared: true });
+      assert.equal(await ready(pages[i]), i ? 'tab' : 'websocket');
+    }
+    const other = await open(context);
+    await start(other, 'news:x');
+    await ready(other);
+    const names = new Set();
+    for (const page of pages) names.add(await page.evaluate(() => roost.client));
+    assert.equal(names.size, 1, 'they are one connection');
+    // A page asks for what only the server knows, and for a channel of its own.
+    assert.equal((await pages[2].evaluate(() => roost.presence('news:shared'))).clients, 1);
+    assert.equal((await pages[2].evaluate(() => roost.channel('news:own').subscribe().then((c) => c.state))), 'subscribed');
+    let n = 0;
+    const publishMore = async () => { for (let i = 0; i < 5; i++) await publish(other, 'news:shared', ++n); };
+    await publishMore();
+    for (let left = 4; left > 1; left--) {
+      const gone = pages.shift();
+      const more = publishMore();
+      if (left === 3) await gone.goto('about:blank');
+      else await gone.close();
+      await more;
+      await publishMore();
+      for (const page of pages) await whole(page, n);
+    }
+    // A page that was away resumes from the history of the one that leads.
+    const late = await open(context);
+    await start(late, 'news:y', { shared: true });
+    const at = await pages[0].evaluate(() => channel.position);
+    await late.evaluate((at) => { globalThis.channel = roost.subscribe('news:shared', (m) => got.push(m.data), { resume: { ...at, offset: 2 } }); }, at);
+    await has(late, n - 2);
+    assert.deepEqual(await got(late), upTo(n).slice(2));
+    cut();
+    await pages[0].waitForFunction(() => roost.state !== 'connected', null, patience);
+    mend();
+    await other.evaluate(() => roost.ready());
+    await publishMore();
+    for (const page of [pages[0], late]) await has(page, page === late ? n - 2 : n);
+    assert.deepEqual(await got(pages[0]), upTo(n));
+    assert.deepEqual(await got(late), upTo(n).slice(2));
+    await context.close();
+  },
+};
+
+try {
+  const only = process.argv[3];
+  for (const [name, test] of Object.entries(tests)) {
+    if (only && !name.includes(only)) continue;
+    const began = Date.now();
+    await test();
+    assert.deepEqual(problems, [], name);
+    console.error(`${name}: ${Date.now() - began} ms`);
+  }
+} finally {
+  await browser.close();
+  line.close();
+  sockets.forEach((s) => s.destroy());
+}
+console.log('ok');
