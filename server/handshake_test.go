@@ -137,6 +137,11 @@ func TestHealth(t *testing.T) {
 	wantDate(t, r)
 	wantBody(t, r, "ok\n")
 	w.WantEnd()
+	left := func(c *client) {
+		_ = c.Close()
+		eventually(t, "its place is free", func() bool { return statsOf(s).Get("engine_conns") == 0 })
+	}
+	left(w)
 	for request, status := range map[string]int{
 		"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n": 426,
 		"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n":                        200,
@@ -146,6 +151,7 @@ func TestHealth(t *testing.T) {
 		w := connect(t, s)
 		w.Put(request)
 		w.WantStatus(status)
+		left(w)
 	}
 	if st := statsOf(s); st.Get("handshakes_refused") != 2 {
 		t.Errorf("HandshakesRefused = %d, want 2", st.Get("handshakes_refused"))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll/engines"
 )
 
@@ -27,17 +28,17 @@ func TestEcho(t *testing.T) {
 		c, silent := dial(t, p.addr, "/any/path?at=all"), dial(t, p.addr, "/")
 		for _, size := range []int{0, 1, 125, 126, 65535, 65536} {
 			text := strings.Repeat("x", size)
-			c.send(ws.OpText, text)
-			c.want(ws.OpText, text)
-			c.send(ws.OpBinary, text)
-			c.want(ws.OpBinary, text)
+			c.Send(text)
+			c.Want(text)
+			c.SendBinary(text)
+			c.WantBinary(text)
 		}
 		// Nobody else got any of it: the first thing that comes is one's own.
-		silent.send(ws.OpText, "mine")
-		silent.want(ws.OpText, "mine")
+		silent.Send("mine")
+		silent.Want("mine")
 		// One byte over --message-max-bytes.
-		c.send(ws.OpBinary, strings.Repeat("x", 65537))
-		c.wantClose(ws.StatusMessageTooBig)
+		c.SendBinary(strings.Repeat("x", 65537))
+		c.WantClosing(ws.StatusMessageTooBig)
 	})
 }
 
@@ -51,36 +52,36 @@ func TestRelay(t *testing.T) {
 		}
 		const rounds = 20
 		for i := range rounds {
-			clients[i%len(clients)].send(ws.OpText, fmt.Sprint("text ", i))
+			clients[i%len(clients)].Send(fmt.Sprint("text ", i))
 			// Order between senders is decided by the server: wait for it.
 			for _, c := range clients {
-				c.want(ws.OpText, fmt.Sprint("text ", i))
+				c.Want(fmt.Sprint("text ", i))
 			}
 		}
-		clients[3].send(ws.OpBinary, "\x00\xff")
+		clients[3].SendBinary("\x00\xff")
 		for _, c := range clients {
-			c.want(ws.OpBinary, "\x00\xff")
+			c.WantBinary("\x00\xff")
 		}
 	})
 }
 
 // wantChat reads a chat message and checks its exact form.
 func (c *client) wantChat(message string) {
-	c.t.Helper()
-	_, text, err := c.receive()
+	c.T.Helper()
+	_, text, err := c.Receive()
 	if err != nil {
-		c.t.Fatalf("waiting for %q: %v", message, err)
+		c.T.Fatalf("waiting for %q: %v", message, err)
 	}
 	var fields map[string]string
 	if err := json.Unmarshal([]byte(text), &fields); err != nil {
-		c.t.Fatalf("received %q: %v", text, err)
+		c.T.Fatalf("received %q: %v", text, err)
 	}
 	if len(fields) != 3 || fields["type"] != "chat" || fields["message"] != message {
-		c.t.Fatalf("received %q, want a chat message %q", text, message)
+		c.T.Fatalf("received %q, want a chat message %q", text, message)
 	}
 	at, err := time.Parse(time.RFC3339Nano, fields["timestamp"])
 	if err != nil || !strings.HasSuffix(fields["timestamp"], "Z") || time.Since(at).Abs() > time.Hour {
-		c.t.Fatalf("timestamp %q is not this moment as ISO 8601 in UTC", fields["timestamp"])
+		c.T.Fatalf("timestamp %q is not this moment as ISO 8601 in UTC", fields["timestamp"])
 	}
 }
 
@@ -91,20 +92,20 @@ func TestDemoIsTheTextbookChat(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		p := startRoost(t, loopback("--demo", "--engine", engine)...)
 		a, b := dial(t, p.addr, "/"), dial(t, p.addr, "/ws")
-		a.want(ws.OpText, greeting)
-		b.want(ws.OpText, greeting)
+		a.Want(greeting)
+		b.Want(greeting)
 		for _, text := range []string{
 			"hello", "", `{"type":"system","message":"I am not the server"}`, "{", `"quoted" \ <b>&amp;</b>`,
 			"\u2028 and \u0000 and 🐦", strings.Repeat("long ", 10_000),
 		} {
-			a.send(ws.OpText, text)
+			a.Send(text)
 			a.wantChat(text)
 			b.wantChat(text)
 		}
 		// The demo has no use for bytes, and says so.
-		b.send(ws.OpBinary, "bytes")
-		b.wantClose(ws.StatusUnsupportedData)
-		a.send(ws.OpText, "one has left")
+		b.SendBinary("bytes")
+		b.WantClosing(ws.StatusUnsupportedData)
+		a.Send("one has left")
 		a.wantChat("one has left")
 	})
 }
@@ -113,10 +114,10 @@ func TestDemoStatsOnlyForThoseWhoAsk(t *testing.T) {
 	t.Parallel()
 	p := startRoost(t, loopback("--demo")...)
 	asking, textbook := dial(t, p.addr, "/ws?stats=1"), dial(t, p.addr, "/")
-	asking.want(ws.OpText, greeting)
-	textbook.want(ws.OpText, greeting)
+	asking.Want(greeting)
+	textbook.Want(greeting)
 	for number := 1; number <= 2; {
-		_, text, err := asking.receive()
+		_, text, err := asking.Receive()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +132,7 @@ func TestDemoStatsOnlyForThoseWhoAsk(t *testing.T) {
 	}
 	// Two seconds of stats later, the first thing that the other one hears of
 	// is what it says itself.
-	textbook.send(ws.OpText, "quiet here")
+	textbook.Send("quiet here")
 	textbook.wantChat("quiet here")
 }
 
@@ -162,8 +163,8 @@ func TestWithoutBehaviour(t *testing.T) {
 	t.Parallel()
 	p := startRoost(t, loopback()...)
 	c := dial(t, p.addr, "/")
-	c.send(ws.OpText, "is anybody there?")
-	c.send(ws.OpPing, "ping")
+	c.Send("is anybody there?")
+	c.Put(wstest.Masked(ws.OpPing, "ping"))
 	header, err := ws.ReadHeader(c)
 	if err != nil || header.OpCode != ws.OpPong {
 		t.Fatalf("received %v, %v; want the pong and nothing else", header, err)

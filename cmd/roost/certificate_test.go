@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/internal/wstest"
 )
 
 // writeCertificate makes a certificate for 127.0.0.1 with a serial number, its
@@ -71,9 +72,9 @@ func TestTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		plain := dial(t, p.addr, "/")
-		secure.want(ws.OpText, greeting)
-		plain.want(ws.OpText, greeting)
-		plain.send(ws.OpText, "from the open")
+		secure.Want(greeting)
+		plain.Want(greeting)
+		plain.Send("from the open")
 		plain.wantChat("from the open")
 		secure.wantChat("from the open")
 	})
@@ -140,18 +141,11 @@ func shown(t *testing.T, p *process, pool *x509.CertPool) int64 {
 
 func dialTLS(t *testing.T, addr string, config *tls.Config) (*client, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
-	defer cancel()
-	conn, early, _, err := ws.Dialer{TLSConfig: config}.Dial(ctx, "wss://"+addr+"/")
+	conn, err := wstest.TryDial(ws.Dialer{TLSConfig: config}, "wss://"+addr+"/")
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() { conn.Close() })
-	c := &client{t: t, conn: conn, in: conn}
-	if early != nil {
-		c.in = early
-	}
-	return c, conn.SetDeadline(time.Now().Add(testTimeout))
+	return &client{wstest.New(t, conn)}, nil
 }
 
 // A renewed certificate is shown to newcomers, by itself or after SIGHUP, and
@@ -186,8 +180,8 @@ func TestCertificateIsRenewedUnderLoad(t *testing.T) {
 	if serial := shown(t, p, pool3); serial != 3 {
 		t.Errorf("with a broken key a newcomer sees certificate %d, want 3", serial)
 	}
-	old.send(ws.OpText, "still here")
-	old.want(ws.OpText, "still here")
+	old.Send("still here")
+	old.Want("still here")
 }
 
 func TestClientCertificates(t *testing.T) {
@@ -228,8 +222,8 @@ func TestClientCertificates(t *testing.T) {
 				t.Fatalf("dial: %v; want it accepted: %v", err, tc.accepted)
 			}
 			if err == nil {
-				c.send(ws.OpText, "hello")
-				c.want(ws.OpText, "hello")
+				c.Send("hello")
+				c.Want("hello")
 			}
 		})
 	}

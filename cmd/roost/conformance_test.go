@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"compress/flate"
 	"encoding/binary"
@@ -15,10 +14,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll/engines"
 )
 
@@ -183,7 +182,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// offer upgrades with an offer of extensions, and answers what was agreed to.
+// offer upgrades with an offer of extensions, and returns what was agreed to.
 func offer(t *testing.T, p *process, extensions string) (c *client, agreed string) {
 	if extensions != "" {
 		extensions = "Sec-WebSocket-Extensions: " + extensions + "\r\n"
@@ -193,29 +192,10 @@ func offer(t *testing.T, p *process, extensions string) (c *client, agreed strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(testTimeout))
-	_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", extensions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewReader(conn)
-	answer, err := http.ReadResponse(in, nil)
-	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("answer %v, %v", answer, err)
-	}
-	return &client{t: t, conn: conn, in: in}, answer.Header.Get("Sec-WebSocket-Extensions")
-}
-
-// readFrame reads a frame of the server's, which this test trusts with its memory.
-func readFrame(r io.Reader) (f ws.Frame, err error) {
-	if f.Header, err = ws.ReadHeader(r); err != nil {
-		return f, err
-	}
-	f.Payload = make([]byte, f.Header.Length)
-	_, err = io.ReadFull(r, f.Payload)
-	return f, err
+	c = &client{wstest.New(t, conn)}
+	c.Put("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + extensions + "\r\n")
+	return c, c.WantStatus(http.StatusSwitchingProtocols).Header.Get("Sec-WebSocket-Extensions")
 }
 
 // sendChopped writes p, chop bytes at a time. The server may end the connection
@@ -226,7 +206,7 @@ func sendChopped(c *client, p string, chop int) {
 	}
 	for len(p) > 0 {
 		n := min(chop, len(p))
-		if _, err := io.WriteString(c.conn, p[:n]); err != nil {
+		if _, err := io.WriteString(c, p[:n]); err != nil {
 			return
 		}
 		p = p[n:]
@@ -238,7 +218,7 @@ func wantFrames(t *testing.T, c *client, want []string) {
 	t.Helper()
 	var frames []string
 	for {
-		f, err := readFrame(c)
+		f, err := wstest.ReadFrame(c)
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) && len(frames) > 0 && strings.HasPrefix(frames[len(frames)-1], "close") {
 			break
 		}
@@ -295,16 +275,16 @@ func echoCompressed(t *testing.T, p *process, extensions string, sizes []int) {
 	}
 	go func() {
 		for _, size := range sizes {
-			_, _ = io.WriteString(c.conn, samples()[size].sent) // the reader tells
+			_, _ = io.WriteString(c, samples()[size].sent) // the reader tells
 		}
-		_, _ = io.WriteString(c.conn, bye)
+		_, _ = io.WriteString(c, bye)
 	}()
 	// The server's window: all that it has sent compressed, if it refers back.
 	var window []byte
 	compressed := 0
 	for _, size := range sizes {
 		for round := 0; round < 2; {
-			f, err := readFrame(c)
+			f, err := wstest.ReadFrame(c)
 			if err != nil {
 				t.Fatal(err)
 			}

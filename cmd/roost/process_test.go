@@ -19,6 +19,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+
+	"github.com/roostws/roost/internal/wstest"
 )
 
 // asRoost makes the test binary be roost itself: what is run here is what the
@@ -138,80 +140,27 @@ func (p *process) wantExit(code int) {
 	}
 }
 
-// client is a WebSocket client by gobwas/ws.
-type client struct {
-	t    *testing.T
-	conn net.Conn
-	in   io.Reader
-}
+// client is wstest's, with more methods where they are needed.
+type client struct{ *wstest.Client }
 
 func dial(t *testing.T, addr, path string) *client {
 	t.Helper()
-	c, err := tryDial(addr, path)
+	conn, err := tryDial(addr, path)
 	if err != nil {
 		t.Fatalf("dial %s%s: %v", addr, path, err)
 	}
-	c.t = t
-	t.Cleanup(func() { c.conn.Close() })
-	return c
+	return &client{wstest.New(t, conn)}
 }
 
-func tryDial(addr, path string) (*client, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
-	defer cancel()
-	dialer := ws.Dialer{}
-	url := "ws://" + addr + path
-	if file, found := strings.CutPrefix(addr, "unix:"); found {
-		url = "ws://localhost" + path
-		dialer.NetDial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", file)
-		}
+// tryDial opens a WebSocket that may be refused, at host:port or unix:PATH.
+func tryDial(addr, path string) (net.Conn, error) {
+	file, found := strings.CutPrefix(addr, "unix:")
+	if !found {
+		return wstest.TryDial(ws.Dialer{}, "ws://"+addr+path)
 	}
-	conn, early, _, err := dialer.Dial(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	c := &client{conn: conn, in: conn}
-	if early != nil {
-		c.in = early
-	}
-	return c, conn.SetDeadline(time.Now().Add(testTimeout))
-}
-
-func (c *client) send(op ws.OpCode, payload string) {
-	c.t.Helper()
-	if err := wsutil.WriteClientMessage(c.conn, op, []byte(payload)); err != nil {
-		c.t.Fatalf("send %q: %v", payload, err)
-	}
-}
-
-// Read and Write make c what wsutil reads from: what came with the upgrade
-// first, then the socket.
-func (c *client) Read(p []byte) (int, error)  { return c.in.Read(p) }
-func (c *client) Write(p []byte) (int, error) { return c.conn.Write(p) }
-
-func (c *client) receive() (ws.OpCode, string, error) {
-	payload, op, err := wsutil.ReadServerData(c)
-	return op, string(payload), err
-}
-
-// want reads the next message.
-func (c *client) want(op ws.OpCode, payload string) {
-	c.t.Helper()
-	gotOp, got, err := c.receive()
-	if err != nil || gotOp != op || got != payload {
-		c.t.Fatalf("received %v %q, %v; want %v %q", gotOp, got, err, op, payload)
-	}
-}
-
-// wantClose reads until the server's Close frame, answers it, and checks it.
-func (c *client) wantClose(code ws.StatusCode) {
-	c.t.Helper()
-	_, payload, err := c.receive()
-	var closed wsutil.ClosedError
-	if !errors.As(err, &closed) || closed.Code != code {
-		c.t.Fatalf("received %q, %v; want a Close frame with %d", payload, err, code)
-	}
+	return wstest.TryDial(ws.Dialer{NetDial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", file)
+	}}, "ws://localhost"+path)
 }
 
 func loopback(args ...string) []string {
@@ -256,16 +205,16 @@ func TestShutdownSaysGoodbye(t *testing.T) {
 			clients := make([]*client, 20)
 			for i := range clients {
 				clients[i] = dial(t, p.addr, "/")
-				clients[i].send(ws.OpText, "hello")
-				clients[i].want(ws.OpText, "hello")
+				clients[i].Send("hello")
+				clients[i].Want("hello")
 			}
 			p.signal(sig)
 			for _, c := range clients {
-				c.wantClose(ws.StatusGoingAway)
+				c.WantClosing(ws.StatusGoingAway)
 			}
 			p.wantExit(exitOK)
 			if c, err := tryDial(p.addr, "/"); err == nil {
-				c.conn.Close()
+				c.Close()
 				t.Error("a newcomer was let in after the end")
 			}
 			wantLog(t, p, `"msg":"shutting down"`, `"connections":20`, `"msg":"shut down"`)
@@ -349,8 +298,8 @@ func TestUnixSocket(t *testing.T) {
 		t.Fatalf("the start-up line says %q, want %q", p.addr, want)
 	}
 	c := dial(t, p.addr, "/")
-	c.send(ws.OpBinary, "over a file")
-	c.want(ws.OpBinary, "over a file")
+	c.SendBinary("over a file")
+	c.WantBinary("over a file")
 }
 
 func TestOneTooManyConnections(t *testing.T) {
@@ -364,8 +313,8 @@ func TestOneTooManyConnections(t *testing.T) {
 	}
 	for i, c := range []*client{first, second} {
 		text := fmt.Sprint("still here ", i)
-		c.send(ws.OpText, text)
-		c.want(ws.OpText, text)
+		c.Send(text)
+		c.Want(text)
 	}
 }
 
@@ -377,7 +326,7 @@ func TestMessageLimits(t *testing.T) {
 	for _, args := range [][]string{{"--echo", "--message-max-bytes", "65536"}, {"--relay"}} {
 		p := startRoost(t, loopback(args...)...)
 		c := dial(t, p.addr, "/")
-		go func() { _ = wsutil.WriteClientMessage(c.conn, ws.OpText, []byte(text)) }()
-		c.wantClose(ws.StatusMessageTooBig)
+		go func() { _ = wsutil.WriteClientMessage(c, ws.OpText, []byte(text)) }()
+		c.WantClosing(ws.StatusMessageTooBig)
 	}
 }

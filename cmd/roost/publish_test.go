@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/gobwas/ws"
 )
 
 // askedAPI is an admin port that remembers what it was asked.
@@ -143,6 +141,6 @@ func TestPublishCommandStreams(t *testing.T) {
 		lines[0] != "written to 1 of 1 connections" || !strings.Contains(lines[1], `"date"`) || lines[2] != lines[0] {
 		t.Errorf("%d %q %q", code, stdout, stderr)
 	}
-	c.want(ws.OpText, "1")
-	c.want(ws.OpText, "x")
+	c.Want("1")
+	c.Want("x")
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/internal/wstest"
 )
 
 // The configurations of deploy/ are run as they are, but for addresses and file
@@ -101,27 +102,14 @@ func throughProxy(t *testing.T, p *process, url string, pool *x509.CertPool) {
 	t.Helper()
 	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	dialer := ws.Dialer{NetDial: from.DialContext, TLSConfig: &tls.Config{RootCAs: pool}}
-	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
-	defer cancel()
-	conn, early, _, err := dialer.Dial(ctx, url)
-	if err != nil {
-		t.Fatalf("%s: %v", url, err)
-	}
-	defer conn.Close()
-	c := &client{t: t, conn: conn, in: conn}
-	if early != nil {
-		c.in = early
-	}
-	_ = conn.SetDeadline(time.Now().Add(testTimeout))
+	c := wstest.DialWith(t, dialer, url)
 	for _, text := range []string{"hello", strings.Repeat("0123456789", 100_000), "and again"} {
-		c.send(ws.OpText, text)
-		c.want(ws.OpText, text)
+		c.Send(text)
+		c.Want(text)
 	}
 	before := strings.Count(p.said(), `"remote_addr":"127.0.0.2:`)
-	if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(4321, "enough")))); err != nil {
-		t.Fatal(err)
-	}
-	c.wantClose(4321)
+	c.Put(wstest.CloseFrame(4321, "enough"))
+	c.WantClosing(4321)
 	p.waitLog(`"remote_addr":"127.0.0.2:`, before+1)
 }
 
@@ -275,15 +263,15 @@ func TestRealSocketActivation(t *testing.T) {
 			t.Errorf("the end: %v\n%s", err, out.String())
 		}
 	})
-	var c *client
-	for deadline := time.Now().Add(testTimeout); c == nil; time.Sleep(10 * time.Millisecond) {
+	var conn net.Conn
+	for deadline := time.Now().Add(testTimeout); conn == nil; time.Sleep(10 * time.Millisecond) {
 		var err error
-		if c, err = tryDial(addr, "/"); err != nil && time.Now().After(deadline) {
+		if conn, err = tryDial(addr, "/"); err != nil && time.Now().After(deadline) {
 			t.Fatal(err)
 		}
 	}
-	c.t = t
-	c.send(ws.OpText, "who woke you?")
-	c.want(ws.OpText, "who woke you?")
-	_ = c.conn.Close()
+	c := wstest.New(t, conn)
+	c.Send("who woke you?")
+	c.Want("who woke you?")
+	_ = c.Close()
 }

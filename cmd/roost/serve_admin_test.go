@@ -76,9 +76,9 @@ func TestAdminPort(t *testing.T) {
 	if want := "written to 1 of 1 connections\n"; code != exitOK || stdout != want {
 		t.Errorf("publish: %d %q %q, want %q", code, stdout, stderr, want)
 	}
-	c.want(ws.OpText, `{"n":1}`)
+	c.Want(`{"n":1}`)
 	p.signal(syscall.SIGTERM)
-	c.wantClose(ws.StatusGoingAway)
+	c.WantClosing(ws.StatusGoingAway)
 	p.wantExit(exitOK)
 }
 

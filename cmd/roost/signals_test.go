@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/internal/wstest"
 )
 
 // A signal that asks for nothing leaves the server and its clients alone.
@@ -29,13 +31,13 @@ func TestHarmlessSignals(t *testing.T) {
 		syscall.SIGCHLD, syscall.SIGURG, syscall.SIGWINCH, syscall.SIGCONT,
 	} {
 		p.signal(sig)
-		c.send(ws.OpText, sig.String())
-		c.want(ws.OpText, sig.String())
+		c.Send(sig.String())
+		c.Want(sig.String())
 	}
 	p.waitLog("there are no files to read again", 1)
 	p.waitLog("the signal has no meaning here", 3)
 	p.signal(syscall.SIGTERM)
-	c.wantClose(ws.StatusGoingAway)
+	c.WantClosing(ws.StatusGoingAway)
 	p.wantExit(exitOK)
 }
 
@@ -71,15 +73,15 @@ func TestLogWithoutReader(t *testing.T) {
 			// Each connection that ends is a line: more than the pipe and the queue hold.
 			for range 50 {
 				c := dial(t, addr, "/")
-				c.conn.Close()
+				c.Close()
 			}
 			c := dial(t, addr, "/")
-			c.send(ws.OpText, "still there")
-			c.want(ws.OpText, "still there")
+			c.Send("still there")
+			c.Want("still there")
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			c.wantClose(ws.StatusGoingAway)
+			c.WantClosing(ws.StatusGoingAway)
 			if err := cmd.Wait(); err != nil {
 				t.Errorf("the server ended with %v", err)
 			}
@@ -185,7 +187,7 @@ func TestSignalThatComesTwice(t *testing.T) {
 	c := dial(t, p.addr, "/")
 	p.signal(syscall.SIGTERM)
 	p.signal(syscall.SIGTERM)
-	c.wantClose(ws.StatusGoingAway)
+	c.WantClosing(ws.StatusGoingAway)
 	p.wantExit(exitOK)
 	wantLog(t, p, `"msg":"shut down"`)
 }
@@ -222,14 +224,10 @@ func TestTokenSecretsAreReadAgain(t *testing.T) {
 	admits := func(secret string) bool {
 		t.Helper()
 		text, _ := made(t, "--secret", secret, "--user", "42")
-		conn, _, _, err := ws.Dialer{Protocols: []string{"roost.v1.json"}, Timeout: testTimeout}.Dial(t.Context(), "ws://"+p.addr+"/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := &client{t: t, conn: conn, in: conn}
-		defer conn.Close()
-		c.send(ws.OpText, `{"id":1,"connect":{"token":"`+text+`"}}`)
-		_, reply, err := c.receive()
+		c := wstest.DialWith(t, ws.Dialer{Protocols: []string{"roost.v1.json"}}, "ws://"+p.addr+"/")
+		defer c.Close()
+		c.Send(`{"id":1,"connect":{"token":"` + text + `"}}`)
+		_, reply, err := c.Receive()
 		if err != nil {
 			t.Fatal(err)
 		}

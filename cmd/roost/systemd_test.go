@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/gobwas/ws"
 )
 
 // asActivated makes the test binary set LISTEN_PID to itself first, as systemd
@@ -66,8 +64,8 @@ func TestSystemdActivation(t *testing.T) {
 		wantNotify(t, notify, "READY=1")
 		for _, addr := range []string{tcpAddr.String(), "unix:" + localAddr.String(), inet6Addr.String()} {
 			c := dial(t, addr, "/")
-			c.send(ws.OpText, addr)
-			c.want(ws.OpText, addr)
+			c.Send(addr)
+			c.Want(addr)
 		}
 		if got := tlsAddr(t, p); got != secureAddr.String() {
 			t.Errorf("TLS is spoken on %s, want %s", got, secureAddr)

@@ -59,11 +59,11 @@ func TestServeTellsTheApplication(t *testing.T) {
 	}
 	p.signal(syscall.SIGTERM)
 	for {
-		if _, _, err := c.receive(); err != nil {
+		if _, _, err := c.Receive(); err != nil {
 			break // the Close frame, answered, or the end
 		}
 	}
-	c.conn.Close()
+	c.Close()
 	p.wantExit(0)
 	if got := count(protocol.EventDisconnected); got != 1 {
 		t.Errorf("%d disconnected events, want 1: %+v", got, events)

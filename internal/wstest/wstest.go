@@ -178,11 +178,15 @@ func (c *Client) WantClose(code ws.StatusCode, reason string) {
 	}
 }
 
-// WantClosing is WantClose for any reason, and answers the Close frame.
+// WantClosing wants the server's Close frame to come next, with any reason, and answers
+// it.
 func (c *Client) WantClosing(code ws.StatusCode) {
 	c.T.Helper()
-	c.WantClose(code, "*")
-	c.Put(CloseFrame(code, ""))
+	_, payload, err := c.Receive()
+	var closed wsutil.ClosedError
+	if !errors.As(err, &closed) || closed.Code != code {
+		c.T.Fatalf("got %.60q, %v; want a Close frame with %d", payload, err, code)
+	}
 }
 
 // WantEnd reads to the end of the connection.
