@@ -115,7 +115,7 @@ func (p *Pool) shrink() {
 	if p.closed {
 		return
 	}
-	n := min(p.unused, p.workers-p.core)
+	n := max(min(p.unused, p.workers-p.core), 0) // jobs may have ended even some of the core
 	for _, w := range p.idle[:n] {
 		w <- nil
 	}

@@ -97,6 +97,37 @@ func TestGoexit(t *testing.T) {
 	})
 }
 
+// TestGoexitBelowTheCore: jobs that end their goroutines may leave fewer than the core
+// when the pool shrinks.
+func TestGoexitBelowTheCore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(10, 2)
+		defer p.Close()
+		release := make(chan struct{})
+		for range 4 {
+			p.Do(func() {
+				<-release
+				runtime.Goexit()
+			})
+		}
+		time.Sleep(trimAfter / 2)
+		if got := workersOf(p); got != 4 {
+			t.Fatalf("%d goroutines for 4 jobs that block", got)
+		}
+		close(release)
+		time.Sleep(2 * trimAfter)
+		if got := workersOf(p); got != 0 {
+			t.Errorf("%d goroutines are left, want 0", got)
+		}
+		ran := false
+		p.Do(func() { ran = true })
+		synctest.Wait()
+		if !ran {
+			t.Error("a job did not run")
+		}
+	})
+}
+
 // TestClose: what was taken still runs; nothing else is taken, and no goroutine is
 // left (or synctest.Test would not return).
 func TestClose(t *testing.T) {
