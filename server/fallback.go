@@ -135,6 +135,10 @@ func parseCursor(text string) (positions []channelPosition, err error) {
 	if text == "" {
 		return nil, nil
 	}
+	// Parts of it may go into the IDs of events: a line break would end the ID.
+	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errCursor
+	}
 	for part := range strings.SplitSeq(text, ",") {
 		name, at, found := strings.Cut(part, "@")
 		dot := strings.LastIndexByte(at, '.')

@@ -272,6 +272,12 @@ func TestEventStreamBadCursor(t *testing.T) {
 		c.Put("GET /v1/sse?channel=news:1 HTTP/1.1\r\nHost: x\r\nLast-Event-ID: " + id + "\r\n\r\n")
 		_ = c.WantStatus(400)
 	}
+	// As a parameter it may hold bytes that no header has: none may get into an ID.
+	for _, id := range []string{"news:1@e\n\ndata: forged\n\n.1", "x\rdata: forged@e.1", "x\x00@e.1", "x y@e.1", "é@e.1", "x@\xff.1"} {
+		c := connect(t, s)
+		c.Put("GET /v1/sse?token=ann&last_event_id=" + url.QueryEscape(id) + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		_ = c.WantStatus(400)
+	}
 }
 
 // A stream whose next request could not carry its positions gets no more channels.
