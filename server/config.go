@@ -137,7 +137,7 @@ type Handshake struct {
 	// Compression is the response to offers of permessage-deflate (RFC 7692). If
 	// empty, CompressionOn, which costs an idle connection nothing.
 	Compression Compression
-	// NoFallback turns event streams off, over which clients whose network lets no
+	// NoFallback turns event streams and long polls off, over which clients whose network lets no
 	// WebSocket through get the native protocol (docs/fallbacks.md).
 	NoFallback bool
 	// TokenCookie is the name of a cookie that holds a client's token, for requests

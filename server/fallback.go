@@ -24,8 +24,15 @@ import (
 // the native protocol (docs/fallbacks.md). How their messages travel is the business
 // of package wire; here is what the requests mean.
 
-// ssePath is where event streams begin.
-const ssePath = "/v1/sse"
+// The fallbacks' paths.
+const (
+	ssePath  = "/v1/sse"
+	pollPath = "/v1/poll"
+)
+
+// pollMaxWait is the longest time that a poll may wait: proxies cut a request that is
+// not answered within a minute.
+const pollMaxWait = 55 * time.Second
 
 // newFallbacks returns the fallbacks by path.
 func (s *Server) newFallbacks() map[string]*shard.Fallback {
@@ -33,8 +40,10 @@ func (s *Server) newFallbacks() map[string]*shard.Fallback {
 	if i < 0 || s.cfg.Handshake.NoFallback {
 		return nil
 	}
+	credentials := s.cfg.Handshake.TokenCookie != ""
 	return map[string]*shard.Fallback{
-		ssePath: {Kind: wire.EventStream, Protocol: i + 1, Subprotocol: native.Subprotocol, Methods: "GET, HEAD, OPTIONS", Credentials: s.cfg.Handshake.TokenCookie != ""},
+		ssePath:  {Kind: wire.EventStream, Protocol: i + 1, Subprotocol: native.Subprotocol, Methods: "GET, HEAD, POST, OPTIONS", Credentials: credentials},
+		pollPath: {Kind: wire.Poll, Protocol: i + 1, Subprotocol: native.Subprotocol, Methods: "GET, POST, OPTIONS", Credentials: credentials},
 	}
 }
 
@@ -51,16 +60,33 @@ func (h *hooks) Busy(dst []byte, number int, retryAfter time.Duration) []byte {
 }
 
 // Commands returns the commands of a request: its body, or what its query says.
-func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) (lines []byte, cursor string, err error) {
+func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, body []byte) (said shard.Said, err error) {
 	query, err := url.ParseQuery(string(r.RawQuery))
 	if err != nil {
-		return nil, "", badRequest("the query is malformed", "Percent-encode names and values.")
+		return said, badRequest("the query is malformed", "Percent-encode names and values.")
 	}
-	cursor = cmp.Or(string(r.Get("Last-Event-ID")), query.Get("last_event_id"))
-	positions, err := parseCursor(cursor)
+	if seconds := query.Get("wait"); seconds != "" {
+		n, err := strconv.ParseFloat(seconds, 64)
+		if err != nil || !(n >= 0) {
+			return said, badRequest("the time to wait is no number of seconds", "Send wait=25, or leave it out.")
+		}
+		said.Wait = time.Duration(min(n, pollMaxWait.Seconds()) * float64(time.Second))
+	}
+	said.Cursor = cmp.Or(string(r.Get("Last-Event-ID")), query.Get("last_event_id"))
+	positions, err := parseCursor(said.Cursor)
 	if err != nil {
-		return nil, "", err
+		return said, err
 	}
+	if string(r.Method) == http.MethodPost {
+		said.Lines = bytes.Clone(body)
+		return said, nil
+	}
+	said.Lines = h.queryCommands(r, query, positions)
+	return said, nil
+}
+
+// queryCommands returns the commands that a query stands for.
+func (h *hooks) queryCommands(r *handshake.Request, query url.Values, positions []channelPosition) []byte {
 	connect := []byte(`{"id":1,"connect":{`)
 	member := func(name, value string) {
 		if value != "" {
@@ -78,7 +104,7 @@ func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) (lin
 		}
 		connect = append(bytes.TrimSuffix(connect, comma), `},`...)
 	}
-	lines = append(bytes.TrimSuffix(connect, comma), "}}\n"...)
+	lines := append(bytes.TrimSuffix(connect, comma), "}}\n"...)
 	for i, channel := range query["channel"] {
 		lines = strconv.AppendInt(append(lines, `{"id":`...), int64(i)+2, 10)
 		lines = jsonx.AppendText(append(lines, `,"subscribe":{"channel":`...), channel)
@@ -87,7 +113,7 @@ func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, _ []byte) (lin
 		}
 		lines = append(lines, "}}\n"...)
 	}
-	return lines, cursor, nil
+	return lines
 }
 
 // Settled reports whether no command of a connection is under way.

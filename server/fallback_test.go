@@ -40,6 +40,11 @@ func streamed(t *testing.T, s *server.Server, query string, lines ...string) *ev
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newEvents(t, w)
+}
+
+func newEvents(t *testing.T, w *http.Response) *events {
+	t.Helper()
 	t.Cleanup(func() { _ = w.Body.Close() })
 	if w.StatusCode != 200 || w.Header.Get("Content-Type") != "text/event-stream; charset=utf-8" {
 		t.Fatalf("the stream was answered %v", w)

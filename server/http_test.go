@@ -153,8 +153,9 @@ func TestHTTP(t *testing.T) {
 		})
 		t.Run("chunked", func(t *testing.T) {
 			c := connect(t, s)
-			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
-			c.WantStatus(411)
+			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+			c.Put("6\r\n world\r\n0\r\n\r\n")
+			wantBody(t, c.WantStatus(201), `POST /form  "hello world" <nil>`)
 			c.WantEnd()
 		})
 		t.Run("no content", func(t *testing.T) {

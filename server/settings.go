@@ -29,7 +29,7 @@ var configSettings = settings.Table{
 		Help: "Subprotocols that the server speaks, in any order"},
 
 	{Field: "Handshake.NoFallback",
-		Help: "Serve no event streams (SSE): the native protocol is spoken over WebSockets only"},
+		Help: "Serve no event streams (SSE) and long polls: the native protocol is spoken over WebSockets only"},
 	{Field: "Handshake.TokenCookie", Zero: "none",
 		Help: "Cookie that holds a client's token, for event streams; pages of --origins may then act as a user who is logged in"},
 

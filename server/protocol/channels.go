@@ -252,7 +252,7 @@ func (x *Sessions) left(s *shard.Shard, id netpoll.ID, channel string) {
 
 func (x *Sessions) announce(s *shard.Shard, id netpoll.ID, channel string, left bool) {
 	ns := x.rules.Namespaces[NamespaceOf(channel)]
-	if ns != nil && ns.JoinLeave && s.Subscribers(channel) <= ns.JoinLeaveMax {
+	if ns != nil && ns.JoinLeave && !s.Polls(id) && s.Subscribers(channel) <= ns.JoinLeaveMax {
 		x.rules.Host.Announce(&Membership{Channel: channel, Client: id.String(), User: s.User(id), Left: left})
 	}
 }

@@ -68,9 +68,10 @@ func (x *Sessions) Occupied(channel string, occupied bool) {
 	x.tell(0, &e)
 }
 
-// event tells the application of a connection.
+// event tells the application of a connection. Polls come and go with each request:
+// only what they say is told.
 func (x *Sessions) event(s *shard.Shard, id netpoll.ID, e Event) {
-	if x.rules.Events != nil {
+	if x.rules.Events != nil && !(s.Polls(id) && e.Type != EventMessage && e.Type != EventAcknowledged) {
 		own := e // so that nothing is allocated where nothing listens
 		own.Client, own.User = id.String(), s.User(id)
 		x.tell(id, &own)

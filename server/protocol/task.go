@@ -137,8 +137,28 @@ func (t *task) reply(r *Result) {
 	}
 	if c := t.x.codec(t.s, t.id); c != nil {
 		c.Reply(&t.x.out, &t.cmd, r)
+		t.s.Hush(t.id, t.isKnown(r))
 		t.x.flush(t.s, t.id)
+		t.s.Hush(t.id, false)
 	}
+}
+
+// isKnown reports whether a result tells nothing that a client does not know which has
+// resumed: a poll waits for more.
+func (t *task) isKnown(r *Result) bool {
+	known := func(s *ChannelState) bool { return s.Recovered || s.Position.Epoch == "" }
+	switch t.cmd.Kind {
+	case Connect:
+		for i := range r.Connected.Channels {
+			if !known(&r.Connected.Channels[i]) {
+				return false
+			}
+		}
+		return true
+	case Subscribe:
+		return known(&r.Channel)
+	}
+	return false
 }
 
 // fail tells the client what went wrong.

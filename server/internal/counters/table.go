@@ -9,6 +9,7 @@ type Counter uint8
 const (
 	Connections Counter = iota
 	EventStreams
+	Polls
 	Stalled
 	PendingBytes
 	Paused
@@ -32,6 +33,7 @@ const (
 	RefusedAddressRate
 	ProxyErrors
 	PlainRequests
+	PollsAnswered
 	BytesReceived
 	MessagesReceived
 	MessageBytesReceived
@@ -99,6 +101,7 @@ const (
 var table = [count]Info{
 	Connections:          {"connections", Gauge, "open connections: WebSocket and its fallbacks"},
 	EventStreams:         {"event_streams", Gauge, "open connections that are event streams (SSE)"},
+	Polls:                {"polls", Gauge, "open connections that are long polls"},
 	Stalled:              {"stalled", Gauge, "connections with output waiting for a full socket"},
 	PendingBytes:         {"pending_bytes", Gauge, "bytes waiting for single connections with full sockets"},
 	Paused:               {"paused", Gauge, "connections that are not read"},
@@ -121,6 +124,7 @@ var table = [count]Info{
 	RefusedAddress:       {"refused_address", Total, "connections beyond ConnectionsPerAddress"},
 	RefusedAddressRate:   {"refused_address_rate", Total, "connections beyond ConnectRatePerAddress"},
 	ProxyErrors:          {"proxy_errors", Total, "connections of a trusted balancer without a valid PROXY header"},
+	PollsAnswered:        {"polls_answered", Total, "long polls answered"},
 	PlainRequests:        {"plain_requests", Total, "plain HTTP requests given to Config.HTTP"},
 	BytesReceived:        {"bytes_received", Total, "bytes received from all sockets"},
 	MessagesReceived:     {"messages_received", Total, "whole messages received"},

@@ -1,6 +1,9 @@
 package handshake
 
-import "net/http"
+import (
+	"net/http"
+	"strconv"
+)
 
 // Requests by which pages use the fallbacks of WebSocket. To those browsers do apply
 // the same-origin rule: a page of another origin reads a response only if that says
@@ -40,6 +43,14 @@ func AppendPreflight(dst, lines []byte, methods string, env Envelope) []byte {
 func ErrMethod(methods string) *Error {
 	return &Error{Status: http.StatusMethodNotAllowed, Reason: "this address is for other methods", Advice: "Send one of " + methods + ".",
 		Header: []Header{{"Allow", methods}}}
+}
+
+// AppendJSON appends the head of a response whose content is JSON of this length; the
+// connection ends behind it. lines are what CheckOrigin returned.
+func AppendJSON(dst, lines []byte, length int, env Envelope) []byte {
+	dst = append(dst, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"...)
+	dst = append(appendDate(dst, env.Date), lines...)
+	return append(strconv.AppendInt(append(dst, "Content-Length: "...), int64(length), 10), "\r\n\r\n"...)
 }
 
 // AppendEventStream appends the head of an event stream, which ends with its

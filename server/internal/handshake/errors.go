@@ -41,6 +41,8 @@ var (
 	// ErrProxyHeader: a PROXY header from an address that is not trusted with one.
 	ErrProxyHeader = bad("the connection begins with a PROXY header, and its address is not one that may send it",
 		"Tell the server to take PROXY headers from the balancer's address (--proxy-protocol), or the balancer not to send them.")
+	// ErrBodyTooLarge: the request's body is longer than it may be.
+	ErrBodyTooLarge = &Error{Status: http.StatusRequestEntityTooLarge, Reason: "the request body is too large"}
 	// ErrPlainHTTP: plain HTTP where TLS is spoken.
 	ErrPlainHTTP = bad("this is plain HTTP, and the port takes TLS", "Connect with wss:// or https://.")
 	// ErrUpgradeRequired: a plain HTTP request where only WebSockets are served.

@@ -7,7 +7,6 @@ import (
 	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
-	"github.com/roostws/roost/server/internal/wire"
 )
 
 // Errors of joining a channel. They reach the application through
@@ -168,7 +167,7 @@ func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err erro
 		}
 		count++
 	}
-	if count >= s.cfg.SubscriptionsMax || c.kind() == wire.EventStream && s.hub().Namespace(name) != nil && !c.cursorFits(name) {
+	if count >= s.cfg.SubscriptionsMax || c.oneWay() && s.hub().Namespace(name) != nil && !c.cursorFits(name) {
 		return c, nil, ErrTooManySubscriptions
 	}
 	if ch == nil {

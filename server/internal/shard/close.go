@@ -30,10 +30,14 @@ func (c conn) startClose(code frame.CloseCode, reason string) {
 		}
 		w := wire.Of(c.kind())
 		c.send(w.AppendClose(nil, code, reason))
+		if c.poll() != nil {
+			c.answer()
+			return
+		}
 		if !w.CloseIsAnswered() && c.alive() {
 			c.shutWhenFlushed()
 		}
-	case stateProxy, stateTLS, stateHead, stateAuthorizing, statePlain:
+	case stateProxy, stateTLS, stateHead, stateAuthorizing, statePlain, stateKept:
 		c.decide(Closed{Code: code, Reason: reason})
 		c.shut()
 	}
@@ -95,7 +99,7 @@ func (c conn) abort(why Closed) {
 // drainOne closes the connection of a server that stops. A connection that waits for
 // a response gets it: the response ends it.
 func (c conn) drainOne(j *job) {
-	if c.state == statePlain || c.state == stateAuthorizing {
+	if c.state == statePlain || c.state == stateAuthorizing || c.state == stateAnswered {
 		return
 	}
 	reason := j.reason

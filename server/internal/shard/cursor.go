@@ -97,7 +97,7 @@ func (c conn) writeCursor(w *cursor) {
 		w.add(x, name, at.Epoch, at.Offset, c.userFrom)
 	}
 	if x != nil && x.opening != nil {
-		w.addOld(x.opening.cursor)
+		w.addOld(x.opening.Cursor)
 	}
 }
 

@@ -26,7 +26,7 @@ type deadlines struct {
 
 // ticks are the configured durations in ticks.
 type ticks struct {
-	handshake, ping, pong, idle, writeStall, close, message, fallbackPing uint32
+	handshake, ping, pong, idle, writeStall, close, message, fallbackPing, keepAlive uint32
 }
 
 func (d *deadlines) set(cfg *Config) {
@@ -34,7 +34,7 @@ func (d *deadlines) set(cfg *Config) {
 	d.after = ticks{
 		handshake: d.ticks(cfg.HandshakeTimeout), ping: d.ticks(cfg.PingInterval), pong: d.ticks(cfg.PongTimeout),
 		idle: d.ticks(cfg.IdleTimeout), writeStall: d.ticks(cfg.WriteStallTimeout), close: d.ticks(cfg.CloseTimeout),
-		message: d.ticks(cfg.MessageTimeout), fallbackPing: d.ticks(fallbackPing),
+		message: d.ticks(cfg.MessageTimeout), fallbackPing: d.ticks(fallbackPing), keepAlive: d.ticks(keepAlive),
 	}
 }
 
@@ -90,6 +90,7 @@ func (s *Shard) OnTick() {
 		}
 	}
 	s.flushPings()
+	s.answerPolls()
 	s.makeRoom()
 	s.resumePublishers()
 	s.trim()
@@ -124,9 +125,11 @@ func (c conn) expire() {
 		s.count.Inc(counters.HandshakeTimeouts)
 		c.decide(Closed{Code: frame.CloseAbnormal, Reason: "handshake timed out", Err: ErrHandshakeTimeout})
 		c.respondTimeout()
+	case stateKept:
+		c.shut()
 	case stateOpen:
 		c.expireOpen()
-	case stateClosing, stateFlushing:
+	case stateClosing, stateFlushing, stateAnswered:
 		s.count.Inc(counters.CloseTimeouts)
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "closing handshake timed out", Err: ErrCloseTimeout})
 	}
@@ -135,6 +138,10 @@ func (c conn) expire() {
 // expireOpen pings a silent connection, and ends one that is dead or idle.
 func (c conn) expireOpen() {
 	s := c.s
+	if w := c.poll(); w != nil {
+		c.expirePoll(w)
+		return
+	}
 	if c.expireMessage() || c.expireToken() {
 		return
 	}

@@ -20,13 +20,16 @@ type ext struct {
 	// input holds bytes to be looked at later: an incomplete request head or
 	// body, or what arrived behind a pause.
 	input []byte
-	// headScanned is how much of input was searched for the end of a request head,
-	// requestBytes how long the request is, body included, once that is known.
-	headScanned, requestBytes int
+	// headScanned is how much of input was searched for the end of a request head.
+	headScanned int
+	// body is what is still to come of a request.
+	body *body
 	// proxyDue is how much of a PROXY header is still to come, and to be dropped.
 	proxyDue int
 	// opening is the request of a fallback, until what it says is carried out.
 	opening *opening
+	// poll is what a connection has that polls.
+	poll *poll
 	// pending is output that the socket did not take.
 	pending pending
 	// verdict is why the connection ends, once that is known.
@@ -47,7 +50,7 @@ type ext struct {
 
 // empty reports whether nothing is left in it.
 func (x *ext) empty() bool {
-	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.poll == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
 // rareTable is the connections' rare state, by row.

@@ -95,7 +95,7 @@ func (c conn) handleHead(p []byte) {
 	upgrade := handshake.IsUpgrade(&s.intake.request)
 	if !upgrade {
 		if f := s.hooks.Fallback(&s.intake.request); f != nil {
-			c.handleFallback(f)
+			c.handleFallback(f, p, end)
 			return
 		}
 	}
@@ -178,7 +178,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 	}
 	if g.opening != nil {
 		defer c.allowPage(g.opening.lines)()
-		rest = g.opening.commands
+		g.opening.rest, rest = rest, g.opening.Lines
 	}
 	if s.draining && g.Err == nil {
 		// The drain has passed this connection and would not close it.
@@ -255,7 +255,14 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 		s.joinAll(c.id, g.Channels)
 	}
 	if g.opening != nil {
-		c.makeExt().opening = g.opening
+		x, o := c.makeExt(), g.opening
+		x.opening = o
+		if o.Kind == wire.Poll {
+			x.poll = &poll{until: s.deadlines.tick, keep: o.keep, lines: o.lines, rest: o.rest, peer: o.peer}
+			if o.Wait > 0 {
+				x.poll.until += s.deadlines.ticks(o.Wait)
+			}
+		}
 	}
 	n, err := c.write(answer)
 	if err != nil {
@@ -268,6 +275,9 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 		first := s.firstPing(every)
 		c.heardTick = first - every
 		c.dueBy(first)
+	}
+	if w := c.poll(); w != nil {
+		c.dueBy(max(w.until, s.deadlines.tick+1))
 	}
 	if s.deadlines.after.idle > 0 && !c.oneWay() {
 		c.dueBy(s.deadlines.tick + s.deadlines.after.idle)

@@ -74,10 +74,8 @@ type Hooks interface {
 	// protocol without a WebSocket, nil for any other request.
 	Fallback(r *handshake.Request) *Fallback
 	// Commands returns what a request for which Fallback has returned f says, with
-	// this body: commands of the protocol, one a line, for Message. They are the
-	// shard's. cursor is what the client has come back with, valid or empty. An error
-	// refuses the request.
-	Commands(r *handshake.Request, f *Fallback, body []byte) (lines []byte, cursor string, err error)
+	// this body, which the result must not refer to. An error refuses the request.
+	Commands(r *handshake.Request, f *Fallback, body []byte) (Said, error)
 	// Settled reports whether nothing is under way of what a connection has said. When
 	// it is so later, the hooks call Shard.Settled.
 	Settled(id netpoll.ID) bool

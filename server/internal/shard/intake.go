@@ -157,7 +157,7 @@ func (c conn) owes() bool {
 		return false // it waits for us
 	}
 	switch c.state {
-	case stateProxy, stateHead, statePlain:
+	case stateProxy, stateHead, statePlain, stateKept:
 		return true
 	case stateTLS:
 		if c.tls() == nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 // Slow consumers cost no memory. A connection whose socket is full is not written to
@@ -29,7 +30,7 @@ func (c conn) serve(j *job, start int) {
 		// It comes to this job in the journal.
 	case c.flags&flagStalled != 0:
 		c.lag(j, start)
-	case c.flags&flagTLS != 0:
+	case c.flags&flagTLS != 0 || c.kind() == wire.Poll:
 		c.served(j, start, c.sendJob(j, start))
 	case c.streams(j.history):
 		c.serveStream(j, start)
@@ -45,7 +46,7 @@ func (c conn) serve(j *job, start int) {
 // served records how far a connection got with a job.
 func (c conn) served(j *job, start, next int) {
 	j.wrote(start, next)
-	if c.streams(j.history) && next > start {
+	if j.history != nil && next > start && c.oneWay() {
 		c.keepPosition(j, next)
 	}
 	switch {

@@ -103,6 +103,14 @@ func (c conn) deliver(frames []byte) bool {
 // write hands p to the socket, through TLS where that is spoken. It returns how much
 // of p is on its way; if that is less than all, the rest must wait for OnWritable.
 func (c conn) write(p []byte) (n int, err error) {
+	if c.kind() == wire.Poll && c.flags&flagOpened != 0 {
+		c.gather(p)
+		return len(p), nil
+	}
+	return c.writeSocket(p)
+}
+
+func (c conn) writeSocket(p []byte) (n int, err error) {
 	if c.flags&flagTLS != 0 {
 		return c.writeTLS(p)
 	}
@@ -199,7 +207,7 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 		return
 	}
 	s.count.Inc(counters.Delivered)
-	if id != s.output.replyTo {
+	if id != s.output.replyTo || c.kind() == wire.Poll {
 		c.send(c.appendMessage(nil, op, payload))
 		return
 	}
@@ -283,6 +291,10 @@ func (c conn) drained() {
 	switch c.state {
 	case stateFlushing:
 		c.shut()
+		return
+	case stateAnswered:
+		s.polls.answered = append(s.polls.answered, c.id)
+		s.loop.Wake()
 		return
 	case stateClosing:
 		c.setDeadline(s.deadlines.tick + s.deadlines.after.close) // our Close frame is out

@@ -52,6 +52,6 @@ func (c conn) hold(p []byte) {
 // putInput gives x's input buffer back.
 func (s *Shard) putInput(x *ext) {
 	input := x.input
-	x.input, x.headScanned, x.requestBytes = nil, 0, 0
+	x.input, x.headScanned, x.body = nil, 0, nil
 	s.input.keep(input)
 }

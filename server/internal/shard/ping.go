@@ -24,14 +24,17 @@ const fallbackPing = 25 * time.Second
 // never.
 func (c conn) pingEvery() uint32 {
 	after := &c.s.deadlines.after
-	if c.oneWay() {
+	switch c.kind() {
+	case wire.Poll:
+		return 0
+	case wire.EventStream:
 		return min(after.ping, after.fallbackPing)
 	}
 	return after.ping
 }
 
 // oneWay reports whether the client can say nothing after its request.
-func (c conn) oneWay() bool { return c.kind() == wire.EventStream }
+func (c conn) oneWay() bool { return c.kind() == wire.EventStream || c.kind() == wire.Poll }
 
 // firstPing spreads the pings of connections that came together: somewhere in
 // the second half of the interval.

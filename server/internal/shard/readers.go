@@ -5,6 +5,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 // Reading on from a channel's history. A connection that resumes, or whose socket
@@ -206,6 +207,7 @@ func (c conn) readAll() (more bool) {
 	if c.reads() {
 		return true
 	}
+	c.mayAnswer()
 	c.closeIfRead()
 	if c, ok := c.s.find(c.id); ok {
 		c.dropExt()
@@ -237,7 +239,7 @@ func (c conn) writeMessages(history *hub.History, messages []*hub.Message) (done
 		want += len(p)
 	}
 	n, err := 0, error(nil)
-	if c.flags&flagTLS != 0 {
+	if c.flags&flagTLS != 0 || c.kind() == wire.Poll {
 		for _, p := range vector {
 			var k int
 			k, err = c.write(p)

@@ -16,7 +16,7 @@
 //	ops.go inbox.go backlog.go              the way in from other goroutines
 //	protocol.go query.go                    what protocols and the server ask for
 //	intake.go address.go tls.go head.go     from a new socket to an open connection
-//	plain.go stream.go attach.go compression.go
+//	plain.go stream.go poll.go attach.go compression.go
 //	receive.go rates.go turn.go pause.go    what arrives
 //	channels.go names.go                    subscribers and users
 //	fanout.go jobs.go spread.go             sending it: the design is in fanout.go
@@ -42,6 +42,7 @@ import (
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
+	"github.com/roostws/roost/server/internal/wire"
 )
 
 // A Group is what the shards of one server have in common.
@@ -114,6 +115,7 @@ type Shard struct {
 	output    output
 	rates     rates
 	turns     turns
+	polls     pollQueue
 
 	// Owned by the loop: subscriptions, and what is on its way to them.
 	users       *names
@@ -269,16 +271,24 @@ func (s *Shard) OnData(id netpoll.ID, p []byte) {
 	default:
 		c.onPlain(p)
 	}
+	s.answerPolls()
 }
 
 // onPlain handles what the client said, TLS taken off.
 func (c conn) onPlain(p []byte) {
 	switch c.state {
 	case stateOpen, stateClosing:
-		if c.oneWay() {
-			return // behind its request the client has nothing to say
+		switch c.kind() {
+		case wire.EventStream: // behind its request the client has nothing to say
+		case wire.Poll:
+			c.pipeline(p)
+		default:
+			c.receive(p)
 		}
-		c.receive(p)
+	case stateAnswered:
+		c.pipeline(p)
+	case stateKept:
+		c.begin(p)
 	case stateHead:
 		c.handleHead(p)
 	case statePlain:
@@ -346,6 +356,7 @@ func (s *Shard) OnWake() (again bool) {
 	again = s.stepSpreads() || again
 	again = s.readOnAll() || again
 	again = s.resumeYielded() || again
+	again = s.finishPolls() || again
 	s.resumePublishers()
 	s.count.Observe(counters.TurnTime, s.clock()-began)
 	return again

@@ -161,7 +161,7 @@ func (h *simHooks) Upgrade(_ *Shard, u *Upgrade) {
 	u.Grant.User = pathUser(u)
 }
 func (h *simHooks) Fallback(r *handshake.Request) *Fallback { return (&fallbackHooks{}).Fallback(r) }
-func (h *simHooks) Commands(r *handshake.Request, f *Fallback, body []byte) ([]byte, string, error) {
+func (h *simHooks) Commands(r *handshake.Request, f *Fallback, body []byte) (Said, error) {
 	return (&fallbackHooks{}).Commands(r, f, body)
 }
 func (h *simHooks) Settled(netpoll.ID) bool                        { return true }

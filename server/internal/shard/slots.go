@@ -50,6 +50,12 @@ const (
 	// stateFlushing: the last bytes wait until the socket has room; input is dropped.
 	// Left by OnWritable or the close deadline.
 	stateFlushing
+	// stateAnswered: a poll's response is written, or waits to be. Left by renew, for
+	// the next request, or the close deadline.
+	stateAnswered
+	// stateKept: the connection has had a request, and the next one has not begun. Left
+	// by its first bytes, or after keepAlive.
+	stateKept
 	// stateGone: the engine was told to close the connection; only OnClose follows.
 	stateGone
 )
@@ -62,10 +68,12 @@ var legal = [...]uint16{
 	stateTLS:         1<<stateHead | 1<<stateFlushing | 1<<stateGone,
 	stateHead:        1<<stateAuthorizing | 1<<statePlain | 1<<stateOpen | 1<<stateFlushing | 1<<stateGone,
 	stateAuthorizing: 1<<stateOpen | 1<<stateFlushing | 1<<stateGone,
-	statePlain:       1<<statePlain | 1<<stateFlushing | 1<<stateGone,
-	stateOpen:        1<<stateClosing | 1<<stateFlushing | 1<<stateGone,
-	stateClosing:     1<<stateFlushing | 1<<stateGone,
+	statePlain:       1<<statePlain | 1<<stateAuthorizing | 1<<stateOpen | 1<<stateFlushing | 1<<stateGone,
+	stateOpen:        1<<stateClosing | 1<<stateAnswered | 1<<stateFlushing | 1<<stateGone,
+	stateClosing:     1<<stateAnswered | 1<<stateFlushing | 1<<stateGone,
 	stateFlushing:    1<<stateFlushing | 1<<stateGone,
+	stateKept:        1<<stateHead | 1<<stateFlushing | 1<<stateGone,
+	stateAnswered:    1<<stateKept | 1<<stateFlushing | 1<<stateGone,
 	stateGone:        0,
 }
 

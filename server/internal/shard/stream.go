@@ -2,6 +2,9 @@ package shard
 
 import (
 	"bytes"
+	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
@@ -28,15 +31,27 @@ type Fallback struct {
 // An opening is what a Grant keeps of a request for a fallback.
 type opening struct {
 	*Fallback
-	commands []byte
-	lines    []byte // header lines, see allowPage
-	// cursor is where the client was in channels that it is about to enter: until all
-	// commands are carried out, these are among the positions of its events.
-	cursor string
+	Said
+	lines []byte         // header lines, see allowPage
+	rest  []byte         // what came behind the request
+	keep  bool           // the client wants the connection to go on
+	peer  netip.AddrPort // before a proxy's header named the client
+}
+
+// Said is what a request says.
+type Said struct {
+	// Lines are commands of the protocol, one a line, for Hooks.Message.
+	Lines []byte
+	// Cursor is what the client has come back with, valid or empty. Until all commands
+	// are carried out, its positions in channels that the client is about to enter are
+	// among those of its events.
+	Cursor string
+	// Wait is how long a poll waits for something to tell.
+	Wait time.Duration
 }
 
 // handleFallback handles a request for a fallback, whose head is parsed.
-func (c conn) handleFallback(f *Fallback) {
+func (c conn) handleFallback(f *Fallback, p []byte, end int) {
 	s := c.s
 	r := &s.intake.request
 	lines, err := handshake.CheckOrigin(s.intake.lines[:0], r, &s.intake.policy.Origins, f.Credentials)
@@ -46,17 +61,43 @@ func (c conn) handleFallback(f *Fallback) {
 		c.refuse(err)
 	case method == "OPTIONS":
 		c.respond(handshake.AppendPreflight(s.output.replies[:0], lines, f.Methods, c.envelope()))
-	case method != "GET" && method != "HEAD":
+	case !f.serves(method):
 		c.refuse(handshake.ErrMethod(f.Methods))
 	case c.flags&flagRefused != 0 || s.draining:
 		c.noteFull()
 		c.respondBusy(f)
-	case !c.forwarded():
 	case method == "HEAD":
 		head, _ := handshake.AppendEventStream(s.output.replies[:0], lines, nil, c.envelope())
 		c.respond(head)
 	default:
-		c.openFallback(f, nil)
+		c.readBody(p, end, f)
+	}
+}
+
+// serves reports whether f is for this method.
+func (f *Fallback) serves(method string) bool {
+	for name := range strings.SplitSeq(f.Methods, ", ") {
+		if name == method {
+			return true
+		}
+	}
+	return false
+}
+
+// serveFallback opens a connection for a request that has arrived.
+func (c conn) serveFallback(f *Fallback, body, rest []byte) {
+	s := c.s
+	lines, err := handshake.CheckOrigin(s.intake.lines[:0], &s.intake.request, &s.intake.policy.Origins, f.Credentials)
+	defer c.allowPage(lines)()
+	o := &opening{Fallback: f, keep: keeps(&s.intake.request)}
+	if s.intake.tracked() {
+		o.peer = c.address().AddrPort()
+	}
+	switch {
+	case err != nil:
+		c.refuse(err)
+	case c.forwarded():
+		c.openFallback(o, body, rest)
 	}
 }
 
@@ -69,17 +110,18 @@ func (c conn) allowPage(lines []byte) (end func()) {
 }
 
 // openFallback asks the application and opens the connection.
-func (c conn) openFallback(f *Fallback, body []byte) {
+func (c conn) openFallback(o *opening, body, rest []byte) {
 	s := c.s
-	commands, cursor, err := s.hooks.Commands(&s.intake.request, f, body)
-	if err != nil {
+	var err error
+	if o.Said, err = s.hooks.Commands(&s.intake.request, o.Fallback, body); err != nil {
 		c.refuse(err)
 		return
 	}
+	o.lines, o.rest = bytes.Clone(s.intake.lines), bytes.Clone(rest)
 	u := &s.intake.upgrade
 	*u = Upgrade{ID: c.id, Request: &s.intake.request, Grant: Grant{
-		result:  handshake.Result{Subprotocol: f.Subprotocol},
-		opening: &opening{f, commands, bytes.Clone(s.intake.lines), cursor},
+		result:  handshake.Result{Subprotocol: o.Subprotocol},
+		opening: o,
 	}}
 	if !s.callUpgrade(c.id, u) {
 		return
@@ -88,7 +130,7 @@ func (c conn) openFallback(f *Fallback, body []byte) {
 		c.park(nil, stateAuthorizing)
 		return
 	}
-	c.finishUpgrade(&u.Grant, commands)
+	c.finishUpgrade(&u.Grant, o.Lines)
 }
 
 // streamBegin is what follows the head of an event stream at once: bytes that show
@@ -99,15 +141,17 @@ const streamBegin = ": ok\n\n"
 // back by itself: not all at the same moment.
 const retryLeast, retrySpread = 1000, 4000
 
-// appendStream appends the head and the first block of an event stream, and makes the
-// connection one.
+// appendStream makes the connection one of the fallback's wire, and appends what an
+// event stream begins with.
 func (c conn) appendStream(dst []byte, g *Grant) ([]byte, error) {
 	g.Protocol = g.opening.Protocol // whatever subprotocol the application has named
+	if c.setKind(g.opening.Kind); g.opening.Kind == wire.Poll {
+		return dst, nil // the response follows when there is one
+	}
 	dst, err := handshake.AppendEventStream(dst, g.opening.lines, g.Header, handshake.Envelope{Date: c.s.dateNow()})
 	if err != nil {
 		return dst, err
 	}
-	c.setKind(g.opening.Kind)
 	dst = wire.AppendRetry(dst, retryLeast+c.s.random.Int64N(retrySpread))
 	return append(dst, streamBegin...), nil
 }
@@ -116,6 +160,13 @@ func (c conn) appendStream(dst []byte, g *Grant) ([]byte, error) {
 // an EventSource would take any other for the end.
 func (c conn) respondBusy(f *Fallback) {
 	s, w := c.s, wire.Of(f.Kind)
+	if f.Kind == wire.Poll {
+		busy := w.AppendMessage([]byte("["), frame.OpText, s.hooks.Busy(nil, f.Protocol, retryAfter))
+		busy = w.AppendClose(busy, frame.CloseTryAgainLater, busyReason)
+		busy[len(busy)-1] = ']'
+		c.respond(append(handshake.AppendJSON(s.output.replies[:0], s.intake.lines, len(busy), c.envelope()), busy...))
+		return
+	}
 	response, _ := handshake.AppendEventStream(s.output.replies[:0], s.intake.lines, nil, c.envelope())
 	if c.flags&flagHEAD == 0 {
 		busy := s.hooks.Busy(nil, f.Protocol, retryAfter)
@@ -134,6 +185,7 @@ func (c conn) settle() {
 		return
 	}
 	x.opening = nil
+	c.mayAnswer()
 	c.dropExt()
 }
 
@@ -147,8 +199,11 @@ func (s *Shard) Settled(id netpoll.ID) {
 
 // countWire counts an open connection that is not a WebSocket.
 func (c conn) countWire(change int64) {
-	if c.kind() == wire.EventStream {
+	switch c.kind() {
+	case wire.EventStream:
 		c.s.count.Add(counters.EventStreams, change)
+	case wire.Poll:
+		c.s.count.Add(counters.Polls, change)
 	}
 }
 
@@ -157,4 +212,10 @@ func (c conn) countWire(change int64) {
 func (s *Shard) OneWay(id netpoll.ID) bool {
 	c, ok := s.find(id)
 	return ok && c.oneWay()
+}
+
+// Polls reports whether a connection lives for one request only. Loop only.
+func (s *Shard) Polls(id netpoll.ID) bool {
+	c, ok := s.find(id)
+	return ok && c.kind() == wire.Poll
 }

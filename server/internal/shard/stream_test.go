@@ -26,9 +26,13 @@ func (*fallbackHooks) Fallback(r *handshake.Request) *Fallback {
 	return nil
 }
 
-func (*fallbackHooks) Commands(r *handshake.Request, _ *Fallback, _ []byte) ([]byte, string, error) {
+func (*fallbackHooks) Commands(r *handshake.Request, _ *Fallback, body []byte) (Said, error) {
 	text, err := url.QueryUnescape(string(r.RawQuery))
-	return []byte(text), string(r.Get("Last-Event-ID")), err
+	said := Said{Lines: append([]byte(text), body...), Cursor: string(r.Get("Last-Event-ID"))}
+	if string(r.Get("Prefer")) == "wait=20" {
+		said.Wait = 20 * time.Second
+	}
+	return said, err
 }
 
 func (*fallbackHooks) Settled(netpoll.ID) bool { return true }

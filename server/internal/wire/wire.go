@@ -22,6 +22,9 @@ const (
 	// EventStream is Server-Sent Events: what the client wants it has said in its
 	// request, and pings are not answered.
 	EventStream
+	// Poll is a long poll: what the client wants it has said in its request, and what
+	// it gets is gathered for one response.
+	Poll
 	// Free is the first kind that is not in use.
 	Free
 )
@@ -52,7 +55,7 @@ type Wire interface {
 	Next(d *frame.Decoder, p []byte) (m frame.Message, n int, err error)
 }
 
-var wires = [16]Wire{WebSocket: webSocket{}, Response: response{}, EventStream: eventStream{}}
+var wires = [16]Wire{WebSocket: webSocket{}, Response: response{}, EventStream: eventStream{}, Poll: poll{}}
 
 // Of returns the wire of a kind.
 func Of(k Kind) Wire { return wires[k] }
