@@ -93,8 +93,8 @@ func (b *inbox) put(o op) bool {
 // take returns all entries, in order. They are valid until the next take.
 func (b *inbox) take() []op {
 	spare := b.taken[:0]
-	if cap(spare) > 4096 {
-		spare = nil // do not keep the array of a peak
+	if cap(spare) > 4096 || cap(spare) > 64 && len(b.taken) < cap(spare)/8 {
+		spare = nil // do not keep the array of a peak, or of one that is over
 	}
 	b.mu.Lock()
 	b.taken, b.ops = b.ops, spare
