@@ -194,6 +194,41 @@ func TestEventStreamRefusals(t *testing.T) {
 	c.want("end")
 }
 
+// A stream whose connect could not even be asked about ends at once, and its client
+// comes back soon: it can send no other connect.
+func TestEventStreamOverload(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	s := fallbacks(t, nil, func(c *server.Config) {
+		c.Limits.AuthorizeMaxPending = 1
+		c.Application = &protocol.Application{Connect: func(_ context.Context, r *protocol.ConnectRequest) error {
+			close(asked)
+			<-release
+			r.User = r.Token
+			return nil
+		}}
+	})
+	first := streamed(t, s, "token=ann")
+	<-asked
+	c := streamed(t, s, "token=bob&channel=room")
+	c.want(`{"id":1,"error":{"code":111,"message":"the server is busy","retry":1}}`)
+	c.want(`close: {"code":1013,"reason":"connect refused for now: come back"}`)
+	c.want("end")
+	if len(c.retry) != 4 {
+		t.Errorf("retry is %s, want 1 to 5 s", c.retry)
+	}
+	close(release)
+	first.wantPrefix(`{"id":1,"connect":`)
+}
+
+// A connect that is malformed ends its stream, too.
+func TestEventStreamMalformed(t *testing.T) {
+	s := fallbacks(t, nil, nil)
+	c := streamed(t, s, "token=ann&channel=room&last_event_id=news:1@e.1,news:1@e.2")
+	c.want(`{"id":1,"error":{"code":105,"message":"connect.resume has the channel \"news:1\" twice"}}`)
+	c.wantPrefix(`close: {"code":4400,`)
+	c.want("end")
+}
+
 // With NoFallback, and without the native protocol, there are no event streams.
 func TestNoFallback(t *testing.T) {
 	for _, s := range []*server.Server{fallbacks(t, nil, func(c *server.Config) { c.Handshake.NoFallback = true }), notifier(t, nil, nil)} {

@@ -77,6 +77,9 @@ func (t *task) begin(err error) {
 		t.x.shut(t.s, t.id, ending)
 	case err != nil:
 		t.fail(err)
+		if t.cmd.Kind == Connect && t.s.OneWay(t.id) {
+			t.x.shut(t.s, t.id, EndMalformed) // it can't send another
+		}
 	case t.cmd.Kind == 0:
 		t.s.Heartbeat(t.id)
 	case t.cmd.Kind != Connect && !t.s.IsReady(t.id):
@@ -215,7 +218,7 @@ func (t *task) checkJSON(function, field string, value []byte) error {
 // refusal returns an error of the application as the client is told it.
 func (t *task) refusal(what string, err error) error {
 	var known *Error
-	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, errNotBase64) || errors.Is(err, errTooDeep) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, errNotBase64) || errors.Is(err, errTooDeep) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, hub.ErrBusy) {
 		return err
 	}
 	t.x.log(slog.LevelInfo, "the application refused a client", "what", what, "conn_id", t.id.String(), "err", err)

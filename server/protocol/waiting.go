@@ -114,8 +114,7 @@ var errGone = errors.New("server: a function of the application ended without an
 // the same command on the loop, if the connection is still open. work must not
 // touch t. Until then later commands wait, unless the command is a Call. After
 // Rules.Timeout then gets context.DeadlineExceeded, and a later result is dropped.
-// If the application has too much work already, the client is told that the server
-// is busy.
+// If the application has too much work already, then gets hub.ErrBusy at once.
 func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
 	x, rules := t.x, t.x.rules
 	own := *t // the loop uses t again
@@ -157,7 +156,7 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 		}
 	})
 	if !started {
-		t.fail(hub.ErrBusy)
+		then(t, hub.ErrBusy)
 		return
 	}
 	// finish comes through the inbox: after this.
