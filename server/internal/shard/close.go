@@ -21,7 +21,9 @@ func (c conn) startClose(code frame.CloseCode, reason string) {
 	case stateOpen:
 		c.decide(Closed{Code: code, Reason: reason})
 		c.stopLagging()
-		c.stopReadingAll()
+		if c.poll() == nil { // its response says how far it has read
+			c.stopReadingAll()
+		}
 		c.setState(stateClosing)
 		c.setDeadline(c.s.deadlines.tick + c.s.deadlines.after.close) // in place of what else was due
 		// Replies of this turn go before the Close frame.

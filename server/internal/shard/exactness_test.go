@@ -36,6 +36,7 @@ var (
 type exactClient struct {
 	name     int
 	stream   bool   // it is an EventSource, and remembers nothing but cursor
+	polls    bool   // it polls, with nothing but cursor
 	cursor   string // the last ID
 	channels []string
 	// position is the offset of the last message it has, by channel.
@@ -63,7 +64,7 @@ type exactness struct {
 	clients   []*exactClient
 	published map[string]uint64
 
-	got, cuts, stalls, resumed, told, kicked int
+	got, answers, cuts, stalls, resumed, told, kicked int
 }
 
 // exactHooks let everybody in.
@@ -90,7 +91,9 @@ func (h *exactHooks) Message(s *Shard, id netpoll.ID, _ frame.Opcode, p []byte) 
 		at, recovered, err = s.Subscribe(id, fields[0], resume)
 	}
 	if err == nil {
+		s.Hush(id, recovered)
 		s.Reply(id, frame.OpText, fmt.Appendf(nil, "subscribed %s %d %v", fields[0], at.Offset, recovered))
+		s.Hush(id, false)
 	}
 }
 func (h *exactHooks) Closed(*Shard, netpoll.ID, Closed)                      {}
@@ -134,7 +137,7 @@ func TestExactness(t *testing.T) {
 	e.pub = group.SetShards(e.shards[:], cfg.Hub)
 	e.epoch = e.pub.Position("c0").Epoch // of all channels, as none is forgotten
 	for i := range *exactClients {
-		c := &exactClient{name: i, stream: i%2 == 1, position: map[string]uint64{}, known: map[string]bool{}}
+		c := &exactClient{name: i, stream: i%3 == 1, polls: i%3 == 2, position: map[string]uint64{}, known: map[string]bool{}}
 		for len(c.channels) < 3 {
 			if name := fmt.Sprintf("c%d", e.rng.IntN(*exactChannels)); !strings.Contains(fmt.Sprint(c.channels, " "), name+" ") {
 				c.channels = append(c.channels, name)
@@ -148,8 +151,8 @@ func TestExactness(t *testing.T) {
 		e.round(*exactMessages / rounds)
 	}
 	e.calm()
-	t.Logf("%d clients got %d messages; %d cuts, %d stalls, %d disconnected as slow; of the subscriptions %d were resumed exactly and %d told of a gap",
-		len(e.clients), e.got, e.cuts, e.stalls, e.kicked, e.resumed, e.told)
+	t.Logf("%d clients got %d messages; %d polls; %d cuts, %d stalls, %d disconnected as slow; of the subscriptions %d were resumed exactly and %d told of a gap",
+		len(e.clients), e.got, e.answers, e.cuts, e.stalls, e.kicked, e.resumed, e.told)
 	if e.resumed == 0 || e.told == 0 || e.kicked == 0 {
 		t.Error("not everything that can happen has happened: choose other numbers")
 	}
@@ -228,12 +231,17 @@ func (e *exactness) connect(c *exactClient) {
 	c.loop, c.online, c.head = e.loops[i], true, false
 	c.dec.Reset(&frame.DecoderConfig{MaxMessageBytes: 1 << 20})
 	c.id = c.loop.Open(0)
-	if c.stream {
-		e.setBack(c)
-	}
 	if e.rng.IntN(4) == 0 { // it may be cut before it has all replies
 		c.stalled = true
 		c.loop.SetRoom(c.id, e.rng.IntN(1000))
+	}
+	e.ask(c)
+}
+
+// ask says on a new connection, or for the next poll, where the client is.
+func (e *exactness) ask(c *exactClient) {
+	if c.stream || c.polls {
+		e.setBack(c)
 	}
 	var commands strings.Builder
 	for _, channel := range c.channels {
@@ -241,6 +249,11 @@ func (e *exactness) connect(c *exactClient) {
 			fmt.Fprintf(&commands, " %s %d", e.epoch, c.position[channel])
 		}
 		commands.WriteByte('\n')
+	}
+	if c.polls {
+		c.head = false
+		c.loop.Deliver(c.id, []byte("GET /poll/?"+url.QueryEscape(commands.String())+" HTTP/1.1\r\nHost: x\r\nPrefer: wait=20\r\nLast-Event-ID: "+c.cursor+"\r\n\r\n"))
+		return
 	}
 	if c.stream {
 		c.loop.Deliver(c.id, []byte("GET /sse/?"+url.QueryEscape(commands.String())+" HTTP/1.1\r\nHost: x\r\nLast-Event-ID: "+c.cursor+"\r\n\r\n"))
@@ -272,6 +285,45 @@ func (e *exactness) setBack(c *exactClient) {
 		e.t.Fatalf("client %d has the ID %s, but is at %v", c.name, c.cursor, c.position)
 	}
 	c.position, c.known = position, known
+}
+
+// readPoll takes a whole response, and asks again: mostly over the same connection.
+func (e *exactness) readPoll(c *exactClient) {
+	head, rest, ok := bytes.Cut(c.inbuf, []byte("\r\n\r\n"))
+	length := 0
+	if _, text, found := strings.Cut(string(head), "\r\nContent-Length: "); found {
+		length, _ = strconv.Atoi(strings.TrimSpace(strings.SplitN(text, "\r\n", 2)[0]))
+	}
+	if !ok || len(rest) < length {
+		return
+	}
+	if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) || length < 2 || rest[0] != '[' || rest[length-1] != ']' {
+		e.t.Fatalf("client %d got %q", c.name, c.inbuf)
+	}
+	e.answers++
+	elements := string(rest[1 : length-1])
+	c.inbuf = rest[length:]
+	for element := range strings.SplitSeq(elements, ",") {
+		if strings.HasPrefix(element, `{"close"`) {
+			e.kicked++
+			e.gone(c)
+			break
+		}
+		if element != "" {
+			e.take(c, element)
+		}
+	}
+	if _, text, found := strings.Cut(string(head), "\r\nLast-Event-ID: "); found {
+		c.cursor, _, _ = strings.Cut(text, "\r\n")
+	}
+	switch {
+	case !c.online:
+	case e.rng.IntN(10) == 0:
+		c.loop.PeerClose(c.id)
+		e.gone(c)
+	default:
+		e.ask(c)
+	}
 }
 
 // readStream does what an EventSource does.
@@ -322,6 +374,10 @@ func (e *exactness) readAll() {
 }
 
 func (e *exactness) read(c *exactClient) {
+	if c.polls {
+		e.readPoll(c)
+		return
+	}
 	if !c.head {
 		_, rest, ok := bytes.Cut(c.inbuf, []byte("\r\n\r\n"))
 		if !ok {
@@ -410,11 +466,13 @@ func (e *exactness) calm() {
 		if !done {
 			continue
 		}
-		for _, l := range e.loops {
-			for l.Turn() {
+		for range 10 { // polls
+			for _, l := range e.loops {
+				for l.Turn() {
+				}
 			}
+			e.readAll()
 		}
-		e.readAll()
 		for _, c := range e.clients {
 			for _, channel := range c.channels {
 				if c.online && c.position[channel] != e.published[channel] {

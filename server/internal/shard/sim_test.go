@@ -58,6 +58,7 @@ type simClient struct {
 	loop    *netpolltest.FakeLoop
 	user    string
 	dec     frame.Decoder
+	stream  bool // an event stream, which only listens
 	opened  bool
 	head    bool // the 101 was seen
 	spans   map[string][]*span
@@ -327,6 +328,10 @@ func (s *sim) open() {
 	c.id = l.Open(0)
 	s.clients = append(s.clients, c)
 	s.byID[c.id] = c
+	if c.stream = s.rng.IntN(4) == 0; c.stream {
+		l.Deliver(c.id, []byte("GET /sse/"+c.user+" HTTP/1.1\r\nHost: x\r\n\r\n"))
+		return
+	}
 	var offer string
 	switch s.rng.IntN(3) {
 	case 0:
@@ -354,6 +359,7 @@ func (s *sim) act(c *simClient) {
 	case p < 26 && inside:
 		_ = shard.Leave(c.id, channel)
 		spans[len(spans)-1].to = s.numbers[channel]
+	case p < 55 && c.stream:
 	case p < 45 && c.opened:
 		s.say(c, fmt.Sprintf("echo %d", c.sent))
 		c.sent++
@@ -366,7 +372,7 @@ func (s *sim) act(c *simClient) {
 		c.reading = true
 	case p < 82:
 		_ = shard.Close(c.id, frame.CloseNormal, "enough")
-	case p < 84 && c.opened:
+	case p < 84 && c.opened && !c.stream:
 		c.loop.Deliver(c.id, frame.AppendMaskedFrame(nil, frame.OpClose, [4]byte{1, 2, 3, 4}, []byte{3, 232}))
 	case p < 86:
 		c.closed = true
@@ -421,6 +427,10 @@ func (s *sim) read(c *simClient) {
 		return
 	}
 	c.inbuf = append(c.inbuf, c.loop.TakeReceived(c.id)...)
+	if c.stream {
+		s.readStream(c)
+		return
+	}
 	if !c.head {
 		end := bytes.Index(c.inbuf, []byte("\r\n\r\n"))
 		if end < 0 {
@@ -446,6 +456,37 @@ func (s *sim) read(c *simClient) {
 		s.got(c, m)
 	}
 	c.inbuf = c.inbuf[:0]
+}
+
+// readStream takes the whole blocks that a stream's client has got.
+func (s *sim) readStream(c *simClient) {
+	if !c.head {
+		head, rest, ok := bytes.Cut(c.inbuf, []byte("\r\n\r\n"))
+		if !ok {
+			return
+		}
+		c.head, c.opened, c.inbuf = true, bytes.HasPrefix(head, []byte("HTTP/1.1 200")), rest
+		if !c.opened {
+			c.code = frame.CloseAbnormal
+			return
+		}
+	}
+	for c.code == 0 {
+		block, rest, ok := bytes.Cut(c.inbuf, []byte("\n\n"))
+		if !ok {
+			return
+		}
+		c.inbuf = rest
+		_, data, ok := strings.Cut("\n"+string(block), "\ndata: ")
+		switch {
+		case strings.Contains(string(block), "event: close\n"):
+			if _, err := fmt.Sscanf(data, `{"code":%d`, &c.code); err != nil {
+				s.t.Fatalf("client %v got %q", c.id, block)
+			}
+		case ok:
+			s.got(c, frame.Message{Opcode: frame.OpText, Payload: []byte(data)})
+		}
+	}
 }
 
 // agree sets a client up for the compression that the server's answer names.

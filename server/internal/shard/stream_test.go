@@ -15,13 +15,16 @@ import (
 	"github.com/roostws/roost/server/internal/wire"
 )
 
-// fallbackHooks serve event streams of raw messages: GET /sse/USER?TEXT, and what the
-// query says is a message.
+// fallbackHooks serve event streams and polls of raw messages: GET /sse/USER?TEXT or
+// /poll/USER?TEXT, and what the query says is a message.
 type fallbackHooks struct{}
 
 func (*fallbackHooks) Fallback(r *handshake.Request) *Fallback {
 	if strings.HasPrefix(string(r.Path), "/sse/") {
 		return &Fallback{Kind: wire.EventStream, Methods: "GET, HEAD, OPTIONS"}
+	}
+	if strings.HasPrefix(string(r.Path), "/poll/") {
+		return &Fallback{Kind: wire.Poll, Methods: "GET"}
 	}
 	return nil
 }
