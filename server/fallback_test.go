@@ -220,6 +220,30 @@ func TestEventStreamOverload(t *testing.T) {
 	first.wantPrefix(`{"id":1,"connect":`)
 }
 
+// An EventSource that the server has no room for, to ask the application whether it may
+// connect, learns when to come back.
+func TestEventStreamAuthorizeOverload(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	s := fallbacks(t, nil, func(c *server.Config) {
+		c.Limits.AuthorizeMaxPending = 1
+		c.Handler.Authorize = func(context.Context, *server.UpgradeRequest) error {
+			close(asked)
+			<-release
+			return nil
+		}
+	})
+	defer close(release)
+	first := connect(t, s)
+	first.Put("GET /v1/sse?token=ann HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-asked
+	c := streamed(t, s, "token=bob")
+	c.want(`{"error":{"code":111,"message":"the server is full or stopping","retry":5}}`)
+	c.want(`close: {"code":1013,"reason":"the server is full or stopping","retry":5}`)
+	if c.want("end"); c.retry != "5000" {
+		t.Errorf("retry is %s", c.retry)
+	}
+}
+
 // A connect that is malformed ends its stream, too.
 func TestEventStreamMalformed(t *testing.T) {
 	s := fallbacks(t, nil, nil)

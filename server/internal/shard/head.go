@@ -220,7 +220,7 @@ func (c conn) appendOpening(dst []byte, g *Grant) ([]byte, error) {
 func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	s := c.s
 	if g.Err != nil {
-		c.refuse(g.Err)
+		c.refuseGrant(g)
 		return
 	}
 	if g.Subprotocol != "" {

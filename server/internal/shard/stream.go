@@ -2,6 +2,8 @@ package shard
 
 import (
 	"bytes"
+	"errors"
+	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -173,6 +175,17 @@ func (c conn) respondBusy(f *Fallback) {
 		response = w.AppendClose(w.AppendMessage(response, frame.OpText, busy), frame.CloseTryAgainLater, busyReason)
 	}
 	c.respond(response)
+}
+
+// refuseGrant refuses a request whose Grant has an error.
+func (c conn) refuseGrant(g *Grant) {
+	var refusal *handshake.Error
+	if g.opening != nil && errors.As(g.Err, &refusal) && refusal.Status == http.StatusServiceUnavailable {
+		c.s.count.Inc(counters.HandshakesRefused)
+		c.respondBusy(g.opening.Fallback)
+		return
+	}
+	c.refuse(g.Err)
 }
 
 // busyReason says after how many milliseconds, retryAfter, the client may come back.
