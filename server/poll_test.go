@@ -1,12 +1,14 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
@@ -125,6 +127,59 @@ func TestPollUsers(t *testing.T) {
 		c.wantAnswer(`[{"id":1,"error":{"code":101,"message":"no such user"}},{"close":{"code":4401,"reason":"unauthorized"}}]`)
 		c.WantEnd()
 	})
+}
+
+// While the application decides on one request, those behind it wait whole, however
+// much of them came with the first.
+func TestPollPipelineBehindAuthorize(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		begun, decide := make(chan struct{}, 3), make(chan struct{})
+		s := fallbacks(t, engine, func(c *server.Config) {
+			c.Handler.Authorize = func(context.Context, *server.UpgradeRequest) error {
+				begun <- struct{}{}
+				<-decide
+				return nil
+			}
+		})
+		request := func(user string) string {
+			body := `{"id":1,"connect":{"token":"` + user + `"}}`
+			return fmt.Sprintf("POST /v1/poll HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		}
+		c := connect(t, s)
+		second := request("bob") + request("eve")
+		c.Put(request("ann") + second[:30])
+		<-begun
+		c.Put(second[30:])
+		close(decide)
+		for _, user := range []string{"ann", "bob", "eve"} {
+			if got, _ := c.answer(); !strings.Contains(got, `"user":"`+user+`"`) {
+				t.Fatalf("got %s, want the answer to %s", got, user)
+			}
+		}
+	})
+}
+
+// The time of an opening handshake begins with the request, also on a connection that
+// was kept.
+func TestPollHandshakeTime(t *testing.T) {
+	s := fallbacks(t, nil, nil)
+	sum := func() time.Duration {
+		for _, d := range s.Distributions() {
+			if d.Name == "handshake_seconds" {
+				return time.Duration(d.Sum * float64(time.Second))
+			}
+		}
+		return 0
+	}
+	c := connect(t, s)
+	c.poll("wait=0.1", `{"connect":{"token":"ann"}}`)
+	_, _ = c.answer()
+	before, begun := sum(), time.Now()
+	c.poll("", `{"id":1,"connect":{"token":"ann"}}`)
+	_, _ = c.answer()
+	if took, counted := time.Since(begun), sum()-before; counted > took {
+		t.Errorf("a handshake of %v is counted, and the request took %v", counted, took)
+	}
 }
 
 // Waiting polls cost no goroutine, and all of them are answered when the server ends.

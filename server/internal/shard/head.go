@@ -178,7 +178,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 	}
 	if g.opening != nil {
 		defer c.allowPage(g.opening.lines)()
-		g.opening.rest, rest = rest, g.opening.Lines
+		g.opening.rest, rest = append(g.opening.rest, rest...), g.opening.Lines
 	}
 	if s.draining && g.Err == nil {
 		// The drain has passed this connection and would not close it.

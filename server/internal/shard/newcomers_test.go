@@ -82,3 +82,23 @@ func TestLeavingConnectionsAreNotListed(t *testing.T) {
 		t.Errorf("listed %v while it closes, want nowhere", got)
 	}
 }
+
+// TestNextPollIsANewcomer: what was published before is not for the next request of a
+// connection that was kept.
+func TestNextPollIsANewcomer(t *testing.T) {
+	r := newRig(t, 1, nil)
+	s, l := r.shards[0], r.loops[0]
+	id := l.Open(0)
+	l.Deliver(id, []byte("GET /poll/ann?hello HTTP/1.1\r\nHost: x\r\n\r\n"))
+	r.settle()
+	if got := l.TakeReceived(id); !bytes.HasSuffix(got, []byte("\r\n\r\n[hello]")) {
+		t.Fatalf("got %q", got)
+	}
+	c := s.in(id.Slot())
+	if c.state != stateKept || c.id == id {
+		t.Fatalf("state %d, ID %v", c.state, c.id)
+	}
+	if before := (&job{opened: id.Generation()}); !c.openedAfter(before) || c.openedAfter(&job{opened: s.opened}) {
+		t.Errorf("generation %d, opened before %d and now %d", c.generation, before.opened, s.opened)
+	}
+}

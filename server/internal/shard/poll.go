@@ -211,6 +211,7 @@ func (c conn) renew() {
 	*x = ext{tls: x.tls}
 	*c.slot = slot{generation: id.Generation(), state: c.state, flags: c.flags & flagTLS, rare: c.rare, openedTick: s.deadlines.tick}
 	c = conn{s, id, c.slot}
+	s.noteOpened(id)
 	c.setKind(wire.WebSocket)
 	c.setState(stateKept)
 	c.setDeadline(s.deadlines.tick + s.deadlines.after.keepAlive)
@@ -225,7 +226,7 @@ func (c conn) renew() {
 // begin begins another request on a connection that was kept.
 func (c conn) begin(p []byte) {
 	c.setState(stateHead)
-	c.openedTick = c.s.deadlines.tick
+	c.openedTick, c.heardTick = c.s.deadlines.tick, micros(c.s.clock())
 	c.setDeadline(c.s.deadlines.tick + c.s.deadlines.after.handshake)
 	c.handleHead(p)
 }

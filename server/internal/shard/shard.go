@@ -216,9 +216,7 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	if s.inbox.entries.Load() > 0 {
 		s.takeInbox()
 	}
-	if g := id.Generation(); int32(g-s.opened) > 0 { // an attached one opens later than it got its ID
-		s.opened = g
-	}
+	s.noteOpened(id)
 	i := id.Slot()
 	if int(i) >= len(s.slots.Rows) {
 		s.count.Inc(counters.RefusedFull)
@@ -253,6 +251,13 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 		return
 	}
 	c.openAddress(tag)
+}
+
+// noteOpened notes that a connection has opened, or another session on it.
+func (s *Shard) noteOpened(id netpoll.ID) {
+	if g := id.Generation(); int32(g-s.opened) > 0 { // an attached one opens later than it got its ID
+		s.opened = g
+	}
 }
 
 // OnData handles what a socket brought.

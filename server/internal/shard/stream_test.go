@@ -20,6 +20,9 @@ import (
 type fallbackHooks struct{}
 
 func (*fallbackHooks) Fallback(r *handshake.Request) *Fallback {
+	if strings.HasPrefix(string(r.Path), "/poll/") {
+		return &Fallback{Kind: wire.Poll, Methods: "GET"}
+	}
 	if strings.HasPrefix(string(r.Path), "/sse/") {
 		return &Fallback{Kind: wire.EventStream, Methods: "GET, HEAD, OPTIONS"}
 	}
