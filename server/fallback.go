@@ -127,14 +127,17 @@ func appendPosition(dst []byte, at history.Position) []byte {
 }
 
 // token returns the client's token, from where it can put one: an EventSource sets no
-// header. It is not logged. A cookie comes from an allowed page here: see
-// handshake.CheckOrigin.
+// header. It is not logged. A cookie counts only if the request comes from an allowed
+// page: see handshake.CheckOrigin, and fromElsewhere.
 func (h *hooks) token(r *handshake.Request, query url.Values) string {
 	if scheme, token, ok := strings.Cut(string(r.Get("Authorization")), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		return strings.TrimSpace(token)
 	}
 	if token := query.Get("token"); token != "" || h.server.cfg.Handshake.TokenCookie == "" {
 		return token
+	}
+	if fromElsewhere(r) {
+		return ""
 	}
 	for i := range r.Fields() {
 		if f := &r.Fields()[i]; f.Is("Cookie") {
@@ -147,6 +150,14 @@ func (h *hooks) token(r *handshake.Request, query url.Values) string {
 		}
 	}
 	return ""
+}
+
+// fromElsewhere reports whether a page of another origin has caused a request of which
+// it can't read the response: an image, a script, a link. Such a request has the user's
+// cookies and no Origin.
+func fromElsewhere(r *handshake.Request) bool {
+	site := string(r.Get("Sec-Fetch-Site"))
+	return r.Get("Origin") == nil && (site == "cross-site" || site == "same-site")
 }
 
 // A channelPosition is a part of a cursor.

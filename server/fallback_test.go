@@ -170,9 +170,13 @@ func TestEventStreamTokens(t *testing.T) {
 		{"", []string{"Cookie: x=1; session=eve; y=2"}, "eve"},
 		{"token=ann", []string{"Cookie: session=eve"}, "ann"},
 		{"", []string{"Cookie: session=eve", "Origin: https://a.example"}, "eve"},
+		{"", []string{"Cookie: session=eve", "Origin: https://a.example", "Sec-Fetch-Site: cross-site"}, "eve"},
+		{"", []string{"Cookie: session=eve", "Sec-Fetch-Site: same-origin"}, "eve"},
+		{"", []string{"Cookie: session=eve", "Sec-Fetch-Site: cross-site"}, ""}, // an image of another page
+		{"", []string{"Cookie: session=eve", "Sec-Fetch-Site: same-site"}, ""},
 	} {
 		c := streamed(t, s, test.query, test.lines...)
-		if got := c.next(); !strings.Contains(got, `,"user":"`+test.user+`",`) {
+		if got := c.next(); strings.Contains(got, `,"user":`) != (test.user != "") || test.user != "" && !strings.Contains(got, `,"user":"`+test.user+`",`) {
 			t.Errorf("%v: connect was answered %s", test, got)
 		}
 	}
