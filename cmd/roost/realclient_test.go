@@ -254,6 +254,15 @@ func TestRealClientJavaScriptExactness(t *testing.T) {
 func TestBrowserClient(t *testing.T) {
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
-	p := startRoost(t, loopback("--demo", "--native", "--anonymous", "--namespaces", `[{name: news, history-messages: 1000, publish: anyone, presence: true}]`)...)
+	p := startRoost(t, loopback("--demo", "--native", "--anonymous", "--namespaces", `[{name: "", publish: anyone, presence: true}, {name: news, history-messages: 1000, publish: anyone, presence: true}]`)...)
 	script(t, "node", "../../../../web/client/test/browser.mjs", p.addr)
+}
+
+// The examples of docs/browser.md do what it says.
+func TestRealClientJavaScriptDocumentation(t *testing.T) {
+	nodePath(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	p := startRoost(t, loopback("--native", "--anonymous", "--token-secret", testSecret,
+		"--namespaces", `[{name: "", history-messages: 100, publish: anyone, presence: true}]`)...)
+	script(t, "node", "../../../../web/client/test/docs.mjs", "../../docs/browser.md", p.addr, testSecret)
 }

@@ -1,8 +1,9 @@
 // The client in headless Chromium, by Playwright, against a real server.
 //   node browser.mjs HOST:PORT
 // The server speaks the native protocol, lets anonymous clients in, and anyone publish
-// to news:*, which has a history.
+// to news:*, which has a history, and to news, which has presence.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import net from 'node:net';
 import { createRequire } from 'node:module';
 
@@ -85,6 +86,21 @@ async function newContext(page = '') {
 }
 
 const tests = {
+  async 'the page of docs/browser.md'() {
+    const text = await readFile(new URL('../../../docs/browser.md', import.meta.url), 'utf8');
+    const context = await newContext(text.match(/```html\n(.*?)```/s)[1]), plain = await newContext();
+    const page = await context.newPage(), other = await open(plain);
+    page.on('pageerror', (e) => problems.push(String(e)));
+    await page.goto(`${origin}/page`, patience);
+    await start(other, 'news');
+    await ready(other);
+    await other.waitForFunction(async () => (await roost.presence('news')).clients === 2, null, patience);
+    await publish(other, 'news', { text: '<b>hello</b>' });
+    await page.locator('#news li', { hasText: '<b>hello</b>' }).waitFor(patience);
+    await context.close();
+    await plain.close();
+  },
+
   async 'two pages, loaded with the integrity of the snippet'() {
     const context = await newContext();
     const [a, b] = [await open(context), await open(context)];

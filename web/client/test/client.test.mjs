@@ -1,5 +1,6 @@
 // The client against a fake server: reconnecting, resuming, tokens, errors.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { Fake, Roost, RoostError, WebSocket, collect, test, until } from './fake.mjs';
 
 const soon = { reconnectMin: 5, reconnectMax: 20, WebSocket, fetch: null };
@@ -270,4 +271,19 @@ test('a listener that throws harms nobody else', async (t) => {
   fake.publish('news', 2);
   await until(news, 'message', (m) => m.data === 2);
   assert.deepEqual([log.slice(1), problems], [[1, 2], ['oops', 'oops']]);
+});
+
+test('roost.d.ts declares what there is', async (t) => {
+  const types = await readFile(new URL('../roost.d.ts', import.meta.url), 'utf8');
+  const { roost } = await scene(t);
+  const emitter = ['on', 'once', 'off'];
+  for (const [name, object] of [['Roost', roost], ['Channel', roost.channel('news')], ['RoostError', new RoostError('client', 'closed', 'x')]]) {
+    const [, body] = types.match(new RegExp(`class ${name}\\b[^\\n]*\\{\\n(.*?)\\n\\}`, 's'));
+    const declared = new Set(body.match(/^  (?:readonly )?\w+(?=[?<(:])/gm).map((m) => m.trim().replace('readonly ', '')));
+    declared.delete('constructor');
+    for (const member of declared) assert.ok(member in object || ['client', 'user', 'retry', 'reason'].includes(member), `${name}.${member} is declared`);
+    for (const member of Object.getOwnPropertyNames(Object.getPrototypeOf(object))) {
+      assert.ok(member.startsWith('_') || member === 'constructor' || declared.has(member) || emitter.includes(member), `${name}.${member} is not declared`);
+    }
+  }
 });
