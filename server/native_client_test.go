@@ -28,7 +28,7 @@ func TestNativeClientOnABadNetwork(t *testing.T) {
 			c.Namespaces = []server.Namespace{{Name: "news", HistoryMessages: 10 * messages}}
 			c.Handler = server.Handler{}
 		})
-		network := badnetwork.New(t, s.Addrs()[0].String())
+		network := badnetwork.New(t, s.Addrs()[0].String(), 6000)
 		ctx := within(t)
 		c, err := goclient.Dial(ctx, goclient.Config{
 			URL:          "ws://" + network.Addr() + "/",

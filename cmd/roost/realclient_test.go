@@ -237,10 +237,13 @@ func nodeTest(t *testing.T, name string, env ...string) {
 // channels once and in order.
 func TestRealClientJavaScriptExactness(t *testing.T) {
 	nodePath(t)
-	for _, transport := range []string{"websocket"} {
+	for transport, most := range map[string]int{
+		"websocket": 6000, "sse": 6000,
+		"poll": 20_000, "all": 20_000, // the response to a poll comes whole or not at all
+	} {
 		t.Run(transport, func(t *testing.T) {
 			p := startRoost(t, loopback("--native", "--anonymous", "--namespaces", `[{name: news, history-messages: 10000, publish: anyone}]`)...)
-			network := badnetwork.New(t, p.addr)
+			network := badnetwork.New(t, p.addr, most)
 			seed := rand.Uint32()
 			t.Logf("the clients' seed is %d", seed)
 			script(t, "node", "../../../../web/client/test/exactness.mjs", network.Addr(), p.addr, transport, "200", "100", strconv.FormatUint(uint64(seed), 10))

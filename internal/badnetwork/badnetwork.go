@@ -16,6 +16,7 @@ import (
 type Proxy struct {
 	listener net.Listener
 	to       string
+	most     int
 	wg       sync.WaitGroup
 
 	// Guarded by mu.
@@ -25,9 +26,10 @@ type Proxy struct {
 	cuts int
 }
 
-// New starts a proxy to an address, which the end of the test closes. The test's log
-// has the seed of its faults.
-func New(t testing.TB, to string) *Proxy {
+// New starts a proxy to an address, which the end of the test closes. A connection
+// brings the client between 300 and 300+most bytes, drawn at random. The test's log
+// has the seed.
+func New(t testing.TB, to string, most int) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -35,7 +37,7 @@ func New(t testing.TB, to string) *Proxy {
 	}
 	seed := rand.Uint64()
 	t.Logf("the network's seed is %d", seed)
-	p := &Proxy{listener: l, to: to, rand: rand.New(rand.NewPCG(seed, 0))}
+	p := &Proxy{listener: l, to: to, most: most, rand: rand.New(rand.NewPCG(seed, 0))}
 	p.wg.Go(func() {
 		for {
 			near, err := l.Accept()
@@ -87,7 +89,7 @@ func (p *Proxy) carry(near *net.TCPConn) {
 		_ = far.Close()
 		_ = near.Close()
 	})
-	p.pump(near, far, 300+p.draw(6000), func() {
+	p.pump(near, far, 300+p.draw(p.most), func() {
 		switch p.draw(3) {
 		case 0:
 			_ = near.SetLinger(0) // a reset

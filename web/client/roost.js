@@ -33,6 +33,9 @@ function closeError(code, reason, more) {
     { reason, ...(slot && { retry: slot[1] / 1000, spread: true }), ...more });
 }
 
+// toldClose is a close as the fallbacks tell it, with the slot apart.
+const toldClose = ({ code, reason, retry }) => closeError(code, reason, { clean: true, ...(retry >= 0 && { retry, spread: true }) });
+
 async function httpError(response) {
   const text = (await response.text().catch(() => '')).trim().slice(0, 200);
   const after = response.headers.get('Retry-After');
@@ -486,7 +489,7 @@ export class Roost extends Emitter {
           // What a server says is a better reason than that a socket has failed.
           if (!reason || error.type !== 'close') reason = error;
           const told = error.type === 'server' || error.retry || error.clean || error.type === 'client';
-          if (told || known || (!open.size && mine === kinds.length)) over(reject, told ? error : reason);
+          if (told || known || (!open.size && next === kinds.length)) over(reject, told ? error : reason);
           else if (next === mine && mine < kinds.length) start();
         };
         s.start();
@@ -1036,6 +1039,7 @@ class Fallback extends Session {
     try {
       for (const m of await (await this.post('poll', list)).json()) {
         if (m.id === 1 && m.error) reason = serverError(m.error);
+        if (m.close) reason ??= toldClose(m.close);
         reply(m, waiting.get(m.id));
       }
     } catch (error) { reason = error; }
@@ -1066,7 +1070,7 @@ class Stream extends Fallback {
     const data = block.split('\n').filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n');
     if (!data) return;
     const m = JSON.parse(data);
-    if (/^event: *close$/m.test(block)) this.end(closeError(m.code, m.reason, { clean: true, ...(m.retry >= 0 && { retry: m.retry, spread: true }) }));
+    if (/^event: *close$/m.test(block)) this.end(toldClose(m));
     else this.take(m);
   }
 }
@@ -1080,7 +1084,10 @@ class Poll extends Fallback {
       if (signal.aborted) return;
       this.heard = Date.now();
       this.interval = 0;
-      for (const m of messages) this.take(m);
+      for (const m of messages) {
+        if (m.close) this.end(toldClose(m.close));
+        else this.take(m);
+      }
       if (this.ended || signal.aborted) return;
       // A server that does not wait is not asked all the time.
       if (wait && messages.every((m) => m.id) && Date.now() - began < 1000) await sleep(1000);

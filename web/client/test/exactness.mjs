@@ -33,10 +33,19 @@ await publisher.ready();
 
 const used = {};
 const all = [];
+// What a run that does not come to an end leaves behind.
+const slow = setInterval(() => {
+  const late = all.filter(({ subscriptions }) => subscriptions.some((s) => s.got.length < +messages));
+  const order = ({ roost, subscriptions }) => (roost.state === 'connected') + subscriptions.filter((s) => s.channel.state === 'subscribed').length;
+  late.sort((a, b) => order(a) - order(b));
+  console.error(`${late.length} clients are not complete`, used, late.slice(0, 3).map(({ roost, subscriptions }) => [
+    roost.state, roost.transport, roost._session?.asked, roost._candidates, roost._climbing, roost._failed, roost._good, roost.stats, roost.error?.message, ...subscriptions.map((s) => `${s.channel.state} ${s.got.length}`)]));
+}, 10000);
 for (let i = 0; i < +clients; i++) {
   const roost = new Roost(`ws://${proxy}/`, options);
   roost.on('state', (e) => { if (e.state === 'connected') used[e.transport] = (used[e.transport] ?? 0) + 1; });
   roost.on('state', (e) => { if (e.state === 'closed' && !e.error.message.includes('was closed')) throw e.error; });
+  roost.on('state', (e) => { roost.error = e.error; });
   const first = draw(CHANNELS);
   const subscriptions = [first, (first + 1 + draw(CHANNELS - 1)) % CHANNELS].map((n) => {
     const got = [], problems = [];
@@ -61,6 +70,7 @@ for (let k = 0; k < +messages; k++) {
 const want = Array.from({ length: +messages }, (_, k) => k);
 const complete = () => all.every(({ subscriptions }) => subscriptions.every((s) => s.got.length >= want.length));
 while (!complete()) await new Promise((done) => setTimeout(done, 20));
+clearInterval(slow);
 await new Promise((done) => setTimeout(done, 200)); // nothing more comes
 const sums = { connects: 0, messages: 0, duplicates: 0, missed: 0 };
 for (const { roost, subscriptions } of all) {

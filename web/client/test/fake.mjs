@@ -87,7 +87,7 @@ export class Fake {
       const write = (text) => { if (this.sse !== 'hold') r.write(text); };
       write('retry: 1000\n: ok\n\n');
       const client = new Client(this, kind, (m) => write(`data: ${JSON.stringify(m)}\n\n`), (code, reason) => {
-        write(`event: close\ndata: ${JSON.stringify({ code, reason })}\n\n`);
+        write(`event: close\ndata: ${JSON.stringify({ code, reason, retry: 0.01 })}\n\n`);
         r.end();
       });
       r.on('close', () => this.clients.delete(client));
@@ -97,7 +97,7 @@ export class Fake {
     if (this.poll === 'hold') return;
     const out = [];
     let wake = () => {};
-    const client = new Client(this, kind, (m) => { out.push(m); wake(); }, () => {});
+    const client = new Client(this, kind, (m) => { out.push(m); wake(); }, (code, reason) => { out.push({ close: { code, reason, retry: 0.01 } }); wake(); });
     for (const c of commands) await client.command(c);
     const learns = out.some((m) => !m.id || m.error || (m.subscribe && m.subscribe.recovered !== true && m.subscribe.epoch));
     const wait = +(q.url.split('wait=')[1] ?? 0);

@@ -75,13 +75,21 @@ for (const kind of ['sse', 'poll']) {
   });
 }
 
-test('a close that the stream tells', async (t) => {
-  const { fake, roost } = await scene(t, { transports: ['sse'] });
-  await roost.ready();
-  fake.close(4403, 'disconnected');
-  const e = await until(roost, 'state', (e) => e.state === 'closed');
-  assert.equal(e.error.cause.code, 4403);
-});
+for (const kind of ['sse', 'poll']) {
+  test(`a close that ${kind} tells`, async (t) => {
+    const { fake, roost } = await scene(t, { transports: [kind] });
+    await roost.ready();
+    while (kind === 'poll' && !fake.waiting) await pause(2);
+    fake.close(1001, 'server is going away');
+    let e = await until(roost, 'state', (e) => e.state === 'disconnected');
+    assert.deepEqual([e.error.type, e.error.code, e.error.retry], ['close', 1001, 0.01]);
+    await connected(roost);
+    while (kind === 'poll' && !fake.waiting) await pause(2);
+    fake.close(4403, 'disconnected');
+    e = await until(roost, 'state', (e) => e.state === 'closed');
+    assert.equal(e.error.cause.code, 4403);
+  });
+}
 
 for (const [name, faults, want] of [
   ['nothing is wrong', {}, 'websocket'],
@@ -103,6 +111,14 @@ for (const [name, faults, want] of [
     assert.ok(fake.seen.includes('upgrade') === (want === 'websocket') && fake.seen.includes('/v1/sse') === (want === 'sse'), fake.seen.join());
   });
 }
+
+test('when nothing gets through, it tries again', async (t) => {
+  const { fake, roost } = await scene(t, { timeout: 2000 }, { websocket: 'hang', sse: 'missing', poll: 'missing' });
+  const { error } = await until(roost, 'state', (e) => e.state === 'disconnected');
+  assert.deepEqual([error.type, error.code], ['http', 404]); // it says more than that a socket has failed
+  fake.websocket = 'open';
+  await connected(roost);
+});
 
 test('it goes up again when the better transport works, and loses nothing', async (t) => {
   const { fake, roost } = await scene(t, { climbAfter: 150, timeout: 1000 }, { websocket: 'hang', sse: 'hold' });
