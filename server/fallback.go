@@ -78,7 +78,7 @@ func (h *hooks) Commands(r *handshake.Request, _ *shard.Fallback, body []byte) (
 		return said, err
 	}
 	if string(r.Method) == http.MethodPost {
-		said.Lines = bytes.Clone(body)
+		said.Lines, said.Token = bytes.Clone(body), h.token(r, query)
 		return said, nil
 	}
 	said.Lines = h.queryCommands(r, query, positions)

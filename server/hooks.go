@@ -44,7 +44,7 @@ func (h *hooks) protocol(subprotocol string) int {
 func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 	if g.Protocol != 0 {
 		upgrade, _ := g.Kept.(*protocol.UpgradeParts)
-		h.sessions.Open(id, g.Channels, upgrade)
+		h.sessions.Open(id, g.Channels, upgrade, g.Token())
 	} else {
 		h.sessions.Connected(s, id)
 	}

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -123,6 +124,10 @@ func TestPollUsers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		c.poll("", `{"id":1,"connect":{}}`, "Authorization: Bearer eve")
+		if got, _ := c.answer(); !strings.Contains(got, `"user":"eve"`) {
+			t.Errorf("with a token in the head: got %s", got)
+		}
 		c.poll("", `{"id":1,"connect":{"token":"bad"}}`+"\n"+`{"id":2,"subscribe":{"channel":"room"}}`)
 		c.wantAnswer(`[{"id":1,"error":{"code":101,"message":"no such user"}},{"close":{"code":4401,"reason":"unauthorized"}}]`)
 		c.WantEnd()
@@ -240,4 +245,49 @@ func TestPollBadBodies(t *testing.T) {
 		c.Put("POST /v1/poll HTTP/1.1\r\nHost: x\r\n" + body)
 		_ = c.WantStatus(status)
 	}
+}
+
+// rawTLS connects with TLS.
+func rawTLS(t *testing.T, s *server.Server) *client {
+	t.Helper()
+	conn, err := tls.Dial("tcp", s.Addrs()[0].String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newClient(t, conn)
+}
+
+// A TLS connection goes on from one poll to the next, and a stream needs no more than
+// its socket.
+func TestFallbacksTLS(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		s := startTLS(t, server.Config{Engine: server.Engine{Driver: engine}, Application: tokenUsers, Namespaces: []server.Namespace{{Name: "news", HistoryMessages: 10}}})
+		c := rawTLS(t, s)
+		for i := range 5 {
+			c.poll("", fmt.Sprintf(`{"id":%d,"connect":{}}`, i+1))
+			if got, _ := c.answer(); !strings.HasPrefix(got, fmt.Sprintf(`[{"id":%d,"connect":`, i+1)) {
+				t.Fatalf("got %s", got)
+			}
+		}
+		c.poll("wait=30", `{"connect":{}}`+"\n"+`{"subscribe":{"channel":"room"}}`)
+		stream := rawTLS(t, s)
+		stream.Put("GET /v1/sse?channel=news:1 HTTP/1.1\r\nHost: x\r\n\r\n")
+		head, err := stream.Response(http.MethodGet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newEvents(t, head)
+		e.wantPrefix(`{"id":1,"connect":`)
+		e.wantPrefix(`{"id":2,"subscribe":`)
+		for _, channel := range []string{"room", "news:1"} {
+			if err := s.Publish(channel, server.Text, []byte("hi")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.wantAnswer(`[{"pub":{"channel":"room","data":"hi"}}]`)
+		e.wantPrefix(`{"pub":{"channel":"news:1","epoch":`)
+		if n := statsOf(s).Get("accepted"); n != 2 {
+			t.Errorf("%d connections", n)
+		}
+	})
 }

@@ -132,7 +132,8 @@ func (l *FakeLoop) Renew(id netpoll.ID) netpoll.ID {
 	if c == nil || c.state != fakeOpen || c.full {
 		return 0
 	}
-	l.generations[id.Slot()]++
+	l.lastGeneration++
+	l.generations[id.Slot()] = l.lastGeneration
 	c.id = netpoll.MakeID(l.opts.Index, id.Slot(), l.generations[id.Slot()])
 	l.conns[c.id] = c
 	return c.id

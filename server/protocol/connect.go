@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,10 @@ func (t *task) connect() {
 		t.fail(&Error{Code: CodeBadRequest, Message: "connected already"})
 		return
 	}
+	n := t.x.of(t.id)
 	r := &ConnectRequest{
-		Client: t.id.String(), Token: t.cmd.Token, Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(), User: t.user(),
-		Upgrade: t.x.of(t.id).upgrade,
+		Client: t.id.String(), Token: cmp.Or(t.cmd.Token, n.token), Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(), User: t.user(),
+		Upgrade: n.upgrade,
 	}
 	known := r.User != "" || app.Anonymous
 	switch {

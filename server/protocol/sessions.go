@@ -93,6 +93,7 @@ type session struct {
 	// Connect.
 	channels []string
 	upgrade  *UpgradeParts
+	token    string // of the request
 
 	expires map[string]time.Time // when single subscriptions expire
 	granted []string             // see grants
@@ -157,10 +158,10 @@ func (x *Sessions) codec(s *shard.Shard, id netpoll.ID) Codec {
 }
 
 // Open begins a connection that has to Connect. channels are joined then, and upgrade
-// is given to the application.
-func (x *Sessions) Open(id netpoll.ID, channels []string, upgrade *UpgradeParts) {
+// is given to the application. token is that of a Connect without one.
+func (x *Sessions) Open(id netpoll.ID, channels []string, upgrade *UpgradeParts, token string) {
 	n := x.of(id)
-	n.connectBy, n.channels, n.upgrade = time.Now().Add(x.rules.Timeout), channels, upgrade
+	n.connectBy, n.channels, n.upgrade, n.token = time.Now().Add(x.rules.Timeout), channels, upgrade, token
 	x.due(n.connectBy)
 }
 

@@ -185,6 +185,9 @@ func (s *Shard) renewPolls() {
 	answered := s.polls.answered
 	s.polls.answered = nil
 	for _, id := range answered {
+		if s.inbox.entries.Load() > 0 {
+			s.takeInbox() // as OnOpen does: what came before is not for the next request
+		}
 		if c, ok := s.find(id); ok && c.state == stateAnswered && c.flags&flagStalled == 0 {
 			c.renew()
 		}
@@ -199,6 +202,7 @@ func (c conn) renew() {
 		c.shut()
 		return
 	}
+	s.opened = id.Generation()
 	w := x.poll
 	if c.flags&flagsPaused != 0 {
 		// What the pause was for is over. Lists of paused connections have the old ID.

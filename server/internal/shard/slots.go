@@ -16,7 +16,10 @@ import (
 //	                │        │         ▲
 //	                └────────┴► open ► closing
 //
-// proxy and tls are for listeners that ask for them, authorizing is for upgrades
+//	a poll:  open ► answered ► kept ► head
+//
+// A plain request for a fallback opens a connection, too (plain ► open, authorizing),
+// and that of a poll goes on with another request under another ID. proxy and tls are for listeners that ask for them, authorizing is for upgrades
 // that the application decides on elsewhere, and flushing is skipped if no output
 // waits. Every state may also end at once (gone). setState is the only writer and
 // legal is the diagram in full.

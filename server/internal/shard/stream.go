@@ -48,8 +48,18 @@ type Said struct {
 	// are carried out, its positions in channels that the client is about to enter are
 	// among those of its events.
 	Cursor string
+	// Token is the client's where the commands have none. It is not logged.
+	Token string
 	// Wait is how long a poll waits for something to tell.
 	Wait time.Duration
+}
+
+// Token returns the token beside the commands of a request for a fallback.
+func (g *Grant) Token() string {
+	if g.opening == nil {
+		return ""
+	}
+	return g.opening.Token
 }
 
 // handleFallback handles a request for a fallback, whose head is parsed.
