@@ -142,7 +142,7 @@ var (
 // shows what must come of each step.
 func (p *pageReader) read(text string) {
 	t := p.t
-	inBrowser := strings.Contains(text, "```html\n")
+	inBrowser := strings.Contains(text, "\nPress the button")
 	kinds := map[string]int{}
 	for _, block := range fence.FindAllStringSubmatch(text, -1) {
 		kind, content := block[1], block[2]
