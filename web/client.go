@@ -105,6 +105,8 @@ roost.subscribe('news', (m) => console.log(m.data));
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Roost's browser client</title>
+<link rel="icon" href="data:,">
+<style>body { font: 1rem/1.5 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem } pre { overflow: auto; padding: 1rem; border: 1px solid } </style>
 <h1>Roost's browser client</h1>
 <p>Version ` + html.EscapeString(l.Version) + `, ` + fmt.Sprintf("%.1f", float64(len(l.Gzipped))/1024) + ` KiB on the wire. A page begins with:</p>
 <pre>` + html.EscapeString(example) + `</pre>
@@ -129,7 +131,7 @@ func (f clientFile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Access-Control-Allow-Origin", "*") // a module of another origin is fetched with CORS
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-cache")
 	if f.immutable {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")

@@ -80,10 +80,11 @@ func (d *demo) configure(c *server.Config) {
 	}
 }
 
-// upgrade takes upgrades on / and /ws. To ask for statistics is to be in their
-// channel.
+// upgrade takes textbook clients on / and /ws, and those of the native protocol on
+// any path: event streams and long polls have their own. To ask for statistics is to be
+// in their channel.
 func (d *demo) upgrade(r *server.UpgradeRequest) error {
-	if path := r.Path(); path != "/" && path != "/ws" {
+	if path := r.Path(); path != "/" && path != "/ws" && r.Subprotocol != native.Subprotocol {
 		return &server.Rejection{Status: 404, Reason: "the demo's WebSocket is at / and /ws"}
 	}
 	if query, err := url.ParseQuery(r.RawQuery()); err == nil && query.Get("stats") == "1" {

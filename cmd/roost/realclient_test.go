@@ -269,3 +269,28 @@ func TestRealClientJavaScriptDocumentation(t *testing.T) {
 		"--namespaces", `[{name: "", history-messages: 100, publish: anyone, presence: true}]`)...)
 	script(t, "node", "../../../../web/client/test/docs.mjs", "../../docs/browser.md", p.addr, testSecret)
 }
+
+// What npm pack makes can be installed, and imported by its name.
+func TestRealClientJavaScriptPackage(t *testing.T) {
+	source, err := filepath.Abs("../../web/client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	run := func(want, name string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "npm_config_cache="+dir, "npm_config_update_notifier=false")
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
+			t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		}
+	}
+	run("roost.d.ts", "npm", "pack", source)
+	packed, err := filepath.Glob(filepath.Join(dir, "roostws-client-*.tgz"))
+	if err != nil || len(packed) != 1 {
+		t.Fatalf("npm pack made %q, %v", packed, err)
+	}
+	run("added 1 package", "npm", "install", "--offline", "--no-audit", "--no-fund", packed[0])
+	run("function", "node", "--input-type=module", "-e", `import { Roost } from '@roostws/client'; console.log(typeof Roost)`)
+}

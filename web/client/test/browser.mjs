@@ -48,7 +48,7 @@ async function open(context, { script = '', query = '' } = {}) {
 
 // start makes a client in a page, which keeps what comes of a channel.
 const start = (page, channel, options = {}) => page.evaluate(([channel, options]) => {
-  const t0 = performance.now();
+  globalThis.t0 = performance.now();
   globalThis.states = [];
   globalThis.got = [];
   globalThis.told = [];
@@ -99,6 +99,16 @@ const tests = {
     await page.locator('#news li', { hasText: '<b>hello</b>' }).waitFor(patience);
     await context.close();
     await plain.close();
+  },
+
+  async 'what to copy is shown, also on a phone'() {
+    const context = await browser.newContext({ viewport: { width: 360, height: 640 } });
+    const page = await context.newPage();
+    page.on('console', (m) => problems.push(m.text()));
+    await page.goto(`${origin}/roost/`, patience);
+    assert.match(await page.locator('pre').first().textContent(), /import \{ Roost \} from '\/roost\/.*\/roost\.js'/);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+    await context.close();
   },
 
   async 'two pages, loaded with the integrity of the snippet'() {
@@ -169,6 +179,53 @@ const tests = {
     await page.goBack({ ...patience, waitUntil: 'commit' });
     assert.equal(await page.evaluate(() => globalThis.kept), true, 'the page was not kept: it holds something open');
     await whole(page, 3);
+    await context.close();
+  },
+
+  async 'a page without WebSocket gets its first message by a fallback'() {
+    const context = await newContext();
+    const other = await open(context);
+    await start(other, 'news:x');
+    await ready(other);
+    await publish(other, 'news:blocked', 1);
+    const { epoch } = (await other.evaluate(() => roost.channel('news:blocked').subscribe().then((c) => c.position)));
+    const hangs = 'globalThis.WebSocket = class { close() {} };';
+    const held = `const f = fetch; globalThis.fetch = (u, o) => String(u).endsWith('/sse') ? new Promise(() => {}) : f(u, o);`;
+    const refused = 'globalThis.WebSocket = class { constructor() { setTimeout(() => this.onclose({ code: 1006, reason: "", wasClean: false })); } close() {} };';
+    for (const [script, want] of [[hangs, 'sse'], [refused, 'sse'], [hangs + held, 'poll']]) {
+      const page = await open(context, { script });
+      await page.evaluate(() => localStorage.clear());
+      await start(page, 'news:none');
+      await page.evaluate((resume) => { globalThis.channel = roost.subscribe('news:blocked', (m) => { globalThis.first ??= performance.now() - t0; got.push(m.data); }, { resume }); }, { epoch, offset: 0 });
+      await has(page, 1);
+      assert.equal(await page.evaluate(() => roost.transport), want);
+      console.error(`  over ${want}: ${Math.round(await page.evaluate(() => first))} ms`);
+      await page.close();
+      // The next page of this origin knows.
+      const next = await open(context, { script });
+      await start(next, 'news:none');
+      assert.equal(await ready(next), want);
+      console.error(`  once it is known: ${Math.round(await next.evaluate(() => performance.now() - t0))} ms`);
+      await next.close();
+    }
+    await context.close();
+  },
+
+  async 'a page of another origin'() {
+    const context = await newContext();
+    const page = await open(context);
+    for (const transport of ['websocket', 'sse', 'poll']) {
+      await page.evaluate(async ([url, transport]) => {
+        globalThis.roost = new Roost(url, { transports: [transport] });
+        globalThis.got = [];
+        globalThis.channel = roost.subscribe('news:cross', (m) => got.push(m.data));
+        await channel.subscribe();
+        await channel.publish(transport);
+      }, [`http://${host}:${port}/`, transport]);
+      await has(page, 1);
+      assert.deepEqual(await got(page), [transport]);
+      await page.evaluate(() => roost.close());
+    }
     await context.close();
   },
 

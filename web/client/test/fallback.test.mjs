@@ -120,6 +120,15 @@ test('when nothing gets through, it tries again', async (t) => {
   await connected(roost);
 });
 
+test('without WebSocket it begins with a stream', async (t) => {
+  const { fake, roost } = await scene(t, { WebSocket: undefined });
+  await roost.ready();
+  assert.equal(roost.transport, 'sse');
+  assert.ok(!fake.seen.includes('upgrade'));
+  assert.throws(() => new Roost(fake.url, { WebSocket: undefined, fetch: undefined }), TypeError);
+  assert.throws(() => new Roost('ftp://example.com/'), TypeError);
+});
+
 test('it goes up again when the better transport works, and loses nothing', async (t) => {
   const { fake, roost } = await scene(t, { climbAfter: 150, timeout: 1000 }, { websocket: 'hang', sse: 'hold' });
   const news = roost.channel('news'), log = collect(news);
