@@ -44,10 +44,11 @@ func script(t *testing.T, interpreter, name string, args ...string) {
 	cmd := exec.CommandContext(ctx, interpreter, append([]string{filepath.Join("testdata", "clients", name)}, args...)...)
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.HasPrefix(string(out), "ok") {
+	said := strings.TrimSpace(string(out))
+	if err != nil || !strings.HasPrefix(said[strings.LastIndexByte(said, '\n')+1:], "ok") {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}
-	t.Logf("%s: %s", name, strings.TrimSpace(string(out)))
+	t.Logf("%s: %s", name, said)
 }
 
 func nodePath(t *testing.T) {
