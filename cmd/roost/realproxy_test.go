@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,7 +68,7 @@ func runProgram(t *testing.T, addr, name string, args ...string) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt) // nginx and HAProxy end at once
+		_ = cmd.Process.Signal(syscall.SIGTERM) // nginx and HAProxy end at once; SIGINT may be ignored in the background
 		select {
 		case <-ended:
 		case <-time.After(testTimeout):
