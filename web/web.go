@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-//go:embed demo dashboard icon.svg
+//go:embed demo dashboard icon.svg theme.css
 var files embed.FS
 
 // Demo serves the chat page of `roost serve --demo` and its files, for any number of
@@ -20,7 +20,7 @@ func Demo() http.Handler { return page("demo") }
 // it asks the API for. Any number of goroutines may use it.
 func Dashboard() http.Handler { return page("dashboard") }
 
-// page serves a folder, and the icon of all pages. Its content security policy allows
+// page serves a folder, and what all pages share: icon and colours. Its content security policy allows
 // only files and sockets of the page's own origin.
 func page(folder string) http.Handler {
 	sub, err := fs.Sub(files, folder)
@@ -41,7 +41,7 @@ func page(folder string) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-cache")
-		if r.URL.Path == "/icon.svg" {
+		if r.URL.Path == "/icon.svg" || r.URL.Path == "/theme.css" {
 			shared.ServeHTTP(w, r)
 			return
 		}

@@ -18,13 +18,15 @@ func TestPagesServeTheirFiles(t *testing.T) {
 	}{
 		{Demo(), "GET", "/", 200, "text/html; charset=utf-8", "<title>Roost demo</title>"},
 		{Demo(), "GET", "/demo.js", 200, "text/javascript; charset=utf-8", "new WebSocket"},
-		{Demo(), "GET", "/demo.css", 200, "text/css; charset=utf-8", "prefers-color-scheme"},
+		{Demo(), "GET", "/demo.css", 200, "text/css; charset=utf-8", "#log"},
 		{Demo(), "GET", "/icon.svg", 200, "image/svg+xml", "<svg"},
 		{Demo(), "HEAD", "/", 200, "text/html; charset=utf-8", ""},
 		{Demo(), "GET", "/nothing", 404, "", "404"},
 		{Demo(), "GET", "/../web.go", 404, "", "404"},
 		{Dashboard(), "GET", "/", 200, "text/html; charset=utf-8", "<title>Roost dashboard</title>"},
 		{Dashboard(), "GET", "/dashboard.js", 200, "text/javascript; charset=utf-8", "/metrics"},
+		{Demo(), "GET", "/theme.css", 200, "text/css; charset=utf-8", "prefers-color-scheme"},
+		{Dashboard(), "GET", "/theme.css", 200, "text/css; charset=utf-8", "prefers-color-scheme"},
 		{Dashboard(), "GET", "/icon.svg", 200, "image/svg+xml", "<svg"},
 		{Dashboard(), "GET", "/demo.js", 404, "", "404"},
 		{Demo(), "POST", "/", 405, "", "GET"},
@@ -53,7 +55,7 @@ func TestPagesFetchNothingAndBuildNoMarkup(t *testing.T) {
 		"markup made from text":         regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(`),
 		"an inline handler (no script)": regexp.MustCompile(`<[^>]+ on[a-z]+="|<script>|style="`),
 	}
-	for _, name := range []string{"demo/index.html", "demo/demo.js", "demo/demo.css", "dashboard/index.html", "dashboard/dashboard.js", "dashboard/dashboard.css"} {
+	for _, name := range []string{"demo/index.html", "demo/demo.js", "demo/demo.css", "dashboard/index.html", "dashboard/dashboard.js", "dashboard/dashboard.css", "theme.css"} {
 		body, err := files.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

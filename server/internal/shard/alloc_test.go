@@ -51,6 +51,19 @@ func freeRig(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID, now 
 	now = new(time.Duration)
 	cfg := testConfig()
 	cfg.Clock = func() time.Duration { return *now }
+	s, l, ids = freeShard(t, cfg, n, "room", func(int) []byte {
+		return []byte("GET /user HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	})
+	if got := s.count.Get(counters.Subscriptions); got != int64(n) {
+		t.Fatalf("%d of %d are in the room", got, n)
+	}
+	return s, l, ids, now
+}
+
+// freeShard is a shard on a freeLoop. Connection i opens with request(i), and all join
+// the channel.
+func freeShard(t testing.TB, cfg *Config, n int, channel string, request func(i int) []byte) (s *Shard, l *freeLoop, ids []netpoll.ID) {
 	group := NewGroup(cfg.MaxConnections)
 	l = &freeLoop{}
 	s, err := New(cfg, group, l, &echoHooks{})
@@ -63,17 +76,13 @@ func freeRig(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID, now 
 		id := netpoll.MakeID(0, uint32(i), 1)
 		ids = append(ids, id)
 		s.OnOpen(id, 0)
-		s.OnData(id, []byte("GET /user HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
-		if err := s.Join(id, "room"); err != nil {
+		s.OnData(id, request(i))
+		if err := s.Join(id, channel); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.OnWake()
-	if got := s.count.Get(counters.Subscriptions); got != int64(n) {
-		t.Fatalf("%d of %d are in the room", got, n)
-	}
-	return s, l, ids, now
+	return s, l, ids
 }
 
 // The paths that every message, ping and delivery takes allocate nothing.

@@ -195,25 +195,9 @@ func freeStreams(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID) 
 	ns := &hub.Namespace{Messages: 10, Age: time.Hour}
 	cfg.Hub.Namespaces = map[string]*hub.Namespace{"h": ns, "user": ns}
 	cfg.Hub.HistoryMaxBytes, cfg.Hub.LagMaxBytes = 1<<20, 1<<20
-	group := NewGroup(cfg.MaxConnections)
-	l = &freeLoop{}
-	s, err := New(cfg, group, l, &echoHooks{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Free)
-	group.SetShards([]*Shard{s}, cfg.Hub)
-	for i := range n {
-		id := netpoll.MakeID(0, uint32(i), 1)
-		ids = append(ids, id)
-		s.OnOpen(id, 0)
-		s.OnData(id, fmt.Appendf(nil, "GET /sse/user%d HTTP/1.1\r\nHost: x\r\n\r\n", i))
-		if err := s.Join(id, "h:x"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.OnWake()
-	return s, l, ids
+	return freeShard(t, cfg, n, "h:x", func(i int) []byte {
+		return fmt.Appendf(nil, "GET /sse/user%d HTTP/1.1\r\nHost: x\r\n\r\n", i)
+	})
 }
 
 // An event costs no allocation for each of its receivers, and an idle stream nothing
