@@ -179,6 +179,12 @@ var layers = []struct {
 		"the binary puts everything together; what it puts together knows nothing of flags. Its plots are SVG written by bench/report: a plotting library with its fonts made the binary 8 MB larger",
 	},
 	{
+		"cmd/roost/internal/demo",
+		[]string{module + "/server", module + "/frame", module + "/web"},
+		[]string{module + "/bench", module + "/client"},
+		"the demo is an application like any other: it embeds the server",
+	},
+	{
 		"cmd/roost/internal/doctor",
 		nil,
 		[]string{module + "/server", module + "/netpoll"},

@@ -12,39 +12,50 @@ import (
 //go:embed demo dashboard icon.svg theme.css
 var files embed.FS
 
-// Demo serves the chat page of `roost serve --demo` and its files, for any number of
-// goroutines.
+// Demo serves the pages of `roost serve --demo`, for any number of goroutines.
 func Demo() http.Handler { return page("demo") }
+
+// DemoFiles returns the files behind Demo, a folder for each demo.
+func DemoFiles() fs.FS { return folder("demo") }
 
 // Dashboard serves the page of the admin port. It holds no secrets: what it shows
 // it asks the API for. Any number of goroutines may use it.
 func Dashboard() http.Handler { return page("dashboard") }
 
-// page serves a folder, and what all pages share: icon and colours. Its content security policy allows
-// only files and sockets of the page's own origin.
-func page(folder string) http.Handler {
-	sub, err := fs.Sub(files, folder)
+// folder returns an embedded folder.
+func folder(name string) fs.FS {
+	sub, err := fs.Sub(files, name)
 	if err != nil {
-		panic("web: " + folder + " is not embedded: " + err.Error())
+		panic("web: " + name + " is not embedded: " + err.Error())
 	}
-	own, shared := http.FileServerFS(sub), http.FileServerFS(files)
+	return sub
+}
+
+// page serves a folder, and what all pages share: icon and colours.
+func page(name string) http.Handler {
+	own, shared := http.FileServerFS(folder(name)), http.FileServerFS(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "this page is read with GET", http.StatusMethodNotAllowed)
 			return
 		}
-		h := w.Header()
-		// 'self' covers ws: and wss: of the same host and port in today's
-		// browsers; older Safari needs them named.
-		h.Set("Content-Security-Policy", "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-cache")
+		Protect(w.Header())
 		if r.URL.Path == "/icon.svg" || r.URL.Path == "/theme.css" {
 			shared.ServeHTTP(w, r)
 			return
 		}
 		own.ServeHTTP(w, r)
 	})
+}
+
+// Protect sets the headers that confine a page: it may load files and connect to
+// sockets of its own origin only.
+func Protect(h http.Header) {
+	// 'self' covers ws: and wss: of the same host and port in today's
+	// browsers; older Safari needs them named.
+	h.Set("Content-Security-Policy", "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-cache")
 }

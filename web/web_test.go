@@ -1,8 +1,10 @@
 package web
 
 import (
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,16 +19,17 @@ func TestPagesServeTheirFiles(t *testing.T) {
 		wantBody     string
 	}{
 		{Demo(), "GET", "/", 200, "text/html; charset=utf-8", "<title>Roost demo</title>"},
-		{Demo(), "GET", "/demo.js", 200, "text/javascript; charset=utf-8", "new WebSocket"},
-		{Demo(), "GET", "/demo.css", 200, "text/css; charset=utf-8", "#log"},
+		{Demo(), "GET", "/demo.js", 200, "text/javascript; charset=utf-8", "new Roost"},
+		{Demo(), "GET", "/demo.css", 200, "text/css; charset=utf-8", ".cards"},
 		{Demo(), "GET", "/icon.svg", 200, "image/svg+xml", "<svg"},
 		{Demo(), "HEAD", "/", 200, "text/html; charset=utf-8", ""},
+		{Demo(), "GET", "/chat/", 200, "text/html; charset=utf-8", "<title>Chat · Roost demo</title>"},
 		{Demo(), "GET", "/nothing", 404, "", "404"},
 		{Demo(), "GET", "/../web.go", 404, "", "404"},
 		{Dashboard(), "GET", "/", 200, "text/html; charset=utf-8", "<title>Roost dashboard</title>"},
 		{Dashboard(), "GET", "/dashboard.js", 200, "text/javascript; charset=utf-8", "/metrics"},
-		{Demo(), "GET", "/theme.css", 200, "text/css; charset=utf-8", "prefers-color-scheme"},
-		{Dashboard(), "GET", "/theme.css", 200, "text/css; charset=utf-8", "prefers-color-scheme"},
+		{Demo(), "GET", "/theme.css", 200, "text/css; charset=utf-8", "light-dark("},
+		{Dashboard(), "GET", "/theme.css", 200, "text/css; charset=utf-8", "light-dark("},
 		{Dashboard(), "GET", "/icon.svg", 200, "image/svg+xml", "<svg"},
 		{Dashboard(), "GET", "/demo.js", 404, "", "404"},
 		{Demo(), "POST", "/", 405, "", "GET"},
@@ -50,21 +53,28 @@ func TestPagesServeTheirFiles(t *testing.T) {
 // The page must work without a network and must not turn a message into markup.
 func TestPagesFetchNothingAndBuildNoMarkup(t *testing.T) {
 	forbidden := map[string]*regexp.Regexp{
-		"a file from elsewhere":         regexp.MustCompile(`(src|href)="(https?:)?//`),
+		"a file from elsewhere":         regexp.MustCompile(`(src|<link[^>]* href)="(https?:)?//`),
 		"an import from elsewhere":      regexp.MustCompile(`(import|url)\b.*https?:`),
 		"markup made from text":         regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(`),
 		"an inline handler (no script)": regexp.MustCompile(`<[^>]+ on[a-z]+="|<script>|style="`),
 	}
-	for _, name := range []string{"demo/index.html", "demo/demo.js", "demo/demo.css", "dashboard/index.html", "dashboard/dashboard.js", "dashboard/dashboard.css", "theme.css"} {
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(name) == ".svg" {
+			return err
+		}
 		body, err := files.ReadFile(name)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		for what, pattern := range forbidden {
 			if hit := pattern.Find(body); hit != nil {
 				t.Errorf("%s has %s: %s", name, what, hit)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
 	Demo().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))

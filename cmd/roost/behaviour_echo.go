@@ -16,9 +16,9 @@ const (
 	echoMessageMaxFragments = echoMessageMaxBytes / 64
 )
 
-func (echo) name() string { return "echo" }
+func (echo) Name() string { return "echo" }
 
-func (echo) configure(c *server.Config) {
+func (echo) Configure(c *server.Config) {
 	c.Limits.MessageMaxBytes = cmp.Or(c.Limits.MessageMaxBytes, echoMessageMaxBytes)
 	c.Limits.MessageMaxFragments = cmp.Or(c.Limits.MessageMaxFragments, echoMessageMaxFragments)
 	c.Handler.Message = func(m *server.Message) {

@@ -8,9 +8,9 @@ import (
 // relay sends every message, as it came, to all, its sender included.
 type relay struct{ hold }
 
-func (relay) name() string { return "relay" }
+func (relay) Name() string { return "relay" }
 
-func (relay) configure(c *server.Config) {
+func (relay) Configure(c *server.Config) {
 	c.Handler.Message = func(m *server.Message) {
 		broadcast(m, m.Type, m.Payload)
 	}

@@ -121,7 +121,10 @@ func TestDemoStatsOnlyForThoseWhoAsk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var stats statsMessage
+		var stats struct {
+			Type                string
+			Number, Connections int64
+		}
 		if err := json.Unmarshal([]byte(text), &stats); err != nil || stats.Type != "stats" {
 			t.Fatalf("received %q, %v; want stats", text, err)
 		}
@@ -141,7 +144,10 @@ func TestDemoAnswersItsPage(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		p := startRoost(t, loopback("--demo", "--engine", engine)...)
 		hc := &http.Client{Timeout: testTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
-		for path, want := range map[string]int{"/": 200, "/demo.js": 200, "/demo.css": 200, "/ws": 404, "/else": 404} {
+		for path, want := range map[string]int{
+			"/": 200, "/demo.js": 200, "/demo.css": 200, "/chat/": 200, "/source/chat": 200, "/source/else": 404,
+			"/about.json": 200, "/roost/roost.js": 200, "/ws": 404, "/else": 404,
+		} {
 			resp, err := hc.Get("http://" + p.addr + path)
 			if err != nil {
 				t.Fatal(err)

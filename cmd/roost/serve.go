@@ -78,8 +78,6 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 		}
 		reload = append(reload, cert.reload)
 	}
-	chosen := s.behaviour()
-	chosen.configure(&config)
 	verifier, err := s.NativeFlags.configure(&config, logger)
 	if err != nil {
 		return err
@@ -96,6 +94,8 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	if hooks.sender != nil || hooks.asker != nil {
 		reload.add(logger, "webhook secrets", func() error { return s.WebhookFlags.reload(hooks) })
 	}
+	chosen := s.behaviour()
+	chosen.Configure(&config)
 
 	srv, err := server.New(config)
 	if err != nil {
@@ -109,13 +109,13 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	if s.APIKeysFile != "" {
 		reload.add(logger, "API keys", admin.load)
 	}
-	chosen.begin(srv)
+	chosen.Begin(srv, admin.addr())
 	if err := srv.Start(); err != nil {
 		return explainStart("--addr", err)
 	}
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
-	go chosen.run(running)
+	go chosen.Run(running)
 	go keepMemory(running, func() uint64 { return uint64(srv.Stats().Get("accepted")) })
 	s.announce(logger, srv, admin, chosen, nofile)
 	if err := tellSystemd("READY=1"); err != nil {
@@ -164,7 +164,7 @@ func (s *ServeCmd) announce(logger *slog.Logger, srv *server.Server, admin *admi
 	if admin != nil {
 		attrs = append(attrs, "admin_addr", admin.addr())
 	}
-	name := chosen.name()
+	name := chosen.Name()
 	if s.Native {
 		name = strings.TrimPrefix(name+" and native protocol", "none (messages are ignored) and ")
 	}
@@ -172,7 +172,7 @@ func (s *ServeCmd) announce(logger *slog.Logger, srv *server.Server, admin *admi
 		"nofile", nofile, "max_connections", config.Limits.MaxConnections, "version", version())
 	logger.Info("roost serves", attrs...)
 	if s.Demo {
-		logger.Info("open it in two windows", "page", page(srv))
+		logger.Info("open it in a browser", "page", page(srv))
 	}
 	if len(s.Addr) == 0 && len(s.TLSAddr) == 0 {
 		logger.Info("only this machine can connect: --addr :8080 lets others in")

@@ -31,7 +31,7 @@ type ServeCmd struct {
 
 	Echo  bool `group:"behaviour" help:"Send every message back to its sender."`
 	Relay bool `group:"behaviour" help:"Send every message, as it came, to all clients, the sender included."`
-	Demo  bool `group:"behaviour" help:"Serve a chat page on GET /, and speak the textbook chat with it and any other page, on / and /ws."`
+	Demo  bool `group:"behaviour" help:"Serve demo pages with their documentation on GET /, let everybody into their channels under any name, and speak the textbook chat with raw clients on / and /ws."`
 
 	NativeFlags
 	AdminFlags
@@ -69,7 +69,7 @@ func (ServeCmd) Help() string {
 
 Examples:
   roost serve --demo
-      open http://localhost:8080 in two windows
+      open http://localhost:8080
   roost serve --echo --addr 127.0.0.1:9000 --addr unix:/run/roost.sock
   roost serve --relay --addr :8080 --ping-interval 30s
   ROOST_ENGINE=gnet roost serve --config roost.yaml`

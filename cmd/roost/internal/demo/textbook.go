@@ -1,11 +1,9 @@
-package main
+package demo
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -13,19 +11,24 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol/native"
-	"github.com/roostws/roost/web"
 )
 
-// demo is the textbook chat: a greeting, and every text to all. A page that
-// knows nothing of Roost understands it. Pages that ask for it (?stats=1) also
-// get a message a second, which shows a broadcast without a sender.
-type demo struct {
-	// Immutable after begin, which is before the first message.
-	srv      *server.Server
-	greeting []byte
+// textbook is the chat of every introduction: a greeting, and every text to all. A page that
+// knows nothing of Roost understands it. Clients that ask for it (?stats=1) also
+// get a message a second, which shows a broadcast without a sender; the start page
+// subscribes to it over the native protocol.
+type textbook struct {
+	demo     *Demo
+	greeting []byte // immutable
 
 	// Atomic: any loop.
 	messages atomic.Uint64
+}
+
+func (d *Demo) textbook() part {
+	t := &textbook{demo: d, greeting: encode(systemMessage{"system", "Welcome to the chat!"})}
+	d.handler = server.Handler{Upgrade: t.upgrade, Open: t.open, Message: t.message}
+	return part{namespaces: []server.Namespace{{Name: "demo"}}, run: t.run}
 }
 
 // The messages of the textbook chat. The order of the fields is the order on
@@ -57,33 +60,10 @@ const (
 	isoFormat = "2006-01-02T15:04:05.000Z"
 )
 
-func (*demo) name() string { return "demo" }
-
-func (d *demo) configure(c *server.Config) {
-	d.greeting = encode(systemMessage{"system", "Welcome to the chat!"})
-	if len(c.Handshake.Origins) == 0 {
-		// A textbook page is opened from a file or from another port.
-		c.Handshake.Origins = []string{"*"}
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/", web.Demo())
-	mux.Handle("/roost/", web.Client())
-	// A server that stops or is full responds with 503 by itself.
-	for _, path := range []string{"/healthz", "/readyz"} {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	}
-	c.HTTP = mux
-	c.Handler = server.Handler{
-		Upgrade: d.upgrade,
-		Open:    d.open,
-		Message: d.message,
-	}
-}
-
 // upgrade takes textbook clients on / and /ws, and those of the native protocol on
 // any path: event streams and long polls have their own. To ask for statistics is to be
 // in their channel.
-func (d *demo) upgrade(r *server.UpgradeRequest) error {
+func (t *textbook) upgrade(r *server.UpgradeRequest) error {
 	if path := r.Path(); path != "/" && path != "/ws" && r.Subprotocol != native.Subprotocol {
 		return &server.Rejection{Status: 404, Reason: "the demo's WebSocket is at / and /ws"}
 	}
@@ -93,30 +73,31 @@ func (d *demo) upgrade(r *server.UpgradeRequest) error {
 	return nil
 }
 
-func (d *demo) open(e *server.OpenEvent) {
+func (t *textbook) open(e *server.OpenEvent) {
 	if e.Subprotocol() != native.Subprotocol { // such a client has not identified itself yet
-		e.Send(server.Text, d.greeting)
+		e.Send(server.Text, t.greeting)
 	}
 }
 
-func (d *demo) message(m *server.Message) {
+func (t *textbook) message(m *server.Message) {
 	if m.Type != server.Text {
 		_ = m.Conn().Close(frame.CloseUnsupportedData, "the demo takes text messages only")
 		return
 	}
-	d.messages.Add(1)
-	broadcast(m, server.Text, encode(chatMessage{"chat", string(m.Payload), now()}))
+	t.messages.Add(1)
+	if err := m.Broadcast(server.Text, encode(chatMessage{"chat", string(m.Payload), now()})); err != nil {
+		// Nothing is lost in silence: a loop's inbox is full.
+		_ = m.Conn().Close(frame.CloseTryAgainLater, "the server is busy: the last message was not sent on")
+	}
 }
 
-func (d *demo) begin(srv *server.Server) { d.srv = srv }
-
-func (d *demo) run(ctx context.Context) {
+func (t *textbook) run(ctx context.Context) {
 	ticker := time.NewTicker(statsInterval)
 	defer ticker.Stop()
 	for number := uint64(1); ; number++ {
 		select {
 		case <-ticker.C:
-			d.publishStats(number)
+			t.publishStats(number)
 		case <-ctx.Done():
 			return
 		}
@@ -125,13 +106,13 @@ func (d *demo) run(ctx context.Context) {
 
 // publishStats sends the figures to the subscribers. A second that finds the server too busy
 // is left out: the next one tells more.
-func (d *demo) publishStats(number uint64) {
-	stats := d.srv.Stats()
-	_ = d.srv.Publish(statsChannel, server.Text, encode(statsMessage{
+func (t *textbook) publishStats(number uint64) {
+	stats := t.demo.srv.Stats()
+	_ = t.demo.srv.Publish(statsChannel, server.Text, encode(statsMessage{
 		Type:        "stats",
 		Number:      number,
 		Connections: stats.Get("connections"),
-		Messages:    d.messages.Load(),
+		Messages:    t.messages.Load(),
 		Delivered:   uint64(stats.Get("delivered")),
 		Timestamp:   now(),
 	}))
