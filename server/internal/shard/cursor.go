@@ -184,29 +184,58 @@ func (c conn) appendJob(dst []byte, j *job, start int) []byte {
 	return c.appendEvents(dst, j.history, j.messages[start:], c.s.encoding(j, c.variant()), start)
 }
 
-// serveStream is serve for an event stream: its events are copied into the arena,
-// behind their IDs.
+// serveStream is serve for an event stream. Its events are copied into the arena,
+// behind their IDs, unless those are the same for other subscribers.
 func (c conn) serveStream(j *job, start int) {
-	out := &c.s.output
-	from := len(out.arena)
-	out.arena = c.appendJob(out.arena, j, start)
-	out.batch = append(out.batch, netpoll.Outgoing{ID: c.id, P: out.arena[from:]})
+	s, out := c.s, &c.s.output
+	var p []byte
+	if start == 0 && c.onlyIn(j.channel) {
+		e := s.encoding(j, c.variant())
+		if e.events == nil {
+			e.events = c.appendEvents(make([]byte, 0, j.bytes+len(j.messages)*sharedIDBytes), j.history, j.messages, e, 0)
+		}
+		p = e.events
+	} else {
+		from := len(out.arena)
+		out.arena = c.appendJob(out.arena, j, start)
+		p = out.arena[from:]
+	}
+	out.batch = append(out.batch, netpoll.Outgoing{ID: c.id, P: p})
 	out.starts = append(out.starts, int32(start))
 	if len(out.arena) > arenaMaxBytes {
-		c.s.flushBatch(j)
+		s.flushBatch(j)
 	}
 }
 
-// sentEvents is what follows the write of events, p, of which n bytes are on their
-// way. It returns how many events those are. If they are not all, the connection is
-// stalled, and the rest of one that was cut in two waits in pending and counts.
-func (c conn) sentEvents(p []byte, n int) (events int) {
-	start, end := len(p), len(p)
-	if n < len(p) {
-		start, end = wire.Of(wire.EventStream).Unit(p, n)
+// sharedIDBytes is about what the ID adds to an event.
+const sharedIDBytes = 64
+
+// onlyIn reports whether ch is the connection's only channel with history, so that the
+// IDs of its events are those of all such subscribers.
+func (c conn) onlyIn(ch *channel) bool {
+	s := c.s
+	if ch == nil || c.user != 0 && s.userHistory {
+		return false
 	}
-	events = bytes.Count(p[:start], blockEnd)
+	if x := c.ext(); x != nil && (x.opening != nil || len(x.readers) > 0) {
+		return false
+	}
+	for i := c.subs; i != 0; i = s.members.sub(i).next {
+		if other := s.members.channels[s.members.sub(i).channel]; other != ch && other.ns != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// sentEvents is what follows the write of all events in p, of which n bytes are on
+// their way. It returns how many events those are. If they are not all, the connection
+// is stalled, and the rest of one that was cut in two waits in pending and counts.
+func (c conn) sentEvents(p []byte, n, all int) (events int) {
+	events = all
 	if n < len(p) {
+		start, end := wire.Of(wire.EventStream).Unit(p, n)
+		events = bytes.Count(p[:start], blockEnd)
 		c.markStalled()
 		if n > start {
 			c.stall(piece{p[start:end], n - start, wire.EventStream}, false)

@@ -81,6 +81,9 @@ type encoding struct {
 	variant int
 	chunk   []byte
 	starts  []uint32
+	// events is chunk with an ID before each event, for event streams that are in no
+	// other channel with history; nil until the first of them is met.
+	events []byte
 }
 
 // message returns one of the frames.

@@ -93,7 +93,7 @@ func (c conn) sentJob(j *job, start int, p []byte, n int, err error) (next int) 
 	case err != nil:
 		return start // OnClose follows
 	case c.streams(j.history):
-		return start + c.sentEvents(p, n)
+		return start + c.sentEvents(p, n, len(j.messages)-start)
 	}
 	e := s.encoding(j, c.variant())
 	rest := e.chunk[e.starts[start]:]

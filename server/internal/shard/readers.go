@@ -227,7 +227,7 @@ func (c conn) writeMessages(history *hub.History, messages []*hub.Message) (done
 		if err != nil {
 			return 0 // OnClose follows
 		}
-		return c.sentEvents(p, n)
+		return c.sentEvents(p, n, len(messages))
 	}
 	variant := c.variant()
 	vector := s.output.vector[:0]

@@ -189,11 +189,15 @@ func TestEventStreamBusy(t *testing.T) {
 }
 
 // freeStreams is a shard on a freeLoop with n event streams of different users, all in
-// "h:x", which has history, as users' channels have.
-func freeStreams(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID) {
+// "h:x", which has history. If users' channels have, too, no two streams have the same
+// IDs.
+func freeStreams(t testing.TB, n int, users bool) (s *Shard, l *freeLoop, ids []netpoll.ID) {
 	cfg := testConfig()
 	ns := &hub.Namespace{Messages: 10, Age: time.Hour}
-	cfg.Hub.Namespaces = map[string]*hub.Namespace{"h": ns, "user": ns}
+	cfg.Hub.Namespaces = map[string]*hub.Namespace{"h": ns}
+	if users {
+		cfg.Hub.Namespaces["user"] = ns
+	}
 	cfg.Hub.HistoryMaxBytes, cfg.Hub.LagMaxBytes = 1<<20, 1<<20
 	return freeShard(t, cfg, n, "h:x", func(i int) []byte {
 		return fmt.Appendf(nil, "GET /sse/user%d HTTP/1.1\r\nHost: x\r\n\r\n", i)
@@ -204,34 +208,42 @@ func freeStreams(t testing.TB, n int) (s *Shard, l *freeLoop, ids []netpoll.ID) 
 // beside its row.
 func TestEventStreamAllocations(t *testing.T) {
 	const subscribers = 400
-	s, l, ids := freeStreams(t, subscribers)
-	for _, id := range ids {
-		if c, _ := s.find(id); c.extRow() != 0 {
-			t.Fatal("an idle stream has rare state")
+	for _, users := range []bool{false, true} {
+		s, l, ids := freeStreams(t, subscribers, users)
+		for _, id := range ids {
+			if c, _ := s.find(id); c.extRow() != 0 {
+				t.Fatal("an idle stream has rare state")
+			}
 		}
-	}
-	run := func() {
-		if _, err := s.hub().Channel("h:x", hub.NewMessage(frame.OpText, make([]byte, 128)), nil); err != nil {
-			t.Fatal(err)
+		run := func() {
+			if _, err := s.hub().Channel("h:x", hub.NewMessage(frame.OpText, make([]byte, 128)), nil); err != nil {
+				t.Fatal(err)
+			}
+			s.OnWake()
 		}
-		s.OnWake()
-	}
-	before := l.writes
-	allocs := testing.AllocsPerRun(20, run)
-	if n := l.writes - before; n != 21*subscribers {
-		t.Errorf("%d writes, want %d", n, 21*subscribers)
-	}
-	if allocs > 20 { // of the message itself, and its encoding
-		t.Errorf("%v allocations for %d deliveries", allocs, subscribers)
+		before := l.writes
+		allocs := testing.AllocsPerRun(20, run)
+		if n := l.writes - before; n != 21*subscribers {
+			t.Errorf("%d writes, want %d", n, 21*subscribers)
+		}
+		if allocs > 20 { // of the message itself, and its encoding
+			t.Errorf("users %v: %v allocations for %d deliveries", users, allocs, subscribers)
+		}
 	}
 }
 
+// The IDs of streams that are in one channel with history only are the same, and made
+// once.
 func BenchmarkEventStreamDelivery(b *testing.B) {
 	const subscribers = 400
-	s, _, _ := freeStreams(b, subscribers)
-	for b.Loop() {
-		_, _ = s.hub().Channel("h:x", hub.NewMessage(frame.OpText, make([]byte, 128)), nil)
-		s.OnWake()
+	for name, users := range map[string]bool{"same": false, "own": true} {
+		b.Run(name, func(b *testing.B) {
+			s, _, _ := freeStreams(b, subscribers, users)
+			for b.Loop() {
+				_, _ = s.hub().Channel("h:x", hub.NewMessage(frame.OpText, make([]byte, 128)), nil)
+				s.OnWake()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*subscribers), "ns/delivery")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*subscribers), "ns/delivery")
 }
