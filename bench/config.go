@@ -74,6 +74,11 @@ type Options struct {
 	// GeneratorCommand starts a generator: a program that calls RunGenerator.
 	// If empty, this executable with the arguments "bench generator".
 	GeneratorCommand []string `kong:"-"`
+
+	// transport is that of the clients; see over. pollEvery is how often a client
+	// polls that does not wait for news at the server; 0 for one that does.
+	transport Transport
+	pollEvery time.Duration
 }
 
 func (o *Options) setDefaults(connections int, timeout time.Duration) error {
@@ -120,6 +125,9 @@ func setDefault[T comparable](p *T, value T) {
 // IdleConfig is the scenario of connections that do nothing.
 type IdleConfig struct {
 	Options
+	// Transport is the clients'. If empty, TransportWebSocket. The others need
+	// Options.Native.
+	Transport Transport `enum:"ws,sse,poll" default:"ws" help:"What the clients come over: ws, sse or poll; sse and poll need --native."`
 	// Period is how long they are watched. If zero, 10 s.
 	Period time.Duration `help:"Length of each part."`
 }
@@ -137,6 +145,9 @@ type EchoConfig struct {
 // BroadcastConfig is the scenario of one publisher and many receivers.
 type BroadcastConfig struct {
 	Options
+	// Transport is the clients'. If empty, TransportWebSocket. The others need
+	// Options.Native.
+	Transport Transport `enum:"ws,sse,poll" default:"ws" help:"What the clients come over: ws, sse or poll; sse and poll need --native."`
 	// Singles is the number of messages published one at a time. If zero, 20.
 	Singles int `placeholder:"20" help:"Messages published one at a time."`
 	// Rate is the messages a second of the paced part. If zero, half of what
@@ -149,8 +160,9 @@ type BroadcastConfig struct {
 	// If zero, 64.
 	Window int `placeholder:"64" help:"Messages under way at a time, without pause."`
 	// PublishURL, where the server has a publish API, gets each message by POST
-	// instead of one of the connections sending it.
-	PublishURL string `name:"publish-url" placeholder:"URL" help:"The server's publish API: messages are posted to it instead of sent by a connection."`
+	// instead of one of the connections sending it. If empty, and Options.Native is
+	// set, messages are published to that channel over the native protocol.
+	PublishURL string `name:"publish-url" placeholder:"URL" help:"The server's publish API: messages are posted to it instead of sent by a connection (default with --native: /v1/poll of the server, whose rules must let clients publish)."`
 	// PublishBody is the request's body, with {{.Payload}}. If empty, the
 	// payload alone.
 	PublishBody string `placeholder:"TEMPLATE" help:"Body of the posts, with {{.Payload}} (default: the payload alone)."`

@@ -16,6 +16,7 @@
 //	tracker.go      loss, repeats, disorder
 //	generator_tls_linux.go: wss://; inflate.go, compression.go: permessage-deflate
 //	native.go       the native protocol and its tokens
+//	transport.go    its fallbacks: SSE and polls; generator_fallback_linux.go
 //	hostile.go      bad clients, for RunHostile
 //	latency.go      HDR histograms
 //	process_*.go    CPU clocks, smaps_rollup

@@ -82,7 +82,10 @@ type generator struct {
 	json bool
 	// native: messages may be replies and heartbeats of the native protocol.
 	native bool
-	rng    *rand.Rand
+	// transport is the clients'; fallback has what those of a fallback need.
+	transport Transport
+	fallback  fallback
+	rng       *rand.Rand
 
 	opening   *opening
 	hostility hostility
@@ -115,11 +118,13 @@ type conn struct {
 	publisher bool
 	// compressed: permessage-deflate was agreed on.
 	compressed bool
-	class      int8   // index of its traffic class, plus one
-	stream     uint32 // the publisher's stream that it receives; 0 is none
-	track      tracker
-	sendSeq    uint64
-	started    int64
+	// asking: a poll is under way.
+	asking  bool
+	class   int8   // index of its traffic class, plus one
+	stream  uint32 // the publisher's stream that it receives; 0 is none
+	track   tracker
+	sendSeq uint64
+	started int64
 }
 
 func newGenerator(l netpoll.Loop, out io.Writer) *generator {
@@ -177,6 +182,7 @@ func (g *generator) OnWake() bool {
 	more := g.openMore()
 	g.publishDue()
 	g.trafficDue()
+	g.pollsDue()
 	return more
 }
 
@@ -274,6 +280,7 @@ func (g *generator) resume() {
 
 // reset closes all connections by RST, without a goodbye.
 func (g *generator) reset() {
+	g.stopPolling()
 	for i := range g.conns {
 		if c := &g.conns[i]; c.state == connOpen || c.state == connConnecting {
 			c.state = connClosing

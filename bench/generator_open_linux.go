@@ -22,6 +22,7 @@ type opening struct {
 	tls      *tls.Config // nil for ws://
 	path     perConn
 	headers  []perConn
+	channel  perConn   // of clients of a fallback
 	messages []perConn // sent after the upgrade
 	next     int       // the next to connect
 	inFlight int
@@ -47,7 +48,9 @@ func (g *generator) startOpening(id int, r *openRequest) {
 	}
 	g.stream = streamState{}
 	g.last = lastMessage{}
-	g.json, g.native = r.JSON, r.Native
+	g.json, g.native, g.transport = r.JSON, r.Native, r.Transport
+	g.stopPolling()
+	g.fallback = newFallback(o, len(g.conns))
 	g.opening = o
 }
 
@@ -62,6 +65,9 @@ func newOpening(id int, r *openRequest) (*opening, error) {
 	}
 	o.reply = openReply{Failed: make(map[string]int), Latency: newHistogram()}
 	if o.path, err = newPerConn(e.path, r.Tokens); err != nil {
+		return nil, err
+	}
+	if o.channel, err = newPerConn(r.Channel, r.Tokens); err != nil {
 		return nil, err
 	}
 	for _, text := range r.Subscribe {
@@ -149,6 +155,10 @@ func (g *generator) OnOpen(id netpoll.ID, tag uint64) {
 }
 
 func (g *generator) requestUpgrade(i int32, o *opening) {
+	if g.transport.fallback() {
+		g.ask(i)
+		return
+	}
 	n := g.first + int(i)
 	path, _ := o.path.expand(n)
 	headers := make([]string, len(o.headers))
@@ -198,6 +208,7 @@ func (g *generator) openingDone() {
 	o := g.opening
 	if o.inFlight == 0 && o.next == len(g.conns) {
 		g.opening = nil
+		g.startPolling()
 		g.reply(reply{ID: o.request, Open: &o.reply})
 	}
 }

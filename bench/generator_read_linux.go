@@ -26,6 +26,7 @@ type lastMessage struct {
 // OnData takes the upgrade response first, frames after it.
 func (g *generator) OnData(id netpoll.ID, p []byte) {
 	i := g.slots[id.Slot()]
+	g.view.BytesDown += uint64(len(p))
 	if len(g.secure) > 0 {
 		if c := g.secure[i]; c != nil {
 			g.decrypt(c, p)
@@ -44,13 +45,24 @@ func (g *generator) plainText(i int32, p []byte) {
 			p = append(held, p...)
 		}
 	}
+	if g.transport == TransportPoll {
+		p = g.responses(i, c, p)
+	} else {
+		p = g.messages(i, c, p)
+	}
+	if len(p) > 0 && (c.state == connOpen || c.state == connConnecting) {
+		g.held[i] = bytes.Clone(p)
+	}
+}
+
+// messages takes the head of the response, then the frames or events after it, and
+// returns what is not whole.
+func (g *generator) messages(i int32, c *conn, p []byte) []byte {
 	if c.state == connConnecting {
-		n, compressed, err := checkUpgradeResponse(p, g.first+int(i), g.opening != nil && g.opening.open.Compression)
+		n, compressed, err := g.checkHead(i, p)
 		if err != nil {
-			g.openFailed(c, err)
-			resetOnClose(g.loop.FD(c.id))
-			g.loop.Abort(c.id)
-			return
+			g.refuseHead(c, err)
+			return nil
 		}
 		if n > 0 {
 			p = p[n:]
@@ -58,12 +70,29 @@ func (g *generator) plainText(i int32, p []byte) {
 			g.upgraded(i)
 		}
 	}
-	if c.state == connOpen {
-		p = g.frames(i, c, p)
+	switch {
+	case c.state != connOpen:
+		return p
+	case g.transport == TransportSSE:
+		return g.events(i, c, p)
 	}
-	if len(p) > 0 && (c.state == connOpen || c.state == connConnecting) {
-		g.held[i] = bytes.Clone(p)
+	return g.frames(i, c, p)
+}
+
+// checkHead is checkUpgradeResponse for any transport but polls.
+func (g *generator) checkHead(i int32, p []byte) (length int, compressed bool, err error) {
+	if g.transport == TransportSSE {
+		length, err = checkStreamHead(p)
+		return length, false, err
 	}
+	return checkUpgradeResponse(p, g.first+int(i), g.opening != nil && g.opening.open.Compression)
+}
+
+// refuseHead ends a connection whose response is not the one that was wanted.
+func (g *generator) refuseHead(c *conn, err error) {
+	g.openFailed(c, err)
+	resetOnClose(g.loop.FD(c.id))
+	g.loop.Abort(c.id)
 }
 
 // frames serves the whole frames in p and returns the rest.
@@ -154,7 +183,7 @@ func (g *generator) data(i int32, c *conn, payload []byte, deflated bool, now in
 // other handles a message that is not the benchmark's own.
 func (g *generator) other(i int32, payload []byte) {
 	switch {
-	case g.native && bytes.Equal(payload, nativeHeartbeat):
+	case g.native && !g.transport.fallback() && bytes.Equal(payload, nativeHeartbeat):
 		g.view.Pings++
 		g.send(i, frame.OpText, nativeHeartbeat)
 	case g.native && bytes.HasPrefix(payload, nativeReply):
@@ -198,6 +227,7 @@ func (g *generator) writeRaw(i int32, p []byte) {
 		return
 	}
 	n, err := g.loop.Write(g.conns[i].id, p)
+	g.view.BytesUp += uint64(max(n, 0))
 	if err == nil && n < len(p) {
 		g.pending[i] = bytes.Clone(p[n:])
 	} // an error is followed by OnClose
@@ -211,6 +241,7 @@ func (g *generator) OnWritable(id netpoll.ID) {
 		return
 	}
 	n, err := g.loop.Write(id, p)
+	g.view.BytesUp += uint64(max(n, 0))
 	if err != nil || n == len(p) {
 		delete(g.pending, i)
 		return

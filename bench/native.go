@@ -19,16 +19,24 @@ func (o *Options) native() (replies int) {
 	if o.Native == "" {
 		return 0
 	}
+	if o.transport.fallback() {
+		return 2 // the request's query has the commands
+	}
 	connect := `{"id":1,"connect":{}}`
 	if o.TokenSecretFile != "" {
 		connect = `{"id":1,"connect":{"token":"{{.Token}}"}}`
 	}
 	// Inside a JSON text, {{.N}} stays as it is.
-	channel, _ := json.Marshal(o.Native) // a string can be encoded
-	subscribe := `{"id":2,"subscribe":{"channel":` + string(channel) + `}}`
+	subscribe := `{"id":2,"subscribe":{"channel":` + jsonText(o.Native) + `}}`
 	o.Headers = append([]string{"Sec-WebSocket-Protocol: roost.v1.json"}, o.Headers...)
 	o.Subscribe = append([]string{connect, subscribe}, o.Subscribe...)
 	return 2
+}
+
+// jsonText returns s as a JSON string.
+func jsonText(s string) string {
+	p, _ := json.Marshal(s) // a string can be encoded
+	return string(p)
 }
 
 // tokens are what the generators sign for each connection.

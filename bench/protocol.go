@@ -62,6 +62,11 @@ type openRequest struct {
 	Compression bool `json:"compression,omitempty"`
 	JSON        bool `json:"json,omitempty"`
 	Binary      bool `json:"binary"`
+	// Transport is the clients', Channel what clients of a fallback subscribe to.
+	// PollEveryNs is Options.pollEvery.
+	Transport   Transport `json:"transport"`
+	Channel     string    `json:"channel,omitempty"`
+	PollEveryNs int64     `json:"poll_every_ns,omitempty"`
 }
 
 // hostileRequest names a kind of hostile client and the server that it is let
@@ -173,7 +178,8 @@ type generatorView struct {
 	// Replies are those of the native protocol, Refused those of them that are
 	// errors.
 	Replies, Refused uint64
-	// ProtocolErrors counts frames that RFC 6455 forbids a server to send.
+	// ProtocolErrors counts frames that RFC 6455 forbids a server to send, and
+	// events and responses that are malformed.
 	ProtocolErrors uint64
 	FirstFault     string `json:",omitempty"`
 	Latency        *histogram
@@ -181,6 +187,9 @@ type generatorView struct {
 	Stalled        int
 	Backlogged     uint64
 	Pings          uint64
+	// BytesDown and BytesUp are all that came from the server and went to it, as
+	// payload of TCP. Requests are those of clients that poll.
+	BytesDown, BytesUp, Requests uint64
 }
 
 func newGeneratorView() generatorView {

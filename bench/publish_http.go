@@ -14,6 +14,8 @@ import (
 // their order is then the publisher's, and disorder the server's.
 type httpPublisher struct {
 	client *http.Client
+	// native: the response has replies of the native protocol.
+	native bool
 	url    string
 	header http.Header
 	body   *template.Template
@@ -35,7 +37,13 @@ func newHTTPPublisher(cfg *BroadcastConfig) (*httpPublisher, error) {
 		}
 		return nil, fmt.Errorf("publish URL %q: the scheme must be http or https: type http://%s", cfg.PublishURL, rest)
 	}
-	p := &httpPublisher{client: &http.Client{Timeout: cfg.Patience}, url: cfg.PublishURL, header: http.Header{}, body: body}
+	trusted, err := cfg.trust()
+	if err != nil {
+		return nil, err
+	}
+	// The server's own port has the certificate that the clients trust.
+	transport := &http.Transport{TLSClientConfig: trusted.config("")}
+	p := &httpPublisher{client: &http.Client{Timeout: cfg.Patience, Transport: transport}, native: cfg.Native != "" && strings.HasSuffix(cfg.PublishURL, TransportPoll.path()), url: cfg.PublishURL, header: http.Header{}, body: body}
 	for _, h := range cfg.PublishHeaders {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
@@ -79,12 +87,15 @@ func (p *httpPublisher) post(t *trial, payload []byte) error {
 		return err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 512))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("%s: %s", resp.Status, describePayload(answer))
+	}
+	if p.native && bytes.Contains(answer, nativeError) {
+		return fmt.Errorf("refused: %.300s", answer)
 	}
 	return nil
 }

@@ -23,6 +23,12 @@ func RunBroadcast(ctx context.Context, cfg BroadcastConfig) (*Result, error) {
 }
 
 func (cfg *BroadcastConfig) setBroadcastDefaults() error {
+	if err := cfg.over(cfg.Transport); err != nil {
+		return err
+	}
+	if err := cfg.nativePublisher(); err != nil {
+		return err
+	}
 	if cfg.Compression {
 		setDefault(&cfg.PayloadBytes, 1024) // what is worth compressing
 	}

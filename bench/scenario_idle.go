@@ -11,6 +11,9 @@ import (
 func RunIdle(ctx context.Context, cfg IdleConfig) (*Result, error) {
 	setDefault(&cfg.Period, 10*time.Second)
 	setDefault(&cfg.Settle, 5*time.Second)
+	if err := cfg.over(cfg.Transport); err != nil {
+		return nil, err
+	}
 	if err := cfg.setDefaults(10_000, 2*time.Minute+cfg.Period); err != nil {
 		return nil, err
 	}
@@ -60,7 +63,7 @@ func (t *trial) idle(period time.Duration) error {
 	}
 	r.add("kernel_bytes_per_pair", float64(after.slab-before.slab)/n, "B", "kernel memory per connection, both ends")
 	r.add("open_rate", n/o.wall.Seconds(), "1/s", "connections opened a second")
-	r.addLatency("open", "connect to upgrade", o.latency)
+	r.addLatency("open", t.opt.transport.openText(), o.latency)
 	r.add("pings", float64(v.Pings), "", "pings received")
 	return nil
 }

@@ -178,6 +178,7 @@ func (t *trial) openRequest(m *member) *openRequest {
 		TimeoutNs:    int64(max(openTimeout, t.opt.Patience)),
 		LocalSources: e.to.Addr().Is4() && e.to.Addr().IsLoopback(),
 		Trust:        t.trust, Tokens: t.tokens, Native: t.opt.Native != "", Compression: t.offer, JSON: t.opt.Compression,
+		Transport: t.opt.transport, Channel: t.opt.Native, PollEveryNs: int64(t.opt.pollEvery),
 	}
 }
 
@@ -310,6 +311,9 @@ func (t *trial) views() (generatorView, error) {
 		sum.Stalled += v.Stalled
 		sum.Backlogged += v.Backlogged
 		sum.Pings += v.Pings
+		sum.BytesDown += v.BytesDown
+		sum.BytesUp += v.BytesUp
+		sum.Requests += v.Requests
 		sum.Latency.merge(v.Latency)
 		sum.Lateness.merge(v.Lateness)
 		for reason, n := range v.ClosedBy {
@@ -335,7 +339,11 @@ func (t *trial) finish() error {
 		t.result.fault("%d connections were closed: %s", n, reason)
 	}
 	if v.ProtocolErrors > 0 {
-		t.result.fault("%d frames broke RFC 6455", v.ProtocolErrors)
+		what := "frames broke RFC 6455"
+		if t.opt.transport.fallback() {
+			what = "events or responses were malformed"
+		}
+		t.result.fault("%d %s", v.ProtocolErrors, what)
 	}
 	if want := uint64(t.replies) * uint64(v.Open); v.Replies < want {
 		t.result.fault("%d of %d replies of the native protocol came", v.Replies, want)

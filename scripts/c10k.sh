@@ -12,7 +12,7 @@
 # medians, ratios, and the best round are shown; three rounds take some 22 minutes. Further
 # tables: two loops, and the default configuration, beside two threads of the bare server;
 # and of the first engine: clients of the native protocol, each with a token and a
-# subscription; over wss:// beside a server of net/http, gorilla/websocket and crypto/tls
+# subscription; event streams (SSE) beside WebSockets; over wss:// beside a server of net/http, gorilla/websocket and crypto/tls
 # (2,000 connections); the CPU of 100,000 idle, pinged connections; what compression costs
 # and saves; and the memory that a thousand clients take that do not read. It looks at the
 # limits first and says what it found; where one server process may not hold N, several

@@ -70,7 +70,7 @@ func TestTargets(t *testing.T) {
 	want := [][]string{
 		{"bare, 1 loop", "epoll, 1 loop", "gnet, 1 loop"},
 		{"bare, 2 loops", "epoll, 2 loops", "roost serve, its default", "gnet, 2 loops"},
-		{"epoll, 1 loop, native"},
+		{"epoll, 1 loop, native"}, {"epoll, 1 loop, native over ws", "epoll, 1 loop, native over sse"},
 		{"net/http + gorilla/websocket, wss", "epoll, 1 loop, wss"},
 		{"epoll, 1 loop, pinged"}, {"epoll, 1 loop, compression"}, {"epoll, 1 loop, stalled"},
 	}
@@ -88,11 +88,12 @@ func TestTargets(t *testing.T) {
 		t.Errorf("rows of the first table %q, want %q", rows, want)
 	}
 	for label, want := range map[string]struct{ reference, args string }{
-		"bare, 2 loops":            {"bare, 2 loops", "limit -addr A -mode broadcast -loops 2 -reuse-port=true"},
-		"gnet, 1 loop":             {"bare, 1 loop", "roost serve --addr A --relay --engine gnet --loops 1 --reuse-port"},
-		"epoll, 2 loops":           {"bare, 2 loops", "roost serve --addr A --relay --engine epoll --loops 2 --reuse-port"},
-		"roost serve, its default": {"bare, 2 loops", "roost serve --addr A --relay --reuse-port"},
-		"epoll, 1 loop, wss":       {"net/http + gorilla/websocket, wss", ""},
+		"bare, 2 loops":                  {"bare, 2 loops", "limit -addr A -mode broadcast -loops 2 -reuse-port=true"},
+		"gnet, 1 loop":                   {"bare, 1 loop", "roost serve --addr A --relay --engine gnet --loops 1 --reuse-port"},
+		"epoll, 2 loops":                 {"bare, 2 loops", "roost serve --addr A --relay --engine epoll --loops 2 --reuse-port"},
+		"roost serve, its default":       {"bare, 2 loops", "roost serve --addr A --relay --reuse-port"},
+		"epoll, 1 loop, native over sse": {"epoll, 1 loop, native over ws", ""},
+		"epoll, 1 loop, wss":             {"net/http + gorilla/websocket, wss", ""},
 	} {
 		got := targets[label]
 		if got.Reference != want.reference {
@@ -119,11 +120,11 @@ func TestSections(t *testing.T) {
 		want [][]string
 	}{
 		{"no peer", options{loops: "2"}, [][]string{
-			{"bare, 2 loops", "epoll, 2 loops", "roost serve, its default"}, {"epoll, 2 loops, native"}, {"epoll, 2 loops, wss"},
+			{"bare, 2 loops", "epoll, 2 loops", "roost serve, its default"}, {"epoll, 2 loops, native"}, {"epoll, 2 loops, native over ws", "epoll, 2 loops, native over sse"}, {"epoll, 2 loops, wss"},
 			{"epoll, 2 loops, pinged"}, {"epoll, 2 loops, compression"}, {"epoll, 2 loops, stalled"},
 		}},
 		{"quick", options{loops: "1", quick: true}, [][]string{
-			{"bare, 2 loops", "epoll, 2 loops"}, {"epoll, 1 loop, native"}, {"epoll, 1 loop, wss"}, {"epoll, 1 loop, pinged"},
+			{"bare, 2 loops", "epoll, 2 loops"}, {"epoll, 1 loop, native"}, {"epoll, 1 loop, native over ws", "epoll, 1 loop, native over sse"}, {"epoll, 1 loop, wss"}, {"epoll, 1 loop, pinged"},
 		}},
 	} {
 		labels, targets, c := targetsOf(t, tc.o)

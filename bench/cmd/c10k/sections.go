@@ -42,6 +42,15 @@ var nativeColumns = []report.Column{
 	{Metric: "idle_cpu_100k", Head: "% of a core for 100,000", Text: "CPU of 100,000 of them, idle", Unit: "%"},
 }
 
+// streamColumns are the figures of event streams beside WebSockets.
+var streamColumns = []report.Column{
+	{Metric: "user_bytes_per_conn", Head: "user B/conn", Text: "user-space memory per idle connection", Must: 128, Aim: 100, Unit: "B"},
+	{Metric: "open_cpu", Head: "us/open, with a subscription", Text: "CPU per connection opened", Ratio: true, Unit: "us"},
+	{Metric: "single_cpu", Head: "us/delivery", Text: "CPU per delivery, one message at a time", Must: 1.10, Aim: 1.00, Ratio: true, Unit: "us"},
+	{Metric: "saturated_cpu", Head: "us/delivery, no pause", Ratio: true, Unit: "us"},
+	{Metric: "delivery_rate", Head: "deliveries/s", Ratio: true, More: true, Unit: "1/s"},
+}
+
 // tlsColumns are the figures of servers that speak TLS.
 var tlsColumns = []report.Column{
 	{Metric: "user_bytes_per_conn", Head: "user B/conn", Text: "user-space memory per idle connection", Must: 8192, Aim: 4096, Unit: "B"},
@@ -132,6 +141,46 @@ func (o options) addNative(first rounds.Target, c *report.Comparison) ([]rounds.
 	}
 	c.Sections = append(c.Sections, section)
 	return []rounds.Target{t}, nil
+}
+
+// addStreams adds the table of event streams beside WebSockets: clients of the native
+// protocol without tokens, in one channel with history, to which messages are published.
+func (o options) addStreams(first rounds.Target, c *report.Comparison) ([]rounds.Target, error) {
+	p := o.periods()
+	section := report.Section{
+		Title:   "Event streams",
+		Text:    fmt.Sprintf("%d clients of the native protocol without tokens, subscribed to one channel with history, over WebSockets and as event streams (SSE): idle, then with messages for all of them. Ratios are to WebSockets.", o.connections),
+		Columns: streamColumns,
+	}
+	if o.quick {
+		section.Text += tooFew
+	}
+	var group []rounds.Target
+	for _, transport := range []bench.Transport{bench.TransportWebSocket, bench.TransportSSE} {
+		over := func(b bench.Options) bench.Options {
+			b.Native = "news:all"
+			return b
+		}
+		resting := func(ctx context.Context, b bench.Options) (*bench.Result, error) {
+			b.Settle = p.longSettle
+			return bench.RunIdle(ctx, bench.IdleConfig{Options: over(b), Transport: transport, Period: p.idle})
+		}
+		publishing := func(ctx context.Context, b bench.Options) (*bench.Result, error) {
+			return bench.RunBroadcast(ctx, bench.BroadcastConfig{Options: over(b), Transport: transport, Singles: p.singles, Period: p.broadcast})
+		}
+		t := variant(first, "native over "+string(transport), []rounds.Job{
+			{Name: rounds.Echo, Scenarios: []rounds.Scenario{resting}}, {Name: rounds.Relay, Scenarios: []rounds.Scenario{publishing}},
+		}, "--native", "--anonymous", "--namespaces", `[{"name":"news","history-messages":100,"publish":"anyone"}]`)
+		if len(group) == 0 {
+			t.Reference = t.Label
+		} else {
+			t.Reference, t.Budget = group[0].Label, !o.quick
+		}
+		group = append(group, t)
+		section.Servers = append(section.Servers, t.Server)
+	}
+	c.Sections = append(c.Sections, section)
+	return group, nil
 }
 
 // tooFew is said of a quick run.

@@ -80,7 +80,7 @@ func (o options) groups(c *report.Comparison) ([][]rounds.Target, error) {
 	}
 	groups = o.addTwoLoops(groups, engines[0], c)
 	for _, add := range []func(rounds.Target, *report.Comparison) ([]rounds.Target, error){
-		o.addNative, o.addTLS, o.addPinged, o.addHugePages, o.addCompressed, o.addStalled,
+		o.addNative, o.addStreams, o.addTLS, o.addPinged, o.addHugePages, o.addCompressed, o.addStalled,
 	} {
 		group, err := add(first, c)
 		if err != nil {
