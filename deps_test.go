@@ -191,6 +191,12 @@ var layers = []struct {
 		"the doctor reads files and reckons: it works where no server could start",
 	},
 	{
+		"cmd/roost/internal/top",
+		[]string{module + "/web", "github.com/prometheus/client_model/go", "github.com/prometheus/common", "golang.org/x/term"},
+		[]string{module + "/server", module + "/netpoll"},
+		"roost top knows of a server what it says over HTTP, and may be of another version",
+	},
+	{
 		"bench",
 		[]string{module + "/frame", module + "/netpoll", module + "/bench", "golang.org/x/sys",
 			"github.com/HdrHistogram/hdrhistogram-go", "github.com/golang-jwt/jwt/v5"},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -83,6 +84,19 @@ func await[T any](ctx context.Context, s *Server, answers <-chan T) (answer T, e
 // prefix and come after the name after, in the order of their names, and whether there
 // are more. It looks at all channels that exist.
 func (s *Server) Channels(ctx context.Context, prefix, after string, limit int) (infos []ChannelInfo, more bool, err error) {
+	return s.channels(ctx, prefix, after, limit, func(a, b ChannelInfo) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// LargestChannels is Channels in another order: those with the most subscribers come
+// first.
+func (s *Server) LargestChannels(ctx context.Context, prefix string, limit int) (infos []ChannelInfo, more bool, err error) {
+	return s.channels(ctx, prefix, "", limit, func(a, b ChannelInfo) int {
+		return cmp.Or(cmp.Compare(b.Clients, a.Clients), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// channels returns the first of the channels in an order.
+func (s *Server) channels(ctx context.Context, prefix, after string, limit int, order func(a, b ChannelInfo) int) (infos []ChannelInfo, more bool, err error) {
 	clients := map[string]int{}
 	err = askLoops(ctx, s, func(sh *shard.Shard) (found []ChannelInfo) {
 		sh.AllChannels(func(name string, n int) {
@@ -103,7 +117,7 @@ func (s *Server) Channels(ctx context.Context, prefix, after string, limit int) 
 	for name, n := range clients {
 		infos = append(infos, ChannelInfo{name, n})
 	}
-	slices.SortFunc(infos, func(a, b ChannelInfo) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(infos, order)
 	if len(infos) > limit {
 		infos, more = slices.Clip(infos[:limit]), true
 	}

@@ -170,6 +170,10 @@ func TestQueries(t *testing.T) {
 		if fmt.Sprint(infos, more, err) != "[{room 2}] false <nil>" {
 			t.Error(infos, more, err)
 		}
+		infos, more, err = s.LargestChannels(within(t), "", 1)
+		if fmt.Sprint(infos, more, err) != "[{room 2}] true <nil>" {
+			t.Error(infos, more, err)
+		}
 		p, err := s.Presence(within(t), "room", "", 10)
 		if err != nil || p.Clients != 2 || len(p.Members) != 2 || p.Truncated || p.Members[0].User == p.Members[1].User {
 			t.Errorf("%+v, %v", p, err)

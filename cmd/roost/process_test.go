@@ -167,6 +167,18 @@ func loopback(args ...string) []string {
 	return append([]string{"--addr", "127.0.0.1:0"}, args...)
 }
 
+// freeAddr is an address that nobody listened on a moment ago: these programs
+// cannot tell which port they got.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 // waitLog waits until the log has said it n times.
 func (p *process) waitLog(part string, n int) {
 	p.t.Helper()

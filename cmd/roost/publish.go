@@ -7,9 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -21,8 +18,7 @@ type PublishCmd struct {
 	Channel string `arg:"" optional:"" help:"The channel. Not with --user, --all and --ndjson."`
 	Data    string `arg:"" optional:"" help:"The message, JSON. Without it, or with -, it is read from standard input."`
 
-	URL            string        `name:"url" help:"Where the server's admin port is (${default})." default:"http://127.0.0.1:8081" env:"ROOST_API_URL" placeholder:"URL"`
-	KeyFile        string        `help:"File with the API key; the variable ROOST_API_KEY may hold it instead." placeholder:"FILE"`
+	AdminClientFlags
 	User           string        `help:"Publish to all connections of this user." placeholder:"ID"`
 	All            bool          `help:"Publish to every connection."`
 	Text           bool          `help:"The message is plain text."`
@@ -66,8 +62,8 @@ func (p *PublishCmd) Validate() error {
 	if p.Count > 1 && p.IdempotencyKey != "" {
 		return errors.New("--count and --idempotency-key exclude each other: all but the first would be repetitions")
 	}
-	if base, err := url.Parse(p.URL); err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return fmt.Errorf("--url %q: want http://host:port", p.URL)
+	if err := p.AdminClientFlags.check(); err != nil {
+		return err
 	}
 	return p.validateAudience()
 }
@@ -93,25 +89,25 @@ func (p *PublishCmd) validateAudience() error {
 
 // Run publishes.
 func (p *PublishCmd) Run(s streams) error {
-	key, err := apiKey(p.KeyFile)
+	timeout := p.Wait + 30*time.Second
+	if p.NDJSON {
+		timeout = 0 // a stream ends when standard input does
+	}
+	admin, err := p.client(timeout)
 	if err != nil {
 		return err
 	}
-	publisher := &publisher{base: strings.TrimSuffix(p.URL, "/"), key: key, idempotencyKey: p.IdempotencyKey,
-		// A stream ends when standard input does; anything else has an answer by then.
-		client: &http.Client{Timeout: p.Wait + 30*time.Second}}
 	if p.NDJSON {
-		publisher.client.Timeout = 0
-		return p.stream(s, publisher)
+		return p.stream(s, admin)
 	}
 	body, err := p.body(s.in)
 	if err != nil {
 		return err
 	}
 	if p.Count > 1 {
-		return p.many(s, publisher, body)
+		return p.many(s, admin, body)
 	}
-	_, err = p.one(s, publisher, body)
+	_, err = p.one(s, admin, body)
 	return err
 }
 
@@ -182,8 +178,8 @@ func (r *receipt) String() string {
 }
 
 // one publishes and prints what became of it.
-func (p *PublishCmd) one(s streams, to *publisher, body []byte) (*receipt, error) {
-	answer, err := to.post("/v1/publish", "application/json", bytes.NewReader(body))
+func (p *PublishCmd) one(s streams, to *adminClient, body []byte) (*receipt, error) {
+	answer, err := to.post("/v1/publish", "application/json", p.IdempotencyKey, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +207,7 @@ func (p *PublishCmd) print(s streams, from io.Reader) (*receipt, error) {
 }
 
 // many publishes the same again and again, and prints the sum.
-func (p *PublishCmd) many(s streams, to *publisher, body []byte) error {
+func (p *PublishCmd) many(s streams, to *adminClient, body []byte) error {
 	begin := time.Now()
 	matched, written := 0, 0
 	for i := range p.Count {
@@ -235,8 +231,8 @@ func (p *PublishCmd) many(s streams, to *publisher, body []byte) error {
 }
 
 // stream publishes what comes in, and prints the answers as they come.
-func (p *PublishCmd) stream(s streams, to *publisher) error {
-	answer, err := to.post("/v1/batch", "application/x-ndjson", s.in)
+func (p *PublishCmd) stream(s streams, to *adminClient) error {
+	answer, err := to.post("/v1/batch", "application/x-ndjson", p.IdempotencyKey, s.in)
 	if err != nil {
 		return err
 	}
@@ -262,55 +258,4 @@ func (p *PublishCmd) stream(s streams, to *publisher) error {
 		return fmt.Errorf("%d publications were refused", refused)
 	}
 	return nil
-}
-
-// publisher speaks with the publish API.
-type publisher struct {
-	base, key, idempotencyKey string
-	client                    *http.Client
-}
-
-// post sends a request; an answer that is an error is one.
-func (p *publisher) post(path, kind string, body io.Reader) (*http.Response, error) {
-	r, err := http.NewRequest(http.MethodPost, p.base+path, body)
-	if err != nil {
-		return nil, usagef("--url: %w", err)
-	}
-	r.Header.Set("Content-Type", kind)
-	if p.key != "" {
-		r.Header.Set("Authorization", "Bearer "+p.key)
-	}
-	if p.idempotencyKey != "" {
-		r.Header.Set("Idempotency-Key", p.idempotencyKey)
-	}
-	answer, err := p.client.Do(r)
-	if err != nil {
-		return nil, fmt.Errorf("%w\nIs there a server, started with --admin-addr? --url says where", err)
-	}
-	if answer.StatusCode == http.StatusOK {
-		return answer, nil
-	}
-	defer answer.Body.Close()
-	var problem api.Problem
-	if json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&problem) == nil && problem.Code != "" {
-		return nil, &problem
-	}
-	return nil, fmt.Errorf("%s answers %s: is --url that of the admin port?", p.base, answer.Status)
-}
-
-// apiKey reads the key from its file, or else from the environment: not from the
-// command line, which everybody on the machine sees.
-func apiKey(file string) (string, error) {
-	if file == "" {
-		return os.Getenv("ROOST_API_KEY"), nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", usagef("--key-file: %w", err)
-	}
-	key, _, _ := strings.Cut(string(text), "\n")
-	if key = strings.TrimSpace(key); key == "" {
-		return "", usagef("--key-file: the first line of %s is empty: want the API key there", file)
-	}
-	return key, nil
 }

@@ -24,18 +24,6 @@ import (
 // The configurations of deploy/ are run as they are, but for addresses and file
 // names, with the real nginx, HAProxy and systemd-socket-activate in front.
 
-// freeAddr is an address that nobody listened on a moment ago: these programs
-// cannot tell which port they got.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // deployed reads a file of deploy/ and replaces what must differ here. Each
 // replacement must find its place.
 func deployed(t *testing.T, name string, replace map[string]string) string {

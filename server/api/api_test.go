@@ -97,6 +97,11 @@ func (f *fake) Channels(_ context.Context, prefix, after string, limit int) ([]s
 	return []server.ChannelInfo{{Name: "news", Clients: 3}, {Name: "news:é", Clients: 1}}, true, err
 }
 
+func (f *fake) LargestChannels(_ context.Context, prefix string, limit int) ([]server.ChannelInfo, bool, error) {
+	err := f.note(call{method: "LargestChannels", name: prefix, limit: limit})
+	return []server.ChannelInfo{{Name: "news", Clients: 3}}, true, err
+}
+
 func (f *fake) Connections(_ context.Context, user, after string, limit int) ([]server.ConnectionInfo, bool, error) {
 	err := f.note(call{method: "Connections", name: user, other: after, limit: limit})
 	return []server.ConnectionInfo{
@@ -412,6 +417,10 @@ func TestReads(t *testing.T) {
 	}{
 		{"/v1/channels?prefix=new%2F&limit=2", `{"channels":[{"name":"news","clients":3},{"name":"news:é","clients":1}],"more":true,"next":"news:é"}`,
 			call{method: "Channels", name: "new/", limit: 2}},
+		{"/v1/channels?prefix=n&order=clients&limit=2", `{"channels":[{"name":"news","clients":3}],"more":true}`,
+			call{method: "LargestChannels", name: "n", limit: 2}},
+		{"/v1/channels?order=name", `{"channels":[{"name":"news","clients":3},{"name":"news:é","clients":1}],"more":true,"next":"news:é"}`,
+			call{method: "Channels", limit: 100}},
 		{"/v1/channels/a%2Fb%20%C3%A9/history?since_epoch=e1&since_offset=14&limit=3&reverse=true", `{"epoch":"e1","offset":18,"messages":[
 			{"offset":15,"time":1700000000123,"data":{"a":"<b>"},"key":"k","from":"42"},
 			{"offset":16,"time":1700000000123,"data":"plain <text>"},
@@ -459,6 +468,8 @@ func TestReadRefusals(t *testing.T) {
 		{"/v1/channels?limit=ten", CodeBadValue, "1 to "},
 		{"/v1/channels?limit=1&limit=2", CodeBadValue, "twice"},
 		{"/v1/channels?prefx=a&lmit=1", CodeUnknownMember, `"lmit", "prefx"`},
+		{"/v1/channels?order=size", CodeBadValue, `"name" or "clients"`},
+		{"/v1/channels?order=clients&cursor=a", CodeBadValue, "no cursor"},
 		{"/v1/channels?prefix=%zz", CodeBadValue, "malformed"},
 		{"/v1/channels/c/history?since_offset=1", CodeMissingMember, "need each other"},
 		{"/v1/channels/c/history?since_epoch=e&since_offset=-1", CodeBadValue, "since_offset must be"},

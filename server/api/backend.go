@@ -21,6 +21,7 @@ type Backend interface {
 	History(channel string, q history.Query) (history.Page, error)
 	Presence(ctx context.Context, channel, after string, limit int) (protocol.ChannelMembers, error)
 	Channels(ctx context.Context, prefix, after string, limit int) (infos []server.ChannelInfo, more bool, err error)
+	LargestChannels(ctx context.Context, prefix string, limit int) (infos []server.ChannelInfo, more bool, err error)
 	Connections(ctx context.Context, user, after string, limit int) (infos []server.ConnectionInfo, more bool, err error)
 	Disconnect(ctx context.Context, a server.Audience, code frame.CloseCode, reason string) (n int, err error)
 	Subscribe(ctx context.Context, a server.Audience, channel string) (n int, err error)

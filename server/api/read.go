@@ -36,15 +36,29 @@ func list[T any](l []T) []T {
 
 // channels serves GET /v1/channels.
 func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) error {
-	q := params(r, "prefix", "cursor", "limit")
+	q := params(r, "prefix", "cursor", "limit", "order")
 	limit := q.limit(1)
+	order := q.text("order")
+	if q.has("order") && order != "name" && order != "clients" {
+		q.fail(badValue("order", `"name" or "clients"`))
+	}
+	if order == "clients" && q.has("cursor") {
+		q.fail(problem(http.StatusBadRequest, CodeBadValue, "order=clients has no cursor: the largest channels change between two pages. Ask for up to %d at once.", ListMax).about("cursor", "order"))
+	}
 	if q.err != nil {
 		return q.err
 	}
 	if err := c.mayList(q.text("prefix")); err != nil {
 		return err
 	}
-	infos, more, err := h.backend.Channels(r.Context(), q.text("prefix"), q.text("cursor"), limit)
+	var infos []server.ChannelInfo
+	var more bool
+	var err error
+	if order == "clients" {
+		infos, more, err = h.backend.LargestChannels(r.Context(), q.text("prefix"), limit)
+	} else {
+		infos, more, err = h.backend.Channels(r.Context(), q.text("prefix"), q.text("cursor"), limit)
+	}
 	if err != nil {
 		return err
 	}
@@ -59,7 +73,7 @@ func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) er
 	}{make([]info, 0, len(infos)), more, ""}
 	for _, i := range infos {
 		result.Channels = append(result.Channels, info{i.Name, i.Clients})
-		if more {
+		if more && order != "clients" {
 			result.Next = i.Name
 		}
 	}

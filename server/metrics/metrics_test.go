@@ -102,7 +102,7 @@ func TestDeployFiles(t *testing.T) {
 	for _, line := range regexp.MustCompile(`(?m)^[a-z]\w*`).FindAllString(w.Body.String(), -1) {
 		known[line] = true
 	}
-	for _, file := range []string{"../../deploy/grafana/roost.json", "../../deploy/prometheus/alerts.yml", "../../docs/metrics.md"} {
+	for _, file := range []string{"../../deploy/grafana/roost.json", "../../deploy/prometheus/alerts.yml", "../../docs/metrics.md", "../../web/dashboard/figures.json"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

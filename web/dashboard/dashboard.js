@@ -102,7 +102,6 @@ function quantile(name, q) {
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 const count = (n) => (Math.abs(n) < 1e6 ? whole : short).format(n);
-const perSecond = (n) => (n > 0 && n < 10 ? n.toFixed(1) : count(n));
 
 function bytes(n) {
   for (const unit of ['B', 'KiB', 'MiB', 'GiB']) {
@@ -127,67 +126,59 @@ function age(ms) {
 
 // ------------------------------------------------------------------ cards
 
-const each = (f) => looks.map((_, i) => f(i));
-const behind = (look) => value('roost_stalled', look) + value('roost_lagging', look) + value('roost_reading', look);
-const refusals = ['roost_refused_full_total', 'roost_handshakes_refused_total', 'roost_refused_address_total',
-  'roost_refused_address_rate_total', 'roost_connects_refused_total', 'roost_handshake_timeouts_total'];
+// The figures, which roost top shows as well: figures.json says what they are made of.
+let cards = [];
+const units = { count: (n) => (n > 0 && n < 10 && n % 1 ? n.toFixed(1) : count(n)), bytes, percent: (n) => `${(100 * n).toFixed(0)} %` };
 const sum = (names, f) => names.reduce((n, name) => n + f(name), 0);
 
-const cards = [
-  ['Connections', () => count(value('roost_connections')), () => [each((i) => value('roost_connections', looks[i]))]],
-  ['Delivered a second', () => perSecond(rate('roost_delivered_total')), () => [each((i) => rate('roost_delivered_total', i))]],
-  ['Received a second', () => perSecond(rate('roost_messages_received_total')), () => [each((i) => rate('roost_messages_received_total', i))]],
-  ['Publish to last write, 99 %', () => seconds(quantile('roost_publish_seconds_bucket', 0.99)), () => [each((i) => rate('roost_publish_seconds_count', i))], 'the line: fan-outs a second'],
-  ['Opened a second', () => perSecond(rate('roost_opened_total')), () => [each((i) => rate('roost_opened_total', i)), each((i) => rate('roost_closed_total', i))], 'dashed: closed'],
-  ['Refused a second', () => perSecond(sum(refusals, (n) => rate(n))), () => [each((i) => sum(refusals, (n) => rate(n, i)))]],
-  ['Behind', () => count(behind(last())), () => [each((i) => behind(looks[i]))], 'connections that lag'],
-  ['Dropped a second', () => perSecond(rate('roost_slow_drops_total')), () => [each((i) => rate('roost_slow_drops_total', i))], 'for slow clients'],
-  ['Channels', () => count(value('roost_channels')), () => [each((i) => value('roost_channels', looks[i]))], 'of each loop'],
-  ['CPU', () => `${(100 * rate('process_cpu_seconds_total')).toFixed(0)} %`, () => [each((i) => rate('process_cpu_seconds_total', i))], 'of one processor'],
-  ['Memory', () => bytes(value('process_resident_memory_bytes')), () => [each((i) => value('process_resident_memory_bytes', looks[i]))]],
-  ['Memory a connection', () => (value('roost_connections') ? bytes(value('process_resident_memory_bytes') / value('roost_connections')) : '–'),
-    () => [each((i) => value('process_resident_memory_bytes', looks[i]) / Math.max(1, value('roost_connections', looks[i])))], 'all memory, shared out'],
-];
+// number is a figure at a look, undefined where it has no meaning.
+function number({ gauge, rate: rates, histogram, per }, i = looks.length - 1) {
+  if (histogram) return rate(`${histogram}_count`, i);
+  const n = gauge ? sum(gauge, (name) => value(name, looks[i])) : sum(rates, (name) => rate(name, i));
+  if (!per) return n;
+  return value(per, looks[i]) ? n / value(per, looks[i]) : undefined;
+}
+
+function textOf({ figure }) {
+  if (figure.histogram) return seconds(quantile(`${figure.histogram}_bucket`, 0.99));
+  const n = number(figure);
+  return n === undefined ? '–' : units[figure.unit](n);
+}
 
 const svg = 'http://www.w3.org/2000/svg';
 
-function makeCards() {
+async function makeCards() {
+  cards = (await (await fetch('figures.json')).json()).map((figure) => ({ figure }));
   for (const card of cards) {
+    const { title, note, histogram } = card.figure;
     const box = document.createElement('dl');
     box.className = 'card';
-    const [title, , , note] = card;
     const dt = document.createElement('dt');
-    dt.textContent = title;
+    dt.textContent = histogram ? `${title}, 99 %` : title;
     const dd = document.createElement('dd');
-    const number = document.createElement('span');
-    number.textContent = '–';
-    dd.append(number);
-    if (note) {
-      const small = document.createElement('small');
-      small.textContent = note;
-      dd.append(small);
-    }
+    card.number = document.createElement('span');
+    card.number.textContent = '–';
+    dd.append(card.number);
+    const small = document.createElement('small');
+    small.textContent = histogram ? 'the line: how many a second' : note ?? '';
+    dd.append(small);
     const chart = document.createElementNS(svg, 'svg');
     chart.setAttribute('viewBox', `0 0 ${kept - 1} 40`);
     chart.setAttribute('preserveAspectRatio', 'none');
     chart.setAttribute('aria-hidden', 'true');
+    card.line = document.createElementNS(svg, 'path');
+    chart.append(card.line);
     box.append(dt, dd, chart);
     $('cards').append(box);
-    card.number = number;
-    card.chart = chart;
   }
 }
 
 function drawCards() {
   for (const card of cards) {
-    card.number.textContent = card[1]();
-    const series = card[2]();
-    const top = Math.max(...series.flat(), 1e-9) * 1.1;
-    while (card.chart.children.length < series.length) card.chart.append(document.createElementNS(svg, 'path'));
-    series.forEach((points, k) => {
-      const from = kept - points.length;
-      card.chart.children[k].setAttribute('d', points.map((y, i) => `${i ? 'L' : 'M'}${from + i} ${(39 - 38 * y / top).toFixed(1)}`).join(''));
-    });
+    card.number.textContent = textOf(card);
+    const points = looks.map((_, i) => number(card.figure, i) ?? 0);
+    const top = Math.max(...points, 1e-9) * 1.1, from = kept - points.length;
+    card.line.setAttribute('d', points.map((y, i) => `${i ? 'L' : 'M'}${from + i} ${(39 - 38 * y / top).toFixed(1)}`).join(''));
   }
 }
 
@@ -198,7 +189,7 @@ function drawCounters() {
   for (const [name, n] of last().values) {
     if (!name.includes(want)) continue;
     const grows = name.endsWith('_total');
-    rows.push(row([name, 'number', Number.isInteger(n) ? whole.format(n) : n.toPrecision(6), 'number', grows ? perSecond(rate(name)) : '', last().help.get(name) ?? '']));
+    rows.push(row([name, 'number', Number.isInteger(n) ? whole.format(n) : n.toPrecision(6), 'number', grows ? units.count(rate(name)) : '', last().help.get(name) ?? '']));
   }
   $('counters').replaceChildren(...rows);
 }
@@ -241,8 +232,12 @@ function status(state, text) {
 
 async function look() {
   try {
+    if (!cards.length) await makeCards();
     const response = await request('/metrics', { headers: { Accept: 'text/plain' } });
-    looks.push(parse(await response.text()));
+    const now = parse(await response.text());
+    // Another process counts from zero.
+    if (looks.length && value('process_start_time_seconds', now) !== value('process_start_time_seconds')) looks.length = 0;
+    looks.push(now);
     if (looks.length > kept) looks.shift();
     const { version, engine } = last().build;
     $('build').textContent = `${location.host} · ${version} · engine ${engine} · running for ${age(Date.now() - 1000 * value('process_start_time_seconds'))}`;
@@ -462,6 +457,5 @@ $('filter').addEventListener('input', drawCounters);
 $('all-counters').addEventListener('toggle', drawCounters);
 armed($('clear'), async () => `${(await act('DELETE', `/v1/channels/${path(shown.name)}/history`)).messages} messages dropped`);
 armed($('empty'), async () => `${(await act('DELETE', `/v1/channels/${path(shown.name)}/connections`)).connections} disconnected`);
-makeCards();
 look();
 findChannels();
