@@ -23,8 +23,9 @@ type EventType string
 
 // The types of an Event, with the fields that are set beside Type and Channel.
 const (
-	// EventSubscribed: messages come from now on, after the first subscribe and
-	// after each lost connection. Position, Recovered.
+	// EventSubscribed: messages come from now on, after the first subscribe, after each
+	// lost connection, and, with Recovered false, where the server has lost the channel's
+	// history. Position, Recovered.
 	EventSubscribed EventType = "subscribed"
 	// EventUnsubscribed: the server has ended the subscription for good. It is the
 	// last event. Err.

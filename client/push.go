@@ -32,6 +32,8 @@ func (c *Client) take(s *session, message []byte) error {
 		c.tell(in.Leave.Channel, &Event{Type: EventLeave, Client: in.Leave.Client, User: in.Leave.User})
 	case in.Gap != nil:
 		c.gap(in.Gap)
+	case in.Reset != nil:
+		c.reset(in.Reset)
 	case in.Subscribed != nil:
 		c.serverSubscribed(in.Subscribed.Channel, in.Subscribed.Position, Position{}, false)
 	case in.Unsubscribed != nil:
@@ -85,6 +87,14 @@ func (c *Client) gap(g *wireGap) {
 	sub.begin(Position{g.Epoch, g.From - 1})
 	c.missed(sub, g.From, g.To)
 	sub.gapTo = max(sub.gapTo, g.To)
+}
+
+// reset handles the server's report that a channel has a new epoch, and that messages may
+// be lost. With mu held.
+func (c *Client) reset(r *wireStarted) {
+	if sub := c.subs[r.Channel]; sub != nil && sub.phase == phaseActive {
+		c.placed(sub, r.Position, false)
+	}
 }
 
 // begin moves to the beginning of another history if at has another epoch: the old one

@@ -144,6 +144,29 @@ func TestGaps(t *testing.T) {
 	})
 }
 
+// A reset is told as a subscription that was not recovered, and its position counts,
+// although its offset is lower.
+func TestReset(t *testing.T) {
+	withClient(t, quiet, func(t *testing.T, n *fakeNet, l *log, c *Client) {
+		p := n.welcome("")
+		sub := subscribe(t, c, p, l, "news", `{"epoch":"e1","offset":16}`, nil)
+		p.pub("news", 17)
+		p.send(`{"reset":{"channel":"news","epoch":"e2","offset":3}}`)
+		p.send(`{"pub":{"channel":"news","epoch":"e2","offset":4,"data":4}}`)
+		p.pub("news", 5)
+		p.send(`{"reset":{"channel":"other","epoch":"e2","offset":3}}`)
+		l.want(t, "news subscribed at e1/16, recovered false", "news 17 17", "news subscribed at e2/3, recovered false", "news 4 4", "news 5 5")
+		if at := sub.Position(); at != (Position{"e2", 5}) {
+			t.Errorf("Position() = %v", at)
+		}
+		p.close(frame.CloseGoingAway, "")
+		n.welcome("").wantBody("subscribe", `{"channel":"news","resume":{"epoch":"e2","offset":5}}`)
+		if s := c.Stats(); s.Missed != 0 || s.Duplicates != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 func TestSubscribeRefused(t *testing.T) {
 	withClient(t, nil, func(t *testing.T, n *fakeNet, l *log, c *Client) {
 		p := n.welcome("")

@@ -113,6 +113,7 @@ type incoming struct {
 	Join         *wireMember  `json:"join"`
 	Leave        *wireMember  `json:"leave"`
 	Gap          *wireGap     `json:"gap"`
+	Reset        *wireStarted `json:"reset"`
 	Subscribed   *wireStarted `json:"subscribed"`
 	Unsubscribed *wireEnded   `json:"unsubscribed"`
 }

@@ -102,6 +102,11 @@ func (h *hooks) Gap(s *shard.Shard, id netpoll.ID, channel, epoch string, from, 
 	h.sessions.Gap(s, id, channel, epoch, from, to)
 }
 
+// Reset reports that a connection's channel has a new epoch.
+func (h *hooks) Reset(s *shard.Shard, id netpoll.ID, channel string, at history.Position) {
+	h.sessions.Reset(s, id, channel, at)
+}
+
 // Occupied reports that a channel has its first subscriber, or has lost its last.
 func (h *hooks) Occupied(_ *shard.Shard, channel string, occupied bool) {
 	h.sessions.Occupied(channel, occupied)

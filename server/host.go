@@ -63,8 +63,12 @@ func shardProtocol(c protocol.Codec) shard.Protocol {
 	beat := c.Heartbeat()
 	return shard.Protocol{Ask: beat.Ask, Answer: beat.Answer, Encode: func(m *hub.Message) *frame.Prepared {
 		return protocol.Prepare(func(out *protocol.Packets) {
-			if news, ok := m.Notice.(*protocol.Membership); ok {
+			switch news := m.Notice.(type) {
+			case *protocol.Membership:
 				c.Membership(out, news)
+				return
+			case hub.Reset:
+				c.Reset(out, m.Channel, history.Position{Epoch: m.Epoch, Offset: m.Offset})
 				return
 			}
 			pub := protocol.Message{

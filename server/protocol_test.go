@@ -13,6 +13,7 @@ import (
 	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/protocol/native"
 )
@@ -64,6 +65,10 @@ func (l lines) Message(out *protocol.Packets, m *protocol.Message) {
 
 func (l lines) Membership(out *protocol.Packets, m *protocol.Membership) {
 	l.say(out, "news of %s", m.Channel)
+}
+
+func (l lines) Reset(out *protocol.Packets, channel string, at history.Position) {
+	l.say(out, "reset %s %s %d", channel, at.Epoch, at.Offset)
 }
 
 func (l lines) Gap(out *protocol.Packets, channel, _ string, from, to uint64) {

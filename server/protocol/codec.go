@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/history"
 )
 
 // A Codec translates between the bytes of one protocol and the commands, results
@@ -38,6 +39,9 @@ type Codec interface {
 	// Gap appends that the messages from and to of this epoch, and all between them,
 	// will not come.
 	Gap(out *Packets, channel, epoch string, from, to uint64)
+	// Reset appends that a channel has a new epoch: messages may have been lost, and
+	// delivery goes on after this position.
+	Reset(out *Packets, channel string, at history.Position)
 	// Subscribed appends that the server has subscribed the connection.
 	Subscribed(out *Packets, s *ChannelState)
 	// Unsubscribed appends that the server has ended a subscription, and why.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/gcra"
 	"github.com/roostws/roost/server/internal/shard"
@@ -202,6 +203,11 @@ func (x *Sessions) shut(s *shard.Shard, id netpoll.ID, e Ending) {
 // Gap tells a client of messages that it will not get.
 func (x *Sessions) Gap(s *shard.Shard, id netpoll.ID, channel, epoch string, from, to uint64) {
 	x.say(s, id, func(c Codec, out *Packets) { c.Gap(out, channel, epoch, from, to) })
+}
+
+// Reset tells a client that a channel has a new epoch.
+func (x *Sessions) Reset(s *shard.Shard, id netpoll.ID, channel string, at history.Position) {
+	x.say(s, id, func(c Codec, out *Packets) { c.Reset(out, channel, at) })
 }
 
 // log writes a line that clients, or an application, can cause again and again: a

@@ -789,11 +789,12 @@ export class Roost extends Emitter {
       return this._emit('message', message(m.message));
     }
     if (m.subscribed) return this._granted(s, m.subscribed.channel, m.subscribed, false);
-    const type = ['pub', 'gap', 'join', 'leave', 'unsubscribed'].find((name) => m[name]);
+    const type = ['pub', 'gap', 'reset', 'join', 'leave', 'unsubscribed'].find((name) => m[name]);
     const body = m[type], channel = this._channels.get(body?.channel);
     if (!channel || channel._phase !== ACTIVE) return;
     if (type === 'pub') channel._published(body);
     else if (type === 'gap') channel._gap(body);
+    else if (type === 'reset') channel._placed(body, false);
     else if (type !== 'unsubscribed') channel._tell(type, { client: body.client, user: body.user });
     else if (channel._wanted && !channel._ofServer) this._refuse(s, channel, serverError(body));
     else channel._end(serverError(body));

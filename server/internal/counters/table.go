@@ -52,6 +52,7 @@ const (
 	TurnsYielded
 	SlowDisconnects
 	SlowDrops
+	Resets
 	RateLimited
 	PublishersHeld
 	InboxRefused
@@ -144,6 +145,7 @@ var table = [count]Info{
 	TurnsYielded:         {"turns_yielded", Total, "times that a connection with many small frames had to let the others go first"},
 	SlowDisconnects:      {"slow_disconnects", Total, "slow consumers closed"},
 	SlowDrops:            {"slow_drops", Total, "messages left out for slow consumers"},
+	Resets:               {"resets", Total, "subscriptions that were told of a new epoch of their channel"},
 	RateLimited:          {"rate_limited", Total, "pauses because of MessageRate"},
 	PublishersHeld:       {"publishers_held", Total, "pauses of publishing connections because the fan-out was behind"},
 	InboxRefused:         {"inbox_refused", Total, "calls that returned ErrBusy"},

@@ -6,6 +6,7 @@
 //	history.go      History: the ring of a channel's last messages
 //	reader.go       Reader: a place in a history from which a connection reads on
 //	query.go        answering a Query; where a channel stands; resuming
+//	reset.go        Reset: a channel goes on in another epoch
 //	tally.go        Tally: what shards count for a publisher that wants a receipt
 //	repetitions.go  idempotency keys
 //

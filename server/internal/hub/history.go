@@ -55,7 +55,11 @@ type History struct {
 	name   string
 	epoch  string
 	floor  *uint64 // in the stripe
-	start  uint64  // the floor when the history began
+	start  uint64  // the offset before the first message of the epoch
+	begin  uint64  // the offset at which this node began to have messages of the epoch
+	shift  uint64  // see Place
+
+	ended bool // another history has taken this one's place, see Reset
 
 	ring  []*Message // from ring[taken] on
 	taken int
@@ -84,19 +88,26 @@ func (l *History) Policy() Policy { return l.ns.Policy }
 // Epoch names this history. Any goroutine.
 func (l *History) Epoch() string { return l.epoch }
 
+// At is the place of the channel after its message at offset. Any goroutine.
+func (l *History) At(offset uint64) Place {
+	return Place{history.Position{Epoch: l.epoch, Offset: offset}, l.begin, l.shift}
+}
+
+// Seq returns what stands for an offset where offsets of several epochs are compared:
+// see Place. Any goroutine.
+func (l *History) Seq(offset uint64) uint32 { return uint32(offset + l.shift) }
+
 func (l *History) len() int { return len(l.ring) - l.taken }
 
 // tip is the offset of the newest message.
 func (l *History) tip() uint64 { return l.first + uint64(l.len()) - 1 }
 
-func (l *History) position() history.Position {
-	return history.Position{Epoch: l.epoch, Offset: l.tip()}
-}
+func (l *History) place() Place { return l.At(l.tip()) }
 
 // append gives m its place and keeps it.
 func (l *History) append(m *Message, now time.Time) {
 	m.Epoch, m.Offset, m.Time = l.epoch, l.tip()+1, now.UnixMilli()
-	m.Begins = m.Offset == l.start+1
+	m.Begins = m.Offset == max(l.start, l.begin)+1
 	l.ring = append(l.ring, m)
 	l.touched = m.Time
 	size := m.keptBytes()
@@ -216,7 +227,7 @@ func (h *Hub) Sweep() {
 	for name, l := range st.histories {
 		l.evict(now)
 		if l.idle(now) {
-			*l.floor = max(*l.floor, l.tip())
+			*l.floor = max(*l.floor, l.tip()+l.shift)
 			delete(st.histories, name)
 			h.kept.channels.Add(-1)
 		}

@@ -35,11 +35,11 @@ func TestResume(t *testing.T) {
 			got = offsets(reader.Take(nil, 100, 1<<20).Messages)
 			reader.Close()
 		}
-		if recovered != c.recovered || at != (history.Position{Epoch: epoch, Offset: 20}) || !slices.Equal(got, c.want) {
+		if recovered != c.recovered || at.Position != (history.Position{Epoch: epoch, Offset: 20}) || !slices.Equal(got, c.want) {
 			t.Errorf("resume at %v: recovered %v at %v, %v", c.since, recovered, at, got)
 		}
 	}
-	if at := r.Position("none"); at != (history.Position{}) {
+	if at := r.Place("none"); at != (Place{}) {
 		t.Errorf("a channel without history is at %v", at)
 	}
 }
@@ -48,7 +48,7 @@ func TestResume(t *testing.T) {
 // published since; a position of a silent channel fits its first life.
 func TestEpochOfEachHistory(t *testing.T) {
 	r := newRig(t, 5, PolicyDisconnect, nil)
-	silent := r.Position("h:1")
+	silent := r.Place("h:1").Position
 	if silent.Epoch == "" || silent.Offset != 0 {
 		t.Fatalf("a silent channel is at %v", silent)
 	}
@@ -75,7 +75,7 @@ func TestEpochOfEachHistory(t *testing.T) {
 			}
 		}
 	}
-	second := r.Position("h:1")
+	second := r.Place("h:1")
 	if second.Epoch == first.Epoch || second.Epoch == silent.Epoch {
 		t.Errorf("the second life has epoch %q, as the first", second.Epoch)
 	}
@@ -137,7 +137,7 @@ func TestAge(t *testing.T) {
 	if s := r.Stats(); s.Messages != 0 || s.Channels != 1 {
 		t.Errorf("%+v", s)
 	}
-	if at, _, recovered := r.Resume("h:1", &first); !recovered || at != first {
+	if at, _, recovered := r.Resume("h:1", &first); !recovered || at.Position != first {
 		t.Errorf("nothing was missed: recovered %v at %v", recovered, at)
 	}
 	reader.Close()
@@ -309,7 +309,7 @@ func TestClear(t *testing.T) {
 	if st := r.Stats(); st.Messages != 0 || st.Bytes != 0 {
 		t.Errorf("%d messages of %d bytes are kept", st.Messages, st.Bytes)
 	}
-	if now := r.Position("h:1"); now != at {
+	if now := r.Place("h:1"); now.Position != at {
 		t.Errorf("the channel is at %v, want %v", now, at)
 	}
 	if next := r.publish("h:1", 4, 4); next != (history.Position{Epoch: at.Epoch, Offset: at.Offset + 1}) {

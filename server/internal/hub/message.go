@@ -17,8 +17,8 @@ type Message struct {
 	// without history.
 	Epoch  string
 	Offset uint64
-	// Begins reports that the message is the first one of its history, so that
-	// subscribers may know another epoch.
+	// Begins reports that the message is the first one of its history, or after a Reset,
+	// so that subscribers may know another epoch.
 	Begins bool
 	// Time is when it was published, in Unix milliseconds, in channels with history.
 	Time int64
@@ -74,6 +74,9 @@ func (m *Message) Form(number int, encode func(*Message) *frame.Prepared) *frame
 	form.Store(f)
 	return f
 }
+
+// Resets reports whether the message is a Reset.
+func (m *Message) Resets() bool { return m.Notice == Reset{} }
 
 // noticeBytes is what a Notice is counted with: its size is not known before a
 // protocol has encoded it.

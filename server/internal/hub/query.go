@@ -6,44 +6,66 @@ import (
 	"github.com/roostws/roost/server/history"
 )
 
-// position is where a channel stands. With the lock held.
-func (h *Hub) position(st *stripe, floor *uint64, channel string) history.Position {
+// A Place is where a channel with history stands.
+//
+// Shards note for each subscriber from where on messages are for it, and compare that
+// with the offsets of what is still on its way. Offsets of another epoch may be lower,
+// so what is compared is Seq, which goes on over a change of the epoch: offsets of a
+// history that took the place of another are shifted behind those.
+type Place struct {
+	history.Position
+	begin, shift uint64
+}
+
+// Seq is what stands for the place's offset where offsets of several epochs are
+// compared.
+func (p Place) Seq() uint32 { return uint32(p.Offset + p.shift) }
+
+// Near returns the offset that a Seq near to the place stands for. It is of another epoch
+// unless ok.
+func (p Place) Near(seq uint32) (offset uint64, ok bool) {
+	behind := p.Seq() - seq
+	return p.Offset - uint64(int64(int32(behind))), int64(p.Offset-p.begin) >= int64(int32(behind))
+}
+
+// place is where a channel stands. With the lock held.
+func (h *Hub) place(st *stripe, floor *uint64, channel string) Place {
 	if l := st.histories[channel]; l != nil {
-		return l.position()
+		return l.place()
 	}
-	return history.Position{Epoch: h.epochOf(*floor), Offset: *floor}
+	return Place{Position: history.Position{Epoch: h.epochOf(*floor), Offset: *floor}}
 }
 
-// Position is where a channel stands; empty without history. It keeps nothing of the
+// Place is where a channel stands; empty without history. It keeps nothing of the
 // name.
-func (h *Hub) Position(channel string) history.Position {
+func (h *Hub) Place(channel string) Place {
 	if h.Namespace(channel) == nil {
-		return history.Position{}
+		return Place{}
 	}
 	st, floor := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return h.position(st, floor, channel)
+	return h.place(st, floor, channel)
 }
 
-// AtTip calls f with the position of a channel with history. No message of the
-// channel is published until f returns.
-func (h *Hub) AtTip(channel string, f func(at history.Position) error) error {
+// AtTip calls f with the place of a channel with history. No message of the channel is
+// published until f returns.
+func (h *Hub) AtTip(channel string, f func(at Place) error) error {
 	st, floor := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return f(h.position(st, floor, channel))
+	return f(h.place(st, floor, channel))
 }
 
 // Resume returns where a channel with history stands. If everything after the
 // position since is kept, recovered is true, and the reader, unless it is empty,
 // begins there: the caller has to read it to its end, or to close it. since may be
 // nil. What is published from now on goes into the inboxes as always.
-func (h *Hub) Resume(channel string, since *history.Position) (at history.Position, r Reader, recovered bool) {
+func (h *Hub) Resume(channel string, since *history.Position) (at Place, r Reader, recovered bool) {
 	st, floor := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	at = h.position(st, floor, channel)
+	at = h.place(st, floor, channel)
 	switch l := st.histories[channel]; {
 	case since == nil || since.Epoch != at.Epoch || since.Offset > at.Offset:
 		return at, Reader{}, false
@@ -64,7 +86,7 @@ func (h *Hub) Query(channel string, q history.Query) history.Page {
 	st, floor := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	page := history.Page{Position: h.position(st, floor, channel)}
+	page := history.Page{Position: h.place(st, floor, channel).Position}
 	known := q.Since == nil || q.Since.Epoch == page.Epoch
 	l := st.histories[channel]
 	if l != nil {

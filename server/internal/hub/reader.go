@@ -6,7 +6,8 @@ package hub
 // Config.LagMaxBytes of all channels together. The zero Reader reads nothing.
 type Reader struct {
 	History *History // nil in the zero Reader
-	// Next is the offset that comes next. The owner moves it on.
+	// Next is the offset that comes next. The owner moves it on. 0 stands for a reader
+	// that has to learn first where its history begins, see ReadAnew.
 	Next uint64
 }
 
@@ -24,10 +25,17 @@ func (l *History) read(next uint64) Reader {
 	return Reader{l, next}
 }
 
+// ReadAnew makes a Reader of l for a connection that has not learned yet that l took the
+// place of another history: its Take returns a Passage with Anew.
+func (l *History) ReadAnew() Reader { return l.Read(0) }
+
+// Seq is what stands for Next where offsets of several epochs are compared.
+func (r Reader) Seq() uint32 { return r.History.Seq(max(r.Next, r.History.begin)) }
+
 // A Passage is what a Reader finds.
 type Passage struct {
 	// First and Tip are the offsets of the oldest and the newest message that are
-	// kept; First is Tip+1 if there are none.
+	// kept; First is Tip+1 if there are none. Tip is the offset of At.
 	First, Tip uint64
 	// Messages are the next ones, none if they have been dropped: Next is less than
 	// First then.
@@ -35,6 +43,12 @@ type Passage struct {
 	// End reports that the reader had read everything and is closed: messages after
 	// Tip are in an inbox, or will be.
 	End bool
+	// Anew reports that another history has taken the place of the reader's, or the
+	// reader is from ReadAnew. The reader is closed: what it had not read is lost to it,
+	// and messages after At are in an inbox, or will be.
+	Anew bool
+	// At is where the channel stands.
+	At Place
 }
 
 // Take returns the next messages, up to frames of them and of together at most
@@ -44,8 +58,11 @@ func (r *Reader) Take(dst []*Message, frames, maxBytes int) Passage {
 	l := r.History
 	l.stripe.mu.Lock()
 	defer l.stripe.mu.Unlock()
-	p := Passage{First: l.first, Tip: l.tip(), Messages: dst}
+	p := Passage{First: l.first, Tip: l.tip(), Messages: dst, At: l.place()}
 	switch {
+	case l.ended || r.Next == 0:
+		p.Anew, p.At = true, l.hub.place(l.stripe, l.floor, l.name)
+		r.close()
 	case r.Next > p.Tip:
 		p.End = true
 		r.close()
@@ -80,5 +97,8 @@ func (r *Reader) Behind() uint64 {
 	l := r.History
 	l.stripe.mu.Lock()
 	defer l.stripe.mu.Unlock()
+	if r.Next == 0 {
+		return 0
+	}
 	return l.tip() + 1 - r.Next
 }

@@ -33,9 +33,8 @@ type channel struct {
 	// sequence numbers the messages that this shard saw while the channel
 	// existed. It wraps; only differences count. With history, offsets serve instead.
 	sequence uint32
-	// epoch and tip are where the history stood when this shard last looked.
-	epoch string
-	tip   uint64
+	// at is where the history stood when this shard last looked.
+	at hub.Place
 	// waiting is the channel's job that has not begun, so that what is published
 	// meanwhile can still be added to it.
 	waiting *job
@@ -126,14 +125,14 @@ func (m *members) of(subs uint32, ch *channel) *subscription {
 // join makes id a subscriber of the channel, for messages after the position at where
 // it has history; joining twice is joining once. It reports whether id was not in
 // it before.
-func (s *Shard) join(id netpoll.ID, name string, at history.Position) (joined bool, err error) {
+func (s *Shard) join(id netpoll.ID, name string, at hub.Place) (joined bool, err error) {
 	_, ch, err := s.enter(id, name)
 	switch {
 	case err == ErrSubscribed || err == ErrNotOpen:
 		return false, nil
 	case err == nil && ch.ns != nil:
-		ch.subscribers.at(ch.subscribers.n - 1).from = uint32(at.Offset)
-		ch.note(at.Epoch, at.Offset)
+		ch.subscribers.at(ch.subscribers.n - 1).from = at.Seq()
+		ch.at = at
 	}
 	return err == nil, err
 }
@@ -148,9 +147,8 @@ func (s *Shard) Subscribe(id netpoll.ID, name string, resume *history.Position) 
 	if err != nil || ch.ns == nil {
 		return history.Position{}, false, err
 	}
-	at, recovered = c.position(name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
-	ch.note(at.Epoch, at.Offset)
-	return at, recovered, nil
+	ch.at, recovered = c.position(name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
+	return ch.at.Position, recovered, nil
 }
 
 // enter makes id the last of the channel's subscribers.
@@ -183,9 +181,9 @@ func (s *Shard) enter(id netpoll.ID, name string) (c conn, ch *channel, err erro
 
 // position sets from to where the channel stands in history, or has the
 // connection read on from resume.
-func (c conn) position(name string, from *uint32, resume *history.Position) (at history.Position, recovered bool) {
+func (c conn) position(name string, from *uint32, resume *history.Position) (at hub.Place, recovered bool) {
 	at, r, recovered := c.s.hub().Resume(name, resume)
-	*from = uint32(at.Offset)
+	*from = at.Seq()
 	if r.History != nil {
 		c.startReading(r)
 	}
@@ -318,7 +316,8 @@ func (s *Shard) SetUser(id netpoll.ID, name string, resume *history.Position) (a
 		c.setUser(name)
 	}
 	if channel := hub.UserChannel(name); s.hub().Namespace(channel) != nil {
-		return c.position(channel, &c.userFrom, resume)
+		place, recovered := c.position(channel, &c.userFrom, resume)
+		return place.Position, recovered
 	}
 	return history.Position{}, false
 }

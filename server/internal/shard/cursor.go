@@ -25,16 +25,9 @@ import (
 // arenaMaxBytes bounds the events of one batch that were copied behind their IDs.
 const arenaMaxBytes = 256 << 10
 
-// note notes where a channel with history stands. Offsets of subscribers are the lower
-// 32 bits of ones near to it.
-func (ch *channel) note(epoch string, tip uint64) { ch.epoch, ch.tip = epoch, tip }
-
-// nearTip returns the offset of which low is the lower 32 bits.
-func nearTip(tip uint64, low uint32) uint64 { return tip + uint64(int64(int32(low-uint32(tip)))) }
-
 // keepPosition notes that an event stream has got the messages of a job before next.
 func (c conn) keepPosition(j *job, next int) {
-	last := uint32(j.offset) + uint32(next) - 1
+	last := j.history.Seq(j.offset + uint64(next) - 1)
 	if j.channel == nil {
 		c.userFrom = last
 	} else if sub := c.s.members.of(c.subs, j.channel); sub != nil {
@@ -52,17 +45,27 @@ type cursor struct {
 	from, to int
 }
 
-// add appends the position of a channel: of which low is the lower part of the offset
-// unless the connection reads on there.
-func (w *cursor) add(x *ext, name, epoch string, tip uint64, low uint32) {
-	offset := nearTip(tip, low)
+// lostEpoch is no channel's. It is in the cursor of a connection that has not been told
+// of its channel's new epoch yet: it has missed what was between the two.
+const lostEpoch = "lost"
+
+// add appends the position of a channel that stands at a place: the one near to it that
+// seq stands for, unless the connection reads on there.
+func (w *cursor) add(x *ext, name string, at hub.Place, seq uint32) {
+	epoch := at.Epoch
+	offset, ok := at.Near(seq)
+	if !ok {
+		epoch, offset = lostEpoch, 0
+	}
 	mine := w.history != nil && w.history.Channel() == name
 	if mine {
 		epoch, offset = w.history.Epoch(), w.offset
 	} else if x != nil {
 		for i := range x.readers {
 			if r := &x.readers[i]; r.History.Channel() == name {
-				epoch, offset = r.History.Epoch(), r.Next-1
+				if epoch, offset = r.History.Epoch(), r.Next-1; r.Next == 0 {
+					epoch, offset = lostEpoch, 0
+				}
 			}
 		}
 	}
@@ -86,15 +89,14 @@ func (c conn) writeCursor(w *cursor) {
 	for i := c.subs; i != 0; i = s.members.sub(i).next {
 		sub := s.members.sub(i)
 		if ch := s.members.channels[sub.channel]; ch.ns != nil {
-			w.add(x, ch.name, ch.epoch, ch.tip, ch.subscribers.at(sub.pos).from)
+			w.add(x, ch.name, ch.at, ch.subscribers.at(sub.pos).from)
 		}
 	}
 	if c.user != 0 && s.userHistory {
 		// A view of the scratch, which nothing keeps.
 		s.output.name = append(append(s.output.name[:0], hub.UserPrefix...), s.users.name(c.user)...)
 		name := unsafe.String(unsafe.SliceData(s.output.name), len(s.output.name))
-		at := s.hub().Position(name)
-		w.add(x, name, at.Epoch, at.Offset, c.userFrom)
+		w.add(x, name, s.hub().Place(name), c.userFrom)
 	}
 	if x != nil && x.opening != nil {
 		w.addOld(x.opening.Cursor)

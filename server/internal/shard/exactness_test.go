@@ -16,12 +16,14 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/netpoll/netpolltest"
 	"github.com/roostws/roost/server/history"
+	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
 // The promise of resume, on a large scale: clients are cut, stalled and come
 // back at random while messages are published, and each of them ends with exactly
-// the right sequence in each of its channels, or was told of the gap.
+// the right sequence in each of its channels, or was told of the gap. Now and then a
+// channel loses its history, and has a new epoch.
 //
 //	go test -run TestExactness -v ./server/internal/shard -clients 10000 -messages 100000 -channels 1000 -seed 17
 //
@@ -39,10 +41,9 @@ type exactClient struct {
 	polls    bool   // it polls, with nothing but cursor
 	cursor   string // the last ID
 	channels []string
-	// position is the offset of the last message it has, by channel.
-	position map[string]uint64
-	// known: it has a position there, because it was subscribed once.
-	known map[string]bool
+	// position is that of the last message it has, by channel; none before it is
+	// subscribed for the first time.
+	position map[string]history.Position
 
 	id      netpoll.ID
 	loop    *netpolltest.FakeLoop
@@ -57,20 +58,42 @@ type exactness struct {
 	t         *testing.T
 	rng       *rand.Rand
 	now       time.Duration
-	epoch     string
 	pub       *hub.Hub
 	loops     [2]*netpolltest.FakeLoop
 	shards    [2]*Shard
 	clients   []*exactClient
-	published map[string]uint64
+	published map[string]history.Position // where each channel stands
 
-	got, answers, cuts, stalls, resumed, told, kicked int
+	got, answers, cuts, stalls, resumed, told, kicked, resets, pushed int
 }
 
-// exactHooks let everybody in.
+// exactHooks let everybody in, and tell of a new epoch.
 type exactHooks struct{ rigHooks }
 
-func (h *exactHooks) Upgrade(*Shard, *Upgrade) {}
+func (h *exactHooks) Upgrade(_ *Shard, u *Upgrade) { u.Grant.Protocol = 1 }
+func (h *exactHooks) Fallback(r *handshake.Request) *Fallback {
+	f := h.rigHooks.Fallback(r)
+	if f != nil {
+		f.Protocol = 1
+	}
+	return f
+}
+
+// exactReset is what clients get.
+func exactReset(channel string, at history.Position) []byte {
+	return fmt.Appendf(nil, "reset %s %d %s", channel, at.Offset, at.Epoch)
+}
+
+var exactProtocol = Protocol{Encode: func(m *hub.Message) *frame.Prepared {
+	if m.Resets() {
+		return frame.Prepare(frame.OpText, exactReset(m.Channel, history.Position{Epoch: m.Epoch, Offset: m.Offset}))
+	}
+	return m.Raw()
+}}
+
+func (h *exactHooks) Reset(s *Shard, id netpoll.ID, channel string, at history.Position) {
+	s.Reply(id, frame.OpText, exactReset(channel, at))
+}
 
 // Message subscribes: CHANNEL, or CHANNEL EPOCH OFFSET to resume.
 func (h *exactHooks) Message(s *Shard, id netpoll.ID, _ frame.Opcode, p []byte) {
@@ -92,14 +115,14 @@ func (h *exactHooks) Message(s *Shard, id netpoll.ID, _ frame.Opcode, p []byte) 
 	}
 	if err == nil {
 		s.Hush(id, recovered)
-		s.Reply(id, frame.OpText, fmt.Appendf(nil, "subscribed %s %d %v", fields[0], at.Offset, recovered))
+		s.Reply(id, frame.OpText, fmt.Appendf(nil, "subscribed %s %d %s %v", fields[0], at.Offset, at.Epoch, recovered))
 		s.Hush(id, false)
 	}
 }
 func (h *exactHooks) Closed(*Shard, netpoll.ID, Closed)                      {}
 func (h *exactHooks) OpFailed(_ *Shard, _ netpoll.ID, _ string, err error)   { panic(err) }
 func (h *exactHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
-func (h *exactHooks) Open(_ *Shard, _ netpoll.ID, _ *Grant)                  {}
+func (h *exactHooks) Open(s *Shard, id netpoll.ID, _ *Grant)                 { s.Ready(id) }
 
 func TestExactness(t *testing.T) {
 	seed := *simSeed
@@ -112,11 +135,12 @@ func TestExactness(t *testing.T) {
 			t.Logf("rerun with: -run TestExactness -seed %d -clients %d -messages %d -channels %d", seed, *exactClients, *exactMessages, *exactChannels)
 		}
 	}()
-	e := &exactness{t: t, rng: rand.New(rand.NewPCG(seed, 2)), published: map[string]uint64{}}
+	e := &exactness{t: t, rng: rand.New(rand.NewPCG(seed, 2)), published: map[string]history.Position{}}
 	cfg := testConfig()
 	cfg.Clock = func() time.Duration { return e.now }
 	cfg.Seed, cfg.MaxConnections = seed, 2**exactClients+100
 	cfg.InboxMaxEntries, cfg.LagMaxBytes = 1<<20, 1<<16
+	cfg.Protocols = []Protocol{exactProtocol}
 	cfg.Hub = hub.Config{
 		HistoryMaxBytes: 1 << 30, LagMaxBytes: cfg.LagMaxBytes,
 		Namespaces: map[string]*hub.Namespace{"": {Messages: 30, Age: time.Hour}, "user": {Messages: 30, Age: time.Hour}},
@@ -135,9 +159,8 @@ func TestExactness(t *testing.T) {
 		})
 	}
 	e.pub = group.SetShards(e.shards[:], cfg.Hub)
-	e.epoch = e.pub.Position("c0").Epoch // of all channels, as none is forgotten
 	for i := range *exactClients {
-		c := &exactClient{name: i, stream: i%3 == 1, polls: i%3 == 2, position: map[string]uint64{}, known: map[string]bool{}}
+		c := &exactClient{name: i, stream: i%3 == 1, polls: i%3 == 2, position: map[string]history.Position{}}
 		channels := 3
 		if i%4 == 3 {
 			channels = 1 // the IDs of its events are other subscribers', too
@@ -157,9 +180,9 @@ func TestExactness(t *testing.T) {
 		e.round(*exactMessages / rounds)
 	}
 	e.calm()
-	t.Logf("%d clients got %d messages; %d polls; %d cuts, %d stalls, %d disconnected as slow; of the subscriptions %d were resumed exactly and %d told of a gap",
-		len(e.clients), e.got, e.answers, e.cuts, e.stalls, e.kicked, e.resumed, e.told)
-	if e.resumed == 0 || e.told == 0 || e.kicked == 0 {
+	t.Logf("%d clients got %d messages; %d polls; %d cuts, %d stalls, %d disconnected as slow; of the subscriptions %d were resumed exactly and %d told of a gap; %d new epochs, told %d times",
+		len(e.clients), e.got, e.answers, e.cuts, e.stalls, e.kicked, e.resumed, e.told, e.resets, e.pushed)
+	if e.resumed == 0 || e.told == 0 || e.kicked == 0 || e.pushed == 0 {
 		t.Error("not everything that can happen has happened: choose other numbers")
 	}
 }
@@ -180,6 +203,9 @@ func (e *exactness) round(messages int) {
 				e.publish(busy)
 			}
 		}
+		if e.rng.IntN(4) == 0 {
+			e.reset([]string{fmt.Sprintf("c%d", e.rng.IntN(*exactChannels)), fmt.Sprintf("user:u%d", e.rng.IntN(3))}[e.rng.IntN(2)])
+		}
 		for range len(e.clients) / 20 {
 			e.disturb(e.clients[e.rng.IntN(len(e.clients))])
 		}
@@ -195,9 +221,29 @@ func (e *exactness) round(messages int) {
 	}
 }
 
+// at is where a channel stands.
+func (e *exactness) at(channel string) history.Position {
+	if _, ok := e.published[channel]; !ok {
+		e.published[channel] = e.pub.Place(channel).Position
+	}
+	return e.published[channel]
+}
+
+// reset lets a channel go on at a position of another epoch.
+func (e *exactness) reset(channel string) {
+	e.at(channel)
+	e.resets++
+	to := history.Position{Epoch: fmt.Sprint("e", e.resets), Offset: []uint64{0, uint64(e.rng.IntN(100)), 1<<40 + e.rng.Uint64N(1<<40)}[e.rng.IntN(3)]}
+	if err := e.pub.Reset(channel, to); err != nil {
+		e.t.Fatal(err)
+	}
+	e.published[channel] = to
+}
+
 func (e *exactness) publish(channel string) {
 	pad := strings.Repeat("x", e.rng.IntN(300))
-	m := hub.NewMessage(frame.OpText, fmt.Appendf(nil, "m %s %d %s", channel, e.published[channel]+1, pad))
+	now := e.at(channel)
+	m := hub.NewMessage(frame.OpText, fmt.Appendf(nil, "m %s %d %s %s", channel, now.Offset+1, now.Epoch, pad))
 	publish := e.pub.Channel
 	if user, ok := strings.CutPrefix(channel, hub.UserPrefix); ok {
 		channel, publish = user, e.pub.User
@@ -212,7 +258,8 @@ func (e *exactness) publish(channel string) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	e.published[m.Channel]++
+	now.Offset++
+	e.published[m.Channel] = now
 }
 
 // disturb makes something happen to a client.
@@ -258,8 +305,9 @@ func (e *exactness) ask(c *exactClient) {
 	}
 	var commands strings.Builder
 	for _, channel := range c.channels {
-		if commands.WriteString(channel); c.known[channel] {
-			fmt.Fprintf(&commands, " %s %d", e.epoch, c.position[channel])
+		commands.WriteString(channel)
+		if at, ok := c.position[channel]; ok {
+			fmt.Fprintf(&commands, " %s %d", at.Epoch, at.Offset)
 		}
 		commands.WriteByte('\n')
 	}
@@ -282,22 +330,27 @@ const exactUpgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrad
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
 // setBack makes a client forget everything but the last event's ID, which must be where
-// it was.
+// it was, or say that it has missed the end of an epoch.
 func (e *exactness) setBack(c *exactClient) {
-	position, known := map[string]uint64{}, map[string]bool{}
+	position := map[string]history.Position{}
 	for part := range strings.SplitSeq(c.cursor, ",") {
-		if channel, at, ok := strings.Cut(part, "@"); ok {
-			if _, err := fmt.Sscanf(at, e.epoch+".%d", new(uint64)); err != nil {
-				e.t.Fatalf("client %d has the ID %s", c.name, c.cursor)
-			}
-			offset, _ := strconv.ParseUint(at[strings.LastIndexByte(at, '.')+1:], 10, 64)
-			position[channel], known[channel] = offset, true
+		channel, text, ok := strings.Cut(part, "@")
+		if !ok {
+			continue
 		}
+		dot := strings.LastIndexByte(text, '.')
+		offset, err := strconv.ParseUint(text[dot+1:], 10, 64)
+		at := history.Position{Epoch: text[:max(dot, 0)], Offset: offset}
+		was := c.position[channel]
+		if lost := at.Epoch == lostEpoch && was.Epoch != e.published[channel].Epoch; err != nil || at != was && !lost {
+			e.t.Fatalf("client %d has the ID %s, but is at %v; %s is at %v", c.name, c.cursor, c.position, channel, e.published[channel])
+		}
+		position[channel] = at
 	}
-	if fmt.Sprint(position) != fmt.Sprint(c.position) {
+	if len(position) != len(c.position) {
 		e.t.Fatalf("client %d has the ID %s, but is at %v", c.name, c.cursor, c.position)
 	}
-	c.position, c.known = position, known
+	c.position = position
 }
 
 // readPoll takes a whole response, and asks again: mostly over the same connection.
@@ -431,25 +484,31 @@ func (e *exactness) take(c *exactClient, text string) {
 	if _, err := fmt.Sscan(fields[2], &n); err != nil {
 		e.t.Fatal(err)
 	}
-	if fields[0] == "subscribed" {
-		switch known := c.known[channel]; {
-		case fields[3] == "true" && !known:
-			e.t.Fatalf("client %d, %s: recovered without a position", c.name, channel)
-		case fields[3] == "true":
+	was, known := c.position[channel]
+	at := history.Position{Epoch: fields[3], Offset: n}
+	switch fields[0] {
+	case "subscribed":
+		switch {
+		case fields[4] == "true" && was.Epoch != at.Epoch:
+			e.t.Fatalf("client %d, %s: recovered at %v from %v, %v", c.name, channel, at, was, known)
+		case fields[4] == "true":
 			e.resumed++
-		default:
-			if known {
-				e.told++
-			}
-			c.position[channel], c.known[channel] = n, true
+			return
+		case known:
+			e.told++
 		}
-		return
+	case "reset":
+		if !known || at.Epoch == was.Epoch {
+			e.t.Fatalf("client %d, %s: reset from %v, %v to %v", c.name, channel, was, known, at)
+		}
+		e.pushed++
+	default:
+		if at.Epoch != was.Epoch || n != was.Offset+1 {
+			e.t.Fatalf("client %d, %s: message %v came after %v", c.name, channel, at, was)
+		}
+		e.got++
 	}
-	if want := c.position[channel] + 1; !c.known[channel] || n != want {
-		e.t.Fatalf("client %d, %s: message %d came, want %d", c.name, channel, n, want)
-	}
-	c.position[channel] = n
-	e.got++
+	c.position[channel] = at
 }
 
 // calm lets everybody come back and read, and compares.
@@ -488,8 +547,8 @@ func (e *exactness) calm() {
 		}
 		for _, c := range e.clients {
 			for _, channel := range c.channels {
-				if c.online && c.position[channel] != e.published[channel] {
-					e.t.Fatalf("client %d, %s: ends at %d, published were %d", c.name, channel, c.position[channel], e.published[channel])
+				if c.online && c.position[channel] != e.at(channel) {
+					e.t.Fatalf("client %d, %s: ends at %v, published were %v", c.name, channel, c.position[channel], e.published[channel])
 				}
 			}
 		}

@@ -46,6 +46,9 @@ import "github.com/roostws/roost/server/internal/counters"
 //     are in the journal, but are nothing to catch up with there (wanted).
 //   - The journal is empty when no connection lags and no job is active, and within
 //     LagMaxBytes otherwise.
+//   - A change of the epoch is a job, too (job.reset). A connection that cannot take it at
+//     once, or still reads the history that has ended, goes on as reading: when its turn
+//     comes it is told where the channel stands by then, and is at the tip.
 //   - A batch is written before anything else is written to its connections.
 //
 // Why there are two ways to catch up: docs/decisions/0017-catching-up.md.
@@ -88,7 +91,7 @@ func (s *Shard) newJob(ch *channel, user uint32, o *op) *job {
 	j.channel, j.user, j.history, j.since, j.opened = ch, user, o.history, o.since, s.opened
 	switch {
 	case o.history != nil:
-		j.offset, j.first = o.message.Offset, uint32(o.message.Offset-1)
+		j.offset, j.first, j.reset = o.message.Offset, o.history.Seq(o.message.Offset)-1, o.message.Resets()
 	case ch != nil:
 		// A notice in a channel with history has no offset there.
 		j.first, j.all = ch.sequence, ch.ns != nil
@@ -119,7 +122,7 @@ func (s *Shard) begin() {
 			j.channel.waiting = nil
 		}
 		if j.history != nil {
-			j.channel.note(j.history.Epoch(), j.offset+uint64(len(j.messages))-1)
+			j.channel.at = j.history.At(j.offset + uint64(len(j.messages)) - 1)
 		}
 	case j.user != 0:
 		j.cursor = s.users.head(j.user)

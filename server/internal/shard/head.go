@@ -199,7 +199,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 // joinAll joins the channels that the application gave with the upgrade.
 func (s *Shard) joinAll(id netpoll.ID, channels []string) {
 	for _, name := range channels {
-		if _, err := s.join(id, name, s.hub().Position(name)); err != nil {
+		if _, err := s.join(id, name, s.hub().Place(name)); err != nil {
 			s.Refuse(id, name, err)
 			return
 		}

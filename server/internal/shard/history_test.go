@@ -170,7 +170,7 @@ func TestResume(t *testing.T) {
 	r := newRig(t, 2, withHistory(5, hub.PolicyDisconnect, 1<<20))
 	r.publishAll("h:1", 1, 20)
 	r.settle()
-	epoch := r.pub.Position("h:1").Epoch
+	epoch := r.pub.Place("h:1").Epoch
 	for _, c := range []struct {
 		resume    *history.Position
 		recovered bool
@@ -194,7 +194,7 @@ func TestResume(t *testing.T) {
 			r.want(id, c.want...)
 		}
 	}
-	if kept := r.pub.Position("none"); kept != (history.Position{}) {
+	if kept := r.pub.Place("none"); kept != (hub.Place{}) {
 		t.Errorf("a channel without history is at %v", kept)
 	}
 }
@@ -209,7 +209,7 @@ func TestResumeWhilePublishing(t *testing.T) {
 	id := r.open(0, "u")        // a turn: 11 and 12 are served to the other one
 	r.publishAll("h:1", 13, 14)
 	r.check(r.shards[0].Call(func(s *Shard) {
-		if _, recovered, err := s.Subscribe(id, "h:1", &history.Position{Epoch: r.pub.Position("h:1").Epoch, Offset: 9}); err != nil || !recovered {
+		if _, recovered, err := s.Subscribe(id, "h:1", &history.Position{Epoch: r.pub.Place("h:1").Epoch, Offset: 9}); err != nil || !recovered {
 			t.Errorf("recovered %v, %v", recovered, err)
 		}
 	}))
@@ -242,7 +242,7 @@ func TestUserHistory(t *testing.T) {
 	r.want(first, texts(1, 3)...)
 	back := r.open(1, "")
 	r.check(r.shards[1].Call(func(s *Shard) {
-		at, recovered := s.SetUser(back, "ann", &history.Position{Epoch: r.pub.Position("user:ann").Epoch, Offset: 1})
+		at, recovered := s.SetUser(back, "ann", &history.Position{Epoch: r.pub.Place("user:ann").Epoch, Offset: 1})
 		if !recovered || at.Offset != 4 { // published, and on its way to the inbox
 			t.Errorf("recovered %v at %v", recovered, at)
 		}
@@ -265,7 +265,7 @@ func TestSubscriberOfForgottenHistory(t *testing.T) {
 	id := r.joined(0)
 	r.publishAll("h:1", 1, 3)
 	r.settle()
-	first := r.pub.Position("h:1")
+	first := r.pub.Place("h:1")
 	clock = clock.Add(3 * time.Hour)
 	for range 64 {
 		r.advance(250 * time.Millisecond) // a tick
@@ -277,10 +277,10 @@ func TestSubscriberOfForgottenHistory(t *testing.T) {
 	r.publishAll("h:1", 4, 6)
 	r.settle()
 	r.want(id, texts(4, 6)...)
-	if at := r.pub.Position("h:1"); at.Epoch == first.Epoch || at.Offset != 6 {
+	if at := r.pub.Place("h:1"); at.Epoch == first.Epoch || at.Offset != 6 {
 		t.Errorf("the channel goes on at %v after %v", at, first)
 	}
-	if _, _, recovered := r.subscribe(0, &first); recovered {
+	if _, _, recovered := r.subscribe(0, &first.Position); recovered {
 		t.Error("a position of the forgotten history is recovered")
 	}
 }

@@ -52,6 +52,9 @@ type Hooks interface {
 	// Gap reports that messages of a channel, from offset from to offset to of this
 	// epoch, will not come to a connection that speaks a protocol.
 	Gap(s *Shard, id netpoll.ID, channel, epoch string, from, to uint64)
+	// Reset reports to a connection that speaks a protocol that its channel has a new
+	// epoch: delivery goes on after this position, and what was before may be lost.
+	Reset(s *Shard, id netpoll.ID, channel string, at history.Position)
 	// Tick is called at each tick.
 	Tick(s *Shard)
 	// Expired is called when the time that SetExpiry gave is over.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -37,9 +36,9 @@ type op struct {
 	id      netpoll.ID
 	name    string
 	message *hub.Message
-	history *hub.History     // has the message
-	tally   *hub.Tally       // of a publisher that wants a receipt
-	at      history.Position // the channel's, before a join
+	history *hub.History // has the message
+	tally   *hub.Tally   // of a publisher that wants a receipt
+	at      hub.Place    // of the channel, before a join
 	over    time.Duration
 	since   time.Duration // when a publication was put here, by Config.Clock
 	bytes   []byte

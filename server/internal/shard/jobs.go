@@ -36,8 +36,12 @@ type job struct {
 	history *hub.History
 	// offset is that of the first message, with a history.
 	offset uint64
+	// reset: the one message tells of a new epoch, of which offset is the position after
+	// which delivery goes on.
+	reset bool
 	// first is the channel's sequence before the first message: a subscriber
-	// with from == first gets all of them. It is not compared if all is set.
+	// with from == first gets all of them. With a history it is the Seq of an offset. It is
+	// not compared if all is set.
 	first uint32
 	all   bool
 	// opened is Shard.opened when the job was made. To a user or to all, it is not for
@@ -149,7 +153,7 @@ func (q *jobQueue) recycle(j *job) {
 // continues reports whether a message may be added to the job.
 func (j *job) continues(o *op) bool {
 	return j.bytes+o.message.Size() <= jobMaxBytes && len(j.messages) < jobMaxMessages &&
-		j.history == o.history && (j.history == nil || o.message.Offset == j.offset+uint64(len(j.messages)))
+		!j.reset && !o.message.Resets() && j.history == o.history && (j.history == nil || o.message.Offset == j.offset+uint64(len(j.messages)))
 }
 
 // openedAfter reports whether the connection opened after the job was made: its

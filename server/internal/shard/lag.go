@@ -46,6 +46,9 @@ func (c conn) serve(j *job, start int) {
 // served records how far a connection got with a job.
 func (c conn) served(j *job, start, next int) {
 	j.wrote(start, next)
+	if j.reset && next > start {
+		c.s.count.Inc(counters.Resets)
+	}
 	if j.history != nil && next > start && c.oneWay() {
 		c.keepPosition(j, next)
 	}

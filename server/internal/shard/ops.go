@@ -7,7 +7,6 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 )
@@ -55,7 +54,7 @@ func (s *Shard) Join(id netpoll.ID, channel string) error {
 	if s.hub().Namespace(channel) == nil {
 		return s.post(o, false)
 	}
-	return s.hub().AtTip(channel, func(at history.Position) error {
+	return s.hub().AtTip(channel, func(at hub.Place) error {
 		o.at = at // the place in the inbox and the position are one
 		return s.post(o, false)
 	})
@@ -120,7 +119,7 @@ func (s *Shard) do(o *op) {
 		s.enqueue(nil, 0, o)
 	case opJoin:
 		if s.unready(o.id) {
-			s.hooks.Joined(s, o.id, o.name, o.at)
+			s.hooks.Joined(s, o.id, o.name, o.at.Position)
 			return
 		}
 		joined, err := s.join(o.id, o.name, o.at)
@@ -128,7 +127,7 @@ func (s *Shard) do(o *op) {
 		case err != nil:
 			s.Refuse(o.id, o.name, err)
 		case joined:
-			s.hooks.Joined(s, o.id, o.name, o.at)
+			s.hooks.Joined(s, o.id, o.name, o.at.Position)
 		}
 	case opLeave:
 		if s.unready(o.id) || s.Unsubscribe(o.id, o.name) {

@@ -56,7 +56,7 @@ func (c conn) startReading(r hub.Reader) {
 		r.Close()
 		return
 	}
-	*from = uint32(r.Next) + parkedAhead
+	*from = r.Seq() + parkedAhead
 	x := c.makeExt()
 	if len(x.readers) == 0 {
 		c.s.count.Inc(counters.Reading)
@@ -70,6 +70,10 @@ func (c conn) startReading(r hub.Reader) {
 // fallBehind lets the connection, whose socket is full, go on with message next of
 // j from its history.
 func (c conn) fallBehind(j *job, next int) {
+	if j.reset {
+		c.startReading(j.history.ReadAnew())
+		return
+	}
 	c.startReading(j.history.Read(j.offset + uint64(next)))
 }
 
@@ -141,15 +145,18 @@ func (c conn) readOn() (more bool) {
 	p := r.Take(s.readers.messages[:0], readFrames, readBytes)
 	s.readers.messages = p.Messages
 	switch policy := history.Policy(); {
-	case p.End:
-		// What is in an inbox or a job by now, up to p.Tip, has been read from here.
+	case p.End || p.Anew:
+		// What is in an inbox or a job by now, up to p.At, has been read from here.
 		if from := c.fromOf(history.Channel()); from != nil {
-			*from = uint32(p.Tip)
+			*from = p.At.Seq()
 		}
 		if ch := s.members.byName[history.Channel()]; ch != nil {
-			ch.note(history.Epoch(), p.Tip)
+			ch.at = p.At
 		}
 		s.stopReading(x, 0)
+		if p.Anew {
+			c.tellReset(history.Channel(), p.At)
+		}
 		return c.readAll()
 	case policy == hub.PolicyLatest:
 		return c.readLatest(r, p)
@@ -199,6 +206,14 @@ func (c conn) tellGap(history *hub.History, from, to, missed uint64) {
 	c.s.count.Add(counters.SlowDrops, int64(missed))
 	if c.protocol() != 0 {
 		c.s.hooks.Gap(c.s, c.id, history.Channel(), history.Epoch(), from, to)
+	}
+}
+
+// tellReset tells a connection that its channel has a new epoch.
+func (c conn) tellReset(channel string, at hub.Place) {
+	c.s.count.Inc(counters.Resets)
+	if c.protocol() != 0 {
+		c.s.hooks.Reset(c.s, c.id, channel, at.Position)
 	}
 }
 

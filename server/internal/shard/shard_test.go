@@ -59,6 +59,7 @@ func (h *rigHooks) Message(s *Shard, id netpoll.ID, op frame.Opcode, p []byte) {
 	s.Reply(id, op, p)
 }
 func (h *rigHooks) Closed(_ *Shard, _ netpoll.ID, c Closed)                { h.closed = append(h.closed, c) }
+func (h *rigHooks) Reset(*Shard, netpoll.ID, string, history.Position)     {}
 func (h *rigHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
 func (h *rigHooks) Tick(*Shard)                                            {}
 func (h *rigHooks) Expired(*Shard, netpoll.ID)                             {}

@@ -182,6 +182,7 @@ func (h *simHooks) Closed(_ *Shard, id netpoll.ID, c Closed) {
 	}
 	delete(h.opens, id)
 }
+func (h *simHooks) Reset(*Shard, netpoll.ID, string, history.Position)     {}
 func (h *simHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
 func (h *simHooks) Tick(*Shard)                                            {}
 func (h *simHooks) Expired(*Shard, netpoll.ID)                             {}
@@ -236,7 +237,7 @@ func (s *sim) kept(target string) bool {
 // subscribe lets a client resume a channel with history at any position, a right one
 // or a wrong one. Message n has the offset n+1.
 func (s *sim) subscribe(c *simClient, channel string) {
-	now := s.pub.Position(channel)
+	now := s.pub.Place(channel)
 	if !slices.Contains(s.epochs, now.Epoch) {
 		s.epochs = append(s.epochs, now.Epoch)
 	}

@@ -258,6 +258,9 @@ func TestPushes(t *testing.T) {
 		{push(func(c Codec, out *protocol.Packets) {
 			c.Membership(out, &protocol.Membership{Channel: "c", Client: "0-1", Left: true})
 		}), `{"leave":{"channel":"c","client":"0-1"}}`},
+		{push(func(c Codec, out *protocol.Packets) {
+			c.Reset(out, "c", history.Position{Epoch: "x3k9", Offset: 7})
+		}), `{"reset":{"channel":"c","epoch":"x3k9","offset":7}}`},
 		{push(func(c Codec, out *protocol.Packets) { c.Gap(out, "c", "x3k9", 17, 120) }), `{"gap":{"channel":"c","epoch":"x3k9","from":17,"to":120}}`},
 		{push(func(c Codec, out *protocol.Packets) {
 			c.Subscribed(out, &protocol.ChannelState{Channel: "c", Position: at})

@@ -1,6 +1,9 @@
 package native
 
-import "github.com/roostws/roost/server/protocol"
+import (
+	"github.com/roostws/roost/server/history"
+	"github.com/roostws/roost/server/protocol"
+)
 
 // Heartbeat is what either side sends to find out whether the other one is there,
 // and the answer to it.
@@ -34,6 +37,12 @@ func (Codec) Membership(out *protocol.Packets, m *protocol.Membership) {
 func (Codec) Gap(out *protocol.Packets, channel, epoch string, from, to uint64) {
 	b := builder(append(out.Begin(), '{')).open("gap").text("channel", channel).text("epoch", epoch)
 	out.Text(b.number("from", from).number("to", to).close().close())
+}
+
+// Reset appends that a channel has a new epoch.
+func (Codec) Reset(out *protocol.Packets, channel string, at history.Position) {
+	b := builder(append(out.Begin(), '{')).open("reset").text("channel", channel)
+	out.Text(b.position(at).close().close())
 }
 
 // Subscribed appends that the server has subscribed the connection.

@@ -154,7 +154,7 @@ func TestSchemaIsStrict(t *testing.T) {
 	for _, text := range []string{
 		`{"connect":{"client":"a","ping":1}}`, `{"id":1,"pub":{"channel":"a","data":1}}`, `{"pub":{"channel":"a"}}`,
 		`{"id":1,"subscribe":{"epoch":"e"}}`, `{"error":{"code":"x","message":"y"}}`, `{"id":1,"presence":{"clients":1,"members":[],"truncated":false}}`,
-		`{"gap":{"channel":"a","epoch":"e","from":1}}`,
+		`{"gap":{"channel":"a","epoch":"e","from":1}}`, `{"reset":{"channel":"a","epoch":"e"}}`,
 	} {
 		if check(server, text) == nil {
 			t.Errorf("a server may send %s", text)

@@ -54,6 +54,19 @@ test('repeats are dropped, holes and new epochs are told', async (t) => {
   assert.equal(roost.stats.duplicates, 1);
 });
 
+test('a new epoch is told as a subscription that was not recovered', async (t) => {
+  const { fake, roost } = await scene(t);
+  const news = roost.channel('news'), log = collect(news);
+  await news.subscribe();
+  fake.push('news', { pub: { channel: 'news', offset: 1, data: 1 } });
+  fake.push('news', { reset: { channel: 'news', epoch: 'e2', offset: 0 } });
+  fake.push('news', { pub: { channel: 'news', epoch: 'e2', offset: 1, data: 'first' } });
+  await until(news, 'message', (m) => m.data === 'first');
+  assert.deepEqual(log, ['subscribed false', 1, 'subscribed false', 'first']);
+  assert.deepEqual(news.position, { epoch: 'e2', offset: 1 });
+  assert.deepEqual([roost.stats.duplicates, roost.stats.missed], [0, 0]);
+});
+
 test('what cannot be recovered is told', async (t) => {
   const { fake, roost } = await scene(t);
   const news = roost.channel('news'), log = collect(news);
