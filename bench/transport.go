@@ -50,10 +50,15 @@ func (o *Options) over(t Transport) error {
 	case len(o.Subscribe) > 0 || o.Compression || o.Binary:
 		return errors.New("--subscribe, --binary and --compression are for WebSockets: clients of a fallback subscribe to the channel of --native")
 	}
+	o.socketURL()
+	return nil
+}
+
+// socketURL writes an http:// URL as ws://.
+func (o *Options) socketURL() {
 	if rest, ok := strings.CutPrefix(o.URL, "http"); ok {
 		o.URL = "ws" + rest
 	}
-	return nil
 }
 
 // pollWait is how long a poll waits at the server. Proxies cut what is silent for a

@@ -18,15 +18,16 @@ import (
 // output and its progress to standard error, and returns errNotHeld if a check of
 // the result failed.
 type BenchCmd struct {
-	Idle      benchScenario[bench.IdleConfig]      `cmd:"" help:"Open connections and leave them alone: memory and CPU for each, CPU while idle."`
-	Echo      benchScenario[bench.EchoConfig]      `cmd:"" help:"Send messages to a server that sends them back: latency at a rate, CPU per message."`
-	Broadcast benchScenario[bench.BroadcastConfig] `cmd:"" help:"Publish to all: one at a time, at a rate, without pause. CPU per delivery, time to the last receiver."`
-	Storm     benchScenario[bench.StormConfig]     `cmd:"" help:"All clients come at once, are cut off at once, and come back at once."`
-	Mixed     benchScenario[bench.MixedConfig]     `cmd:"" help:"90 % idle, 9 % trickling, 1 % busy, against an echo server."`
-	Hostile   benchScenario[bench.HostileConfig]   `cmd:"" help:"Echo beside one hostile client of each kind: what do the others notice?"`
-	Slow      benchScenario[bench.SlowConfig]      `cmd:"" help:"Publish while 5 % of the receivers do not read."`
-	Grow      benchScenario[bench.GrowConfig]      `cmd:"" help:"Open more and more connections: memory for each, and a broadcast to all, at each step."`
-	Generator benchGenerator                       `cmd:"" hidden:"" help:"Hold connections for a scenario (started by the scenarios)."`
+	Idle       benchScenario[bench.IdleConfig]      `cmd:"" help:"Open connections and leave them alone: memory and CPU for each, CPU while idle."`
+	Echo       benchScenario[bench.EchoConfig]      `cmd:"" help:"Send messages to a server that sends them back: latency at a rate, CPU per message."`
+	Broadcast  benchScenario[bench.BroadcastConfig] `cmd:"" help:"Publish to all: one at a time, at a rate, without pause. CPU per delivery, time to the last receiver."`
+	Storm      benchScenario[bench.StormConfig]     `cmd:"" help:"All clients come at once, are cut off at once, and come back at once."`
+	Mixed      benchScenario[bench.MixedConfig]     `cmd:"" help:"90 % idle, 9 % trickling, 1 % busy, against an echo server."`
+	Hostile    benchScenario[bench.HostileConfig]   `cmd:"" help:"Echo beside one hostile client of each kind: what do the others notice?"`
+	Slow       benchScenario[bench.SlowConfig]      `cmd:"" help:"Publish while 5 % of the receivers do not read."`
+	Grow       benchScenario[bench.GrowConfig]      `cmd:"" help:"Open more and more connections: memory for each, and a broadcast to all, at each step."`
+	Transports benchTransports                      `cmd:"" help:"The same updates over polling, long-polling, SSE and WebSocket: bytes, CPU, delay."`
+	Generator  benchGenerator                       `cmd:"" hidden:"" help:"Hold connections for a scenario (started by the scenarios)."`
 }
 
 // errNotHeld is the error of a result with faults.
@@ -66,6 +67,33 @@ func (c *benchScenario[C]) Run() error {
 		return runBench(&c.benchOutput, cfg, &cfg.Options, bench.RunGrow)
 	}
 	panic(fmt.Sprintf("no scenario has the configuration %T", c.Scenario))
+}
+
+// benchTransports is the command of the scenario transports, whose result is a
+// comparison.
+type benchTransports struct {
+	Scenario bench.TransportsConfig `embed:""`
+	Out      string                 `placeholder:"FOLDER" help:"Write page, plot and raw figures into this folder."`
+}
+
+// Run runs the scenario.
+func (c *benchTransports) Run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c.Scenario.Progress = os.Stderr
+	results, err := bench.RunTransports(ctx, c.Scenario)
+	if err != nil {
+		return err
+	}
+	comparison := benchreport.Transports(results, c.Scenario)
+	comparison.Command = strings.Join(append([]string{"roost"}, os.Args[1:]...), " ")
+	if err := comparison.Save(os.Stdout, c.Out); err != nil {
+		return err
+	}
+	if !comparison.Held() {
+		return errNotHeld
+	}
+	return nil
 }
 
 type benchGenerator struct{}

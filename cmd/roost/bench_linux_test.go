@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/roostws/roost/bench"
+	benchreport "github.com/roostws/roost/bench/report"
 )
 
 // benchOptions are those of clients of the native protocol, each with a token, of a
@@ -23,7 +25,7 @@ func benchOptions(t *testing.T, conns int) bench.Options {
 	t.Setenv(asRoost, "1") // the generators, too
 	return bench.Options{
 		URL: "ws://" + p.addr + "/", PIDs: []int{p.cmd.Process.Pid}, Connections: conns, Native: "news:all", TokenSecretFile: secret,
-		Settle: 100 * time.Millisecond, Patience: 20 * time.Second, Timeout: testTimeout,
+		Settle: 100 * time.Millisecond, SettleMax: 200 * time.Millisecond, Patience: 20 * time.Second, Timeout: testTimeout,
 	}
 }
 
@@ -43,5 +45,51 @@ func TestBenchOverEachTransport(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Each way of getting updates has its figures, and its row in the table.
+func TestBenchTransports(t *testing.T) {
+	cfg := bench.TransportsConfig{
+		Options: benchOptions(t, 0), Clients: []int{10, 20}, Ways: []string{"poll-1s", "long-poll", "sse", "ws"}, Rate: 2, Period: time.Second,
+	}
+	cfg.Connections = 0
+	results, err := bench.RunTransports(context.Background(), cfg)
+	if err != nil || len(results) != 8 {
+		t.Fatalf("%d results, %v", len(results), err)
+	}
+	figures := map[string]float64{}
+	for _, r := range results {
+		if !r.Held {
+			t.Errorf("%s: %q", r.Label, r.Faults)
+		}
+		for _, m := range r.Metrics {
+			figures[m.Name+" of "+r.Label] = m.Value
+		}
+	}
+	// At most one request each second, and one for each update.
+	for label, want := range map[string][2]float64{
+		"requests of polling every 1 s, 20 clients": {1, 90}, "requests of long-polling, 20 clients": {1, 300},
+		"requests of SSE, 10 clients": {0, 0}, "bytes_up of SSE, 10 clients": {0, 0}, "bytes_down of WebSocket, 10 clients": {1, 1e6},
+		"bytes_up of long-polling, 10 clients": {1, 1e6}, "delay_p99 of WebSocket, 20 clients": {1e-3, 1e6},
+	} {
+		if got, ok := figures[label]; !ok || got < want[0] || got > want[1] {
+			t.Errorf("%s: %v (%v), want %v", label, got, ok, want)
+		}
+	}
+	c := benchreport.Transports(results, cfg)
+	var page strings.Builder
+	c.WriteMarkdown(&page, "base")
+	for _, want := range []string{"| SSE, 20 clients |", "## 10 clients", "| polling every 1 s, 10 clients |", "2 a second", "Held: 20 connections"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("no %q in the page:\n%s", want, page.String())
+		}
+	}
+	if !strings.Contains(string(c.Plot()), "delay of an update, p99") {
+		t.Error("the plot has no delays")
+	}
+	cfg.Ways = []string{"pigeon"}
+	if _, err := bench.RunTransports(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "pigeon") {
+		t.Errorf("an unknown way: %v", err)
 	}
 }

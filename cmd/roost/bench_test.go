@@ -36,7 +36,7 @@ func TestBenchCommandLine(t *testing.T) {
 		!c.Insecure || c.CAFile != "ca.pem" || !c.Compression {
 		t.Errorf("parsed %+v", c)
 	}
-	for _, scenario := range []string{"idle", "echo", "broadcast", "storm", "mixed", "slow", "hostile", "grow"} {
+	for _, scenario := range []string{"idle", "echo", "broadcast", "storm", "mixed", "slow", "hostile", "grow", "transports"} {
 		if _, err := parser.Parse([]string{"bench", scenario, "ws://x/"}); err != nil {
 			t.Errorf("bench %s: %v", scenario, err)
 		}
