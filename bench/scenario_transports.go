@@ -31,8 +31,8 @@ type TransportWay struct {
 // TransportWays returns all ways, in the order of tables.
 func TransportWays() []TransportWay {
 	return []TransportWay{
-		{"poll-1s", "polling every 1 s", TransportPoll, time.Second},
-		{"poll-5s", "polling every 5 s", TransportPoll, 5 * time.Second},
+		{"poll-1s", "polling 1 s", TransportPoll, time.Second},
+		{"poll-5s", "polling 5 s", TransportPoll, 5 * time.Second},
 		{"long-poll", "long-polling", TransportPoll, 0},
 		{"sse", "SSE", TransportSSE, 0},
 		{"ws", "WebSocket", TransportWebSocket, 0},
@@ -41,7 +41,7 @@ func TransportWays() []TransportWay {
 
 // LabelOf names the way, and how many clients there are, in results.
 func (w TransportWay) LabelOf(clients int) string {
-	return fmt.Sprintf("%s, %d clients", w.Label, clients)
+	return fmt.Sprintf("%s, %d", w.Label, clients)
 }
 
 // RunTransports sends the same updates to clients of the native protocol over each

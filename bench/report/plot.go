@@ -23,8 +23,9 @@ func (c *Comparison) Plot() []byte {
 	for _, column := range c.told() {
 		panels = append(panels, c.barPanel(column))
 	}
+	height := barsHeight(len(c.Servers))
 	if p, ok := c.echoPanel(); ok {
-		panels = append(panels, p)
+		panels, height = append(panels, p), max(height, 220+14*float64(len(c.Servers)))
 	}
 	e := c.Environment
 	about := fmt.Sprintf("%s connections, %s, %s, kernel %s, %s. Bars: median; thin line: lowest to highest round; then the ratio to the reference (grey)",
@@ -32,7 +33,7 @@ func (c *Comparison) Plot() []byte {
 	if slices.ContainsFunc(c.Columns, func(column Column) bool { return column.Must > 0 }) {
 		about += "; dashed: must (orange), aim (green)"
 	}
-	return figure(c.Title, about+".", 3, 450, max(barsHeight(len(c.Servers)), 220+14*float64(len(c.Servers))), panels)
+	return figure(c.Title, about+".", 3, 450, height, panels)
 }
 
 // colour is the same for all servers of one family: "epoll, 1 loop" and

@@ -69,9 +69,9 @@ func TestBenchTransports(t *testing.T) {
 	}
 	// At most one request each second, and one for each update.
 	for label, want := range map[string][2]float64{
-		"requests of polling every 1 s, 20 clients": {1, 90}, "requests of long-polling, 20 clients": {1, 300},
-		"requests of SSE, 10 clients": {0, 0}, "bytes_up of SSE, 10 clients": {0, 0}, "bytes_down of WebSocket, 10 clients": {1, 1e6},
-		"bytes_up of long-polling, 10 clients": {1, 1e6}, "delay_p99 of WebSocket, 20 clients": {1e-3, 1e6},
+		"requests of polling 1 s, 20": {1, 90}, "requests of long-polling, 20": {1, 300},
+		"requests of SSE, 10": {0, 0}, "bytes_up of SSE, 10": {0, 0}, "bytes_down of WebSocket, 10": {1, 1e6},
+		"bytes_up of long-polling, 10": {1, 1e6}, "delay_p99 of WebSocket, 20": {1e-3, 1e6},
 	} {
 		if got, ok := figures[label]; !ok || got < want[0] || got > want[1] {
 			t.Errorf("%s: %v (%v), want %v", label, got, ok, want)
@@ -80,7 +80,7 @@ func TestBenchTransports(t *testing.T) {
 	c := benchreport.Transports(results, cfg)
 	var page strings.Builder
 	c.WriteMarkdown(&page, "base")
-	for _, want := range []string{"| SSE, 20 clients |", "## 10 clients", "| polling every 1 s, 10 clients |", "2 a second", "Held: 20 connections"} {
+	for _, want := range []string{"| SSE, 20 |", "## 10 clients", "| polling 1 s, 10 |", "2 a second", "Held: 20 connections"} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("no %q in the page:\n%s", want, page.String())
 		}

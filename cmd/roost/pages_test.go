@@ -22,11 +22,12 @@ import (
 // the page has to give as well, in a comment behind the command.
 var notRun = map[string]string{
 	"scripts/test.sh": "takes 20 minutes",
-	"roost bench hostile ws://127.0.0.1:9000/ --pid 4711":                "takes minutes",
-	"curl -N 'http://127.0.0.1:8080/v1/sse?channel=news:1&channel=chat'": "runs until Ctrl-C",
-	"sudo roost doctor --target 100000 --fix":                            "needs root",
-	"iptables -t raw -A PREROUTING -p tcp --dport 8080 -j NOTRACK":       "needs root",
-	"iptables -t raw -A OUTPUT -p tcp --sport 8080 -j NOTRACK":           "needs root",
+	"roost bench hostile ws://127.0.0.1:9000/ --pid 4711":                    "takes minutes",
+	"roost bench transports http://127.0.0.1:8080/ --pid 4711 --out results": "takes five minutes",
+	"curl -N 'http://127.0.0.1:8080/v1/sse?channel=news:1&channel=chat'":     "runs until Ctrl-C",
+	"sudo roost doctor --target 100000 --fix":                                "needs root",
+	"iptables -t raw -A PREROUTING -p tcp --dport 8080 -j NOTRACK":           "needs root",
+	"iptables -t raw -A OUTPUT -p tcp --sport 8080 -j NOTRACK":               "needs root",
 }
 
 // mayFail are the commands whose exit code 1 is an answer about the machine.
