@@ -63,8 +63,10 @@ type Config struct {
 	// ignores every message.
 	Handler Handler
 	// HTTP serves plain HTTP requests (no upgrade) that reach the public port,
-	// each on a goroutine of its own, one request per connection. If nil, they
-	// are refused with 426.
+	// each on a goroutine of its own, with the whole body read; its response is
+	// gathered before it is sent. The connection stays for the client's next
+	// request, a minute long, unless the client or the response says
+	// "Connection: close". If nil, plain requests are refused with 426.
 	HTTP http.Handler
 	// Logger gets one line per connection at most, at its end (Debug), what
 	// concerns the process (Info and above), and refusals that a wrong setting may

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/roostws/roost/netpoll"
@@ -18,7 +19,7 @@ import (
 func (s *Server) answerHTTP(sh *shard.Shard, id netpoll.ID, remote netip.AddrPort, request []byte) {
 	var date handshake.Date
 	respondError := func(err error) {
-		sh.Respond(id, handshake.AppendError(nil, err, handshake.Envelope{Date: date.At(time.Now()), Head: handshake.IsHEAD(request)}))
+		sh.Respond(id, handshake.AppendError(nil, err, handshake.Envelope{Date: date.At(time.Now()), Head: handshake.IsHEAD(request)}), false)
 	}
 	// The head was found valid before; net/http builds its own view of it.
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(request)))
@@ -40,7 +41,23 @@ func (s *Server) answerHTTP(sh *shard.Shard, id netpoll.ID, remote netip.AddrPor
 		}
 	}()
 	s.cfg.HTTP.ServeHTTP(w, r)
-	sh.Respond(id, w.bytes(r.Method == http.MethodHead))
+	// HTTP/1.0 has no chunks and its clients differ in what they make of keep-alive
+	// (RFC 9112, appendix C.2.2): their connections end, as each does while the server
+	// stops.
+	keep := r.ProtoAtLeast(1, 1) && !r.Close && s.ctx.Err() == nil && !hasToken(w.header, "Connection", "close")
+	sh.Respond(id, w.bytes(r.Method == http.MethodHead, keep), keep)
+}
+
+// hasToken reports whether a header is a list with a token in it.
+func hasToken(h http.Header, name, token string) bool {
+	for _, value := range h.Values(name) {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // response gathers what an http.Handler writes.
@@ -66,8 +83,9 @@ func (w *response) Write(p []byte) (int, error) {
 	return w.body.Write(p)
 }
 
-// bytes is the whole response. The connection ends with it.
-func (w *response) bytes(head bool) []byte {
+// bytes returns the whole response, which tells where it ends. Unless keep is set, the
+// connection ends with it.
+func (w *response) bytes(head, keep bool) []byte {
 	w.WriteHeader(http.StatusOK)
 	if w.header.Get("Content-Type") == "" && w.body.Len() > 0 {
 		w.header.Set("Content-Type", http.DetectContentType(w.body.Bytes()))
@@ -75,7 +93,9 @@ func (w *response) bytes(head bool) []byte {
 	if w.header.Get("Date") == "" {
 		w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	}
-	w.header.Set("Connection", "close")
+	if w.header.Del("Connection"); !keep {
+		w.header.Set("Connection", "close")
+	}
 	w.header.Del("Transfer-Encoding")
 	switch {
 	case w.status == http.StatusNoContent:

@@ -34,6 +34,10 @@ func testHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodHead {
 			_, _ = io.WriteString(w, "x")
 		}
+	case "/last":
+		w.Header().Set("Connection", "close")
+	case "/unchanged":
+		w.WriteHeader(http.StatusNotModified)
 	case "/empty":
 		w.Header().Set("Content-Length", "0")
 		w.WriteHeader(http.StatusNoContent)
@@ -53,15 +57,14 @@ func TestHTTP(t *testing.T) {
 			c.Put("GET /page?a=1 HTTP/1.1\r\nHost: x\r\n\r\n")
 			r := c.WantStatus(201)
 			wantHeader(t, r, "X-From", "127.0.0.1")
-			if !r.Close {
-				t.Error("the response does not say Connection: close")
+			if r.Close {
+				t.Error("the response says Connection: close")
 			}
 			wantBody(t, r, `GET /page 1 "" <nil>`)
-			c.WantEnd()
 		})
 		t.Run("HEAD", func(t *testing.T) {
 			c := connect(t, s)
-			c.Put("HEAD /page HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.Put("HEAD /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 			if r := c.WantStatusTo(http.MethodHead, 201); r.ContentLength != int64(len(`HEAD /page  "" <nil>`)) {
 				t.Errorf("Content-Length %d", r.ContentLength)
 			}
@@ -72,7 +75,7 @@ func TestHTTP(t *testing.T) {
 		t.Run("HEAD says what GET says", func(t *testing.T) {
 			for path, length := range map[string]string{"/file": "2124", "/page": "20", "/empty": "", "/unknown": "", "/healthz": "23"} {
 				c := connect(t, s)
-				c.Put("HEAD " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
+				c.Put("HEAD " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 				all, err := io.ReadAll(c)
 				head, content, _ := strings.Cut(string(all), "\r\n\r\n")
 				if err != nil || content != "" {
@@ -114,9 +117,10 @@ func TestHTTP(t *testing.T) {
 			c := connect(t, s)
 			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nh")
 			c.Put("el")
-			c.Put("lo GET / HTTP/1.1\r\n")
+			c.Put("loGET /next HTTP/1.1\r\n")
 			wantBody(t, c.WantStatus(201), `POST /form  "hello" <nil>`)
-			c.WantEnd()
+			c.Put("Host: x\r\n\r\n")
+			wantBody(t, c.WantStatus(201), `GET /next  "" <nil>`)
 		})
 		for name, cut := range map[string]int{"head at once": 0, "head in pieces": 20} {
 			t.Run("Expect, "+name, func(t *testing.T) {
@@ -141,7 +145,7 @@ func TestHTTP(t *testing.T) {
 		})
 		t.Run("5 MB", func(t *testing.T) {
 			c := connect(t, s)
-			c.Put("GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.Put("GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 			wantBody(t, c.WantStatus(200), bigBody)
 			c.WantEnd()
 		})
@@ -153,14 +157,14 @@ func TestHTTP(t *testing.T) {
 		})
 		t.Run("chunked", func(t *testing.T) {
 			c := connect(t, s)
-			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+			c.Put("POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n")
 			c.Put("6\r\n world\r\n0\r\n\r\n")
 			wantBody(t, c.WantStatus(201), `POST /form  "hello world" <nil>`)
 			c.WantEnd()
 		})
 		t.Run("no content", func(t *testing.T) {
 			c := connect(t, s)
-			c.Put("GET /empty HTTP/1.1\r\nHost: x\r\n\r\n")
+			c.Put("GET /empty HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 			wantBody(t, c.WantStatus(204), "")
 			c.WantEnd()
 		})
@@ -178,7 +182,8 @@ func TestHTTP(t *testing.T) {
 			c.WantEnd()
 		})
 		t.Run("net/http's client", func(t *testing.T) {
-			client := http.Client{Timeout: wstest.Patience}
+			client := http.Client{Timeout: wstest.Patience, Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
 			r, err := client.Post("http://"+s.Addrs()[0].String()+"/form?a=2", "text/plain", strings.NewReader("hi"))
 			if err != nil {
 				t.Fatal(err)
@@ -203,7 +208,7 @@ func TestHTTPSlowReader(t *testing.T) {
 		if err := c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
 			t.Fatal(err)
 		}
-		c.Put("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+		c.Put("GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		r, err := c.Response(http.MethodGet)
 		if err != nil {
 			t.Fatal(err)

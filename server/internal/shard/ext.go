@@ -30,6 +30,8 @@ type ext struct {
 	opening *opening
 	// poll is what a connection has that polls.
 	poll *poll
+	// next is what a connection has that goes on after its response.
+	next *next
 	// pending is output that the socket did not take.
 	pending pending
 	// verdict is why the connection ends, once that is known.
@@ -50,7 +52,7 @@ type ext struct {
 
 // empty reports whether nothing is left in it.
 func (x *ext) empty() bool {
-	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.poll == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.poll == nil && x.next == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
 // rareTable is the connections' rare state, by row.

@@ -104,11 +104,11 @@ func (c conn) handleHead(p []byte) {
 		c.respond(handshake.AppendUnavailable(s.output.replies[:0], retryAfter, c.envelope()))
 		return
 	}
-	if !c.forwarded() {
-		return
-	}
 	if !upgrade {
 		c.handlePlain(p, end)
+		return
+	}
+	if !c.forwarded() {
 		return
 	}
 	c.handleUpgrade(p, end)
@@ -178,7 +178,10 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 	}
 	if g.opening != nil {
 		defer c.allowPage(g.opening.lines)()
-		g.opening.rest, rest = append(g.opening.rest, rest...), g.opening.Lines
+		if n := g.opening.next; n != nil {
+			n.rest = append(n.rest, rest...)
+		}
+		rest = g.opening.Lines
 	}
 	if s.draining && g.Err == nil {
 		// The drain has passed this connection and would not close it.
@@ -258,15 +261,18 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 		x, o := c.makeExt(), g.opening
 		x.opening = o
 		if o.Kind == wire.Poll {
-			x.poll = &poll{until: s.deadlines.tick, keep: o.keep, lines: o.lines, rest: o.rest, peer: o.peer}
+			x.next = o.next
+			x.poll = &poll{until: s.deadlines.tick, lines: o.lines}
 			if o.Wait > 0 {
 				x.poll.until += s.deadlines.ticks(o.Wait)
 			}
 		}
 	}
-	n, err := c.write(answer)
-	if err != nil {
-		return // OnClose follows
+	n := 0
+	if len(answer) > 0 { // a poll has its response later
+		if n, err = c.write(answer); err != nil {
+			return // OnClose follows
+		}
 	}
 	c.flags |= flagOpened
 	c.vacate()

@@ -14,18 +14,19 @@ import (
 type opKind uint8
 
 const (
-	opSend       opKind = iota // message to connection id
-	opPublish                  // message to the subscribers of channel name
-	opUser                     // message to the connections of user name
-	opBroadcast                // message to all
-	opJoin                     // id joins channel name
-	opLeave                    // id leaves channel name
-	opClose                    // close id with code and name as reason
-	opAuthorized               // the answer to id's upgrade
-	opRespond                  // bytes are the response to id's plain HTTP request
-	opDrain                    // close all connections with code and name as reason
-	opCall                     // call runs on the loop
-	opSpread                   // message to a channel, a user, or all, over a time
+	opSend        opKind = iota // message to connection id
+	opPublish                   // message to the subscribers of channel name
+	opUser                      // message to the connections of user name
+	opBroadcast                 // message to all
+	opJoin                      // id joins channel name
+	opLeave                     // id leaves channel name
+	opClose                     // close id with code and name as reason
+	opAuthorized                // the answer to id's upgrade
+	opRespond                   // bytes are the response to id's plain HTTP request
+	opRespondKeep               // the same, and the connection may go on
+	opDrain                     // close all connections with code and name as reason
+	opCall                      // call runs on the loop
+	opSpread                    // message to a channel, a user, or all, over a time
 )
 
 // An op is one entry of an inbox.

@@ -76,10 +76,15 @@ func (s *Shard) Authorized(id netpoll.ID, g *Grant) {
 	_ = s.post(op{kind: opAuthorized, id: id, grant: g}, true)
 }
 
-// Respond sends the response to a plain HTTP request and takes it over. Any
-// goroutine.
-func (s *Shard) Respond(id netpoll.ID, response []byte) {
-	_ = s.post(op{kind: opRespond, id: id, bytes: response}, true)
+// Respond sends the response to a plain HTTP request and takes it over. If keep is set,
+// the connection goes on after it, as far as the client and the server want that; the
+// response must tell where it ends, and must not say Connection: close. Any goroutine.
+func (s *Shard) Respond(id netpoll.ID, response []byte, keep bool) {
+	o := op{kind: opRespond, id: id, bytes: response}
+	if keep {
+		o.kind = opRespondKeep
+	}
+	_ = s.post(o, true)
 }
 
 // Drain closes every connection, a slice at a time, and refuses newcomers. Clients of
@@ -148,9 +153,9 @@ func (s *Shard) do(o *op) {
 		s.jobs.waiting.push(j)
 	case opAuthorized:
 		s.authorized(o.id, o.grant)
-	case opRespond:
+	case opRespond, opRespondKeep:
 		if c, ok := s.find(o.id); ok && c.state == statePlain {
-			c.respond(o.bytes)
+			c.respondPlain(o.bytes, o.kind == opRespondKeep)
 		}
 	case opDrain:
 		s.draining = true

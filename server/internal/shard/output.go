@@ -293,8 +293,7 @@ func (c conn) drained() {
 		c.shut()
 		return
 	case stateAnswered:
-		s.polls.answered = append(s.polls.answered, c.id)
-		s.loop.Wake()
+		c.renewSoon()
 		return
 	case stateClosing:
 		c.setDeadline(s.deadlines.tick + s.deadlines.after.close) // our Close frame is out

@@ -22,7 +22,9 @@ type body struct {
 // its head, of end bytes, which is parsed.
 func (c conn) handlePlain(p []byte, end int) {
 	if !c.s.hooks.ServesHTTP() {
-		c.handleHealth()
+		if c.forwarded() {
+			c.handleHealth()
+		}
 		return
 	}
 	c.readBody(p, end, nil)
@@ -105,7 +107,8 @@ func (c conn) handleHealth() {
 // handlePlainBody takes a further piece of a request's body.
 func (c conn) handlePlainBody(p []byte) {
 	if !c.awaitsBody() {
-		return // behind the request nothing is wanted: the response ends the connection
+		c.pipeline(p)
+		return
 	}
 	x := c.ext()
 	b := x.body
@@ -144,9 +147,32 @@ func (c conn) serveRequest(f *Fallback, head, body, rest []byte) {
 	} else {
 		request = append(request, body...)
 	}
+	n := c.keep(rest)
+	if !c.forwarded() {
+		return
+	}
 	c.park(nil, statePlain)
+	if n != nil {
+		c.makeExt().next = n
+	}
 	c.s.count.Inc(counters.PlainRequests)
 	if err := c.s.hooks.HTTP(c.s, c.id, request); err != nil {
 		c.refuse(err)
+	}
+}
+
+// respondPlain writes the response of Config.HTTP. If it says nothing of the end of the
+// connection, as keep tells, the connection goes on with the next request.
+func (c conn) respondPlain(response []byte, keep bool) {
+	x := c.ext()
+	if !keep || x == nil || x.next == nil || c.s.draining {
+		c.respond(response)
+		return
+	}
+	c.vacate()
+	c.setState(stateAnswered)
+	c.setDeadline(c.s.deadlines.tick + c.s.deadlines.after.close)
+	if c.send(response); c.alive() {
+		c.renewSoon()
 	}
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 	"time"
@@ -8,7 +9,6 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
-	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/wire"
 )
 
@@ -29,16 +29,34 @@ type poll struct {
 	news, hushed bool
 	queued       bool // in pollQueue.ready
 	until        uint32
-	keep         bool           // the connection goes on
-	lines        []byte         // header lines of the response
-	rest         []byte         // what came behind the request
-	peer         netip.AddrPort // before a proxy's header named the client
+	lines        []byte // header lines of the response
 }
 
-// pollQueue is the polls that may have to be answered, and those whose connections wait
-// for another ID.
+// pollQueue is the polls that may have to be answered, and the connections, of polls
+// and of plain requests, that have their response and wait for another ID.
 type pollQueue struct {
 	ready, answered []netpoll.ID
+}
+
+// next is what a connection has that goes on with another request after the response.
+type next struct {
+	rest []byte         // what came behind the request
+	peer netip.AddrPort // before a proxy's header named the client
+}
+
+// keep returns what goes on after the response to the request that was read, nil if
+// the client wants its connection to end then (RFC 9112, section 9.3). Call it before
+// forwarded.
+func (c conn) keep(rest []byte) *next {
+	r := &c.s.intake.request
+	if r.Minor == 0 || r.HasToken("Connection", "close") {
+		return nil
+	}
+	n := &next{rest: bytes.Clone(rest)}
+	if c.s.intake.tracked() {
+		n.peer = c.address().AddrPort()
+	}
+	return n
 }
 
 const (
@@ -118,7 +136,7 @@ func (s *Shard) answerPolls() {
 func (c conn) answer() {
 	s, x := c.s, c.ext()
 	w := x.poll
-	keep := w.keep && !s.draining && c.state == stateOpen
+	keep := x.next != nil && !s.draining && c.state == stateOpen
 	response := append(s.output.replies[:0], "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"...)
 	if !keep {
 		response = append(response, "Connection: close\r\n"...)
@@ -147,9 +165,17 @@ func (c conn) answer() {
 	}
 	if err == nil && !keep {
 		c.shutWhenFlushed()
-	} else if err == nil && c.flags&flagStalled == 0 {
-		s.polls.answered = append(s.polls.answered, c.id)
-		s.loop.Wake()
+	} else if err == nil {
+		c.renewSoon()
+	}
+}
+
+// renewSoon lets a connection that has its response, if nothing of it waits, go on
+// behind everything else of this turn.
+func (c conn) renewSoon() {
+	if c.flags&flagStalled == 0 {
+		c.s.polls.answered = append(c.s.polls.answered, c.id)
+		c.s.loop.Wake()
 	}
 }
 
@@ -180,7 +206,7 @@ func (s *Shard) finishPolls() (again bool) {
 	return len(s.polls.ready)+len(s.polls.answered) > 0
 }
 
-// renewPolls goes on with the connections whose poll is answered.
+// renewPolls goes on with the connections that have their response.
 func (s *Shard) renewPolls() {
 	answered := s.polls.answered
 	s.polls.answered = nil
@@ -194,7 +220,7 @@ func (s *Shard) renewPolls() {
 	}
 }
 
-// renew makes a connection whose poll is answered ready for the next request.
+// renew makes a connection that has its response ready for the next request.
 func (c conn) renew() {
 	s, x := c.s, c.ext()
 	id := s.loop.Renew(c.id)
@@ -203,14 +229,14 @@ func (c conn) renew() {
 		return
 	}
 	s.opened = id.Generation()
-	w := x.poll
+	n := x.next
 	if c.flags&flagsPaused != 0 {
 		// What the pause was for is over. Lists of paused connections have the old ID.
 		s.count.Add(counters.Paused, -1)
 		s.loop.ResumeRead(id)
 	}
-	if s.intake.tracked() && c.address().AddrPort() != w.peer {
-		c.setAddress(w.peer)
+	if s.intake.tracked() && c.address().AddrPort() != n.peer {
+		c.setAddress(n.peer)
 	}
 	*x = ext{tls: x.tls}
 	*c.slot = slot{generation: id.Generation(), state: c.state, flags: c.flags & flagTLS, rare: c.rare, openedTick: s.deadlines.tick}
@@ -219,8 +245,8 @@ func (c conn) renew() {
 	c.setKind(wire.WebSocket)
 	c.setState(stateKept)
 	c.setDeadline(s.deadlines.tick + s.deadlines.after.keepAlive)
-	if len(w.rest) > 0 {
-		c.onPlain(w.rest)
+	if len(n.rest) > 0 {
+		c.onPlain(n.rest)
 	}
 	if c.current() {
 		c.dropExt()
@@ -237,11 +263,12 @@ func (c conn) begin(p []byte) {
 
 // pipeline keeps what came behind the request.
 func (c conn) pipeline(p []byte) {
-	w := c.poll()
-	if w == nil {
-		return
+	x := c.ext()
+	if x == nil || x.next == nil {
+		return // nothing is wanted behind the request: the response ends the connection
 	}
-	if w.rest = append(w.rest, p...); len(w.rest) > c.s.cfg.HandshakeMaxBytes && c.flags&flagPausedOutput == 0 {
+	n := x.next
+	if n.rest = append(n.rest, p...); len(n.rest) > c.s.cfg.HandshakeMaxBytes && c.flags&flagPausedOutput == 0 {
 		c.pause(flagPausedOutput) // until renew
 	}
 }
@@ -257,7 +284,3 @@ func (c conn) expirePoll(w *poll) {
 	}
 	c.mayAnswer()
 }
-
-// keeps reports whether a client wants its connection to go on after the response
-// (RFC 9112, section 9.3).
-func keeps(r *handshake.Request) bool { return r.Minor > 0 && !r.HasToken("Connection", "close") }

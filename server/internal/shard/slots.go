@@ -16,10 +16,11 @@ import (
 //	                │        │         ▲
 //	                └────────┴► open ► closing
 //
-//	a poll:  open ► answered ► kept ► head
+//	a poll, a plain request:  open, plain ► answered ► kept ► head
 //
 // A plain request for a fallback opens a connection, too (plain ► open, authorizing),
-// and that of a poll goes on with another request under another ID. proxy and tls are for listeners that ask for them, authorizing is for upgrades
+// and that of a poll goes on with another request under another ID, as after a plain
+// request. proxy and tls are for listeners that ask for them, authorizing is for upgrades
 // that the application decides on elsewhere, and flushing is skipped if no output
 // waits. Every state may also end at once (gone). setState is the only writer and
 // legal is the diagram in full.
@@ -53,8 +54,9 @@ const (
 	// stateFlushing: the last bytes wait until the socket has room; input is dropped.
 	// Left by OnWritable or the close deadline.
 	stateFlushing
-	// stateAnswered: a poll's response is written, or waits to be. Left by renew, for
-	// the next request, or the close deadline.
+	// stateAnswered: the response of a poll, or of Config.HTTP to a client that wants
+	// its connection to go on, is written or waits to be. Left by renew, for the next
+	// request, or the close deadline.
 	stateAnswered
 	// stateKept: the connection has had a request, and the next one has not begun. Left
 	// by its first bytes, or after keepAlive.
@@ -71,7 +73,7 @@ var legal = [...]uint16{
 	stateTLS:         1<<stateHead | 1<<stateFlushing | 1<<stateGone,
 	stateHead:        1<<stateAuthorizing | 1<<statePlain | 1<<stateOpen | 1<<stateFlushing | 1<<stateGone,
 	stateAuthorizing: 1<<stateOpen | 1<<stateFlushing | 1<<stateGone,
-	statePlain:       1<<statePlain | 1<<stateAuthorizing | 1<<stateOpen | 1<<stateFlushing | 1<<stateGone,
+	statePlain:       1<<statePlain | 1<<stateAuthorizing | 1<<stateOpen | 1<<stateAnswered | 1<<stateFlushing | 1<<stateGone,
 	stateOpen:        1<<stateClosing | 1<<stateAnswered | 1<<stateFlushing | 1<<stateGone,
 	stateClosing:     1<<stateAnswered | 1<<stateFlushing | 1<<stateGone,
 	stateFlushing:    1<<stateFlushing | 1<<stateGone,

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -34,10 +33,8 @@ type Fallback struct {
 type opening struct {
 	*Fallback
 	Said
-	lines []byte         // header lines, see allowPage
-	rest  []byte         // what came behind the request
-	keep  bool           // the client wants the connection to go on
-	peer  netip.AddrPort // before a proxy's header named the client
+	lines []byte // header lines, see allowPage
+	next  *next  // nil if the connection ends with the response
 }
 
 // Said is what a request says.
@@ -101,15 +98,12 @@ func (c conn) serveFallback(f *Fallback, body, rest []byte) {
 	s := c.s
 	lines, err := handshake.CheckOrigin(s.intake.lines[:0], &s.intake.request, &s.intake.policy.Origins, f.Credentials)
 	defer c.allowPage(lines)()
-	o := &opening{Fallback: f, keep: keeps(&s.intake.request)}
-	if s.intake.tracked() {
-		o.peer = c.address().AddrPort()
-	}
+	o := &opening{Fallback: f, next: c.keep(rest)}
 	switch {
 	case err != nil:
 		c.refuse(err)
 	case c.forwarded():
-		c.openFallback(o, body, rest)
+		c.openFallback(o, body)
 	}
 }
 
@@ -122,14 +116,14 @@ func (c conn) allowPage(lines []byte) (end func()) {
 }
 
 // openFallback asks the application and opens the connection.
-func (c conn) openFallback(o *opening, body, rest []byte) {
+func (c conn) openFallback(o *opening, body []byte) {
 	s := c.s
 	var err error
 	if o.Said, err = s.hooks.Commands(&s.intake.request, o.Fallback, body); err != nil {
 		c.refuse(err)
 		return
 	}
-	o.lines, o.rest = bytes.Clone(s.intake.lines), bytes.Clone(rest)
+	o.lines = bytes.Clone(s.intake.lines)
 	u := &s.intake.upgrade
 	*u = Upgrade{ID: c.id, Request: &s.intake.request, Grant: Grant{
 		result:  handshake.Result{Subprotocol: o.Subprotocol},
