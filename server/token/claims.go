@@ -1,9 +1,12 @@
 package token
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -39,12 +42,17 @@ type Claims struct {
 	Info json.RawMessage
 }
 
-// claim ties a name to a field.
+// A claim is one that this package reads: its name, what its value must be, and what
+// puts the value into a field.
 type claim struct {
-	name string
-	into any
-	want string
+	name, want string
+	read       func(c *Claims, value []byte) error
 }
+
+// A form is all claims under the names that a verifier uses, the user's first.
+type form []claim
+
+const claimCount = 11
 
 // ClaimNames are the names of claims that differ between issuers. The zero value
 // stands for those in the comments of Claims.
@@ -58,36 +66,59 @@ type ClaimNames struct {
 
 func (n ClaimNames) user() string { return cmp.Or(n.User, "sub") }
 
-// fields returns all claims. Their names are compared letter by letter: to
-// encoding/json "Sub" and "sub" are one field, and a back end may let its users
-// choose further claims.
-func (c *Claims) fields(n ClaimNames) []claim {
-	return []claim{
-		{n.user(), &c.Subject, "a string"},
-		{"iss", &c.Issuer, "a string"},
-		{"aud", (*jwt.ClaimStrings)(&c.Audience), "a string or a list of strings"},
-		{"iat", (*date)(&c.IssuedAt), dateWanted},
-		{"nbf", (*date)(&c.NotBefore), dateWanted},
-		{"exp", (*date)(&c.ExpiresAt), dateWanted},
-		{n.Prefix + "channel", &c.Channel, "a string"},
-		{n.Prefix + "channels", &c.Channels, "a list of strings"},
-		{n.Prefix + "allow", (*permissions)(&c.Allow), `{"subscribe": [patterns], "publish": [patterns]}`},
-		{n.Prefix + "rate", (*jsonx.Int)(&c.MessageRate), fmt.Sprintf("a whole number, 0 to %d", MessageRateMax)},
-		{n.Prefix + "info", &c.Info, "JSON"},
+// form returns the claims under these names.
+func (n ClaimNames) form() form {
+	return form{
+		{n.user(), "a string", func(c *Claims, v []byte) error { return readText(&c.Subject, v) }},
+		{"iss", "a string", func(c *Claims, v []byte) error { return readText(&c.Issuer, v) }},
+		{"aud", "a string or a list of strings", func(c *Claims, v []byte) error { return readAudience(&c.Audience, v) }},
+		{"iat", dateWanted, func(c *Claims, v []byte) error { return readDate(&c.IssuedAt, v) }},
+		{"nbf", dateWanted, func(c *Claims, v []byte) error { return readDate(&c.NotBefore, v) }},
+		{"exp", dateWanted, func(c *Claims, v []byte) error { return readDate(&c.ExpiresAt, v) }},
+		{n.Prefix + "channel", "a string", func(c *Claims, v []byte) error { return readText(&c.Channel, v) }},
+		{n.Prefix + "channels", "a list of strings", func(c *Claims, v []byte) error { return readList(&c.Channels, v) }},
+		{n.Prefix + "allow", `{"subscribe": [patterns], "publish": [patterns]}`, readPermissions},
+		{n.Prefix + "rate", fmt.Sprintf("a whole number, 0 to %d", MessageRateMax), func(c *Claims, v []byte) error { return readRate(&c.MessageRate, n.Prefix+"rate", v) }},
+		{n.Prefix + "info", "JSON", func(c *Claims, v []byte) error { c.Info = bytes.Clone(v); return nil }},
 	}
 }
 
+var defaultForm = ClaimNames{}.form()
+
 // UnmarshalJSON reads the claims of a token; claims that are not in Claims are
 // ignored.
-func (c *Claims) UnmarshalJSON(b []byte) error { return c.read(b, ClaimNames{}) }
+func (c *Claims) UnmarshalJSON(b []byte) error { return c.read(b, defaultForm) }
 
-func (c *Claims) read(b []byte, n ClaimNames) error {
+// read reads an object. Names are compared letter by letter: to encoding/json "Sub"
+// and "sub" are one field, and a back end may let its users choose further claims. Of
+// a name that is there twice, the last counts.
+func (c *Claims) read(object []byte, f form) error {
 	*c = Claims{}
-	if err := readMembers(b, c.fields(n)); err != nil {
-		return err
+	if !jsonx.IsObject(object) {
+		return &claimError{"the claims are no JSON object"}
 	}
-	if c.MessageRate < 0 || c.MessageRate > MessageRateMax {
-		return &claimError{fmt.Sprintf(`claim %q is %d: want 0 to %d`, n.Prefix+"rate", c.MessageRate, MessageRateMax)}
+	var values [claimCount][]byte
+	for w := jsonx.Walk(object); w.More(); {
+		name, value := w.Member()
+		label, _ := jsonx.Text(name) // nothing if it could be none of ours
+		for i := range f {
+			if f[i].name == string(label) {
+				values[i] = value
+				break
+			}
+		}
+	}
+	for i, value := range values {
+		if len(value) == 0 || jsonx.IsNull(value) {
+			continue
+		}
+		switch err := f[i].read(c, value).(type) {
+		case nil:
+		case *claimError:
+			return err
+		default:
+			return &claimError{fmt.Sprintf("claim %q is not %s", f[i].name, f[i].want)}
+		}
 	}
 	return nil
 }
@@ -135,55 +166,91 @@ func (c *Claims) write(n ClaimNames) ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// readMembers reads the wanted members of an object.
-func readMembers(object []byte, wanted []claim) error {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(object, &members); err != nil {
-		return &claimError{"the claims are no JSON object"}
-	}
-	for _, w := range wanted {
-		value, ok := members[w.name]
-		if !ok || string(value) == "null" {
-			continue
-		}
-		if err := json.Unmarshal(value, w.into); err != nil {
-			return &claimError{fmt.Sprintf("claim %q is not %s", w.name, w.want)}
-		}
-	}
-	return nil
-}
-
 // A claimError says which claim is malformed. Clients see its text.
 type claimError struct{ text string }
 
 func (e *claimError) Error() string { return e.text }
 
-// permissions reads and checks protocol.Permissions.
-type permissions protocol.Permissions
+var errClaim = errors.New("token: not what the claim must be")
 
-func (p *permissions) UnmarshalJSON(b []byte) error {
-	return readMembers(b, []claim{{"subscribe", &p.Subscribe, ""}, {"publish", &p.Publish, ""}})
+func readText(into *string, value []byte) error {
+	text, err := jsonx.Text(value)
+	*into = string(text)
+	return err
 }
 
-// date is a NumericDate (RFC 7519, section 2) from 1970 to the year 9999: any
-// other is a mistake, milliseconds for instance.
-type date time.Time
+func readList(into *[]string, value []byte) error {
+	if value[0] != '[' {
+		return errClaim
+	}
+	for w := jsonx.Walk(value); w.More(); {
+		text, err := jsonx.Text(w.Element())
+		if err != nil {
+			return err
+		}
+		*into = append(*into, string(text))
+	}
+	return nil
+}
+
+func readAudience(into *[]string, value []byte) error {
+	if value[0] == '[' {
+		return readList(into, value)
+	}
+	*into = []string{""}
+	return readText(&(*into)[0], value)
+}
+
+func readPermissions(c *Claims, value []byte) error {
+	if value[0] != '{' {
+		return errClaim
+	}
+	for w := jsonx.Walk(value); w.More(); {
+		name, value := w.Member()
+		label, _ := jsonx.Text(name)
+		var into *[]string
+		switch string(label) {
+		case "subscribe":
+			into = &c.Allow.Subscribe
+		case "publish":
+			into = &c.Allow.Publish
+		default:
+			continue
+		}
+		if *into = nil; jsonx.IsNull(value) {
+			continue
+		}
+		if err := readList(into, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readRate(into *int, name string, value []byte) error {
+	err := (*jsonx.Int)(into).UnmarshalJSON(value)
+	if err == nil && (*into < 0 || *into > MessageRateMax) {
+		return &claimError{fmt.Sprintf("claim %q is %d: want 0 to %d", name, *into, MessageRateMax)}
+	}
+	return err
+}
 
 const dateWanted = "a number of seconds since 1970"
 
-func (d *date) UnmarshalJSON(b []byte) error {
-	var n json.Number
-	if err := json.Unmarshal(b, &n); err != nil {
-		return err
+// readDate reads a NumericDate (RFC 7519, section 2) from 1970 to the year 9999: any
+// other is a mistake, milliseconds for instance.
+func readDate(into *time.Time, value []byte) error {
+	seconds, err := strconv.ParseFloat(string(value), 64)
+	if value[0] == '"' { // some issuers write it as a text
+		var n json.Number
+		if err = json.Unmarshal(value, &n); err == nil {
+			seconds, err = n.Float64()
+		}
 	}
-	seconds, err := n.Float64()
-	if err != nil {
-		return err
+	if err != nil || !(seconds >= 0 && seconds < 253402300800) { // 10000-01-01
+		return errClaim
 	}
-	if !(seconds >= 0 && seconds < 253402300800) { // 10000-01-01
-		return fmt.Errorf("%v is out of range", seconds)
-	}
-	*d = date(time.Unix(int64(seconds), 0))
+	*into = time.Unix(int64(seconds), 0)
 	return nil
 }
 
@@ -191,10 +258,11 @@ func (d *date) UnmarshalJSON(b []byte) error {
 type standard struct {
 	Claims
 	names ClaimNames
+	form  form
 }
 
 // UnmarshalJSON reads the claims under the names of the verifier.
-func (s *standard) UnmarshalJSON(b []byte) error { return s.read(b, s.names) }
+func (s *standard) UnmarshalJSON(b []byte) error { return s.read(b, s.form) }
 
 // MarshalJSON writes the claims under the names of the signer.
 func (s *standard) MarshalJSON() ([]byte, error) { return s.write(s.names) }

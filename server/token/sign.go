@@ -38,7 +38,7 @@ func (n ClaimNames) Sign(c Claims, key any, kid string) (string, error) {
 	if len(c.Info) > 0 && !json.Valid(c.Info) {
 		return "", errors.New("token: Claims.Info is not JSON")
 	}
-	if slices.ContainsFunc(c.fields(n)[1:], func(other claim) bool { return other.name == n.user() }) {
+	if slices.ContainsFunc(n.form()[1:], func(other claim) bool { return other.name == n.user() }) {
 		return "", fmt.Errorf("token: the user's ID cannot be in the claim %q, which has a meaning of its own", n.user())
 	}
 	t := jwt.NewWithClaims(jwt.GetSigningMethod(algorithm), &standard{Claims: c, names: n})

@@ -125,6 +125,7 @@ type Verifier struct {
 	config    Config
 	set       *keySet // nil without JWKSURL
 	names     ClaimNames
+	form      form // of names
 	log       *slog.Logger
 
 	refusals throttle.Throttle
@@ -169,7 +170,7 @@ func New(c Config) (*Verifier, error) {
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
-	v.config = c
+	v.config, v.form = c, v.names.form()
 	m, materialErrs := c.material()
 	errs = append(errs, materialErrs...)
 	if c.JWKSURL != "" {

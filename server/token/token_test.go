@@ -352,6 +352,9 @@ func TestRefusals(t *testing.T) {
 		{"channels a string", sign(`{"sub":"42","channels":"news"}`), protocol.CodeUnauthorized, []string{`"channels" is not a list`}},
 		{"allow a list", sign(`{"sub":"42","allow":["news"]}`), protocol.CodeUnauthorized, []string{`"allow" is not {"subscribe"`}},
 		{"allow.publish a string", sign(`{"sub":"42","allow":{"publish":"news"}}`), protocol.CodeUnauthorized, []string{`"allow" is not {"subscribe"`}},
+		{"sub half a surrogate pair", sign(`{"sub":"\ud800"}`), protocol.CodeUnauthorized, []string{`"sub" is not a string`}},
+		{"channels with null", sign(`{"sub":"42","channels":["a",null]}`), protocol.CodeUnauthorized, []string{`"channels" is not a list`}},
+		{"allow without lists", sign(`{"sub":"42","allow":{"publish":"a"}}`), protocol.CodeUnauthorized, []string{`"allow" is not {`}},
 		{"rate negative", sign(`{"sub":"42","rate":-1}`), protocol.CodeUnauthorized, []string{`"rate" is -1`}},
 		{"rate a fraction", sign(`{"sub":"42","rate":0.5}`), protocol.CodeUnauthorized, []string{`"rate" is not a whole number`}},
 		{"rate too large", sign(`{"sub":"42","rate":65536}`), protocol.CodeUnauthorized, []string{`"rate" is 65536`}},
@@ -761,5 +764,26 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Of a claim that is there twice the last counts, and null is the same as none.
+func TestClaimsTwice(t *testing.T) {
+	for text, want := range map[string]Claims{
+		`{"sub":"1","sub":"2"}`:                       {Subject: "2"},
+		`{"sub":"1","sub":null,"exp":null}`:           {},
+		`{"exp":"x","exp":"60","aud":["a"]}`:          {ExpiresAt: time.Unix(60, 0), Audience: []string{"a"}},
+		`{"s\u0075b":"1","Sub":"2","":"3","aud":"a"}`: {Subject: "1", Audience: []string{"a"}},
+		`{"allow":{"publish":["a"],"publish":null}}`:  {},
+	} {
+		got := Claims{Issuer: "before"}
+		if err := got.UnmarshalJSON([]byte(text)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "null", "[]", `"x"`, `{"sub":"1"`, `{"sub":"1"}}`} {
+		if err := new(Claims).UnmarshalJSON([]byte(text)); err == nil {
+			t.Errorf("%q is taken", text)
+		}
 	}
 }

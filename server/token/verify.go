@@ -22,13 +22,13 @@ import (
 // fetches the key set and waits for it until ctx is done.
 func (v *Verifier) Verify(ctx context.Context, text string) (Claims, error) {
 	c, err := v.verify(ctx, text)
-	var refused *protocol.Error
-	switch {
-	case err == nil:
+	if err == nil {
 		v.accepted.Add(1)
-	case errors.As(err, &refused) && refused.Code == protocol.CodeTokenExpired:
+		return c, nil
+	}
+	if refused := (*protocol.Error)(nil); errors.As(err, &refused) && refused.Code == protocol.CodeTokenExpired {
 		v.expired.Add(1)
-	default:
+	} else {
 		v.refused.Add(1)
 	}
 	return c, err
@@ -71,7 +71,7 @@ func (v *Verifier) verify(ctx context.Context, text string) (Claims, error) {
 
 // parse checks a token with the keys at hand, and those of set.
 func (v *Verifier) parse(m *material, text string, set *[]key) (Claims, *jwt.Token, error) {
-	claims := standard{names: v.names}
+	claims := standard{form: v.form}
 	t, err := m.parser.ParseWithClaims(text, &claims, func(t *jwt.Token) (any, error) { return m.keys(t, set) })
 	return claims.Claims, t, err
 }
@@ -210,7 +210,7 @@ func (v *Verifier) logRefused(ctx context.Context, hook, client, text string, er
 	attrs := append(about(), slog.String("hook", hook), slog.String("conn_id", client), slog.Any("err", err))
 	if _, claims, err := Decode(text); err == nil {
 		var named Claims
-		_ = readMembers(claims, named.fields(v.names)[:1])
+		_ = named.read(claims, v.form[:1])
 		attrs = append(attrs, slog.String("claimed_user", fmt.Sprintf("%.255s", named.Subject)))
 	}
 	if held > 0 {

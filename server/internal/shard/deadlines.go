@@ -94,6 +94,7 @@ func (s *Shard) OnTick() {
 	s.makeRoom()
 	s.resumePublishers()
 	s.trim()
+	s.inbox.rest()
 }
 
 // expire acts on a connection whose deadline has come.

@@ -70,8 +70,9 @@ type inbox struct {
 	ops    []op
 	closed bool
 
-	// Owned by the loop: the entries taken last, whose array is used again.
-	taken []op
+	// Owned by the loop.
+	taken []op // the entries taken last, whose array is used again
+	used  bool // since the last call of rest
 }
 
 // put appends o without checking the inbox's bounds: callers that must respect them
@@ -99,6 +100,7 @@ func (b *inbox) take() []op {
 	b.mu.Lock()
 	b.taken, b.ops = b.ops, spare
 	b.mu.Unlock()
+	b.used = b.used || len(b.taken) > 0
 	var size int64
 	for i := range b.taken {
 		size += int64(b.taken[i].size())
@@ -106,6 +108,23 @@ func (b *inbox) take() []op {
 	b.entries.Add(-int64(len(b.taken)))
 	b.bytes.Add(-size)
 	return b.taken
+}
+
+// rest gives up large arrays if nothing came since the last call. A storm leaves two,
+// and no further entry may come for hours that would.
+func (b *inbox) rest() {
+	if b.used {
+		b.used = false
+		return
+	}
+	if cap(b.taken) > 64 {
+		b.taken = nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.ops) == 0 && cap(b.ops) > 64 {
+		b.ops = nil
+	}
 }
 
 // shut refuses all further entries and returns those that are left.

@@ -208,6 +208,18 @@ func TestInbox(t *testing.T) {
 			t.Fatalf("round %d: %d taken, %d entries and %d bytes left", round, len(ops), b.entries.Load(), b.bytes.Load())
 		}
 	}
+	for range 2 { // there are two arrays
+		for range 100 {
+			b.put(op{kind: opJoin})
+		}
+		b.take()
+	}
+	if b.rest(); cap(b.taken) < 64 || cap(b.ops) < 64 {
+		t.Error("arrays were given up that were just used")
+	}
+	if b.rest(); b.taken != nil || b.ops != nil {
+		t.Errorf("a quiet inbox keeps arrays of %d and %d entries", cap(b.taken), cap(b.ops))
+	}
 	b.put(op{kind: opLeave})
 	if left := b.shut(); len(left) != 1 || b.put(op{}) {
 		t.Errorf("shut answered %d entries, and then one was taken", len(left))

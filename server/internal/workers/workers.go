@@ -8,13 +8,16 @@ import (
 
 const (
 	// stuckAfter is how long jobs wait for a goroutine while none is taken before the
-	// pool doubles. Checks of tokens take microseconds, look-ups milliseconds.
+	// pool grows. Checks of tokens take microseconds, look-ups milliseconds.
 	stuckAfter = 4 * time.Millisecond
 	// starvedAfter serves instead where the pool's own timer is late by as much as
 	// stuckAfter: then it is the processor that jobs wait for.
 	starvedAfter = 10 * stuckAfter
-	// trimAfter is how long goroutines beyond the core are kept unused.
-	trimAfter = 3 * time.Second
+	// trimAfter is how long goroutines beyond the core are kept unused. Twice that is
+	// less than the three quiet seconds after which roost serve collects garbage, which
+	// frees the stacks of goroutines that have ended only: of those that a storm of ten
+	// thousand clients had left over, 26 bytes for each client stayed.
+	trimAfter = time.Second
 )
 
 // A Pool runs jobs, each once, the oldest first, on as few goroutines as they need:
@@ -31,6 +34,7 @@ type Pool struct {
 	queue   []func()      // no goroutine is idle while it holds any
 	idle    []chan func() // each of an idle goroutine, which ends when it gets nil; the last became idle last
 	workers int           // goroutines
+	step    int           // how many the pool grew by last, 0 if a job was taken since
 	taken   uint64        // jobs that a goroutine has taken from the queue
 	unused  int           // the fewest idle ones since the last trim
 	watch   *time.Timer   // runs grow; nil while it is not due
@@ -85,8 +89,9 @@ func (p *Pool) watchFrom(taken uint64, since time.Time) {
 	p.watch = time.AfterFunc(stuckAfter, func() { p.grow(taken, since, due) })
 }
 
-// grow doubles the pool if jobs wait and no more than taken were taken since a moment:
-// all goroutines block. due is when it was to be called.
+// grow makes the pool larger if jobs wait and no more than taken were taken since a
+// moment: all goroutines block. It adds one, then two, four and so on, for the first time
+// may be an error: other programs had the processors. due is when it was to be called.
 func (p *Pool) grow(taken uint64, since, due time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,11 +102,13 @@ func (p *Pool) grow(taken uint64, since, due time.Time) {
 	now := time.Now()
 	switch {
 	case p.taken > taken:
+		p.step = 0
 		p.watchFrom(p.taken, now)
 	case now.Sub(due) >= stuckAfter && now.Sub(since) < starvedAfter:
 		p.watchFrom(taken, since)
 	default:
-		n := min(max(p.workers, 1), len(p.queue))
+		p.step = max(1, 2*p.step)
+		n := min(p.step, len(p.queue))
 		p.start(n)
 		p.watchFrom(p.taken+uint64(n), now) // each of the new ones takes a job
 	}
