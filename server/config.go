@@ -144,7 +144,8 @@ type Handshake struct {
 	NoFallback bool
 	// TokenCookie is the name of a cookie that holds a client's token, for requests
 	// of the fallbacks without another one. If empty, cookies are not looked at. With
-	// it, pages of all Origins may act as a user who is logged in.
+	// it, pages of all Origins may act as a user who is logged in: "*" and "null" are
+	// refused there.
 	TokenCookie string
 }
 
@@ -228,6 +229,11 @@ func (c Config) validate() error {
 	}
 	if len(c.ListenTLS) > 0 && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetCertificate == nil && c.TLS.GetConfigForClient == nil) {
 		bad("TLS", "without a certificate", "Certificates or GetCertificate, because ListenTLS is set")
+	}
+	for _, origin := range c.Handshake.Origins {
+		if c.Handshake.TokenCookie != "" && (origin == "*" || origin == "null") {
+			bad("Handshake.Origins", origin, "the origin of each page that may act as a user who is logged in, because a cookie may hold the token: any page can have this one")
+		}
 	}
 	for _, p := range c.Handshake.Subprotocols {
 		if p == "" || strings.ContainsAny(p, " \t\r\n,;\"") {

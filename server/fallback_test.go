@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
@@ -245,6 +247,42 @@ func TestEventStreamAuthorizeOverload(t *testing.T) {
 	c.want(`close: {"code":1013,"reason":"the server is full or stopping","retry":5}`)
 	if c.want("end"); c.retry != "5000" {
 		t.Errorf("retry is %s", c.retry)
+	}
+}
+
+// A client that waits for Authorize longer than it may, or that the application refuses
+// for now, is told in its stream when to come back; the page may read it.
+func TestFallbackAuthorizeBusy(t *testing.T) {
+	release := make(chan struct{})
+	s := fallbacks(t, nil, func(c *server.Config) {
+		c.Timeouts.HandshakeTimeout = time.Second
+		c.Handler.Authorize = func(_ context.Context, r *server.UpgradeRequest) error {
+			if strings.Contains(r.RawQuery(), "refused") {
+				return &server.Rejection{Status: http.StatusServiceUnavailable, RetryAfter: 42 * time.Second}
+			}
+			<-release
+			return nil
+		}
+	})
+	defer close(release)
+	for _, tc := range []struct {
+		query string
+		retry int
+	}{{"token=slow", 5}, {"token=refused", 42}} {
+		busy := fmt.Sprintf(`{"error":{"code":111,"message":"the server is full or stopping","retry":%d}}`, tc.retry)
+		end := fmt.Sprintf(`{"code":1013,"reason":"the server is full or stopping","retry":%d}`, tc.retry)
+		c := connect(t, s)
+		c.Put("GET /v1/poll?" + tc.query + " HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n\r\n")
+		r := c.WantStatus(200)
+		wantHeader(t, r, "Access-Control-Allow-Origin", "http://x")
+		wantBody(t, r, "["+busy+`,{"close":`+end+"}]")
+
+		stream := streamed(t, s, tc.query)
+		stream.want(busy)
+		stream.want("close: " + end)
+		if stream.want("end"); stream.retry != strconv.Itoa(tc.retry*1000) {
+			t.Errorf("retry is %s", stream.retry)
+		}
 	}
 }
 

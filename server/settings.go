@@ -31,7 +31,7 @@ var configSettings = settings.Table{
 	{Field: "Handshake.NoFallback",
 		Help: "Serve no event streams (SSE) and long polls: the native protocol is spoken over WebSockets only"},
 	{Field: "Handshake.TokenCookie", Zero: "none",
-		Help: "Cookie that holds a client's token, for event streams; pages of --origins may then act as a user who is logged in"},
+		Help: "Cookie that holds a client's token, for event streams; pages of --origins, which then may not be * or null, may act as a user who is logged in"},
 
 	{Field: "Sockets.ReusePort",
 		Help: "Let several server processes listen on the same address"},

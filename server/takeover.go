@@ -27,7 +27,14 @@ import (
 //
 // It takes the connection from net/http; from then on the connection lives on
 // the server's loops like any other, without a goroutine or a net.Conn. The
-// request is checked, authorised and answered there. Where net/http terminates
+// request is checked, authorised and answered there. So are event streams and long
+// polls, at the paths that they have on a port of the server's own:
+//
+//	http.Handle("/v1/sse", srv)
+//	http.Handle("/v1/poll", srv)
+//
+// Their connections end with the response, since the next request may be for another
+// handler: each long poll is a connection of its own. Where net/http terminates
 // TLS, its listener must be wrapped with Listener for that; without, the
 // connection works, too, but costs two goroutines (Stats.Bridged).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -51,14 +58,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.ProtoMajor != 1 {
-		refuse(&handshake.Error{Status: http.StatusHTTPVersionNotSupported, Reason: "a WebSocket begins with HTTP/1.1 here"})
+		refuse(&handshake.Error{Status: http.StatusHTTPVersionNotSupported, Reason: "a connection with other HTTP/2 streams can't be taken over: WebSockets, event streams and long polls need HTTP/1.1 here"})
 		return
 	}
-	head := requestHead(r)
 	// What would be refused is refused while net/http still can answer it.
 	var request handshake.Request
+	head := requestHead(r)
 	err := handshake.Parse(head, &request)
-	if err == nil {
+	if err == nil && s.fallbacks[string(request.Path)] != nil && !handshake.IsUpgrade(&request) {
+		head, err = s.wholeRequest(w, r)
+	} else if err == nil {
 		_, err = handshake.Upgrade(&request, &s.shards.Policy)
 	}
 	if err != nil {
@@ -76,6 +85,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Logger.Error("a connection from net/http could not be taken over", "remote_addr", r.RemoteAddr, "err", err)
 		_ = conn.Close()
 	}
+}
+
+// wholeRequest returns a request for a fallback as a client sends it, body included,
+// that asks for the connection's end.
+func (s *Server) wholeRequest(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.Limits.MessageMaxBytes)))
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		return nil, handshake.ErrBodyTooLarge
+	case err != nil:
+		return nil, &handshake.Error{Status: http.StatusBadRequest, Reason: "the body did not come whole"}
+	}
+	r = r.Clone(r.Context())
+	r.Header.Del("Expect") // net/http has said 100 Continue
+	r.Header.Set("Connection", "close")
+	r.Header.Del("Content-Length")
+	if len(body) > 0 {
+		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	return append(requestHead(r), body...), nil
 }
 
 // requestHead writes r's head as a client sends it.

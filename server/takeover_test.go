@@ -20,6 +20,7 @@ import (
 	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // mux is somebody else's server with ours at /ws.
@@ -130,4 +131,72 @@ func TestServeHTTPBehindTLS(t *testing.T) {
 			eventually(t, "it has left", func() bool { return statsOf(s).Get("connections") == 0 })
 		})
 	}
+}
+
+// Event streams and long polls come through somebody else's server, too.
+func TestServeHTTPFallbacks(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		s := fallbacks(t, engine, func(c *server.Config) {
+			c.Listen, c.Limits.MessageMaxBytes, c.Application = []string{}, 1000, &protocol.Application{Anonymous: true}
+		})
+		m := http.NewServeMux()
+		m.Handle("/v1/", s)
+		m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "theirs") })
+		theirs := httptest.NewServer(m)
+		defer theirs.Close()
+		browser := http.Client{Timeout: wstest.Patience, Transport: &http.Transport{}}
+		defer browser.CloseIdleConnections()
+
+		stream, err := browser.Get(theirs.URL + "/v1/sse?channel=room")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Body.Close()
+		e := newEvents(t, stream)
+		e.wantPrefix(`{"id":1,"connect":{"client":"`)
+		e.want(`{"id":2,"subscribe":{}}`)
+
+		commands := `{"id":1,"connect":{}}` + "\n" + `{"id":2,"subscribe":{"channel":"room"}}`
+		polled := make(chan string, 2)
+		for _, body := range []io.Reader{strings.NewReader(commands), io.MultiReader(strings.NewReader(commands))} { // the second in chunks
+			go func() {
+				r, err := browser.Post(theirs.URL+"/v1/poll?wait=30", "", body)
+				if err != nil {
+					polled <- err.Error()
+					return
+				}
+				defer r.Body.Close()
+				text, err := io.ReadAll(r.Body)
+				polled <- fmt.Sprint(string(text), err, r.Close)
+			}()
+		}
+		eventually(t, "both wait", func() bool { return statsOf(s).Get("polls") == 2 })
+		if err := s.Publish("room", server.Text, []byte("hi")); err != nil {
+			t.Fatal(err)
+		}
+		e.want(`{"pub":{"channel":"room","data":"hi"}}`)
+		for range 2 {
+			if got := <-polled; !strings.Contains(got, `{"pub":{"channel":"room","data":"hi"}}]<nil> true`) {
+				t.Errorf("a poll got %s", got)
+			}
+		}
+
+		wantStatus := func(method, path, body string, status int) {
+			t.Helper()
+			request, err := http.NewRequest(method, theirs.URL+path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := browser.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _ = r.Body.Close(); r.StatusCode != status {
+				t.Errorf("%s %s: status %d, want %d", method, path, r.StatusCode, status)
+			}
+		}
+		wantStatus("GET", "/page", "", http.StatusOK)
+		wantStatus("POST", "/v1/poll", strings.Repeat("x", 1001), http.StatusRequestEntityTooLarge)
+		wantStatus("GET", "/v1/other", "", http.StatusUpgradeRequired)
+	})
 }

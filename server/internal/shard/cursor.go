@@ -140,11 +140,20 @@ func (c conn) cursorFits(channel string) bool {
 const idField = "id: "
 
 // appendID appends the ID of an event that changes no position, nothing if the
-// connection has no channel with history.
+// connection has no channel with history. While a request is carried out, each of its
+// replies may have the client's old positions in its ID: an ID that is the same as that
+// of the reply before is left out, which changes nothing for the client.
 func (c conn) appendID(dst []byte) []byte {
 	w := cursor{dst: append(dst, idField...)}
 	if c.writeCursor(&w); len(w.dst) == w.start {
 		return dst
+	}
+	if x := c.ext(); x != nil && x.opening != nil {
+		if id := w.dst[w.start:]; string(id) != string(x.opening.lastID) {
+			x.opening.lastID = append(x.opening.lastID[:0], id...)
+		} else {
+			return dst
+		}
 	}
 	return append(w.dst, '\n')
 }

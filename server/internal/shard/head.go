@@ -187,7 +187,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 		// The drain has passed this connection and would not close it.
 		c.noteFull()
 		if g.opening != nil {
-			c.respondBusy(g.opening.Fallback)
+			c.respondBusy(g.opening.Fallback, retryAfter)
 			return
 		}
 		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
@@ -350,6 +350,11 @@ func (c conn) respond(response []byte) {
 func (c conn) respondTimeout() {
 	if c.queued() {
 		c.noteRefusal(intake.RefusedHandshakes)
+	}
+	if x := c.ext(); x != nil && x.opening != nil {
+		defer c.allowPage(x.opening.lines)()
+		c.respondBusy(x.opening.Fallback, retryAfter)
+		return
 	}
 	env := c.envelope()
 	env.Unread = c.state == stateHead && len(c.input()) < len("HEAD ")

@@ -94,7 +94,9 @@ func (c conn) setState(to state) {
 	c.slot.state = to
 }
 
-// Flags of a slot.
+// Flags of a slot. All 16 bits are in use. The next one has room in the byte of state,
+// of which four bits are free, or in that of a flag that no open connection has:
+// flagRefused, flagHEAD, flagPlaced.
 const (
 	// flagAwaitsPong: pinged, nothing arrived yet.
 	flagAwaitsPong uint16 = 1 << iota
@@ -104,11 +106,9 @@ const (
 	// journal (ext.lagJob).
 	flagLagging
 	// flagPausedOutput, flagPausedRate, flagPausedPublish, flagPausedWork,
-	// flagPausedTurn:
-	// reasons why the connection is not read: it does not read what we send; it
-	// used up its message rate; what it published must reach the others first;
-	// Authorize or an HTTP handler is at work; the others
-	// have their turn.
+	// flagPausedTurn: reasons why the connection is not read: it does not read what we
+	// send; it used up its message rate; what it published must reach the others
+	// first; Authorize or an HTTP handler is at work; the others have their turn.
 	flagPausedOutput
 	flagPausedRate
 	flagPausedPublish

@@ -2,7 +2,9 @@ package shard
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -35,6 +37,8 @@ type opening struct {
 	Said
 	lines []byte // header lines, see allowPage
 	next  *next  // nil if the connection ends with the response
+	// lastID is the ID of the last reply.
+	lastID []byte
 }
 
 // Said is what a request says.
@@ -74,7 +78,7 @@ func (c conn) handleFallback(f *Fallback, p []byte, end int) {
 		c.refuse(handshake.ErrMethod(f.Methods))
 	case c.flags&flagRefused != 0 || s.draining:
 		c.noteFull()
-		c.respondBusy(f)
+		c.respondBusy(f, retryAfter)
 	case method == "HEAD":
 		head, _ := handshake.AppendEventStream(s.output.replies[:0], lines, nil, c.envelope())
 		c.respond(head)
@@ -133,6 +137,7 @@ func (c conn) openFallback(o *opening, body []byte) {
 		return
 	}
 	if u.Later {
+		c.makeExt().opening = o // for respondTimeout
 		c.park(nil, stateAuthorizing)
 		return
 	}
@@ -162,21 +167,23 @@ func (c conn) appendStream(dst []byte, g *Grant) ([]byte, error) {
 	return append(dst, streamBegin...), nil
 }
 
-// respondBusy tells a client of a fallback to come back. The status is 200, because
-// an EventSource would take any other for the end.
-func (c conn) respondBusy(f *Fallback) {
+// respondBusy tells a client of a fallback to come back after some time. The status is
+// 200, because an EventSource would take any other for the end.
+func (c conn) respondBusy(f *Fallback, after time.Duration) {
 	s, w := c.s, wire.Of(f.Kind)
+	appendBusy := func(dst []byte) []byte {
+		dst = w.AppendMessage(dst, frame.OpText, s.hooks.Busy(nil, f.Protocol, after))
+		return w.AppendClose(dst, frame.CloseTryAgainLater, fmt.Sprintf("the server is full or stopping; retry=%d", after.Milliseconds()))
+	}
 	if f.Kind == wire.Poll {
-		busy := w.AppendMessage([]byte("["), frame.OpText, s.hooks.Busy(nil, f.Protocol, retryAfter))
-		busy = w.AppendClose(busy, frame.CloseTryAgainLater, busyReason)
+		busy := appendBusy([]byte("["))
 		busy[len(busy)-1] = ']'
 		c.respond(append(handshake.AppendJSON(s.output.replies[:0], s.intake.lines, len(busy), c.envelope()), busy...))
 		return
 	}
 	response, _ := handshake.AppendEventStream(s.output.replies[:0], s.intake.lines, nil, c.envelope())
 	if c.flags&flagHEAD == 0 {
-		busy := s.hooks.Busy(nil, f.Protocol, retryAfter)
-		response = w.AppendClose(w.AppendMessage(response, frame.OpText, busy), frame.CloseTryAgainLater, busyReason)
+		response = appendBusy(response)
 	}
 	c.respond(response)
 }
@@ -186,14 +193,11 @@ func (c conn) refuseGrant(g *Grant) {
 	var refusal *handshake.Error
 	if g.opening != nil && errors.As(g.Err, &refusal) && refusal.Status == http.StatusServiceUnavailable {
 		c.s.count.Inc(counters.HandshakesRefused)
-		c.respondBusy(g.opening.Fallback)
+		c.respondBusy(g.opening.Fallback, cmp.Or(refusal.RetryAfter, retryAfter))
 		return
 	}
 	c.refuse(g.Err)
 }
-
-// busyReason says after how many milliseconds, retryAfter, the client may come back.
-const busyReason = "the server is full or stopping; retry=5000"
 
 // settle is called when commands of a request may all have been carried out.
 func (c conn) settle() {

@@ -176,6 +176,14 @@ func TestEventStreamRefused(t *testing.T) {
 	}
 }
 
+// Replies of one request repeat no ID: a client's old positions may be long.
+func TestEventStreamRepeatsNoID(t *testing.T) {
+	r := newRig(t, 1, nil)
+	id := r.loops[0].Open(0)
+	r.loops[0].Deliver(id, []byte("GET /sse/ann?one%0Atwo%0Athree HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nLast-Event-ID: old@e.5\r\n\r\n"))
+	r.wantBlocks(id, "id: old@e.5\ndata: one\n\ndata: two\n\ndata: three\n\n")
+}
+
 // A server without room says so in a way that a page can read.
 func TestEventStreamBusy(t *testing.T) {
 	r := newRig(t, 1, nil)
