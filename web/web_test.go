@@ -1,6 +1,9 @@
 package web
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -59,7 +62,7 @@ func TestPagesFetchNothingAndBuildNoMarkup(t *testing.T) {
 		"an inline handler (no script)": regexp.MustCompile(`<[^>]+ on[a-z]+="|<script>|style="`),
 	}
 	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || path.Ext(name) == ".svg" {
+		if err != nil || d.IsDir() || path.Ext(name) == ".svg" || name == vendored {
 			return err
 		}
 		body, err := files.ReadFile(name)
@@ -80,5 +83,19 @@ func TestPagesFetchNothingAndBuildNoMarkup(t *testing.T) {
 	Demo().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'self'") {
 		t.Errorf("Content-Security-Policy %q does not confine the page", got)
+	}
+}
+
+const vendored = "demo/vendor/yjs.js"
+
+// The library that others have written is what its README says.
+func TestVendoredLibraryIsAsMade(t *testing.T) {
+	library, err := files.ReadFile(vendored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := files.ReadFile("demo/vendor/README.md")
+	if sum := fmt.Sprintf("%x", sha256.Sum256(library)); err != nil || !bytes.Contains(readme, []byte(sum)) {
+		t.Errorf("the SHA-256 of yjs.js is %s: web/demo/vendor/README.md has another, %v", sum, err)
 	}
 }

@@ -50,7 +50,7 @@ type part struct {
 // New returns the application behind the demo pages of a binary of this version.
 func New(version string) *Demo {
 	d := &Demo{about: about{Version: version}}
-	d.parts = []part{d.textbook(), d.chat(), d.ticker(), d.transports()}
+	d.parts = []part{d.textbook(), d.chat(), d.ticker(), d.together(), d.transports()}
 	return d
 }
 

@@ -1,0 +1,40 @@
+//go:build realclients
+
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+)
+
+// Several people edit one text at once, also without a connection, and beyond what the
+// history holds: no letter is lost.
+func TestRealClientSharedText(t *testing.T) {
+	nodePath(t)
+	modules := t.TempDir()
+	if err := os.CopyFS(modules, os.DirFS("../../web")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(modules, "package.json"), []byte(`{"type":"module"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := startRoost(t, loopback("--demo", "--namespaces", `[{name: together, history-messages: 150, publish: granted}]`)...)
+	seed := rand.Uint32()
+	t.Logf("the seed is %d", seed)
+	script(t, "node", "sheet.mjs", modules, p.addr, strconv.FormatUint(uint64(seed), 10))
+}
+
+// The live demos do what their pages say.
+func TestBrowserLiveDemos(t *testing.T) {
+	nodePath(t)
+	needEnv(t, "ROOST_CHROMIUM", "Chromium")
+	for _, demo := range []string{"together"} {
+		t.Run(demo, func(t *testing.T) {
+			p := startRoost(t, loopback("--demo")...)
+			script(t, "node", demo+".js", "http://"+p.addr+"/")
+		})
+	}
+}
