@@ -1089,9 +1089,9 @@ class Poll extends Fallback {
         if (m.close) this.end(toldClose(m.close));
         else this.take(m);
       }
-      if (this.ended || signal.aborted) return;
       // A server that does not wait is not asked all the time.
       if (wait && messages.every((m) => m.id) && Date.now() - began < 1000) await sleep(1000);
+      if (this.ended || signal.aborted) return; // another round has begun
       this.renewed = true;
       [commands, signal] = this.begin();
     }

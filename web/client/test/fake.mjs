@@ -38,7 +38,7 @@ export class Fake {
       epoch: 'e1', history: new Map(), clients: new Set(), seen: [], ping: 45, channels: {}, expires: undefined,
       websocket: 'open', // or refuse, or hang: does not respond to the upgrade
       sse: 'open', // or hold: nothing arrives before the end; missing: 404
-      poll: 'open',
+      poll: 'open', // or hold: no response; hasty: a response at once, whatever it may wait
       refuse: {}, // command name -> error
     }, options);
   }
@@ -101,7 +101,7 @@ export class Fake {
     for (const c of commands) await client.command(c);
     const learns = out.some((m) => !m.id || m.error || (m.subscribe && m.subscribe.recovered !== true && m.subscribe.epoch));
     const wait = +(q.url.split('wait=')[1] ?? 0);
-    if (wait && !learns) {
+    if (wait && !learns && this.poll !== 'hasty') {
       await new Promise((done) => {
         wake = done;
         this.waiting = true;

@@ -183,3 +183,24 @@ test('a channel without history over polls', async (t) => {
   }
   assert.deepEqual(log, ['subscribed false', 1, 2]);
 });
+
+// A server that does not wait is asked once a second; what the application wants
+// meanwhile begins another round, and is not a reason to lose the connection, or to ask
+// twice from then on.
+test('a poll that rests between two requests', async (t) => {
+  const { fake, roost } = await scene(t, { transports: ['poll'] }, { poll: 'hasty' });
+  await roost.channel('news').subscribe();
+  while (fake.seen.filter((s) => s === '/v1/poll').length < 2) await pause(2);
+  await pause(50); // it rests
+  await roost.channel('late').subscribe();
+  await pause(1500);
+  assert.deepEqual(roost.states.map((e) => e.state), ['connecting', 'connected']);
+  fake.seen.length = 0;
+  await pause(2500);
+  const polls = fake.seen.filter((s) => s === '/v1/poll').length;
+  assert.ok(polls <= 3, `${polls} polls in 2.5 s`);
+  await pause(50);
+  const { length } = (roost.close(), fake.seen);
+  await pause(1200);
+  assert.equal(fake.seen.length, length, 'it asks after its end');
+});

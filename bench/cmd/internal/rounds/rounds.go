@@ -77,9 +77,11 @@ func (p *Plan) Run(ctx context.Context, groups [][]Target, c *report.Comparison)
 	for round := range p.Rounds {
 		for _, next := range order(groups, round) {
 			turn++
-			elapsed := time.Since(started)
-			left := elapsed / time.Duration(max(1, turn-1)) * time.Duration(turns-turn+1)
-			fmt.Fprintf(p.Log, "[%d/%d, %v, some %v left] round %d: %s, %s\n", turn, turns, elapsed.Round(time.Second), left.Round(10*time.Second), round+1, next.target.Label, next.job.Name)
+			elapsed, left := time.Since(started), ""
+			if turn > 1 { // the first has nothing to judge by
+				left = fmt.Sprintf(", some %v left", (elapsed / time.Duration(turn-1) * time.Duration(turns-turn+1)).Round(10*time.Second))
+			}
+			fmt.Fprintf(p.Log, "[%d/%d, %v%s] round %d: %s, %s\n", turn, turns, elapsed.Round(time.Second), left, round+1, next.target.Label, next.job.Name)
 			results, err := p.measure(ctx, next.target, next.job)
 			for _, r := range results {
 				r.Round, r.Job, r.Environment = round+1, next.job.Name, bench.Environment{} // the comparison has it
