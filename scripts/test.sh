@@ -117,6 +117,7 @@ step_tools() { # install what the tests need
   apt_need /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
   apt_need haproxy haproxy
   apt_need systemd-socket-activate systemd
+  apt_need firefox-esr firefox-esr
   chromium_path >/dev/null || apt_missing+=(chromium fonts-dejavu-core)
   if [ ${#apt_missing[@]} -gt 0 ]; then
     say "missing Debian packages: ${apt_missing[*]}"
@@ -148,7 +149,7 @@ step_tools() { # install what the tests need
   retry 3 go mod download || { fail "go mod download"; return 1; }
   retry 3 go -C bench/peers mod download || { fail "go mod download in bench/peers"; return 1; }
   retry 3 go run "$STATICCHECK" -version || { fail "staticcheck does not build"; return 1; }
-  say "node $(node --version), $(/usr/bin/python3 --version), $("$(chromium_path)" --version 2>/dev/null)"
+  say "node $(node --version), $(/usr/bin/python3 --version), $("$(chromium_path)" --version 2>/dev/null), $(firefox-esr --version 2>/dev/null)"
 }
 
 step_format() { # gofmt, go mod tidy, shell scripts
@@ -234,7 +235,7 @@ step_cross() { # build and vet for other systems
 real_clients() { # PATTERN [PATTERN-TO-SKIP]
   # Three steps use the one test binary.
   [ -x "$work/realclients" ] || go test -tags realclients -c -o "$work/realclients" ./cmd/roost || return 1
-  (cd cmd/roost && ROOST_NODE_MODULES="$cache/node_modules" ROOST_PYTHON=/usr/bin/python3 ROOST_CHROMIUM=$(chromium_path) \
+  (cd cmd/roost && ROOST_NODE_MODULES="$cache/node_modules" ROOST_PYTHON=/usr/bin/python3 ROOST_CHROMIUM=$(chromium_path) ROOST_FIREFOX=firefox-esr \
     "$work/realclients" -test.count=1 -test.timeout 10m -test.v -test.run "$1" -test.skip "${2:-^$}" >"$work/clients.log" 2>&1)
   local status=$?
   if [ $status = 0 ]; then grep -E '^ *--- ' "$work/clients.log"; else cat "$work/clients.log"; name_failed "$work/clients.log"; fi
@@ -251,7 +252,7 @@ step_proxies() { # deploy/: nginx, HAProxy and systemd's activation in front of 
   real_clients '^TestReal' '^TestRealClient'
 }
 
-step_browser() { # the demo page, the textbook page, the chat example and the browser client in headless Chromium
+step_browser() { # the demo page, the textbook page, the chat example and the browser client in headless Chromium, the client in Firefox, too
   real_clients '^TestBrowser'
 }
 

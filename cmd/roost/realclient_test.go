@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 )
 
 // These tests need what scripts/test.sh installs: Node.js with ws and
-// playwright-core, Python with websockets, Chromium. What is missing is a
+// playwright-core, Python with websockets, Chromium, Firefox. What is missing is a
 // failure, never a skip. The real Go client, gobwas/ws, is in all other tests.
 
 // needEnv is where scripts/test.sh has put something.
@@ -39,9 +40,11 @@ func needEnv(t *testing.T, name, what string) string {
 // with "ok".
 func script(t *testing.T, interpreter, name string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, interpreter, append([]string{filepath.Join("testdata", "clients", name)}, args...)...)
+	// A script ends its browser when it is asked to; a kill would leave it.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	said := strings.TrimSpace(string(out))
@@ -254,12 +257,20 @@ func TestRealClientJavaScriptExactness(t *testing.T) {
 }
 
 // The browser client where it belongs: pages that are offline, frozen, left and come back
-// to, and that share a connection.
+// to, that share a connection, and whose network lets no WebSocket through.
 func TestBrowserClient(t *testing.T) {
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
+	needEnv(t, "ROOST_FIREFOX", "Firefox")
 	p := startRoost(t, loopback("--demo", "--native", "--anonymous", "--namespaces", `[{name: "", publish: anyone, presence: true}, {name: news, history-messages: 1000, publish: anyone, presence: true}]`)...)
-	script(t, "node", "../../../../web/client/test/browser.mjs", p.addr)
+	t.Run("side by side", func(t *testing.T) {
+		for _, name := range []string{"browser", "frozen", "firefox"} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				script(t, "node", "../../../../web/client/test/"+name+".mjs", p.addr)
+			})
+		}
+	})
 }
 
 // The examples of docs/browser.md do what it says.

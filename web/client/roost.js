@@ -252,7 +252,7 @@ export class Roost extends Emitter {
     super();
     const o = this._options = {
       transports: ['websocket', 'sse', 'poll'], reconnectMin: 1000, reconnectMax: 30000, timeout: 15000,
-      patience: 2000, climbAfter: 600000, WebSocket: globalThis.WebSocket, fetch: globalThis.fetch?.bind(globalThis), ...options,
+      patience: 1500, climbAfter: 600000, WebSocket: globalThis.WebSocket, fetch: globalThis.fetch?.bind(globalThis), ...options,
     };
     const u = this._url = new URL(url, globalThis.location?.href);
     u.protocol = u.protocol.replace(/^http/, 'ws');
@@ -461,7 +461,8 @@ export class Roost extends Emitter {
   _key() { return 'roost ' + this._url.host; }
 
   // _race connects. A transport that does not connect in time is not given up, but
-  // the next one starts beside it; the first that connects is taken.
+  // the next one starts beside it; the first that connects is taken. On a network that
+  // is only slow that may be the wrong one, so the better ones get another chance soon.
   _race() {
     const kinds = this._ladder(), open = this._candidates, { patience } = this._options;
     const known = this._failed < 2 && this._good;
@@ -477,11 +478,12 @@ export class Roost extends Emitter {
         const mine = ++next;
         const s = this._open(kinds[mine - 1]);
         open.add(s);
-        if (mine < kinds.length) timer = setTimeout(start, patience * (s.kind === 'sse' ? 1.5 : 1) * (known ? 3 : 1));
+        if (mine < kinds.length) timer = setTimeout(start, patience * (s.kind === 'sse' ? 0.75 : 1) * (known ? 4 : 1));
         s.onfirst = () => { if (next === mine) clearTimeout(timer); };
         s.onready = () => {
           open.delete(s);
           this._adopt(s);
+          if (mine > 1) this._plan(6 * patience);
           over(resolve);
         };
         s.onend = (error) => {
@@ -517,9 +519,9 @@ export class Roost extends Emitter {
   }
 
   // _plan sets when a better transport is tried, if there is one.
-  _plan() {
+  _plan(after = this._options.climbAfter) {
     clearTimeout(this._climber);
-    if (this._kinds.indexOf(this.transport) > 0) this._climber = setTimeout(() => this._climb(), this._options.climbAfter * (1 + Math.random() / 4));
+    if (this._kinds.indexOf(this.transport) > 0) this._climber = setTimeout(() => this._climb(), after * (1 + Math.random() / 4));
   }
 
   // _climb tries the better transports beside the one that is in use.

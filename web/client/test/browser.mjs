@@ -6,26 +6,38 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import net from 'node:net';
 import { createRequire } from 'node:module';
+import { upTo } from './publish.mjs';
 
 const { chromium } = createRequire(import.meta.url)('playwright-core');
 const [host, port] = process.argv[2].split(':');
 const patience = { timeout: 60_000 };
 
-// A line to the server that can be cut.
-const sockets = new Set();
-let broken = false;
-const line = net.createServer((near) => {
-  if (broken) return near.destroy();
-  const far = net.connect(Number(port), host);
-  for (const [from, to] of [[near, far], [far, near]]) {
-    sockets.add(from);
-    from.on('error', () => {}).on('close', () => { sockets.delete(from); to.destroy(); }).pipe(to);
+// A Line to the server can be cut, and can fall silent.
+class Line {
+  sockets = new Set();
+
+  async start() {
+    this.server = net.createServer((near) => {
+      if (this.broken) return near.destroy();
+      const far = net.connect(Number(port), host);
+      for (const [from, to] of [[near, far], [far, near]]) {
+        this.sockets.add(from);
+        from.on('error', () => {}).on('close', () => { this.sockets.delete(from); to.destroy(); });
+        if (!this.silent) from.pipe(to);
+      }
+    });
+    await new Promise((done) => this.server.listen(0, '127.0.0.1', done));
+    this.origin = `http://127.0.0.1:${this.server.address().port}`;
+    return this;
   }
-});
-await new Promise((done) => line.listen(0, '127.0.0.1', done));
-const cut = () => { broken = true; sockets.forEach((s) => s.destroy()); };
-const mend = () => { broken = false; };
-const origin = `http://127.0.0.1:${line.address().port}`;
+
+  silence() { this.silent = true; this.sockets.forEach((s) => s.unpipe().pause()); }
+  cut() { this.broken = true; this.sockets.forEach((s) => s.destroy()); }
+  mend() { this.broken = this.silent = false; }
+  stop() { this.cut(); this.server.close(); }
+}
+const line = await new Line().start(), { origin } = line;
+const cut = () => line.cut(), mend = () => line.mend();
 
 const browser = await chromium.launch({
   executablePath: process.env.ROOST_CHROMIUM,
@@ -35,13 +47,13 @@ const browser = await chromium.launch({
 });
 const problems = [];
 
-async function open(context, { script = '', query = '' } = {}) {
+async function open(context, { script = '', at = origin } = {}) {
   const page = await context.newPage();
   page.on('console', (m) => { if (m.type() === 'error' && !/WebSocket|Failed to load resource/.test(m.text())) problems.push(m.text()); });
   if (process.env.DEBUG) page.on('console', (m) => console.error(m.text()));
   page.on('pageerror', (e) => problems.push(String(e)));
   if (script) await page.addInitScript(script);
-  await page.goto(`${origin}/page${query}`, patience);
+  await page.goto(`${at}/page`, patience);
   await page.waitForFunction(() => globalThis.Roost, null, patience);
   return page;
 }
@@ -74,8 +86,6 @@ async function whole(page, n) {
   assert.equal(first, 'subscribed false');
   assert.deepEqual([...new Set(later)], ['subscribed true']);
 }
-
-const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
 
 async function newContext(page = '') {
   const context = await browser.newContext();
@@ -153,7 +163,7 @@ const tests = {
     await ready(other);
     await publish(other, 'news:frozen', 1);
     await has(page, 1);
-    // A visible page is never frozen, and headless Chromium has no others.
+    // Chromium freezes no page that Playwright drives: frozen.mjs has one.
     const event = (type) => page.evaluate((type) => document.dispatchEvent(new Event(type)), type);
     await event('freeze');
     for (const i of [2, 3]) await publish(other, 'news:frozen', i);
@@ -199,7 +209,9 @@ const tests = {
       await page.evaluate((resume) => { globalThis.channel = roost.subscribe('news:blocked', (m) => { globalThis.first ??= performance.now() - t0; got.push(m.data); }, { resume }); }, { epoch, offset: 0 });
       await has(page, 1);
       assert.equal(await page.evaluate(() => roost.transport), want);
-      console.error(`  over ${want}: ${Math.round(await page.evaluate(() => first))} ms`);
+      const first = Math.round(await page.evaluate(() => globalThis.first));
+      console.error(`  over ${want}: ${first} ms`);
+      assert.ok(first < 3000, `the first message came after ${first} ms`);
       await page.close();
       // The next page of this origin knows.
       const next = await open(context, { script });
@@ -277,8 +289,43 @@ const tests = {
   },
 };
 
+// This waits for a minute, beside the others. frozen.mjs does, too.
+const away = {
+  async 'a page that was offline for a minute resumes'() {
+    const line = await new Line().start(), context = await newContext(), others = await newContext();
+    const page = await open(context, { at: line.origin }), other = await open(others);
+    await start(page, 'news:offline-long');
+    await start(other, 'news:x');
+    await ready(page);
+    await ready(other);
+    await publish(other, 'news:offline-long', 1);
+    await has(page, 1);
+    line.silence();
+    await context.setOffline(true);
+    for (let i = 2; i <= 5; i++) {
+      await new Promise((done) => setTimeout(done, minute / 4));
+      await publish(other, 'news:offline-long', i);
+    }
+    assert.deepEqual(await got(page), [1]);
+    line.cut();
+    line.mend();
+    await context.setOffline(false);
+    await whole(page, 5);
+    await context.close();
+    await others.close();
+    line.stop();
+  },
+};
+const minute = 1000 * (process.env.ROOST_MINUTE ?? 60);
+
 try {
   const only = process.argv[3];
+  const waiting = Object.entries(away).filter(([name]) => !only || name.includes(only)).map(async ([name, test]) => {
+    const began = Date.now();
+    await test();
+    console.error(`${name}: ${Date.now() - began} ms`);
+  });
+  waiting.forEach((w) => w.catch(() => {})); // awaited below
   for (const [name, test] of Object.entries(tests)) {
     if (only && !name.includes(only)) continue;
     const began = Date.now();
@@ -286,9 +333,10 @@ try {
     assert.deepEqual(problems, [], name);
     console.error(`${name}: ${Date.now() - began} ms`);
   }
+  await Promise.all(waiting);
+  assert.deepEqual(problems, []);
 } finally {
   await browser.close();
-  line.close();
-  sockets.forEach((s) => s.destroy());
+  line.stop();
 }
 console.log('ok');

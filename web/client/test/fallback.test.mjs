@@ -151,6 +151,19 @@ test('it goes up again when the better transport works, and loses nothing', asyn
   assert.deepEqual([...new Set(log.filter((e) => typeof e !== 'number'))], ['subscribed false', 'subscribed true']);
 });
 
+test('a network that was only slow has the WebSocket soon', async (t) => {
+  const { fake, roost } = await scene(t, {}, { websocket: 'hang' });
+  const news = roost.channel('news'), log = collect(news);
+  await news.subscribe();
+  assert.equal(roost.transport, 'sse');
+  fake.websocket = 'open';
+  fake.publish('news', 1);
+  while (roost.transport !== 'websocket') await pause(5);
+  fake.publish('news', 2);
+  await until(news, 'message', (m) => m.data === 2);
+  assert.deepEqual(log.filter((e) => typeof e === 'number'), [1, 2]);
+});
+
 test('the transport is remembered for this host', async (t) => {
   const kept = new Map();
   globalThis.localStorage = { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => kept.set(k, v), removeItem: (k) => kept.delete(k) };

@@ -1,0 +1,188 @@
+// The client in Debian's Firefox, which Playwright does not drive: pages test themselves
+// and report, and the network between them and the server is this process.
+//   node firefox.mjs HOST:PORT
+// The server is that of browser.mjs. ROOST_FIREFOX is the browser.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { publish, upTo } from './publish.mjs';
+
+const server = process.argv[2], [host, port] = server.split(':');
+const page = `<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module">
+import { Roost } from '/roost/roost.js';
+const report = (what) => fetch('/report', { method: 'POST', body: JSON.stringify(what) });
+addEventListener('error', (e) => report({ problem: String(e.message) }));
+addEventListener('unhandledrejection', (e) => report({ problem: String(e.reason) }));
+const { options, channel, resume, quiet } = await (await fetch('/task')).json();
+const began = performance.now(), roost = new Roost('/', options), got = [], told = [];
+let first;
+roost.subscribe(channel, {
+  message: (m) => { first ??= Math.round(performance.now() - began); got.push(m.data); report({ got, told, first, transport: roost.transport }); },
+  subscribed: (e) => told.push(e.recovered),
+  gap: () => told.push('gap'),
+}, { resume });
+if (quiet) {
+  await roost.ready();
+  while (!got.length) await new Promise((done) => setTimeout(done, 10));
+  document.dispatchEvent(new Event('freeze'));
+  roost.on('state', (e) => report({ state: e.state }));
+  setTimeout(() => document.dispatchEvent(new Event('resume')), quiet);
+}
+<\/script>`;
+
+// A Network serves a page of its own origin, and passes the rest on to the server:
+// websocket and sse are 'open', 'hang' or 'refuse'. It has an address of its own, since
+// browsers open one WebSocket after the other to an address (RFC 6455, section 4.1).
+class Network {
+  sockets = new Set();
+  reports = [];
+  constructor(task, { websocket = 'open', sse = 'open' } = {}) { Object.assign(this, { task, websocket, sse }); }
+
+  async start(address) {
+    this.server = http.createServer((request, response) => this.serve(request, response));
+    this.server.on('upgrade', (request, socket, head) => {
+      if (this.websocket === 'hang') return;
+      if (this.websocket === 'refuse') return socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n');
+      const far = net.connect(Number(port), host, () => {
+        far.write(`${request.method} ${request.url} HTTP/1.1\r\n`);
+        for (let i = 0; i < request.rawHeaders.length; i += 2) far.write(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}\r\n`);
+        far.write('\r\n');
+        far.write(head);
+        socket.pipe(far).pipe(socket);
+      });
+      for (const s of [socket, far]) s.on('error', () => {}).on('close', () => { socket.destroy(); far.destroy(); });
+    });
+    this.server.on('connection', (socket) => {
+      socket.on('error', () => {});
+      if (this.broken) return socket.destroy();
+      this.sockets.add(socket);
+      socket.on('close', () => this.sockets.delete(socket));
+    });
+    await new Promise((done) => this.server.listen(0, address, done));
+    this.url = `http://${address}:${this.server.address().port}/`;
+    return this;
+  }
+
+  async serve(request, response) {
+    if (request.url === '/page') return response.setHeader('Content-Type', 'text/html').end(page);
+    if (request.url === '/task') return response.end(JSON.stringify(this.task));
+    if (request.url === '/report') {
+      let text = '';
+      for await (const part of request) text += part;
+      this.report(JSON.parse(text));
+      return response.end();
+    }
+    if (request.url.startsWith('/v1/sse') && this.sse === 'hang') return;
+    const far = http.request({ host, port, path: request.url, method: request.method, headers: request.headers }, (from) => {
+      response.writeHead(from.statusCode, from.headers);
+      response.flushHeaders();
+      from.pipe(response).on('close', () => far.destroy());
+    });
+    far.on('error', () => response.destroy());
+    request.pipe(far);
+  }
+
+  report(what) {
+    this.reports.push(what);
+    this.reported?.();
+  }
+
+  // until waits for a report.
+  async until(wanted) {
+    for (let at = 0; ; at++) {
+      while (at >= this.reports.length) await new Promise((done) => { this.reported = done; });
+      const report = this.reports[at];
+      assert.equal(report.problem, undefined);
+      if (wanted(report)) return report;
+    }
+  }
+
+  cut() { this.broken = true; this.sockets.forEach((s) => s.destroy()); }
+  mend() { this.broken = false; }
+  stop() { this.server.closeAllConnections(); this.server.close(); }
+}
+
+// A case is a page: what blocks it, and what it shall find.
+const cases = {};
+for (const [name, blocked, want] of [
+  ['nothing blocked', {}, 'websocket'],
+  ['a WebSocket that hangs', { websocket: 'hang' }, 'sse'],
+  ['a WebSocket that is refused', { websocket: 'refuse' }, 'sse'],
+  ['a WebSocket and streams that hang', { websocket: 'hang', sse: 'hang' }, 'poll'],
+]) {
+  cases[name] = {
+    blocked,
+    // On a busy machine a WebSocket may take longer than the client waits for it.
+    task: want === 'websocket' ? { options: { patience: 60_000 } } : {},
+    async run(network, channel) {
+      const { first, transport } = await network.until((r) => r.got?.length === 1);
+      assert.equal(transport, want);
+      network.cut();
+      network.mend();
+      await publish(server, channel, 2);
+      await publish(server, channel, 3);
+      const { got, told } = await network.until((r) => r.got?.length === 3);
+      assert.deepEqual(got, upTo(3));
+      assert.deepEqual([...new Set(told)], [true]);
+      return [`over ${transport}`, first];
+    },
+  };
+}
+cases['a page that was frozen'] = {
+  task: { quiet: 2000 },
+  async run(network, channel) {
+    await network.until((r) => r.state === 'disconnected');
+    for (const i of [2, 3]) await publish(server, channel, i);
+    const { got, told } = await network.until((r) => r.got?.length === 3);
+    assert.deepEqual(got, upTo(3));
+    assert.deepEqual(told, [true, true]);
+    return ['resumed'];
+  },
+};
+
+const profile = await mkdtemp(join(tmpdir(), 'roost-firefox-'));
+await writeFile(join(profile, 'user.js'), Object.entries({
+  'browser.shell.checkDefaultBrowser': false, 'browser.aboutwelcome.enabled': false, 'browser.startup.homepage_override.mstone': 'ignore',
+  'datareporting.policy.dataSubmissionEnabled': false, 'toolkit.telemetry.enabled': false, 'app.update.enabled': false,
+  'network.captive-portal-service.enabled': false, 'network.connectivity-service.enabled': false, 'browser.safebrowsing.update.enabled': false,
+  'extensions.update.enabled': false, 'fission.autostart': false, 'dom.ipc.processCount': 2, 'dom.ipc.processPrelaunch.enabled': false, 'termsofuse.bypassNotification': true,
+}).map(([k, v]) => `user_pref(${JSON.stringify(k)}, ${JSON.stringify(v)});\n`).join(''));
+
+let firefox, said = '';
+const kill = () => {
+  try { process.kill(-firefox.pid, 'SIGKILL'); } catch { /* it has ended, or not begun */ }
+};
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { kill(); process.exit(1); });
+try {
+  const pages = await Promise.all(Object.entries(cases).map(async ([name, { blocked, task, run }], i) => {
+    const channel = `news:firefox${i}`, { epoch, offset } = await publish(server, channel, 1);
+    return { name, run, channel, network: await new Network({ channel, resume: { epoch, offset: offset - 1 }, ...task }, blocked).start(`127.0.0.${i + 2}`) };
+  }));
+  firefox = spawn(process.env.ROOST_FIREFOX, ['--headless', '--no-remote', '--profile', profile, ...pages.map(({ network }) => `${network.url}page`)],
+    { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, HOME: profile, MOZ_HEADLESS: '1' } });
+  for (const stream of [firefox.stdout, firefox.stderr]) stream.on('data', (text) => { said += text; });
+  const ended = new Promise((_, no) => firefox.on('exit', (code) => no(new Error(`Firefox ended with ${code}: ${said.slice(-2000)}`))));
+  ended.catch(() => {});
+  const firsts = {};
+  await Promise.all(pages.map(async ({ name, run, network, channel }) => {
+    const [what, first] = await Promise.race([run(network, channel).catch((e) => { e.message = `${name}: ${e.message}`; throw e; }), ended]);
+    firsts[name] = first;
+    console.error(`${name}: ${what}${first === undefined ? '' : `, the first message after ${first} ms`}`);
+    network.stop();
+  }));
+  // What the machine takes where nothing is blocked counts for nothing.
+  const base = firsts['nothing blocked'];
+  for (const [name, first] of Object.entries(firsts)) assert.ok(!(first - base >= 3000), `${name}: the first message after ${first} ms, ${base} ms if nothing is blocked`);
+} finally {
+  if (firefox?.pid) {
+    firefox.removeAllListeners('exit');
+    kill();
+    await new Promise((done) => (firefox.exitCode === null && firefox.signalCode === null ? firefox.once('exit', done) : done()));
+  }
+  await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+}
+console.log('ok');
