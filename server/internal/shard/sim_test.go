@@ -24,8 +24,9 @@ import (
 // The simulation drives two shards on fake loops through long random lives:
 // requests cut into pieces, joins, leaves, publishes to channels, users and
 // all, with history and without, resumes, replies, peers that stop reading,
-// vanish, or are closed in the middle of a fan-out, short writes, spurious events, late closes. After each life it
-// checks the rules of delivery (see check) and that nothing is left behind.
+// vanish, or are closed in the middle of a fan-out, event streams, polls (sim_poll_test.go),
+// short writes, spurious events, late closes. After each life it checks the rules of
+// delivery (see check) and that nothing is left behind.
 //
 //	go test -run TestSimulation ./server/internal/shard -seed 17 -lives 1
 var (
@@ -59,6 +60,7 @@ type simClient struct {
 	user    string
 	dec     frame.Decoder
 	stream  bool // an event stream, which only listens
+	polls   *simPolls
 	opened  bool
 	head    bool // the 101 was seen
 	spans   map[string][]*span
@@ -286,7 +288,9 @@ func (s *sim) step() {
 	case p < 30:
 		s.publish(simTargets[s.rng.IntN(len(simTargets))])
 	case p < 65:
-		if c := s.any(); c != nil {
+		if c := s.any(); c != nil && c.polls != nil {
+			s.actPolling(c)
+		} else if c != nil {
 			s.act(c)
 		}
 	case p < 68:
@@ -329,6 +333,11 @@ func (s *sim) open() {
 	c.id = l.Open(0)
 	s.clients = append(s.clients, c)
 	s.byID[c.id] = c
+	if s.rng.IntN(6) == 0 {
+		c.polls = &simPolls{last: map[string]int{}}
+		s.poll(c)
+		return
+	}
 	if c.stream = s.rng.IntN(4) == 0; c.stream {
 		l.Deliver(c.id, []byte("GET /sse/"+c.user+" HTTP/1.1\r\nHost: x\r\n\r\n"))
 		return
@@ -428,6 +437,10 @@ func (s *sim) read(c *simClient) {
 		return
 	}
 	c.inbuf = append(c.inbuf, c.loop.TakeReceived(c.id)...)
+	if c.polls != nil {
+		s.readPolls(c)
+		return
+	}
 	if c.stream {
 		s.readStream(c)
 		return
@@ -631,7 +644,13 @@ func (s *sim) count(c counters.Counter) (sum int64) {
 func (s *sim) check() {
 	var lost uint64
 	for _, c := range s.clients {
-		if c.closed || c.code != 0 || c.loop.Closed(c.id) || !c.opened {
+		if c.closed || c.code != 0 || c.loop.Closed(c.id) {
+			continue
+		}
+		if c.polls != nil {
+			s.checkPolls(c)
+		}
+		if !c.opened {
 			continue
 		}
 		for target, spans := range c.spans {

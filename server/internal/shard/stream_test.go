@@ -26,9 +26,6 @@ func (*fallbackHooks) Fallback(r *handshake.Request) *Fallback {
 	if strings.HasPrefix(string(r.Path), "/sse/") {
 		return &Fallback{Kind: wire.EventStream, Methods: "GET, HEAD, OPTIONS"}
 	}
-	if strings.HasPrefix(string(r.Path), "/poll/") {
-		return &Fallback{Kind: wire.Poll, Methods: "GET"}
-	}
 	return nil
 }
 
@@ -47,7 +44,7 @@ func (*fallbackHooks) Busy(dst []byte, _ int, _ time.Duration) []byte { return a
 
 // pathUser is the user that a test's request names.
 func pathUser(u *Upgrade) string {
-	return strings.TrimPrefix(strings.TrimPrefix(string(u.Request.Path), "/"), "sse/")
+	return strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(string(u.Request.Path), "/"), "sse/"), "poll/")
 }
 
 // stream opens an event stream.
