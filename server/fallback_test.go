@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -282,6 +283,61 @@ func TestFallbackAuthorizeBusy(t *testing.T) {
 		stream.want("close: " + end)
 		if stream.want("end"); stream.retry != strconv.Itoa(tc.retry*1000) {
 			t.Errorf("retry is %s", stream.retry)
+		}
+	}
+}
+
+// A client that cannot enter a channel for now keeps its position there, so that it
+// resumes when it comes back with nothing but the ID of its last event.
+func TestFallbackKeepsPositions(t *testing.T) {
+	var open atomic.Bool
+	s := fallbacks(t, nil, func(c *server.Config) {
+		c.Namespaces[0].Subscribe = protocol.AccessGranted
+		c.Application = &protocol.Application{Anonymous: true, Subscribe: func(_ context.Context, r *protocol.SubscribeRequest) error {
+			switch {
+			case r.Channel == "news:never":
+				return &protocol.Error{Code: protocol.CodePermissionDenied, Message: "never"}
+			case r.Channel == "news:later" && !open.Load():
+				return &protocol.Error{Code: protocol.CodeBusy, Message: "later"}
+			}
+			return nil
+		}}
+	})
+	say := func(channel string) {
+		t.Helper()
+		if err := s.Publish(channel, server.Text, []byte("hi")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("news:later")
+	say("news:never")
+	first := connect(t, s)
+	first.Put("GET /v1/poll?channel=news:a HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, cursor := first.answer()
+	epoch, _, _ := strings.Cut(strings.TrimPrefix(cursor, "news:a@"), ".")
+	at := func(channel string, offset int) string { return fmt.Sprintf("%s@%s.%d", channel, epoch, offset) }
+	const query = "channel=news:a&channel=news:later&channel=news:never"
+	old := strings.Join([]string{at("news:a", 0), at("news:later", 0), at("news:never", 0), at("news:other", 0)}, ",")
+
+	first.Put("GET /v1/poll?" + query + "&last_event_id=" + old + " HTTP/1.1\r\nHost: x\r\n\r\n")
+	want := at("news:a", 0) + "," + at("news:later", 0)
+	if _, got := first.answer(); got != want {
+		t.Errorf("a poll's next ID is %q, want %q", got, want)
+	}
+	stream := streamed(t, s, query, "Last-Event-ID: "+old)
+	for range 4 { // connect, and three subscribes
+		stream.wantPrefix(`{"id":`)
+	}
+	say("news:a")
+	stream.wantPrefix(`{"pub":{"channel":"news:a"`)
+	if want := at("news:a", 1) + "," + at("news:later", 0); stream.id != want {
+		t.Errorf("the event's ID is %q, want %q", stream.id, want)
+	}
+	open.Store(true)
+	again := streamed(t, s, query, "Last-Event-ID: "+stream.id)
+	for text := ""; !strings.HasPrefix(text, `{"pub":{"channel":"news:later"`); {
+		if text = again.next(); text == "end" {
+			t.Fatal("the stream ended before what was missed came")
 		}
 	}
 }

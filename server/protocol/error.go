@@ -39,6 +39,11 @@ type Error struct {
 // Error returns message and code.
 func (e *Error) Error() string { return fmt.Sprintf("%s (%d)", e.Message, int(e.Code)) }
 
+// temporary reports whether the same command may succeed later.
+func (e *Error) temporary() bool {
+	return e.RetryAfter > 0 || e.Code == CodeBusy || e.Code == CodeTimeout || e.Code == CodeInternal
+}
+
 // Status returns the HTTP status that is closest to the code.
 func (e *Error) Status() int {
 	switch e.Code {

@@ -167,6 +167,9 @@ func (t *task) isKnown(r *Result) bool {
 // fail tells the client what went wrong.
 func (t *task) fail(err error) {
 	e := t.explain(err)
+	if t.cmd.Kind == Subscribe && e.temporary() {
+		t.s.KeepPosition(t.id, t.cmd.Channel) // it resumes when it comes back
+	}
 	t.s.Count(counters.CommandErrors)
 	t.x.say(t.s, t.id, func(c Codec, out *Packets) { c.Error(out, t.cmd.ID, e) })
 }

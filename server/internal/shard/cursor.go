@@ -98,9 +98,27 @@ func (c conn) writeCursor(w *cursor) {
 		name := unsafe.String(unsafe.SliceData(s.output.name), len(s.output.name))
 		w.add(x, name, s.hub().Place(name), c.userFrom)
 	}
-	if x != nil && x.opening != nil {
+	switch {
+	case x == nil:
+	case x.opening != nil:
 		w.addOld(x.opening.Cursor)
+	case x.old != "":
+		w.addOld(x.old)
 	}
+}
+
+// partsOf returns the parts of a cursor that are of these channels.
+func partsOf(cursor string, channels []string) string {
+	var parts []string
+	for _, channel := range channels {
+		name := string(wire.AppendEscaped(nil, channel))
+		for part := range strings.SplitSeq(cursor, ",") {
+			if of, _, _ := strings.Cut(part, "@"); of == name && !slices.Contains(parts, part) {
+				parts = append(parts, part)
+			}
+		}
+	}
+	return strings.Join(parts, ",")
 }
 
 // addOld appends the parts of a cursor that are of other channels.
@@ -228,7 +246,7 @@ func (c conn) onlyIn(ch *channel) bool {
 	if ch == nil || c.user != 0 && s.userHistory {
 		return false
 	}
-	if x := c.ext(); x != nil && (x.opening != nil || len(x.readers) > 0) {
+	if x := c.ext(); x != nil && (x.opening != nil || x.old != "" || len(x.readers) > 0) {
 		return false
 	}
 	for i := c.subs; i != 0; i = s.members.sub(i).next {

@@ -28,6 +28,9 @@ type ext struct {
 	proxyDue int
 	// opening is the request of a fallback, until what it says is carried out.
 	opening *opening
+	// old are parts of the client's cursor that stay among the positions of its events,
+	// see KeepPosition.
+	old string
 	// poll is what a connection has that polls.
 	poll *poll
 	// next is what a connection has that goes on after its response.
@@ -52,7 +55,7 @@ type ext struct {
 
 // empty reports whether nothing is left in it.
 func (x *ext) empty() bool {
-	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.poll == nil && x.next == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.old == "" && x.poll == nil && x.next == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
 // rareTable is the connections' rare state, by row.

@@ -39,6 +39,8 @@ type opening struct {
 	next  *next  // nil if the connection ends with the response
 	// lastID is the ID of the last reply.
 	lastID []byte
+	// failed are channels that the client could not enter for now.
+	failed []string
 }
 
 // Said is what a request says.
@@ -205,9 +207,21 @@ func (c conn) settle() {
 	if x == nil || x.opening == nil || x.input != nil || c.state != stateOpen || !c.s.hooks.Settled(c.id) {
 		return
 	}
+	x.old = partsOf(x.opening.Cursor, x.opening.failed)
 	x.opening = nil
 	c.mayAnswer()
 	c.dropExt()
+}
+
+// KeepPosition keeps the client's old position in a channel that it could not enter for
+// now among those of its events: it comes back with that, and resumes. It does nothing
+// for a WebSocket, whose client knows its positions. Loop only.
+func (s *Shard) KeepPosition(id netpoll.ID, channel string) {
+	if c, ok := s.find(id); ok {
+		if x := c.ext(); x != nil && x.opening != nil && x.opening.Cursor != "" {
+			x.opening.failed = append(x.opening.failed, channel)
+		}
+	}
 }
 
 // Settled notes that nothing is under way any more of what a connection has said. Loop
