@@ -46,7 +46,7 @@ func TestSlowMessage(t *testing.T) {
 	})
 }
 
-// Whoever floods with small frames is answered each, in order, but lets the
+// A client that floods with small frames gets an answer to each, in order, but the
 // others go first.
 func TestFloodTakesTurns(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {

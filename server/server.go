@@ -111,7 +111,7 @@ func New(cfg Config) (*Server, error) {
 		PendingMaxBytes: cfg.Limits.PendingMaxBytes, LagMaxBytes: cfg.Limits.LagMaxBytes, SlowDrop: cfg.Limits.SlowConsumer == SlowDrop,
 		SubscriptionsMax: cfg.Limits.SubscriptionsMax,
 		InboxMaxEntries:  cfg.Limits.InboxMaxEntries, InboxMaxBytes: cfg.Limits.InboxMaxBytes, PublishPauseBytes: publishPauseBytes, FanoutSlice: shard.FanoutSlice,
-		FrameSlice: shard.FrameSlice, MessageTimeout: cfg.Timeouts.MessageTimeout,
+		FrameSlice: shard.FrameSlice, SliceInterval: shard.SliceInterval, After: func(d time.Duration, f func()) { time.AfterFunc(d, f) }, MessageTimeout: cfg.Timeouts.MessageTimeout,
 		PingInterval: cfg.Timeouts.PingInterval, PongTimeout: cfg.Timeouts.PongTimeout, IdleTimeout: cfg.Timeouts.IdleTimeout,
 		WriteStallTimeout: cfg.Timeouts.WriteStallTimeout, CloseTimeout: cfg.Timeouts.CloseTimeout, TickInterval: cfg.Timeouts.tickInterval(),
 		Logger: cfg.Logger, Clock: func() time.Duration { return time.Since(s.start) }, Seed: rand.Uint64(),

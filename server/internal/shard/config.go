@@ -44,8 +44,9 @@ type Config struct {
 	InboxMaxEntries   int
 	InboxMaxBytes     int
 	PublishPauseBytes int
-	FanoutSlice       int // FanoutSlice, but in tests
-	FrameSlice        int // FrameSlice, but in tests
+	FanoutSlice       int           // FanoutSlice, but in tests
+	FrameSlice        int           // FrameSlice, but in tests
+	SliceInterval     time.Duration // SliceInterval, but in tests
 	MessageTimeout    time.Duration
 	PingInterval      time.Duration
 	PongTimeout       time.Duration
@@ -55,5 +56,7 @@ type Config struct {
 	TickInterval      time.Duration
 	Logger            *slog.Logger
 	Clock             func() time.Duration // monotonic, since any moment
-	Seed              uint64
+	// After calls f once, after a time, on another goroutine.
+	After func(d time.Duration, f func())
+	Seed  uint64
 }

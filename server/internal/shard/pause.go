@@ -5,7 +5,9 @@ import "github.com/roostws/roost/server/internal/counters"
 // pause stops reading the connection for one more reason.
 func (c conn) pause(reason uint16) {
 	if c.flags&flagsPaused == 0 {
-		c.s.loop.PauseRead(c.id)
+		if c.id != c.s.input.resuming {
+			c.s.loop.PauseRead(c.id)
+		}
 		c.s.count.Inc(counters.Paused)
 	}
 	c.flags |= reason
@@ -21,17 +23,29 @@ func (c conn) resume(reason uint16) {
 	if c.flags&flagsPaused != 0 {
 		return
 	}
+	in := &c.s.input
 	c.s.count.Add(counters.Paused, -1)
-	c.s.loop.ResumeRead(c.id)
 	if c.input() == nil || (c.state != stateOpen && c.state != stateClosing) {
+		if c.id != in.resuming {
+			c.s.loop.ResumeRead(c.id)
+		}
 		return
 	}
 	x := c.ext()
 	input := x.input
 	x.input = nil
+	before, held := in.resuming, in.held
+	in.resuming, in.held = c.id, input
 	c.receive(input)
-	c.s.input.keep(input)
+	kept := in.held == nil
+	in.resuming, in.held = before, held
+	if !kept {
+		in.keep(input)
+	}
 	if c.current() {
+		if c.flags&flagsPaused == 0 {
+			c.s.loop.ResumeRead(c.id)
+		}
 		c.settle()
 		c.dropExt()
 	}
@@ -42,9 +56,16 @@ func (c conn) hold(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	x := c.makeExt()
-	if x.input == nil && cap(c.s.input.buffer) > 0 {
-		x.input, c.s.input.buffer = c.s.input.buffer[:0], nil
+	x, in := c.makeExt(), &c.s.input
+	switch {
+	case x.input != nil:
+	case c.id == in.resuming && len(in.held) > 0 && &p[len(p)-1] == &in.held[len(in.held)-1]:
+		// What is left of bytes that were held before stays where it is: a flood would
+		// have them copied again and again.
+		x.input, in.held = p, nil
+		return
+	case cap(in.buffer) > 0:
+		x.input, in.buffer = in.buffer[:0], nil
 	}
 	x.input = append(x.input, p...)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/wire"
@@ -29,10 +30,11 @@ func (c conn) receive(p []byte) {
 		}
 	}
 	s.output.replyTo = c.id
-	alive := true
-	for handled := 0; alive; handled++ {
-		if handled == s.cfg.FrameSlice && len(p) > 0 {
-			c.yield()
+	left := s.turns.left(c.id, s.cfg.FrameSlice)
+	for alive := true; alive; left-- {
+		if left == 0 {
+			left = s.cfg.FrameSlice
+			c.endSlice(len(p) > 0)
 		}
 		if c.flags&flagsPaused != 0 {
 			c.hold(p)
@@ -57,6 +59,7 @@ func (c conn) receive(p []byte) {
 		c.handleMessage(m)
 		alive = c.current() && (c.state == stateOpen || c.state == stateClosing)
 	}
+	s.turns.note(c.id, s.cfg.FrameSlice-left)
 	c.settleDecoder(d)
 	if c.alive() {
 		c.flushReplies()
@@ -94,6 +97,11 @@ type input struct {
 	decoder *decoder
 	spare   []*decoder
 	buffer  []byte // of a connection that held bytes
+
+	// While a connection goes on with the bytes that it held: its ID, and the bytes until
+	// the rest of them is held again. Its socket is still paused.
+	resuming netpoll.ID
+	held     []byte
 }
 
 // take returns a decoder that is ready.

@@ -120,6 +120,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.cfg.DeflateDecoder = &frame.DecoderConfig{ExpectMasked: true, MaxMessageBytes: 4096, MaxFragments: 16, AllowRSV1: true}
 	s.cfg.FanoutSlice = 1 + s.rng.IntN(5)
 	s.cfg.FrameSlice = 1 + s.rng.IntN(5)
+	s.cfg.SliceInterval = []time.Duration{0, 300 * time.Millisecond}[s.rng.IntN(2)]
 	s.cfg.MessageRate = []int{0, 20}[s.rng.IntN(2)]
 	s.group = NewGroup(s.cfg.MaxConnections)
 	faults := netpolltest.Mischief()
@@ -154,6 +155,7 @@ func testConfig() *Config {
 		PublishPauseBytes: 4096, FanoutSlice: FanoutSlice, FrameSlice: FrameSlice, PingInterval: 20 * time.Second, PongTimeout: 10 * time.Second, WriteStallTimeout: 30 * time.Second,
 		CloseTimeout: 5 * time.Second, TickInterval: 250 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 		Clock: func() time.Duration { return 0 }, Seed: 1,
+		After: func(time.Duration, func()) {}, // ticks do
 	}
 }
 
@@ -717,7 +719,9 @@ func (s *sim) leave() {
 		}
 	}
 	for range 50 {
+		s.now += 10 * time.Millisecond // those that were read too much are read again
 		for _, l := range s.loops {
+			l.Wake()
 			l.Turn()
 		}
 	}

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"time"
+
 	"github.com/roostws/roost/netpoll"
 
 	"github.com/roostws/roost/server/internal/counters"
@@ -8,38 +10,93 @@ import (
 
 // FrameSlice is how many messages and control frames of one connection are
 // handled before the others have their turn. A read brings up to 64 KiB, which
-// are 16,000 messages of one byte: some 4 ms in which all others would wait. 256
-// take less than a delivery to a hundred subscribers.
-const FrameSlice = 256
+// are 16,000 messages of one byte: some 4 ms in which all others would wait. 128
+// take less than a delivery to fifty subscribers.
+const FrameSlice = 128
 
-// turns are the connections that let others have their turn.
+// SliceInterval is the least time from one slice of a connection to the next but one.
+// Without it a client that floods has all the time that a loop can spare, and whatever
+// comes for others meanwhile waits for a processor. 128,000 messages a second are more
+// than any client has to say.
+const SliceInterval = time.Millisecond
+
+// turns are the connections that let others have their turn, and what each connection
+// has had of the current interval.
 type turns struct {
-	yielded []netpoll.ID // with flagPausedTurn
+	yielded []netpoll.ID // with flagPausedTurn; until the next turn
 	spare   []netpoll.ID
+	paced   []netpoll.ID // with flagPausedTurn; until the interval ends
+
+	began time.Duration // the interval
+	// used has the frames that were handled since then, of a few connections: two that
+	// share a row lose their counts to each other, which is in their favour.
+	used [64]struct {
+		id     netpoll.ID
+		frames int
+	}
 }
 
-// yield lets the other connections have their turn before this one goes on.
-func (c conn) yield() {
+// left returns how many frames of a connection may be handled in this interval.
+func (t *turns) left(id netpoll.ID, slice int) int {
+	if row := &t.used[id.Slot()%uint32(len(t.used))]; row.id == id {
+		return max(slice-row.frames, 0)
+	}
+	return slice
+}
+
+func (t *turns) note(id netpoll.ID, frames int) {
+	row := &t.used[id.Slot()%uint32(len(t.used))]
+	row.id, row.frames = id, frames
+}
+
+func (t *turns) begin(now time.Duration) {
+	t.began = now
+	clear(t.used[:])
+}
+
+// endSlice follows a slice of frames. The connection goes on in the next turn, if there
+// is more, or, if the slice was used up within the interval, after that.
+func (c conn) endSlice(more bool) {
 	s := c.s
+	t, now := &s.turns, s.clock()
+	if wait := t.began + s.cfg.SliceInterval - now; wait > 0 {
+		if len(t.paced) == 0 {
+			s.cfg.After(wait, s.loop.Wake) // no tick is fine enough
+		}
+		t.paced = append(t.paced, c.id)
+	} else {
+		t.begin(now)
+		if !more {
+			return
+		}
+		t.yielded = append(t.yielded, c.id)
+		s.loop.Wake()
+	}
 	s.count.Inc(counters.TurnsYielded)
-	s.turns.yielded = append(s.turns.yielded, c.id)
 	c.pause(flagPausedTurn)
-	s.loop.Wake()
 }
 
 // resumeYielded goes on with the connections that have yielded, and reports whether
-// some have yielded again.
+// some have yielded again until the next turn.
 func (s *Shard) resumeYielded() (again bool) {
-	if len(s.turns.yielded) == 0 {
+	t := &s.turns
+	if len(t.paced) > 0 {
+		now := s.clock()
+		if wait := t.began + s.cfg.SliceInterval - now; wait <= 0 {
+			t.begin(now)
+			t.yielded, t.paced = append(t.yielded, t.paced...), t.paced[:0]
+		}
+	}
+	if len(t.yielded) == 0 {
 		return false
 	}
-	list := s.turns.yielded
-	s.turns.yielded, s.turns.spare = s.turns.spare[:0], nil
+	list := t.yielded
+	t.yielded, t.spare = t.spare[:0], nil
 	for _, id := range list {
 		if c, ok := s.find(id); ok {
 			c.resume(flagPausedTurn)
 		}
 	}
-	s.turns.spare = list[:0]
-	return len(s.turns.yielded) > 0
+	t.spare = list[:0]
+	return len(t.yielded) > 0
 }
