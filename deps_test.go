@@ -94,6 +94,12 @@ var layers = []struct {
 		"the library is embedded in other people's programs: no command line, no page, no plot comes with it",
 	},
 	{
+		"server/broker",
+		[]string{module + "/frame", module + "/server/history", module + "/server/broker"},
+		[]string{module + "/server/internal", module + "/server/protocol", module + "/netpoll"},
+		"a broker knows messages and positions, and nothing of who gets them; brokers of other people import the contract",
+	},
+	{
 		"server/internal/intake",
 		[]string{module + "/netpoll", module + "/server/internal/handshake", module + "/server/internal/gcra"},
 		[]string{module + "/server/internal/shard"},
@@ -152,6 +158,12 @@ var layers = []struct {
 		[]string{"github.com/gobwas/ws"},
 		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/client"},
 		"the client of the tests shares no code with what is tested",
+	},
+	{
+		"internal/nodetest",
+		[]string{module + "/frame", module + "/server", module + "/client"},
+		nil,
+		"tests of several servers on one broker, over the wire",
 	},
 	{
 		"internal/leaktest",

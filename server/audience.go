@@ -157,6 +157,11 @@ func (s *Server) Subscribe(ctx context.Context, a Audience, channel string) (n i
 	if err != nil {
 		return 0, err
 	}
+	if s.cfg.Broker != nil && ctx != NoWait && s.members() != nil {
+		if err := s.want(ctx, channel); err != nil {
+			return 0, err
+		}
+	}
 	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool {
 		if sh.IsReady(id) {
 			s.hooksOf(sh).sessions.SubscribeByServer(sh, id, channel)

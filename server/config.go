@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/protocol/native"
@@ -54,6 +55,13 @@ type Config struct {
 	// they may do, and carries out their calls. If nil, all clients send and get raw
 	// messages.
 	Application *protocol.Application
+	// Broker connects this server with others: it orders what is published on any of them
+	// and keeps the histories (package server/broker). The server starts and closes it. If
+	// nil, the server is alone. What reaches over all servers: publications to channels,
+	// users and all, with history and resume. Everything else (presence, connections,
+	// Disconnect, Subscribe, joins and leaves, receipts, Events) is about this server's
+	// connections.
+	Broker broker.Broker
 	// Events is called with what happens, for presence, audit, or web hooks, on
 	// event loops: it must not block, publish, subscribe, or keep the Event. If nil,
 	// events cost nothing.

@@ -32,6 +32,8 @@ var (
 	// ErrKeyReused: Publication.IdempotencyKey was used before for another message to
 	// the same target. Nothing was published.
 	ErrKeyReused = hub.ErrKeyReused
+	// ErrBrokerHistory: ClearHistory does not reach what a broker keeps.
+	ErrBrokerHistory = errors.New("server: the broker keeps the history, and it can't be cleared")
 )
 
 // Why a connection ended, in CloseEvent.Err.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
@@ -43,8 +44,24 @@ func (h host) Presence(ctx context.Context, channel string, limit int) (protocol
 	return h.s.Presence(ctx, channel, "", limit)
 }
 
+func (h host) Remote() bool { return h.s.cfg.Broker != nil }
+
+func (h host) PublishLater(channel, from, key string, t frame.Opcode, data []byte, done func(history.Position, error)) {
+	p := Publication{Channel: channel, Type: t, Payload: data, Key: key, From: from}
+	if err := h.s.checkPublication(&p); err != nil {
+		done(history.Position{}, err)
+		return
+	}
+	h.s.putLater(h.s.publication(&p), nil, func(placed broker.Placed, err error) { done(placed.Position, err) })
+}
+
+func (h host) Want(channel string, since *history.Position, done func()) bool {
+	return h.s.parts.Load().hub.Want(channel, since, done)
+}
+
+// History is about a channel that the client is in: nothing has to be waited for.
 func (h host) History(channel string, q history.Query) (history.Page, error) {
-	return h.s.History(channel, q)
+	return h.s.parts.Load().hub.Query(channel, q), nil
 }
 
 func (h host) Announce(m *protocol.Membership) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"strings"
 	"time"
 
@@ -58,7 +59,8 @@ type Receipt struct {
 	// get it when they read on, or fall under the slow consumer policy.
 	Written int
 	// Complete reports that every loop has counted. It is false if ctx was done
-	// before.
+	// before, and, with Config.Broker, if another server has subscribers, whose connections
+	// are not counted.
 	Complete bool
 	// Duplicate reports that the idempotency key was known: nothing was published
 	// now.
@@ -68,7 +70,9 @@ type Receipt struct {
 // Publish sends a message to the subscribers of a channel, encoded once for all
 // of them; "user:ID" is PublishUser. It returns when the message is in the inbox of
 // each loop: delivery follows, in the same order for every subscriber. It copies
-// payload. After ErrBusy no subscriber gets the message.
+// payload. After ErrBusy no subscriber gets the message. With Config.Broker it returns when
+// the message is on its way to the broker: an error that comes later is counted
+// (broker_publish_errors), and PublishMessage returns it.
 func (s *Server) Publish(channel string, t MessageType, payload []byte) error {
 	return s.publishNow(&Publication{Channel: channel, Type: t, Payload: payload})
 }
@@ -87,6 +91,10 @@ func (s *Server) publishNow(p *Publication) error {
 	if err := s.checkPublication(p); err != nil {
 		return err
 	}
+	if s.cfg.Broker != nil {
+		_, err := s.publishRemote(NoWait, p)
+		return err
+	}
 	_, err := s.put(p, nil)
 	return err
 }
@@ -94,7 +102,9 @@ func (s *Server) publishNow(p *Publication) error {
 // PublishMessage publishes p and waits until every loop has counted the
 // connections that the message was for and those that it was written to, or until
 // ctx is done: then the receipt is not Complete, and the message is published all
-// the same. From callbacks, which run on the loops that it would wait for, it must be
+// the same. With Config.Broker it waits for the broker's answer in any case, but for NoWait;
+// errors are then broker.ErrUnavailable, and broker.ErrUnknown, after which the message may
+// have been published. From callbacks, which run on the loops that it would wait for, it must be
 // called with NoWait. Its errors are those of Publish, and ErrKeyReused; after any of
 // them nothing was published. ErrServerClosed is returned from the moment that Shutdown begins.
 func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, error) {
@@ -106,6 +116,9 @@ func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, er
 	}
 	if p.Client != "" {
 		return s.sendTo(ctx, &p)
+	}
+	if s.cfg.Broker != nil {
+		return s.publishRemote(ctx, &p)
 	}
 	if p.IdempotencyKey == "" {
 		sent, err := s.send(&p)
@@ -160,11 +173,16 @@ var digestSeed = maphash.MakeSeed()
 func (p *Publication) digest() uint64 {
 	var h maphash.Hash
 	h.SetSeed(digestSeed)
-	_ = binary.Write(&h, binary.LittleEndian, []int64{int64(p.Type), int64(p.Spread), int64(len(p.Key)), int64(len(p.From))}) // never fails
-	_, _ = h.WriteString(p.Key)
-	_, _ = h.WriteString(p.From)
-	_, _ = h.Write(p.Payload)
+	p.hash(&h)
 	return h.Sum64()
+}
+
+// hash writes what digest is made of.
+func (p *Publication) hash(h io.Writer) {
+	_ = binary.Write(h, binary.LittleEndian, []int64{int64(p.Type), int64(p.Spread), int64(len(p.Key)), int64(len(p.From))}) // never fails
+	_, _ = io.WriteString(h, p.Key)
+	_, _ = io.WriteString(h, p.From)
+	_, _ = h.Write(p.Payload)
 }
 
 // put hands a publication that was checked to the loops.

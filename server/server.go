@@ -118,7 +118,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.shards.Hub = hub.Config{
 		Namespaces: map[string]*hub.Namespace{}, HistoryMaxBytes: cfg.Limits.HistoryMaxBytes, LagMaxBytes: cfg.Limits.LagMaxBytes,
-		Occupancy: cfg.Events != nil,
+		Occupancy: cfg.Events != nil, Broker: cfg.Broker, Done: s.ctx.Done(),
 	}
 	s.repetitions = hub.NewRepetitions[sent](cfg.Limits.IdempotencyAge)
 	s.rules = s.newRules()
@@ -199,6 +199,11 @@ func (s *Server) Start() error {
 	})
 	if err == nil && failed != nil {
 		err = errors.Join(failed, engine.Close())
+	}
+	if err == nil {
+		if err = s.parts.Load().hub.StartBroker(); err != nil {
+			err = errors.Join(err, engine.Close())
+		}
 	}
 	if err != nil {
 		s.parts.Store(nil)
@@ -333,6 +338,9 @@ func (s *Server) Close() error {
 		return nil
 	}
 	err := s.engine().Close()
+	if s.cfg.Broker != nil {
+		err = errors.Join(err, s.cfg.Broker.Close())
+	}
 	for _, sh := range s.members() {
 		sh.Free()
 	}

@@ -17,6 +17,8 @@ func (s *Server) Stats() Stats {
 		p.group.AddTo(&sum)
 		h := p.hub.Stats()
 		sum[counters.HistoryChannels], sum[counters.HistoryMessages], sum[counters.HistoryBytes] = h.Channels, h.Messages, h.Bytes
+		sum[counters.BrokerChannels], sum[counters.BrokerReads], sum[counters.BrokerHoles] = h.Mirrors, int64(h.Reads), int64(h.Holes)
+		sum[counters.BrokerInterruptions], sum[counters.BrokerPublishErrors] = int64(h.Interruptions), int64(h.PublishErrors)
 		sum[counters.HistoryEvicted] = int64(h.Evicted)
 		sum[counters.InboxRefused] += int64(h.Refused)
 	}

@@ -117,6 +117,7 @@ func (a *adminPort) load() error {
 		PublishBodyMaxBytes: a.flags.PublishBodyMaxBytes,
 		BatchMaxItems:       a.flags.BatchMaxItems,
 		Healthy:             a.healthy,
+		Ready:               a.ready,
 		Stats:               a.stats,
 		Logger:              a.logger,
 	}
@@ -174,6 +175,20 @@ func (a *adminPort) healthy() error {
 	}
 	if a.ending.Load() {
 		return errors.New("the server is shutting down")
+	}
+	return nil
+}
+
+// ready is healthy, and the broker is.
+func (a *adminPort) ready() error {
+	if err := a.healthy(); err != nil {
+		return err
+	}
+	health, _ := a.srv.BrokerHealth()
+	for what, err := range map[string]error{"publishing": health.Publishing, "receiving": health.Receiving} {
+		if err != nil {
+			return fmt.Errorf("the broker has failed for %v: %s: %w", time.Since(health.Since).Round(time.Second), what, err)
+		}
 	}
 	return nil
 }

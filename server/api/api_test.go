@@ -18,6 +18,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -365,6 +366,8 @@ func TestBackendErrors(t *testing.T) {
 		retry  string
 	}{
 		{server.ErrBusy, 503, CodeBusy, "nothing was done", "1"},
+		{broker.ErrUnavailable, 503, CodeBrokerAway, "nothing was done", "2"},
+		{broker.ErrUnknown, 504, CodeBrokerSilent, "may have been published", ""},
 		{server.ErrServerClosed, 503, CodeClosed, "closed", "5"},
 		{server.ErrBadName, 400, CodeBadName, "Bad name", ""},
 		{server.ErrMessageTooBig, 413, CodeMessageTooBig, "too big", ""},

@@ -29,6 +29,8 @@ type Config struct {
 	// Healthy is called for GET /healthz and GET /readyz: an error is a 503. If nil, it
 	// is always 200.
 	Healthy func() error
+	// Ready is called for GET /readyz: an error is a 503. If nil, Healthy is.
+	Ready func() error
 	// Stats are more counters for GET /v1/stats, each a struct of numbers (SenderStats
 	// of package webhook, say) under a name of its own. The functions may be called from
 	// any goroutine.

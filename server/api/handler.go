@@ -72,7 +72,7 @@ var routes = []route{
 	{"GET", "/v1/stats", ScopeStats, false, (*Handler).stats},
 	{"GET", "/v1/openapi.json", "", false, (*Handler).openapi},
 	{"GET", "/healthz", "", false, (*Handler).healthz},
-	{"GET", "/readyz", "", false, (*Handler).healthz},
+	{"GET", "/readyz", "", false, (*Handler).readyz},
 }
 
 // register adds the routes to the mux, and a 405 for the other methods of each path.

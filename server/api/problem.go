@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/protocol"
 )
 
@@ -60,6 +61,9 @@ const (
 	CodeForbiddenHost  Code = "forbidden_host"
 	CodeRateLimited    Code = "rate_limited"
 	CodeBusy           Code = "busy"
+	CodeBrokerAway     Code = "broker_away"
+	CodeBrokerSilent   Code = "broker_silent"
+	CodeBrokerHistory  Code = "broker_history"
 	CodeClosed         Code = "closed"
 	CodeTimeout        Code = "timeout"
 	CodeRefused        Code = "refused"
@@ -95,6 +99,12 @@ func (h *Handler) problemOf(err error) *Problem {
 		return p
 	case errors.Is(err, server.ErrBusy):
 		return problem(http.StatusServiceUnavailable, CodeBusy, "The server has too much waiting to take more; nothing was done. Try again after Retry-After, or publish slower.").retry(time.Second)
+	case errors.Is(err, broker.ErrUnavailable):
+		return problem(http.StatusServiceUnavailable, CodeBrokerAway, "The broker that connects the servers is away; nothing was done. Try again after Retry-After.").retry(2 * time.Second)
+	case errors.Is(err, broker.ErrUnknown):
+		return problem(http.StatusGatewayTimeout, CodeBrokerSilent, "The broker that connects the servers did not answer: the message may have been published. With an idempotency key it can be published again without harm.")
+	case errors.Is(err, server.ErrBrokerHistory):
+		return problem(http.StatusNotImplemented, CodeBrokerHistory, "The broker keeps the history of channels, and it can't be cleared. Nothing was done.")
 	case errors.Is(err, server.ErrServerClosed):
 		return problem(http.StatusServiceUnavailable, CodeClosed, "The server is closed or closing; nothing was done. Try again when it is back.").retry(5 * time.Second)
 	case errors.Is(err, server.ErrBadName):

@@ -70,15 +70,25 @@ func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.R
 		// A key's repetitions are its own.
 		p.IdempotencyKey = c.Name + "/" + p.IdempotencyKey
 	}
-	if p.wait <= 0 {
+	switch {
+	case p.wait <= 0 && p.Client != "":
 		ctx = server.NoWait
-	} else {
+	case p.wait <= 0:
+		ctx = noReceipt // and not NoWait, with which it would not wait for a broker's answer
+	default:
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.wait)
 		defer cancel()
 	}
 	return h.backend.PublishMessage(ctx, p.Publication)
 }
+
+// noReceipt is a context that is done.
+var noReceipt = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // mayPublish refuses what the client's patterns do not cover.
 func (c *client) mayPublish(p *publication) error {

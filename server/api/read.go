@@ -224,10 +224,23 @@ func (h *Handler) openapi(_ *client, w http.ResponseWriter, _ *http.Request) err
 	return nil
 }
 
-// healthz serves GET /healthz and GET /readyz.
+// healthz serves GET /healthz.
 func (h *Handler) healthz(_ *client, w http.ResponseWriter, _ *http.Request) error {
-	if h.cfg.Healthy != nil {
-		if err := h.cfg.Healthy(); err != nil {
+	return answerHealth(w, h.cfg.Healthy)
+}
+
+// readyz serves GET /readyz.
+func (h *Handler) readyz(c *client, w http.ResponseWriter, r *http.Request) error {
+	if h.cfg.Ready == nil {
+		return h.healthz(c, w, r)
+	}
+	return answerHealth(w, h.cfg.Ready)
+}
+
+// answerHealth answers with what check returns.
+func answerHealth(w http.ResponseWriter, check func() error) error {
+	if check != nil {
+		if err := check(); err != nil {
 			return problem(http.StatusServiceUnavailable, CodeUnhealthy, "%s.", strings.TrimSuffix(sentence(err), ".")).retry(5 * time.Second)
 		}
 	}

@@ -107,14 +107,19 @@ func (t *task) subscribeNow(expires time.Time) {
 		t.fail(errExpired)
 		return
 	}
-	state, err := t.enter(t.cmd.Channel, t.cmd.since())
-	if err != nil {
-		t.fail(err)
-		return
-	}
-	t.expireChannel(expires)
-	state.Expires = expiryAt(expires, time.Now())
-	t.reply(&Result{Channel: state})
+	t.want([]string{t.cmd.Channel}, func(t *task, err error) {
+		var state ChannelState
+		if err == nil {
+			state, err = t.enter(t.cmd.Channel, t.cmd.since())
+		}
+		if err != nil {
+			t.fail(err)
+			return
+		}
+		t.expireChannel(expires)
+		state.Expires = expiryAt(expires, time.Now())
+		t.reply(&Result{Channel: state})
+	})
 }
 
 // expireChannel notes when the subscription ends.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/history"
@@ -53,7 +54,27 @@ func (t *task) publishNow(data []byte, inBase64 bool) {
 		}
 		opcode = frame.OpBinary
 	}
-	at, err := t.x.rules.Host.Publish(t.cmd.Channel, t.user(), t.cmd.Key, opcode, payload)
+	host := t.x.rules.Host
+	if host.Remote() {
+		payload = bytes.Clone(payload)
+		var at history.Position
+		finish := t.later(func(t *task, err error) { t.published(at, err, payload, inBase64) })
+		deadline := time.AfterFunc(t.x.rules.Timeout, func() { finish(context.DeadlineExceeded) })
+		t.underWay()
+		host.PublishLater(t.cmd.Channel, t.user(), t.cmd.Key, opcode, payload, func(placed history.Position, err error) {
+			if deadline.Stop() {
+				at = placed
+				finish(err)
+			}
+		})
+		return
+	}
+	at, err := host.Publish(t.cmd.Channel, t.user(), t.cmd.Key, opcode, payload)
+	t.published(at, err, payload, inBase64)
+}
+
+// published is what follows a publication.
+func (t *task) published(at history.Position, err error, payload []byte, inBase64 bool) {
 	t.s.HoldPublisher(t.id)
 	if err != nil {
 		t.fail(err)

@@ -77,8 +77,7 @@ func endOf(refusal *Error) Ending {
 
 // admitClient makes a client one of those to which messages are published.
 func (t *task) admitClient(r *ConnectRequest) {
-	x, rules := t.x, t.x.rules
-	n := x.of(t.id)
+	n := t.x.of(t.id)
 	channels := slices.Concat(n.channels, r.Channels) // both are the application's
 	if err := t.checkAnswer(r, channels); err != nil {
 		t.turnAway(err)
@@ -88,6 +87,19 @@ func (t *task) admitClient(r *ConnectRequest) {
 		t.turnAway(errExpired)
 		return
 	}
+	wanted := slices.Concat(channels, t.resumable(r.User, channels))
+	if r.User != "" {
+		wanted = append(wanted, UserPrefix+r.User)
+	}
+	// Without its broker the server takes the client all the same, and tells it later where
+	// its channels stand.
+	t.want(wanted, func(t *task, _ error) { t.admitted(r, channels) })
+}
+
+// admitted is what follows when the client's channels are known.
+func (t *task) admitted(r *ConnectRequest, channels []string) {
+	x, rules := t.x, t.x.rules
+	n := x.of(t.id)
 	t.s.Ready(t.id)
 	if rules.Logger.Enabled(context.Background(), slog.LevelDebug) {
 		rules.Logger.Debug("client connected", "conn_id", t.id.String(), "remote_addr", t.addr(), "name", t.cmd.Name, "user", r.User)

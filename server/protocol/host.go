@@ -18,6 +18,13 @@ import (
 type Host interface {
 	// Publish publishes on behalf of a user. The name of the channel was checked.
 	Publish(channel, from, key string, t frame.Opcode, data []byte) (history.Position, error)
+	// Remote reports whether a broker orders the messages. Publish is not used then, but
+	// PublishLater, which calls done at once or on another goroutine; it keeps data.
+	Remote() bool
+	PublishLater(channel, from, key string, t frame.Opcode, data []byte, done func(history.Position, error))
+	// Want asks the broker for a channel and reports whether connections may subscribe to
+	// it now, or resume at since; if not, done is called when they may.
+	Want(channel string, since *history.Position, done func()) (now bool)
 	// Presence asks all loops; it must not be called on one.
 	Presence(ctx context.Context, channel string, limit int) (ChannelMembers, error)
 	// History returns a part of what is kept of a channel.

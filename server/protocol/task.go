@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/jsonx"
@@ -180,6 +181,10 @@ func (t *task) explain(err error) *Error {
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.Is(err, broker.ErrUnavailable):
+		return errNoBroker
+	case errors.Is(err, broker.ErrUnknown):
+		return &Error{Code: CodeTimeout, Message: "the broker did not answer"}
 	case errors.Is(err, hub.ErrBusy):
 		return &Error{Code: CodeBusy, Message: "the server is busy", RetryAfter: time.Second}
 	case errors.Is(err, netpoll.ErrEngineClosed):

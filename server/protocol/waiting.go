@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/roostws/roost/netpoll"
@@ -110,19 +111,16 @@ func (x *Sessions) Settled(id netpoll.ID) bool {
 
 var errGone = errors.New("server: a function of the application ended without an answer")
 
-// ask runs work, which may block, on another goroutine, and then calls then with
-// the same command on the loop, if the connection is still open. work must not
-// touch t. Until then later commands wait, unless the command is a Call. After
-// Rules.Timeout then gets context.DeadlineExceeded, and a later result is dropped.
-// If the application has too much work already, then gets hub.ErrBusy at once.
-func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
-	x, rules := t.x, t.x.rules
+// later returns a function that has then called with the same command on the loop, if the
+// connection is still open. It may be called on any goroutine; only the first call counts.
+// The caller calls underWay next.
+func (t *task) later(then func(t *task, err error)) (finish func(err error)) {
+	x := t.x
 	own := *t // the loop uses t again
 	own.cmd.Data = nil
 	call := t.cmd.Kind == Call
-	deadline := time.Now().Add(rules.Timeout)
 	var once sync.Once
-	finish := func(err error) {
+	return func(err error) {
 		once.Do(func() {
 			_ = own.s.Call(func(s *shard.Shard) {
 				if s == nil || !s.IsOpen(own.id) {
@@ -139,6 +137,67 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 			})
 		})
 	}
+}
+
+// underWay notes that the command goes on later: until then later ones wait, unless it is a
+// Call.
+func (t *task) underWay() {
+	if w := t.x.of(t.id).wait(); t.cmd.Kind == Call {
+		w.calls++
+	} else {
+		w.asking = true
+	}
+}
+
+// want calls then when the connection may subscribe to these channels: where a broker orders
+// the messages, it is asked first. If that takes too long, then gets errNoBroker.
+func (t *task) want(channels []string, then func(t *task, err error)) {
+	host := t.x.rules.Host
+	if !host.Remote() {
+		then(t, nil)
+		return
+	}
+	var left atomic.Int32
+	left.Store(int32(len(channels)) + 1)
+	finish := t.later(then)
+	for _, channel := range channels {
+		since := t.cmd.since()
+		if t.cmd.Kind == Connect {
+			since = t.resume(channel)
+		}
+		done := func() {
+			if left.Add(-1) == 0 {
+				finish(nil)
+			}
+		}
+		if host.Want(channel, since, done) {
+			left.Add(-1)
+		}
+	}
+	if left.Add(-1) == 0 {
+		then(t, nil)
+		return
+	}
+	wait := t.x.rules.Timeout / 2
+	if t.cmd.Kind == Connect {
+		wait /= 5 // it goes on without
+	}
+	time.AfterFunc(wait, func() { finish(errNoBroker) })
+	t.underWay()
+}
+
+// errNoBroker: the broker does not say where a channel stands.
+var errNoBroker = &Error{Code: CodeBusy, Message: "the broker is away; nothing was done", RetryAfter: 2 * time.Second}
+
+// ask runs work, which may block, on another goroutine, and then calls then with
+// the same command on the loop, if the connection is still open. work must not
+// touch t. Until then later commands wait, unless the command is a Call. After
+// Rules.Timeout then gets context.DeadlineExceeded, and a later result is dropped.
+// If the application has too much work already, then gets hub.ErrBusy at once.
+func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
+	rules, id := t.x.rules, t.id
+	deadline := time.Now().Add(rules.Timeout)
+	finish := t.later(then)
 	started := rules.Host.Work(func() {
 		ctx, cancel := context.WithDeadline(rules.Host.Context(), deadline)
 		defer cancel()
@@ -146,7 +205,7 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 		err := errGone // what a goroutine that just ends (runtime.Goexit) leaves behind
 		defer func() {
 			if value := recover(); value != nil {
-				rules.Host.Panicked(what, own.id, value)
+				rules.Host.Panicked(what, id, value)
 			}
 			stop()
 			finish(err)
@@ -159,10 +218,5 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 		then(t, hub.ErrBusy)
 		return
 	}
-	// finish comes through the inbox: after this.
-	if w := x.of(t.id).wait(); call {
-		w.calls++
-	} else {
-		w.asking = true
-	}
+	t.underWay() // finish comes through the inbox: after this
 }

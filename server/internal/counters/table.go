@@ -74,6 +74,11 @@ const (
 	HistoryChannels
 	HistoryMessages
 	HistoryBytes
+	BrokerChannels
+	BrokerReads
+	BrokerHoles
+	BrokerInterruptions
+	BrokerPublishErrors
 	InboxEntries
 	Handshaking
 	EngineConns
@@ -167,6 +172,11 @@ var table = [count]Info{
 	HistoryChannels:           {"history_channels", Gauge, "channels that have a history"},
 	HistoryMessages:           {"history_messages", Gauge, "messages kept in histories"},
 	HistoryBytes:              {"history_bytes", Gauge, "bytes kept in histories"},
+	BrokerChannels:            {"broker_channels", Gauge, "channels that are attached to the broker"},
+	BrokerReads:               {"broker_reads", Total, "reads of channels from the broker: first ones, after interruptions, and of holes"},
+	BrokerHoles:               {"broker_holes", Total, "holes, and new epochs, in what the broker has delivered"},
+	BrokerInterruptions:       {"broker_interruptions", Total, "times that the broker could not deliver"},
+	BrokerPublishErrors:       {"broker_publish_errors", Total, "publications that the broker refused, or did not answer"},
 	InboxEntries:              {"inbox_entries", Gauge, "entries that wait for the loops or are being fanned out"},
 	Handshaking:               {"handshaking", Gauge, "sockets that are not upgraded, or not yet"},
 	EngineConns:               {"engine_conns", Gauge, "open sockets"},

@@ -6,6 +6,7 @@
 //	history.go      History: the ring of a channel's last messages
 //	reader.go       Reader: a place in a history from which a connection reads on
 //	query.go        answering a Query; where a channel stands; resuming
+//	mirror.go       a channel of a broker
 //	reset.go        Reset: a channel goes on in another epoch
 //	tally.go        Tally: what shards count for a publisher that wants a receipt
 //	repetitions.go  idempotency keys
@@ -34,28 +35,20 @@
 // from the first message of the new history ([Message.Begins]), and nothing is
 // missing between the two.
 //
-// # Where a broker plugs in
+// # With a broker
 //
-// Today the hub itself orders messages, in memory. A broker outside of the
-// process takes over exactly what happens in Hub.publish before the message
-// goes into the history:
+// Without a broker the hub numbers the messages, in memory. With one (Config.Broker) it is
+// a window on the broker's order (mirror.go):
 //
-//   - Publish sends the message away instead of numbering it, and returns without
-//     a position; Position comes later, as Tally does.
-//   - What the broker delivers, in order and with positions, goes to Hub.deliver
-//     under the stripe's lock: the history and the inboxes do not know who
-//     numbered it. A message at or below the tip is a repetition and is left out;
-//     a hole is filled from the broker before anything behind it is delivered.
-//   - Hub.Occupy reports a channel's first subscriber and the end of the last one:
-//     the interest that a broker subscribes by.
-//   - Resume and Query answer from the history if it covers the position, as
-//     today. If it does not, the subscription waits ("recovering") while the
-//     broker is asked.
-//   - The broker's epoch replaces the hub's. If it changes while connections are
-//     subscribed and a hole may lie between, they are told to load their state
-//     anew; the offsets that shards compare ([History]) must then begin again
-//     above those that they have, as floors see to today.
-//
-// There is no interface for that yet: one that has no second implementation would
-// be a guess. The hub does all of it without a call more than it needs.
+//   - Publish sends the message away, and its position comes later. What the broker delivers
+//     goes into the history and the inboxes under the stripe's lock, as what the hub has
+//     numbered does. A message at or below the tip is a repetition and is left out; a hole is
+//     read from the broker before anything behind it is delivered.
+//   - Interest says which channels this node has subscribers of: those are attached. Want
+//     attaches one before the first subscriber comes, so that it can resume.
+//   - A channel's history is a mirror of what the broker keeps of it, so resuming, lagging and
+//     questions are as without a broker.
+//   - If the broker's epoch changes, or a hole cannot be read, subscribers are told (Reset).
+//     Who was subscribed before the mirror was there is told, too: its position was one of
+//     the hub's own.
 package hub

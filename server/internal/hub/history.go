@@ -41,7 +41,9 @@ type stripe struct {
 	// occupied counts, by channel, the shards with subscribers, if Config.Occupancy
 	// is set.
 	occupied map[string]int
-	_        [64]byte // a cache line each
+	// mirrors are by channel, with a broker.
+	mirrors map[string]*mirror
+	_       [64]byte // a cache line each
 }
 
 // A History is the last messages of one channel: encoded, in order, once for all
@@ -77,6 +79,9 @@ type History struct {
 type kept struct {
 	channels, messages, bytes, extra, readers atomic.Int64
 	evicted                                   atomic.Uint64
+	// With a broker.
+	mirrors                                    atomic.Int64
+	reads, holes, interruptions, publishErrors atomic.Uint64
 }
 
 // Channel is the name of the history's channel. Any goroutine.
@@ -106,7 +111,13 @@ func (l *History) place() Place { return l.At(l.tip()) }
 
 // append gives m its place and keeps it.
 func (l *History) append(m *Message, now time.Time) {
-	m.Epoch, m.Offset, m.Time = l.epoch, l.tip()+1, now.UnixMilli()
+	l.add(m, now.UnixMilli())
+	l.evict(m.Time)
+}
+
+// add is append without dropping anything.
+func (l *History) add(m *Message, millis int64) {
+	m.Epoch, m.Offset, m.Time = l.epoch, l.tip()+1, millis
 	m.Begins = m.Offset == max(l.start, l.begin)+1
 	l.ring = append(l.ring, m)
 	l.touched = m.Time
@@ -120,7 +131,6 @@ func (l *History) append(m *Message, now time.Time) {
 		l.extra += size
 		k.extra.Add(int64(size))
 	}
-	l.evict(m.Time)
 }
 
 // evict drops what is not to be kept any more: what is beyond the settings, unless
@@ -226,10 +236,21 @@ func (h *Hub) Sweep() {
 	defer st.mu.Unlock()
 	for name, l := range st.histories {
 		l.evict(now)
-		if l.idle(now) {
-			*l.floor = max(*l.floor, l.tip()+l.shift)
-			delete(st.histories, name)
-			h.kept.channels.Add(-1)
+		if l.idle(now) && st.mirrors[name] == nil {
+			h.forget(st, l)
 		}
 	}
+	if h.broker != nil {
+		h.sweepMirrors(st, now)
+	}
+}
+
+// forget drops a history. With the lock held.
+func (h *Hub) forget(st *stripe, l *History) {
+	for l.len() > 0 {
+		l.dropOldest()
+	}
+	*l.floor = max(*l.floor, l.tip()+l.shift)
+	delete(st.histories, l.name)
+	h.kept.channels.Add(-1)
 }

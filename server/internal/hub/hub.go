@@ -5,11 +5,14 @@ import (
 	"encoding/base32"
 	"errors"
 	"hash/maphash"
+	mathrand "math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/history"
 )
 
@@ -30,6 +33,10 @@ type Config struct {
 	Occupancy bool
 	// Now is time.Now, but in tests.
 	Now func() time.Time
+	// Broker orders the messages, from StartBroker on; nil: the hub does.
+	Broker broker.Broker
+	// Done is closed when the server ends.
+	Done <-chan struct{}
 }
 
 // Target is a kind of audience.
@@ -83,12 +90,17 @@ type Hub struct {
 	seed    maphash.Seed
 	life    string // the random part of epochs
 
+	broker broker.Broker // Config.Broker
+
 	stripes [stripes]stripe
 	swept   int // owned by the caller of Sweep: the next stripe
 
 	// Atomic: any goroutine.
 	kept    kept
 	refused atomic.Uint64
+	started atomic.Bool   // the broker is
+	tags    atomic.Uint64 // of this node's publications
+	tallies sync.Map      // of those whose counts are waited for, by tag
 }
 
 // New makes the hub of a server whose shards have these inboxes.
@@ -98,10 +110,12 @@ func New(cfg Config, inboxes []Inbox) *Hub {
 	}
 	var random [historySeed / 8]byte
 	_, _ = rand.Read(random[:]) // never fails
-	return &Hub{
-		cfg: cfg, inboxes: inboxes, seed: maphash.MakeSeed(),
+	h := &Hub{
+		cfg: cfg, broker: cfg.Broker, inboxes: inboxes, seed: maphash.MakeSeed(),
 		life: strings.ToLower(base32.StdEncoding.EncodeToString(random[:])),
 	}
+	h.tags.Store(mathrand.Uint64()) // other nodes' are far away
+	return h
 }
 
 // UserPrefix begins the names of users' channels.
@@ -226,9 +240,17 @@ func (h *Hub) deliver(e Entry) error {
 
 // full reports, and counts, that a message can't be taken.
 func (h *Hub) full() bool {
+	if h.anyFull() {
+		h.refused.Add(1)
+		return true
+	}
+	return false
+}
+
+// anyFull reports whether an inbox has no room.
+func (h *Hub) anyFull() bool {
 	for _, in := range h.inboxes {
 		if in.Full() {
-			h.refused.Add(1)
 			return true
 		}
 	}
@@ -267,6 +289,11 @@ type Stats struct {
 	// Evicted counts messages dropped because of Config.HistoryMaxBytes, Refused
 	// publications refused with ErrBusy.
 	Evicted, Refused uint64
+	// With a broker: Mirrors are channels that this node has attached; Reads were made of
+	// them, because of Holes among others. Interruptions of what it receives, and
+	// PublishErrors.
+	Mirrors                                    int64
+	Reads, Holes, Interruptions, PublishErrors uint64
 }
 
 // Stats returns the counters.
@@ -276,5 +303,7 @@ func (h *Hub) Stats() Stats {
 		Channels: k.channels.Load(), Messages: k.messages.Load(), Bytes: k.bytes.Load(),
 		Readers: k.readers.Load(), ExtraBytes: k.extra.Load(),
 		Evicted: k.evicted.Load(), Refused: h.refused.Load(),
+		Mirrors: k.mirrors.Load(), Reads: k.reads.Load(), Holes: k.holes.Load(), Interruptions: k.interruptions.Load(),
+		PublishErrors: k.publishErrors.Load(),
 	}
 }

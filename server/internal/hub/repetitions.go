@@ -1,11 +1,12 @@
 package hub
 
 import (
-	"errors"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/roostws/roost/server/broker"
 )
 
 // Repetitions remembers the results of publications with idempotency keys, so that
@@ -18,7 +19,7 @@ type Repetitions[R any] struct {
 
 // ErrKeyReused is returned where an idempotency key is used again for something
 // else.
-var ErrKeyReused = errors.New("server: the idempotency key belongs to another publication")
+var ErrKeyReused = broker.ErrKeyReused
 
 // once is one publication; result and err are valid when done is closed.
 type once[R any] struct {

@@ -22,6 +22,14 @@ func (t *Tally) Matched() int { return int(t.matched.Load()) }
 // Written is for how many of them the socket took all of it at once, so far.
 func (t *Tally) Written() int { return int(t.written.Load()) }
 
+// finish ends the count of a message that does not arrive.
+func (t *Tally) finish(shards int) {
+	t.left.Store(int32(shards))
+	for range shards {
+		t.Add(0, 0)
+	}
+}
+
 // Add adds what one shard has counted. Each shard calls it once.
 func (t *Tally) Add(matched, written int) {
 	t.matched.Add(int64(matched))

@@ -201,6 +201,9 @@ func (s *Shard) newChannel(name string) *channel {
 // occupy notes that this shard has begun (change 1) or ended (-1) to have
 // subscribers of a channel.
 func (s *Shard) occupy(name string, change int) {
+	if s.hub().Remote() {
+		s.hub().Interest(name, change)
+	}
 	s.hub().Occupy(name, change, func(occupied bool) { s.hooks.Occupied(s, name, occupied) })
 }
 
@@ -295,6 +298,9 @@ func (c conn) setUser(name string) {
 	}
 	row := s.users.intern(name)
 	self := c.id.Slot() + 1
+	if s.users.head(row) == 0 && s.hub().Remote() {
+		s.hub().Interest(hub.UserChannel(name), 1)
+	}
 	c.user, c.userNext = row, s.users.head(row)
 	if c.userNext != 0 {
 		s.slots.Rows[c.userNext-1].userPrev = self
@@ -338,6 +344,9 @@ func (c conn) dropUser() {
 	}
 	if j := s.jobs.active; j != nil && j.user == c.user && j.cursor != 0 && &s.slots.Rows[j.cursor-1] == c.slot {
 		j.cursor = c.userNext // the fan-out stood here
+	}
+	if s.users.head(c.user) == 0 && s.hub().Remote() {
+		s.hub().Interest(hub.UserChannel(string(s.users.name(c.user))), -1)
 	}
 	s.users.release(c.user)
 	c.user, c.userNext, c.userPrev, c.userFrom = 0, 0, 0, 0

@@ -1,0 +1,110 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"hash/fnv"
+
+	"github.com/roostws/roost/server/broker"
+	"github.com/roostws/roost/server/internal/hub"
+)
+
+// Publishing through a broker.
+
+// publication returns p for the broker. It keeps p's payload.
+func (s *Server) publication(p *Publication) *broker.Publication {
+	channel := p.Channel
+	if p.User != "" {
+		channel = hub.UserChannel(p.User)
+	}
+	out := &broker.Publication{
+		Message:        broker.Message{Channel: channel, Type: p.Type, Payload: p.Payload, Key: p.Key, From: p.From, Spread: p.Spread},
+		IdempotencyKey: p.IdempotencyKey, IdempotencyAge: s.cfg.Limits.IdempotencyAge,
+	}
+	if running := s.parts.Load(); running != nil && p.Spread == 0 && !p.All {
+		out.Keep = running.hub.Keep(channel)
+	}
+	if p.IdempotencyKey != "" {
+		h := fnv.New64a() // the same on all nodes
+		p.hash(h)
+		out.Digest = h.Sum64()
+	}
+	return out
+}
+
+// putLater hands a publication to the broker. done is called at once or later, on another
+// goroutine.
+func (s *Server) putLater(p *broker.Publication, tally *hub.Tally, done func(broker.Placed, error)) {
+	// Shutdown closes the connections after what was published until then.
+	s.publishing.RLock()
+	defer s.publishing.RUnlock()
+	running := s.parts.Load()
+	switch {
+	case running == nil:
+		done(broker.Placed{}, errNotStarted)
+	case s.draining:
+		done(broker.Placed{}, ErrServerClosed)
+	default:
+		running.hub.Publish(p, tally, done)
+	}
+}
+
+// remoteResult is what a broker has answered.
+type remoteResult struct {
+	placed broker.Placed
+	err    error
+}
+
+// publishRemote publishes p through the broker and waits for the result, and for the counts
+// of this node until ctx is done. With NoWait it waits for nothing.
+func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, error) {
+	own := *p
+	own.Payload = bytes.Clone(p.Payload)
+	out := s.publication(&own)
+	results := make(chan remoteResult, 1)
+	done := func(placed broker.Placed, err error) { results <- remoteResult{placed, err} }
+	if ctx == NoWait {
+		if s.cfg.Broker.Health().Publishing != nil && s.parts.Load() != nil {
+			return Receipt{}, broker.ErrUnavailable
+		}
+		s.putLater(out, nil, done)
+		select {
+		case r := <-results:
+			return Receipt{Position: r.placed.Position}, r.err
+		default:
+			return Receipt{}, nil
+		}
+	}
+	tally := hub.NewTally()
+	s.putLater(out, tally, done)
+	var r remoteResult
+	select {
+	case r = <-results:
+	case <-s.donec:
+		return Receipt{}, ErrServerClosed
+	}
+	if r.err != nil {
+		return Receipt{}, r.err
+	}
+	ctx, cancel := context.WithTimeout(ctx, brokerWait) // the message may be lost on its way to this node
+	defer cancel()
+	receipt := s.receipt(ctx, sent{r.placed.Position, tally})
+	h := s.parts.Load().hub
+	h.Forgo(out)
+	mine := 0
+	if h.Receives(out.Channel) {
+		mine = 1
+	}
+	receipt.Complete = receipt.Complete && r.placed.Nodes == mine && !r.placed.Duplicate
+	receipt.Duplicate = r.placed.Duplicate
+	return receipt, nil
+}
+
+// BrokerHealth returns how Config.Broker is doing; without one, or before Start, ok is
+// false. Any goroutine.
+func (s *Server) BrokerHealth() (h broker.Health, ok bool) {
+	if s.cfg.Broker == nil || s.parts.Load() == nil {
+		return h, false
+	}
+	return s.cfg.Broker.Health(), true
+}
