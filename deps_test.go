@@ -192,9 +192,15 @@ var layers = []struct {
 	},
 	{
 		"cmd/roost/internal/demo",
-		[]string{module + "/server", module + "/frame", module + "/web"},
+		[]string{module + "/server", module + "/frame", module + "/web", module + "/cmd/roost/internal/docsite", "golang.org/x/time/rate"},
 		[]string{module + "/bench", module + "/client"},
 		"the demo is an application like any other: it embeds the server",
+	},
+	{
+		"cmd/roost/internal/docsite",
+		[]string{module, "github.com/yuin/goldmark"},
+		[]string{module + "/server", module + "/netpoll", module + "/bench", module + "/client"},
+		"the documentation is files: what shows them needs no server. Only here is Markdown rendered",
 	},
 	{
 		"cmd/roost/internal/doctor",

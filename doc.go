@@ -1,6 +1,6 @@
 // Package roost is the root of Roost, a WebSocket server on event loops for
-// very many mostly idle connections, and pushes to them. There is nothing to
-// import here:
+// very many mostly idle connections, and pushes to them. An application imports
+// nothing from here but from:
 //
 //	server       the library: embed a server in an application
 //	client       the Go client of the native protocol: reconnects, resumes

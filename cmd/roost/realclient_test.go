@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -124,6 +125,34 @@ func TestBrowser(t *testing.T) {
 	if err := cmd.Wait(); err != nil || last != "ok" {
 		t.Fatalf("browser.js: %v, after %q\n%s", err, last, complaints.String())
 	}
+}
+
+// Every page of the demo site is free of errors, readable, still and within reach of the
+// keyboard, on a phone and on a desktop, in light and dark. A new demo is a new folder.
+func TestBrowserPages(t *testing.T) {
+	nodePath(t)
+	needEnv(t, "ROOST_CHROMIUM", "Chromium")
+	p := startRoost(t, loopback("--demo", "--admin-addr", "127.0.0.1:0")...)
+	paths := []string{"", "source/chat", "docs/", "docs/settings", "docs/protocol", "docs/decisions", "roost/"}
+	demos, err := fs.Glob(web.DemoFiles(), "*/index.html")
+	if err != nil || len(demos) < 2 {
+		t.Fatalf("%d demos, %v", len(demos), err)
+	}
+	for _, demo := range demos {
+		paths = append(paths, strings.TrimSuffix(demo, "index.html"))
+	}
+	for _, path := range paths {
+		t.Run(path, func(t *testing.T) { script(t, "node", "pages.js", "http://"+p.addr+"/", path) })
+	}
+}
+
+// Notifications reach all windows of a person, are read in all of them, and are there
+// after a reload, whoever has sent them.
+func TestBrowserNotifications(t *testing.T) {
+	nodePath(t)
+	needEnv(t, "ROOST_CHROMIUM", "Chromium")
+	p := startRoost(t, loopback("--demo", "--admin-addr", "127.0.0.1:0")...)
+	script(t, "node", "notifications.js", "http://"+p.addr+"/", p.adminURL())
 }
 
 // The page of examples/chat is a client of the native protocol without a library.

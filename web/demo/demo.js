@@ -94,3 +94,39 @@ export function showState(roost, badge = $('status')) {
     timer = setInterval(tell, 250);
   });
 }
+
+/**
+ * Follows a channel with history. reset(messages, more) is called with its last messages,
+ * the oldest first, whenever they have to be read anew; show(message) with each that follows,
+ * none missing and none twice; failed(error) if the last messages can't be had.
+ */
+export function follow(channel, { limit = 50, reset, show, failed }) {
+  let waiting = null; // what comes live while the history is read
+  channel.on('message', (message) => (waiting ? waiting.push(message) : show(message)));
+  channel.on('subscribed', async ({ recovered }) => {
+    if (recovered) return; // nothing was missed
+    const live = waiting = [];
+    try {
+      const page = await channel.history({ limit, reverse: true });
+      if (live !== waiting) return; // another connection has begun
+      reset(page.messages.toReversed(), page.more);
+      const { epoch, offset } = page.position;
+      live.filter(({ position: p }) => p.epoch !== epoch || p.offset > offset).forEach(show);
+    } catch (error) {
+      if (live !== waiting || error.code === 'disconnected') return; // the next connection reads them
+      failed(error);
+      live.forEach(show);
+    }
+    waiting = null;
+  });
+}
+
+let shelf = null; // where toasts are
+
+/** Shows a text above the page for a few seconds, and reads it to those who listen. */
+export function toast(text) {
+  shelf ??= document.body.appendChild(element('div', { className: 'toasts', role: 'status' }));
+  const made = element('p', { className: 'toast' }, text);
+  shelf.append(made);
+  setTimeout(() => made.remove(), 5000);
+}

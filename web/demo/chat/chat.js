@@ -1,7 +1,7 @@
 // A chat room: the channel chat:lobby, which has a history, presence, and events of who
 // comes and goes. Messages are {"text":…,"id":…}; the server adds "at", the time, and says who has
 // published ("from"), so that nobody can claim to be somebody else.
-import { $, clockText, connect, element, name } from '../demo.js';
+import { $, clockText, connect, element, follow, name } from '../demo.js';
 
 const roost = connect();
 const room = roost.channel('chat:lobby');
@@ -65,38 +65,27 @@ $('composer').addEventListener('submit', (event) => {
   const text = $('text').value;
   if (!text.trim()) return;
   $('text').value = '';
+  saidTyping = 0; // the next letter is news
   say(text);
 });
 
 // ------------------------------------------------- the last messages, then live
 
-let waiting = null; // what comes live while the history is read
 let oldest = null; // the position of the first message on the page
 const earlier = element('button', { type: 'button', className: 'plain', hidden: true }, 'earlier messages');
 const top = element('li', { className: 'system' }, earlier);
 
-room.on('message', (message) => (waiting ? waiting.push(message) : show(message)));
-
-room.on('subscribed', async ({ recovered }) => {
-  $('send').disabled = false;
-  people();
-  if (recovered) return; // nothing was missed
-  waiting = [];
-  try {
-    const page = await room.history({ limit: 50, reverse: true });
+follow(room, {
+  reset(messages, more) {
     log.replaceChildren(top);
-    earlier.hidden = !page.more;
-    oldest = page.messages.at(-1)?.position;
-    page.messages.reverse().forEach(show);
-    if (!page.messages.length) append(note('Nobody has said anything yet. Open this page in a second window.'));
-    const last = page.position;
-    waiting.filter(({ position: p }) => p.epoch !== last.epoch || p.offset > last.offset).forEach(show);
+    earlier.hidden = !more;
+    oldest = messages[0]?.position;
+    messages.forEach(show);
+    if (!messages.length) append(note('Nobody has said anything yet. Open this page in a second window.'));
     log.scrollTop = log.scrollHeight;
-  } catch (error) {
-    append(note(`The last messages did not come: ${error.message}`));
-    waiting.forEach(show);
-  }
-  waiting = null;
+  },
+  show,
+  failed: (error) => append(note(`The last messages did not come: ${error.message}`)),
 });
 
 earlier.addEventListener('click', async () => {
@@ -146,6 +135,7 @@ async function people() {
   } catch { /* the connection is lost: the next one asks again */ }
 }
 
+room.on('subscribed', people);
 room.on('join', ({ client, user }) => { here.set(client, user ?? 'nobody'); showPeople(); });
 room.on('leave', ({ client }) => { here.delete(client); showPeople(); });
 

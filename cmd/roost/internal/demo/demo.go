@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/roostws/roost/cmd/roost/internal/docsite"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/web"
@@ -37,8 +38,6 @@ type part struct {
 	publish func(*protocol.PublishRequest) error
 	// calls are its methods, by name.
 	calls map[string]func(context.Context, *protocol.CallRequest) error
-	// connect adds to the reply of a client's connect.
-	connect func(*protocol.ConnectRequest)
 	// event is told what happens to clients, on event loops: it must be quick.
 	event func(*protocol.Event)
 	// routes adds to the HTTP server of the public port.
@@ -50,7 +49,14 @@ type part struct {
 // New returns the application behind the demo pages of a binary of this version.
 func New(version string) *Demo {
 	d := &Demo{about: about{Version: version}}
-	d.parts = []part{d.textbook(), d.chat(), d.ticker(), d.together(), d.transports()}
+	d.parts = []part{
+		d.textbook(),
+		d.chat(),
+		d.notifications(),
+		d.ticker(),
+		d.together(),
+		d.transports(),
+	}
 	return d
 }
 
@@ -102,6 +108,7 @@ func (d *Demo) mux() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", web.Demo())
 	mux.Handle("/roost/", web.Client())
+	mux.Handle("GET /docs/", docsite.Handler())
 	mux.HandleFunc("GET /source/{name}", source)
 	mux.HandleFunc("GET /about.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

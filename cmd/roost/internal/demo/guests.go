@@ -45,11 +45,6 @@ func (d *Demo) connect(_ context.Context, r *protocol.ConnectRequest) error {
 		return &protocol.Error{Code: protocol.CodeUnauthorized, Message: fmt.Sprintf("a name has 1 to %d printable characters", nameMaxChars)}
 	}
 	r.User, r.MessageRate = r.Token, guestRate
-	for _, p := range d.parts {
-		if p.connect != nil {
-			p.connect(r)
-		}
-	}
 	return nil
 }
 

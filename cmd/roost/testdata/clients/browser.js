@@ -1,4 +1,4 @@
-// The demo page and the textbook page in headless Chromium, by Playwright.
+// The demo pages and the textbook page in headless Chromium, by Playwright.
 //   node browser.js BASE_URL PROXY TEXTBOOK_FILE
 // PROXY leads localhost:8080 to the server, so that the textbook page works as
 // it is. "restart" on standard output asks the caller to end the server and to
@@ -28,57 +28,95 @@ const says = async (page, text) => {
   await page.fill('#text', text);
   await page.keyboard.press('Enter');
 };
-const shows = (page, text) => page.locator('#log li p', { hasText: text }).first().waitFor(wait);
+const bubble = (page, text) => page.locator('#log li', { has: page.locator('p', { hasText: text }) });
+const shows = (page, text) => bubble(page, text).first().waitFor(wait);
 const connections = (page, n) =>
   page.waitForFunction((want) => document.getElementById('connections').textContent === want, String(n), wait);
-const connected = (page) => page.locator('#status[data-state=open]').waitFor(wait);
+const connected = (page) => page.locator('#status[data-state=connected]').waitFor(wait);
+const people = (page, ...names) =>
+  page.waitForFunction((want) => [...document.querySelectorAll('#people li')].map((li) => li.firstChild.data).join() === want, names.join(), wait);
+const open = async (context, path) => {
+  const page = await context.newPage();
+  await page.goto(base + path, wait);
+  await connected(page);
+  return page;
+};
+// Sent and confirmed: the time is that of the server.
+const confirmed = (page, text) => bubble(page, text).locator('.by span', { hasText: /^\d\d:\d\d:\d\d$/ }).waitFor(wait);
 
-async function demoPage() {
+async function startAndChat() {
   const { browser, context, errors } = await launch();
   try {
-    const a = await context.newPage();
-    const b = await context.newPage();
-    await a.goto(base, wait);
-    await connected(a);
-    await connections(a, 1);
-    await b.goto(base, wait);
-    await connected(b);
-    await connections(a, 2);
-    await connections(b, 2);
-    await a.locator('#log li.system', { hasText: 'Welcome to the chat!' }).waitFor(wait);
+    const start = await open(context, '');
+    await connections(start, 1);
+    const a = await open(context, 'chat/?as=Anna');
+    await connections(start, 2);
+    const b = await open(context, 'chat/?as=Ben');
+    await connections(start, 3);
+    await Promise.all([people(a, 'Anna', 'Ben'), people(b, 'Anna', 'Ben')]);
 
     await says(a, 'hello from a');
-    await shows(a, 'hello from a');
+    await confirmed(a, 'hello from a');
     await shows(b, 'hello from a');
+    assert.equal(await bubble(b, 'hello from a').locator('strong').textContent(), 'Anna');
     await says(b, '<img src=x onerror=alert(1)><b>bold</b>');
     await shows(a, '<img src=x onerror=alert(1)><b>bold</b>');
     assert.equal(await a.locator('#log img, #log b').count(), 0, 'a message became markup');
     // One's own messages are told apart, and nobody else's.
     assert.equal(await a.locator('#log li.mine').count(), 1);
     assert.equal(await b.locator('#log li.mine').count(), 1);
+    await b.type('#text', 'hm');
+    await a.locator('#typing', { hasText: 'Ben is typing' }).waitFor(wait);
+    await b.fill('#text', '');
+
+    // Somebody who comes later sees what was said, and another window of one's own is told.
+    const later = await open(context, 'chat/?as=Anna');
+    await shows(later, 'hello from a');
+    await later.waitForFunction(() => document.querySelector('#people li.me small')?.textContent === 'in 2 windows', null, wait);
+    assert.equal(await later.locator('#log li.mine').count(), 1);
+    await later.close();
+
+    // What is not on the page of the last messages comes when it is asked for.
+    await b.evaluate(async () => {
+      const { Roost } = await import('/roost/roost.js');
+      const roost = new Roost(location.origin, { token: 'Many' });
+      for (let i = 1; i <= 60; i++) await roost.publish('chat:lobby', { text: `number ${i};`, id: '' });
+      roost.close();
+    });
+    const scrolled = await open(context, 'chat/?as=Carl');
+    await shows(scrolled, 'number 60;');
+    assert.equal(await scrolled.locator('#log p').count(), 50);
+    await scrolled.locator('#log button').click(wait);
+    await shows(scrolled, 'hello from a');
+    assert.equal(await scrolled.locator('#log p').count(), 62);
+    await scrolled.close();
+    await people(a, 'Anna', 'Ben');
 
     // The live broadcast: the same number in both pages, and it goes on.
+    const other = await open(context, '');
     const tick = (page) => page.evaluate(() => Number(document.getElementById('tick').textContent));
-    const before = await tick(a);
-    await a.waitForFunction((n) => Number(document.getElementById('tick').textContent) >= n + 2, before, wait);
-    for (const [one, other] of [[a, b], [b, a]]) {
+    const before = await tick(start);
+    await start.waitForFunction((n) => Number(document.getElementById('tick').textContent) >= n + 2, before, wait);
+    for (const [one, two] of [[start, other], [other, start]]) {
       // Neither page is ahead of the other for longer than a moment.
-      await other.waitForFunction((n) => Number(document.getElementById('tick').textContent) >= n, await tick(one), wait);
+      await two.waitForFunction((n) => Number(document.getElementById('tick').textContent) >= n, await tick(one), wait);
     }
+    await other.close();
+    await connections(start, 3);
 
     // A server that goes away and comes back is found again, without a hand.
     console.log('restart');
     assert.equal((await lines.next()).value, 'done');
-    const lost = (page) => page.locator('#log li.system', { hasText: 'Disconnected' }).first().waitFor(wait);
-    await Promise.all([lost(a), lost(b)]);
-    await Promise.all([connected(a), connected(b)]);
-    await connections(a, 2);
+    await Promise.all([connected(a), connected(b), connected(start)]);
+    await connections(start, 3);
     await says(b, 'we are back');
     await shows(a, 'we are back');
-    assert.equal(await a.locator('#log li.system', { hasText: 'Disconnected' }).count(), 1);
+    // The new server has no history: the page shows what there is.
+    assert.equal(await a.locator('#log p').count(), 1);
 
     await b.close();
-    await connections(a, 1);
+    await connections(start, 2);
+    await people(a, 'Anna');
     assert.deepEqual(errors, []);
   } finally {
     await browser.close();
@@ -105,7 +143,7 @@ async function textbookPage() {
 }
 
 (async () => {
-  await demoPage();
+  await startAndChat();
   await textbookPage();
   console.log('ok');
   process.exit(0); // standard input is still open

@@ -1,0 +1,81 @@
+// The demo of notifications in headless Chromium: node notifications.js BASE_URL ADMIN_URL
+const assert = require('node:assert/strict');
+const { chromium } = require('playwright-core');
+
+const [base, admin] = process.argv.slice(2);
+const wait = { timeout: 60_000 };
+const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+
+const open = async (context, name) => {
+  const page = await context.newPage();
+  await page.goto(`${base}notifications/?as=${name}`, wait);
+  await page.locator('#status[data-state=connected]').waitFor(wait);
+  return page;
+};
+const unread = (page, n) => page.locator('#unread', { hasText: new RegExp(`^${n} unread$`) }).waitFor(wait);
+const texts = (page) => page.locator('#inbox li span').allTextContents();
+const post = async (url, body, headers = {}) => {
+  const response = await fetch(url, { method: 'POST', body, headers });
+  return [response.status, await response.text()];
+};
+
+(async () => {
+  const browser = await chromium.launch({ executablePath: process.env.ROOST_CHROMIUM, args });
+  try {
+    const context = await browser.newContext();
+    const errors = [];
+    context.on('weberror', (e) => errors.push(String(e.error())));
+
+    // One that was sent before anybody came, and those that nobody takes.
+    assert.deepEqual(await post(`${base}notify/Anna`, 'before she came'), [200, 'number 1 of the inbox, for 0 windows that are open\n']);
+    assert.equal((await post(`${base}notify/Anna`, ' '))[0], 400);
+    assert.equal((await post(`${base}notify/Anna`, 'x'.repeat(501)))[0], 400);
+    assert.equal((await post(`${base}notify/Anna`, 'x'.repeat(5000)))[0], 413);
+    assert.equal((await post(`${base}notify/${'x'.repeat(33)}`, 'hello'))[0], 400);
+
+    const a = await open(context, 'Anna');
+    await unread(a, 1);
+    const b = await open(context, 'Anna');
+    const ben = await open(context, 'Ben');
+    await Promise.all([unread(b, 1), unread(ben, 0)]);
+
+    // From a page, from curl, from the back end.
+    await ben.fill('#to', 'Anna');
+    await ben.fill('#text', '<b>from Ben</b>');
+    await ben.locator('#send button').click(wait);
+    await ben.locator('#sent', { hasText: 'In the inbox of Anna; 2 open windows have it.' }).waitFor(wait);
+    await Promise.all([unread(a, 2), unread(b, 2)]);
+    assert.deepEqual(await post(`${base}notify/Anna`, 'from curl'), [200, 'number 3 of the inbox, for 2 windows that are open\n']);
+    await unread(a, 3);
+    await a.locator('.toast', { hasText: 'from curl' }).waitFor(wait);
+    const [status] = await post(`${admin}/v1/publish`, JSON.stringify({ user: 'Anna', data: { text: 'from the back end' } }), { 'Content-Type': 'application/json' });
+    assert.equal(status, 200);
+    await Promise.all([unread(a, 4), unread(b, 4)]);
+    assert.deepEqual(await texts(a), ['from the back end', 'from curl', '<b>from Ben</b>', 'before she came']);
+    assert.equal(await a.locator('#inbox b').count(), 0, 'a notification became markup');
+    assert.match(await a.locator('#inbox li:nth-child(3) small').textContent(), /^Ben, \d\d:\d\d:\d\d$/);
+    assert.equal(await a.title(), '(4) Notifications · Roost demo');
+
+    // What one window reads is read in the other, and after a reload. It is not undone by a
+    // click on what is older.
+    await a.locator('#inbox li:nth-child(2) button').click(wait);
+    await Promise.all([unread(a, 1), unread(b, 1)]);
+    await b.locator('#inbox li:nth-child(4) button').click(wait);
+    await b.reload(wait);
+    await unread(b, 1);
+    assert.equal((await texts(b)).length, 4);
+    await b.locator('#all').click(wait);
+    await Promise.all([unread(a, 0), unread(b, 0)]);
+    await a.reload(wait);
+    await a.locator('#inbox li').nth(3).waitFor(wait);
+    await unread(a, 0);
+
+    // The commands that the page shows are those for its server.
+    assert.match(await ben.locator('#curl').textContent(), new RegExp(`^curl -d '<b>from Ben</b>' '${base}notify/Anna'$`));
+    await ben.locator('#publish', { hasText: `roost publish --url ${admin} --user 'Anna'` }).waitFor(wait);
+    assert.deepEqual(errors, []);
+  } finally {
+    await browser.close();
+  }
+  console.log('ok');
+})();

@@ -1,0 +1,147 @@
+// What every page of the demo site keeps: node pages.js BASE_URL PATH...
+// On a phone and on a desktop, in light and dark: no error, nothing wider than the window,
+// contrast of WCAG 2 AA, no layout shift, and everything that can be used has a name and
+// is reached with the keyboard, which shows where it is.
+const assert = require('node:assert/strict');
+const { chromium } = require('playwright-core');
+
+const [base, ...paths] = process.argv.slice(2);
+const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const wait = { timeout: 60_000 };
+const looks = [
+  { viewport: { width: 360, height: 740 }, colorScheme: 'light' },
+  { viewport: { width: 360, height: 740 }, colorScheme: 'dark' },
+  { viewport: { width: 1100, height: 800 }, colorScheme: 'light' },
+  { viewport: { width: 1100, height: 800 }, colorScheme: 'dark' },
+];
+
+// Runs in the page, before its own scripts.
+function watchShifts() {
+  window.shifts = [];
+  new PerformanceObserver((list) => {
+    for (const { value, hadRecentInput, sources } of list.getEntries()) {
+      // What appears where nothing was has moved nothing.
+      if (!hadRecentInput && sources.some(({ previousRect: a }) => a.width * a.height > 0)) window.shifts.push(`${value.toFixed(4)} by ${sources.map(({ node, previousRect: a, currentRect: b }) => `${node?.id || node?.className || node?.nodeName} from ${a.x},${a.y} ${a.width}x${a.height} to ${b.x},${b.y} ${b.width}x${b.height}`).join('; ')}`);
+    }
+  }).observe({ type: 'layout-shift', buffered: true });
+}
+
+// Runs in the page: everything that is wrong with it at this moment.
+function judge() {
+  const wrong = [];
+  const tell = (element) => `<${element.localName}${element.id && ` id="${element.id}"`}${element.className && ` class="${element.className}"`}> ${element.textContent.trim().slice(0, 30)}`;
+  if (document.documentElement.scrollWidth > innerWidth) {
+    const wide = [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1);
+    wrong.push(`wider than the window: ${wide.slice(0, 3).map(tell).join('; ')}`);
+  }
+  if (!document.title) wrong.push('no title');
+  if (document.querySelectorAll('h1').length !== 1) wrong.push('not one h1');
+  if (!document.querySelector('main')) wrong.push('no main');
+
+  // Colours as a canvas has them, so that every notation counts.
+  const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d', { willReadFrequently: true });
+  const parse = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a), 1];
+  const behind = (element) => {
+    if (!element) return parse(getComputedStyle(document.documentElement).colorScheme === 'dark' ? '#121212' : '#fff');
+    const own = parse(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 ? own : over(own, behind(element.parentElement));
+  };
+  const light = (color) => {
+    const [r, g, b] = color.slice(0, 3).map((v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const contrast = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
+  const visible = (element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !element.closest('.hidden, svg');
+
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const seen = new Set();
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || seen.has(element) || !visible(element) || element.closest(':disabled, script, style')) continue;
+    seen.add(element);
+    const style = getComputedStyle(element);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    const ground = behind(element);
+    const ratio = contrast(over(parse(style.color), ground), ground);
+    if (ratio < (large ? 3 : 4.5)) wrong.push(`contrast ${ratio.toFixed(2)} of ${tell(element)}`);
+  }
+
+  const controls = [...document.querySelectorAll('a[href], button, input, select, textarea, [tabindex="0"]')].filter((e) => visible(e) && !e.disabled);
+  for (const element of controls) {
+    const label = element.labels?.length ? [...element.labels].map((l) => l.textContent).join() : '';
+    const name = element.getAttribute('aria-label') || label.trim() || element.title || (element.localName === 'input' ? '' : element.textContent.trim());
+    if (!name && !element.getAttribute('aria-labelledby')) wrong.push(`no name: ${tell(element)}`);
+    if (element.matches('input:not([type=range], [type=checkbox], [type=radio], [type=color]), textarea, select')) {
+      const ratio = contrast(over(parse(getComputedStyle(element).borderTopColor), behind(element.parentElement)), behind(element.parentElement));
+      if (ratio < 3) wrong.push(`contrast ${ratio.toFixed(2)} of the border of ${tell(element)}`);
+    }
+    if (element.tabIndex < 0) wrong.push(`the keyboard does not reach ${tell(element)}`);
+  }
+  for (const image of document.images) if (!image.hasAttribute('alt')) wrong.push(`no alt: ${image.src}`);
+  return { wrong, controls: controls.length };
+}
+
+// Goes through the page with the tab key, and wants to see where it is.
+async function tabThrough(page, controls) {
+  const reached = new Set();
+  for (let i = 0; i < Math.min(controls, 25) + 1; i++) {
+    await page.keyboard.press('Tab');
+    const at = await page.evaluate(() => {
+      const e = document.activeElement;
+      if (!e || e === document.body) return null;
+      const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(e);
+      const all = [...document.querySelectorAll('*')];
+      return { index: all.indexOf(e), shown: (outlineStyle !== 'none' && outlineWidth !== '0px') || boxShadow !== 'none', html: e.outerHTML.slice(0, 80) };
+    });
+    if (!at) continue; // the browser's own
+    assert.ok(at.shown, `the focus is not seen on ${at.html}`);
+    reached.add(at.index);
+  }
+  assert.ok(reached.size >= Math.min(controls, 25) - 1, `the tab key reaches ${reached.size} of ${controls} controls`);
+}
+
+async function visit(context, path, fail) {
+  const page = await context.newPage();
+  page.on('console', (m) => { if (m.type() === 'error' || m.type() === 'warning') fail(`console: ${m.text()}`); });
+  page.on('pageerror', (e) => fail(e.stack));
+  page.on('response', (r) => { if (r.status() >= 400) fail(`${r.status()} for ${r.url()}`); });
+  await page.goto(base + path, wait);
+  if (await page.locator('#status').count()) {
+    await page.locator('#status[data-state=connected]').waitFor(wait);
+    // Two seconds of live messages.
+    await page.evaluate(() => new Promise((done) => { setTimeout(() => requestAnimationFrame(done), 2000); }));
+  }
+  await page.evaluate(() => new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); }));
+  const { wrong, controls } = await page.evaluate(judge);
+  wrong.forEach(fail);
+  for (const shift of await page.evaluate(() => window.shifts)) fail(`layout shift ${shift}`);
+  try {
+    await tabThrough(page, controls);
+  } catch (error) {
+    fail(error.message);
+  }
+  await page.close();
+}
+
+(async () => {
+  const browser = await chromium.launch({ executablePath: process.env.ROOST_CHROMIUM, args });
+  const failures = [];
+  try {
+    await Promise.all(looks.map(async (look) => {
+      const context = await browser.newContext(look);
+      await context.addInitScript(watchShifts);
+      for (const path of paths) await visit(context, path, (what) => failures.push(`/${path} at ${look.viewport.width}, ${look.colorScheme}: ${what}`));
+    }));
+  } finally {
+    await browser.close();
+  }
+  assert.equal(failures.length, 0, `\n${failures.join('\n')}`);
+  console.log(`ok: ${paths.length} pages`);
+})();
