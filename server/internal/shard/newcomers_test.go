@@ -102,3 +102,24 @@ func TestNextPollIsANewcomer(t *testing.T) {
 		t.Errorf("generation %d, opened before %d and now %d", c.generation, before.opened, s.opened)
 	}
 }
+
+// TestDrainBehindResponse: a connection that has its response when the server begins to
+// stop ends, and does not wait for another request.
+func TestDrainBehindResponse(t *testing.T) {
+	r := newRig(t, 1, nil)
+	s, l := r.shards[0], r.loops[0]
+	id := l.Open(0)
+	r.settle()
+	s.OnData(id, []byte("GET /poll/ann?hello HTTP/1.1\r\nHost: x\r\n\r\n"))
+	if c, _ := s.find(id); c.state != stateAnswered {
+		t.Fatalf("state %d, want answered", c.state)
+	}
+	s.Drain(frame.CloseGoingAway, "bye", 0)
+	r.settle()
+	if got := l.TakeReceived(id); !bytes.HasSuffix(got, []byte("\r\n\r\n[hello]")) {
+		t.Errorf("got %q", got)
+	}
+	if !l.Closed(id) || s.slots.used != 0 {
+		t.Errorf("%d connections are left", s.slots.used)
+	}
+}

@@ -223,8 +223,12 @@ func (s *Shard) renewPolls() {
 // renew makes a connection that has its response ready for the next request.
 func (c conn) renew() {
 	s, x := c.s, c.ext()
+	if s.draining {
+		c.shut()
+		return
+	}
 	id := s.loop.Renew(c.id)
-	if id == 0 || s.draining {
+	if id == 0 {
 		c.shut()
 		return
 	}
