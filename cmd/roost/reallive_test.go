@@ -31,7 +31,7 @@ func TestRealClientSharedText(t *testing.T) {
 func TestBrowserLiveDemos(t *testing.T) {
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
-	for _, demo := range []string{"together"} {
+	for _, demo := range []string{"ticker", "together", "game", "transports"} {
 		t.Run(demo, func(t *testing.T) {
 			p := startRoost(t, loopback("--demo")...)
 			script(t, "node", demo+".js", "http://"+p.addr+"/")

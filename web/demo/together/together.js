@@ -136,8 +136,8 @@ addEventListener('beforeunload', (event) => { if (sheet.unsent) event.preventDef
 
 // --------------------------------------------------------------------- cursors
 
-// A cursor is {"x":…,"y":…,"colour":…,"caret":…}, published with a key of this page: whoever lags gets
-// the newest one only.
+// A cursor is {"x":…,"y":…,"colour":…,"caret":…}, published with a key of this page: a page
+// that lags gets the newest one only.
 const COLOURS = ['#b83a16', '#24693f', '#1d5fa8', '#7a3ea1', '#8f5600', '#a3216a', '#1f6a75', '#5d5b1d'];
 const channel = roost.channel('cursors:sheet');
 const me = Math.random().toString(36).slice(2);

@@ -55,6 +55,7 @@ func New(version string) *Demo {
 		d.notifications(),
 		d.ticker(),
 		d.together(),
+		d.game(),
 		d.transports(),
 	}
 	return d

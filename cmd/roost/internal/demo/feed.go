@@ -10,7 +10,7 @@ import (
 )
 
 // A feed publishes at an interval while its channel has subscribers. Without them it
-// has no goroutine and no timer, so that a demo which nobody looks at costs nothing.
+// has no goroutine and no timer, so a demo that is not open costs nothing.
 type feed struct {
 	// Immutable.
 	channel  string

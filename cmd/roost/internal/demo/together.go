@@ -43,7 +43,7 @@ type sheetMessage struct {
 	Ask  bool   `json:"ask,omitempty"`
 }
 
-// A cursor is where somebody points, and where the caret is. The message's key is the page's
+// A cursor is a person's pointer and caret. The message's key is the page's
 // own, so that only the newest position counts.
 type cursor struct {
 	X      float64 `json:"x"` // of the sheet's width, 0 to 1; negative: outside
