@@ -67,6 +67,12 @@ type Config struct {
 	// events cost nothing.
 	Events func(*protocol.Event)
 
+	// Stats return the counters of further parts of the program, such as those of
+	// packages token and webhook, for Server.Stats and what is made of it. They may be
+	// called on any goroutine, and return the same counters each time, under names that
+	// no other has.
+	Stats []func() Stats
+
 	// Handler is the application. Its zero value accepts every upgrade and
 	// ignores every message.
 	Handler Handler

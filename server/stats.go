@@ -9,8 +9,9 @@ import (
 // name that does not exist panics. As JSON they are one object, as in /v1/stats.
 type Stats = counters.Stats
 
-// Stats returns the counters of this moment, summed over the loops. Each loop's part is as it was at the end of the loop's last
-// callback. Before Start all are 0.
+// Stats returns the counters of this moment: those of the server, summed over the loops,
+// and those of Config.Stats. Each loop's part is as it was at the end of the loop's last
+// callback, and 0 before Start.
 func (s *Server) Stats() Stats {
 	var sum counters.Sum
 	if p := s.parts.Load(); p != nil {
@@ -37,7 +38,11 @@ func (s *Server) Stats() Stats {
 			sum[c] = int64(n)
 		}
 	}
-	return sum.Stats()
+	stats := sum.Stats()
+	for _, more := range s.cfg.Stats {
+		stats = append(stats, more()...)
+	}
+	return stats
 }
 
 // A Distribution is how often a duration was in each of some buckets.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/server"
-	"github.com/roostws/roost/server/token"
 )
 
 // Run serves until a signal or the server's own end.
@@ -84,6 +83,7 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	}
 	if verifier != nil {
 		defer verifier.Close()
+		config.Stats = append(config.Stats, verifier.Counters)
 		reload.add(logger, "token keys", func() error { return s.NativeFlags.reload(verifier) })
 	}
 	hooks, err := s.WebhookFlags.configure(&config, logger)
@@ -101,7 +101,7 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	admin, err := s.AdminFlags.open(srv, moreStats(verifier, hooks), logger)
+	admin, err := s.AdminFlags.open(srv, logger)
 	if err != nil {
 		return err
 	}
@@ -140,21 +140,6 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 			return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())
 		}
 	}
-}
-
-// moreStats are the counters that /v1/stats has beside the server's.
-func moreStats(verifier *token.Verifier, hooks *webhooks) map[string]func() any {
-	stats := map[string]func() any{}
-	if verifier != nil {
-		stats["token"] = func() any { return verifier.Stats() }
-	}
-	if hooks.sender != nil {
-		stats["webhook"] = func() any { return hooks.sender.Stats() }
-	}
-	if hooks.asker != nil {
-		stats["ask"] = func() any { return hooks.asker.Stats() }
-	}
-	return stats
 }
 
 // announce logs the start-up line, and what a first user wants to know.

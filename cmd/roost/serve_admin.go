@@ -61,7 +61,6 @@ func adminAddr(text string) (string, error) {
 type adminPort struct {
 	flags    *AdminFlags
 	srv      *server.Server
-	stats    map[string]func() any // beside the server's
 	logger   *slog.Logger
 	metrics  http.Handler
 	listener net.Listener
@@ -73,11 +72,11 @@ type adminPort struct {
 }
 
 // open listens and answers. Until srv runs, the answer is that it does not.
-func (f *AdminFlags) open(srv *server.Server, stats map[string]func() any, logger *slog.Logger) (*adminPort, error) {
+func (f *AdminFlags) open(srv *server.Server, logger *slog.Logger) (*adminPort, error) {
 	if f.AdminAddr == "" {
 		return nil, nil
 	}
-	a := &adminPort{flags: f, srv: srv, stats: stats, logger: logger}
+	a := &adminPort{flags: f, srv: srv, logger: logger}
 	a.metrics = metrics.New(srv, map[string]string{"version": version(), "engine": srv.Config().Engine.Driver.Name()})
 	if err := a.load(); err != nil {
 		return nil, err
@@ -118,7 +117,6 @@ func (a *adminPort) load() error {
 		BatchMaxItems:       a.flags.BatchMaxItems,
 		Healthy:             a.healthy,
 		Ready:               a.ready,
-		Stats:               a.stats,
 		Logger:              a.logger,
 	}
 	if a.flags.APIKeysFile != "" {

@@ -86,6 +86,7 @@ func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*w
 		if w.asker, err = webhook.NewAsker(asker); err != nil {
 			return nil, err
 		}
+		config.Stats = append(config.Stats, w.asker.Counters)
 		config.Application.Parts = protocol.Selection{Headers: f.AskHeaders, Cookies: f.AskCookies, Query: f.AskQuery}
 		if err := f.ask(w.asker, config.Application); err != nil {
 			return nil, err
@@ -100,6 +101,7 @@ func (f *WebhookFlags) configure(config *server.Config, logger *slog.Logger) (*w
 			return nil, err
 		}
 		config.Events = w.sender.Event
+		config.Stats = append(config.Stats, w.sender.Counters)
 	}
 	return w, nil
 }

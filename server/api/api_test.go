@@ -647,25 +647,7 @@ func TestGzipBodies(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
-	w := ask(t, newHandler(t, &fake{}, Config{Stats: map[string]func() any{
-		"webhook": func() any {
-			return struct {
-				Dropped       uint64
-				DroppedByType map[string]uint64
-			}{5, map[string]uint64{"message": 5}}
-		},
-		"token": func() any {
-			return struct {
-				Refused            uint64
-				JWKSFetched, Never time.Time
-			}{2, time.UnixMilli(1_700_000_000_123), time.Time{}}
-		},
-	}}), "GET", "/v1/stats", "")
-	for _, want := range []string{`"webhook":{"dropped":5,"dropped_by_type":{"message":5}}`, `"token":{"jwks_fetched":1700000000123,"never":0,"refused":2}`} {
-		if !strings.Contains(w.Body.String(), want) {
-			t.Errorf("stats lack %s:\n%s", want, w.Body)
-		}
-	}
+	w := ask(t, newHandler(t, &fake{}, Config{}), "GET", "/v1/stats", "")
 	var got map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)

@@ -31,10 +31,6 @@ type Config struct {
 	Healthy func() error
 	// Ready is called for GET /readyz: an error is a 503. If nil, Healthy is.
 	Ready func() error
-	// Stats are more counters for GET /v1/stats, each a struct of numbers (SenderStats
-	// of package webhook, say) under a name of its own. The functions may be called from
-	// any goroutine.
-	Stats map[string]func() any
 	// Logger gets errors that clients must not see. If nil, silent.
 	Logger *slog.Logger
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/internal/counters"
+	"github.com/roostws/roost/server/token"
+	"github.com/roostws/roost/server/webhook"
 )
 
 func TestNameOf(t *testing.T) {
@@ -36,13 +39,39 @@ func TestNameOf(t *testing.T) {
 	}
 }
 
+// newServer returns a server with all the parts that have counters of their own.
+func newServer(t *testing.T) *server.Server {
+	t.Helper()
+	tokens, err := token.New(token.Config{Secrets: [][]byte{[]byte(strings.Repeat("s", token.SecretMinBytes))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tokens.Close)
+	secrets := []string{"whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 32))}
+	asker, err := webhook.NewAsker(webhook.AskerConfig{URL: "http://127.0.0.1:1/", Secrets: secrets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(asker.Close)
+	sender, err := webhook.NewSender(webhook.SenderConfig{URL: "http://127.0.0.1:1/", Secrets: secrets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sender.Close(t.Context()) })
+	srv, err := server.New(server.Config{
+		Listen: []string{"127.0.0.1:0"}, Stats: []func() server.Stats{tokens.Counters, asker.Counters, sender.Counters},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return srv
+}
+
 // A scrape shows the whole table with today's values, and nothing that Prometheus'
 // own linter would mind.
 func TestScrape(t *testing.T) {
-	srv, err := server.New(server.Config{Listen: []string{"127.0.0.1:0"}})
-	if err == nil {
-		err = srv.Start()
-	}
+	srv := newServer(t)
+	err := srv.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,13 +98,19 @@ func TestScrape(t *testing.T) {
 	for _, want := range []string{
 		`roost_build_info{engine="epoll",version="v1"} 1`, "roost_accepted_total 1\n", "roost_handshakes_refused_total 1\n",
 		"# TYPE roost_connections gauge\n", "# TYPE roost_turn_seconds histogram\n", `roost_publish_seconds_bucket{le="+Inf"} 0`,
+		"roost_token_jwks_keys 0\n", "roost_ask_questions_total 0\n", "roost_webhook_sent_connected_total 0\n", "# TYPE roost_webhook_queued_bytes gauge\n",
 		"# HELP roost_stalled Connections with output waiting for a full socket.\n", "process_cpu_seconds_total ", "go_goroutines ",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the scrape lacks %q", want)
 		}
 	}
+	seen := map[string]bool{}
 	for _, stat := range srv.Stats() {
+		if seen[stat.Name] {
+			t.Errorf("two counters are called %s", stat.Name)
+		}
+		seen[stat.Name] = true
 		if !strings.Contains(body, "\n"+nameOf(stat.Info)+" ") {
 			t.Errorf("the scrape lacks %s", nameOf(stat.Info))
 		}
@@ -92,10 +127,7 @@ func TestScrape(t *testing.T) {
 
 // Dashboard and alert rules ask for metrics that there are.
 func TestDeployFiles(t *testing.T) {
-	srv, err := server.New(server.Config{Listen: []string{"127.0.0.1:0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := newServer(t)
 	w := httptest.NewRecorder()
 	New(srv, nil).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	known := map[string]bool{}

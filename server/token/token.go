@@ -24,6 +24,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/throttle"
 	"github.com/roostws/roost/server/settings"
 )
@@ -145,15 +147,21 @@ type material struct {
 // Stats are counted since New.
 type Stats struct {
 	// Accepted, Refused and Expired count tokens by the outcome of Verify.
-	Accepted, Refused, Expired uint64
+	Accepted uint64 `name:"checks_accepted" help:"tokens that were good"`
+	Refused  uint64 `name:"checks_refused" help:"tokens that were refused, expired ones apart"`
+	Expired  uint64 `name:"checks_expired" help:"tokens that were refused because they had expired"`
 	// JWKSFetches counts the attempts to fetch the key set, JWKSFailures those of
 	// them that failed.
-	JWKSFetches, JWKSFailures uint64
+	JWKSFetches  uint64 `help:"attempts to fetch the key set"`
+	JWKSFailures uint64 `help:"attempts to fetch the key set that failed"`
 	// JWKSKeys is how many keys of the set are in force.
-	JWKSKeys int
+	JWKSKeys int `gauge:"yes" help:"keys of the key set that are in force"`
 	// JWKSFetched is when the set was last fetched, zero if never.
-	JWKSFetched time.Time
+	JWKSFetched time.Time `gauge:"yes" name:"jwks_fetched_seconds" help:"when the key set was last fetched, in seconds since 1970, 0 if never"`
 }
+
+// Counters returns the same for server.Config.Stats. It may be called on any goroutine.
+func (v *Verifier) Counters() server.Stats { return counters.OfFields("token", v.Stats()) }
 
 const configName = "token: Config"
 

@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/internal/throttle"
 	"github.com/roostws/roost/server/protocol"
@@ -43,20 +45,24 @@ const refusedLines = 10
 
 // AskerStats are an Asker's counters. Asked is the sum of the others.
 type AskerStats struct {
-	Asked uint64
+	Asked uint64 `name:"questions" help:"questions to the application"`
 	// Pending questions are under way or wait for their turn.
-	Pending int64
+	Pending int64 `gauge:"yes" help:"questions that are under way or wait for their turn"`
 	// Allowed and Refused count the application's decisions.
-	Allowed, Refused uint64
+	Allowed uint64 `help:"questions that the application answered with yes"`
+	Refused uint64 `help:"questions that the application answered with no"`
 	// Busy questions did not get their turn, or did not reach the application, or it
 	// had no time for them (HTTP 429, 503).
-	Busy uint64
+	Busy uint64 `help:"questions that did not get their turn or did not reach the application"`
 	// TimedOut questions were not answered within Timeout.
-	TimedOut uint64
+	TimedOut uint64 `help:"questions that were not answered in time"`
 	// Failed questions got no usable answer (another status, bad JSON, a connection
 	// that was cut), or the client left before it came.
-	Failed uint64
+	Failed uint64 `help:"questions that got no usable answer"`
 }
+
+// Counters returns the same for server.Config.Stats. It may be called on any goroutine.
+func (a *Asker) Counters() server.Stats { return counters.OfFields("ask", a.Stats()) }
 
 // NewAsker returns an Asker. The error names every field that is wrong.
 func NewAsker(c AskerConfig) (*Asker, error) {

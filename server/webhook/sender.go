@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/roostws/roost/internal/retry"
+	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/throttle"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -62,21 +64,27 @@ type counter struct{ sent, dropped atomic.Uint64 }
 type SenderStats struct {
 	// QueuedEvents wait, including those under way and those set aside. QueuedBytes
 	// is roughly the memory of those that are not under way.
-	QueuedEvents, QueuedBytes int64
+	QueuedEvents int64 `gauge:"yes" help:"events that wait to be told to the application"`
+	QueuedBytes  int64 `gauge:"yes" help:"bytes that waiting events take"`
 	// Batches and Sent (events) were accepted by the application.
-	Batches, Sent uint64
+	Batches uint64 `help:"batches of events that the application accepted"`
+	Sent    uint64 `help:"events that the application accepted"`
 	// FailedTries are requests that were not accepted.
-	FailedTries uint64
+	FailedTries uint64 `help:"requests with events that the application did not accept"`
 	// SetAside counts the events that were set aside because the application failed
 	// on them and accepted others. AsideEvents of them still wait.
-	SetAside    uint64
-	AsideEvents int64
+	SetAside    uint64 `help:"events set aside because the application failed on them and accepted others"`
+	AsideEvents int64  `gauge:"yes" help:"events that wait aside"`
 	// Dropped events were lost: the queue was full, the application refused
 	// them (4xx), failed for RetryMaxAge, or Close had no time left.
-	Dropped uint64
+	Dropped uint64 `help:"events that were lost"`
 	// SentByType and DroppedByType are Sent and Dropped again.
-	SentByType, DroppedByType map[protocol.EventType]uint64
+	SentByType    map[protocol.EventType]uint64 `name:"sent" help:"events of one type that the application accepted"`
+	DroppedByType map[protocol.EventType]uint64 `name:"dropped" help:"events of one type that were lost"`
 }
+
+// Counters returns the same for server.Config.Stats. It may be called on any goroutine.
+func (s *Sender) Counters() server.Stats { return counters.OfFields("webhook", s.Stats()) }
 
 // NewSender starts a Sender. The error names every field that is wrong.
 func NewSender(c SenderConfig) (*Sender, error) {
