@@ -7,6 +7,7 @@
 #   scripts/c10k.sh [--connections N] [--rounds N] [--engines epoll,gnet,easygo]
 #                   [--loops 1,2] [--quick] [--huge-pages] [--out FOLDER]
 #   scripts/c10k.sh --hostile [--rounds N] [--quick] [--out FOLDER]
+#   scripts/c10k.sh --streams [--connections N] [--rounds N] [--quick] [--out FOLDER]
 #
 # By default 10,000 connections and three rounds, in which the servers take turns;
 # medians, ratios, and the best round are shown; three rounds take some 22 minutes. Further
@@ -25,6 +26,9 @@
 # garbage or never reads, with the default limits, and with the limit that bounds a flood;
 # see bench/README.md. With --rounds 5 that takes some six minutes. The results go to
 # bench/results/<date>-hostile-<host>.{md,json,svg}.
+#
+# --streams measures the table of event streams beside WebSockets alone, some two minutes
+# for each round; its results are called streams instead of c10k.
 #
 # --quick is for the gate: 2,000 connections, one round, the first table with one loop,
 # no compression, no clients that do not read, one to two minutes;
@@ -47,7 +51,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
     --quick) args+=(-quick); quick=yes; [ "$out" != bench/results ] || out= ;;
-    --huge-pages | --hostile) args+=("-${1#--}") ;;
+    --huge-pages | --hostile | --streams) args+=("-${1#--}") ;;
     --connections=* | --rounds=* | --engines=* | --loops=*) args+=("-${1#--}") ;;
     --connections | --rounds | --engines | --loops)
       [ $# -ge 2 ] || die "$1 needs a value"

@@ -3,6 +3,7 @@ package server_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -135,6 +136,16 @@ func TestHTTPKeepAlive(t *testing.T) {
 				c.WantEnd()
 			}
 			wantPanics(t, s, 1)
+		})
+		t.Run("section 9.6, a client that has said everything", func(t *testing.T) {
+			c := connect(t, s)
+			c.Put(page + "GET /slow" + host + "\r\n")
+			if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			wantBody(t, c.WantStatus(201), content)
+			wantBody(t, c.WantStatus(200), bigBody[:2<<20])
+			c.WantEnd()
 		})
 		t.Run("5 MB, then more", func(t *testing.T) {
 			c := connect(t, s)

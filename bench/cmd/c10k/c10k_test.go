@@ -153,6 +153,18 @@ func TestSections(t *testing.T) {
 	}
 }
 
+// Event streams may be measured alone.
+func TestOnlyStreams(t *testing.T) {
+	o, c := options{engines: "epoll,gnet", roost: "roost", limit: "limit", connections: 10_000, rounds: 3}, &report.Comparison{}
+	groups := o.onlyStreams(c)
+	if len(groups) != 1 || len(groups[0]) != 2 || len(c.Servers) != 2 || len(c.Sections) != 0 || c.Name != "streams" {
+		t.Fatalf("%d groups, servers %+v", len(groups), c.Servers)
+	}
+	if s := c.Servers[1]; s.Reference != c.Servers[0].Label || !s.Budget || c.Servers[0].Budget {
+		t.Errorf("servers %+v: the streams are not judged beside the WebSockets", c.Servers)
+	}
+}
+
 // A server and its clients must be able to use it.
 func TestCertificate(t *testing.T) {
 	cert, key, err := writeCertificate(t.TempDir())

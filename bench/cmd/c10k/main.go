@@ -35,6 +35,7 @@ type options struct {
 	quick       bool
 	hugePages   bool
 	hostiles    bool
+	streams     bool
 	out         string
 	command     string
 	// dir holds what servers and clients read: certificate, key, secret.
@@ -55,6 +56,7 @@ func parseFlags() options {
 	flag.BoolVar(&o.quick, "quick", false, "2,000 connections, one round, short periods: does it work at all?")
 	flag.BoolVar(&o.hugePages, "huge-pages", false, "measure memory with transparent huge pages always on, too (root; the setting is given back)")
 	flag.BoolVar(&o.hostiles, "hostile", false, "measure what clients notice of a hostile one, and nothing else")
+	flag.BoolVar(&o.streams, "streams", false, "measure event streams beside WebSockets, and nothing else")
 	flag.StringVar(&o.out, "out", "bench/results", "directory for the result files")
 	flag.StringVar(&o.command, "command", strings.Join(os.Args, " "), "the command to write into the result")
 	flag.Parse()
@@ -96,6 +98,8 @@ func run(ctx context.Context) (bool, error) {
 	turns := o.rounds
 	if o.hostiles {
 		groups, turns = o.hostile(c), 1 // each kind has rounds of its own
+	} else if o.streams {
+		groups = o.onlyStreams(c)
 	} else if groups, err = o.groups(c); err != nil {
 		return false, err
 	}

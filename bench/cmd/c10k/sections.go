@@ -146,6 +146,20 @@ func (o options) addNative(first rounds.Target, c *report.Comparison) ([]rounds.
 // addStreams adds the table of event streams beside WebSockets: clients of the native
 // protocol without tokens, in one channel with history, to which messages are published.
 func (o options) addStreams(first rounds.Target, c *report.Comparison) ([]rounds.Target, error) {
+	group, section := o.streamTargets(first)
+	c.Sections = append(c.Sections, section)
+	return group, nil
+}
+
+// onlyStreams makes that table the first and only one.
+func (o options) onlyStreams(c *report.Comparison) [][]rounds.Target {
+	engine, _, _ := strings.Cut(o.engines, ",")
+	group, section := o.streamTargets(o.besideBare([]string{engine}, 1)[1])
+	c.Name, c.Title, c.Text, c.Servers, c.Columns = "streams", "Event streams beside WebSockets", section.Text, section.Servers, section.Columns
+	return [][]rounds.Target{group}
+}
+
+func (o options) streamTargets(first rounds.Target) ([]rounds.Target, report.Section) {
 	p := o.periods()
 	section := report.Section{
 		Title:   "Event streams",
@@ -179,8 +193,7 @@ func (o options) addStreams(first rounds.Target, c *report.Comparison) ([]rounds
 		group = append(group, t)
 		section.Servers = append(section.Servers, t.Server)
 	}
-	c.Sections = append(c.Sections, section)
-	return group, nil
+	return group, section
 }
 
 // tooFew is said of a quick run.
