@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
@@ -121,5 +122,37 @@ func TestDrainBehindResponse(t *testing.T) {
 	}
 	if !l.Closed(id) || s.slots.used != 0 {
 		t.Errorf("%d connections are left", s.slots.used)
+	}
+}
+
+// TestKeptConnectionsEnd: a connection without a request stays for a minute, or until
+// somebody else needs its place.
+func TestKeptConnectionsEnd(t *testing.T) {
+	for name, full := range map[string]bool{"after a minute": false, "for a newcomer": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 1, func(c *Config) {
+				if full {
+					c.MaxConnections = 1
+				}
+			})
+			s, l := r.shards[0], r.loops[0]
+			id := l.Open(0)
+			l.Deliver(id, []byte("GET /poll/ann?hello HTTP/1.1\r\nHost: x\r\n\r\n"))
+			r.settle()
+			if c := s.in(id.Slot()); c.state != stateKept {
+				t.Fatalf("state %d, want kept", c.state)
+			}
+			stays := 55 * time.Second
+			if full {
+				stays = s.cfg.TickInterval
+			}
+			r.advance(stays)
+			if l.Closed(id) {
+				t.Fatalf("it is closed after %v", stays)
+			}
+			if r.advance(10 * time.Second); !l.Closed(id) {
+				t.Error("it stays")
+			}
+		})
 	}
 }
