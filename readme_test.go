@@ -18,12 +18,14 @@ func read(t *testing.T, name string) string {
 	return string(content)
 }
 
-// What README.md shows is what is compiled, and it is as short as it says.
-func TestReadmeShowsTheExample(t *testing.T) {
+// What docs/embed.md shows is what is compiled and tested, and the example is as short
+// as README.md says.
+func TestEmbedShowsTheExamples(t *testing.T) {
+	page := read(t, "docs/embed.md")
 	const name = "examples/embed/main.go"
 	example := read(t, name)
-	if !strings.Contains(read(t, "README.md"), "```go\n"+example+"```\n") {
-		t.Errorf("README.md does not show %s as it is", name)
+	if !strings.Contains(page, "```go\n"+example+"```\n") {
+		t.Errorf("docs/embed.md does not show %s as it is", name)
 	}
 	lines := 0
 	for line := range strings.Lines(example) {
@@ -33,6 +35,10 @@ func TestReadmeShowsTheExample(t *testing.T) {
 	}
 	if lines > 35 {
 		t.Errorf("%s has %d lines, want 35 at most", name, lines)
+	}
+	const test = "client/example_test.go"
+	if _, shown, _ := strings.Cut(read(t, test), ")\n\n"); !strings.Contains(page, "```go\n"+shown+"```\n") {
+		t.Errorf("docs/embed.md does not show %s as it is", test)
 	}
 }
 

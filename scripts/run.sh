@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds roost and starts the demo: open its address in two windows. The dashboard is
-# on port 8081, or another one if that is in use.
+# on port 8081 (ADMIN=host:port), or another one if that is in use.
 #
 #   scripts/run.sh                      on http://localhost:8080, for this machine only
 #   scripts/run.sh :8080                for the whole network: anybody there can join
@@ -21,8 +21,8 @@ if [ $# -gt 0 ] && [[ $1 != -* ]]; then
   addr=$1
   shift
 fi
-behaviour=--demo admin=127.0.0.1:8081
-(: </dev/tcp/127.0.0.1/8081) 2>/dev/null && admin=127.0.0.1:0 # in use
+behaviour=--demo admin=${ADMIN:-127.0.0.1:8081}
+(: <"/dev/tcp/${admin%:*}/${admin##*:}") 2>/dev/null && admin=127.0.0.1:0 # in use
 for flag in "$@"; do
   case $flag in
     --admin-addr | --admin-addr=*) admin= ;;

@@ -5,12 +5,22 @@ package web
 
 import (
 	"embed"
+	"io"
 	"io/fs"
 	"net/http"
 )
 
 //go:embed demo dashboard icon.svg theme.css
 var files embed.FS
+
+// HandleHealth adds what balancers ask for on the port of the clients: /healthz and
+// /readyz. They say ok, since a server that stops or is full responds with 503 by
+// itself.
+func HandleHealth(mux *http.ServeMux) {
+	for _, path := range []string{"/healthz", "/readyz"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	}
+}
 
 // Demo serves the pages of `roost serve --demo`, for any number of goroutines.
 func Demo() http.Handler { return page("demo") }

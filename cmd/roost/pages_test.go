@@ -21,7 +21,7 @@ import (
 // notRun are the commands that TestPages does not run, each with the reason, which
 // the page has to give as well, in a comment behind the command.
 var notRun = map[string]string{
-	"scripts/test.sh": "takes 20 minutes",
+	"scripts/c10k.sh --quick":                                                "takes a minute", // and writes into the tree
 	"roost bench hostile ws://127.0.0.1:9000/ --pid 4711":                    "takes minutes",
 	"roost bench transports http://127.0.0.1:8080/ --pid 4711 --out results": "takes five minutes",
 	"curl -N 'http://127.0.0.1:8080/v1/sse?channel=news:1&channel=chat'":     "runs until Ctrl-C",
@@ -115,7 +115,7 @@ func newPage(t *testing.T, root, bin string) *pageReader {
 	overlay := p.write("overlay.json", string(must(json.Marshal(map[string]any{"Replace": replaced}))))
 	p.env = append(os.Environ(), "CURL_HOME="+p.dir, "GOBIN="+bin, "PATH="+bin+":"+os.Getenv("PATH"),
 		"GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -buildvcs=false -overlay="+overlay),
-		"ROOST_ADDR="+p.addr+":8080", "ROOST_API_URL=http://"+p.addr+":8081", "ROOST_URL=ws://"+p.addr+":8080/")
+		"ROOST_ADDR="+p.addr+":8080", "ADMIN="+p.addr+":8081", "ROOST_API_URL=http://"+p.addr+":8081", "ROOST_URL=ws://"+p.addr+":8080/")
 	return p
 }
 
@@ -252,7 +252,7 @@ func (p *pageReader) start(line, dir string) {
 		if !strings.Contains(line, "--addr") {
 			b.ports = append(b.ports, "8080")
 		}
-		if strings.HasPrefix(line, "go run") {
+		if strings.HasPrefix(line, "go run") || strings.HasPrefix(line, "scripts/run.sh") {
 			b.ports = append(b.ports, "8081")
 		}
 	}

@@ -58,6 +58,20 @@ func get(t *testing.T, url, key string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
+// Balancers ask whether the server takes clients where the clients come, whatever it
+// serves.
+func TestHealthForBalancers(t *testing.T) {
+	t.Parallel()
+	for _, flags := range [][]string{{"--relay"}, {"--echo"}, {"--demo"}, {"--native", "--anonymous"}, {"--relay", "--native", "--anonymous"}} {
+		p := startRoost(t, loopback(flags...)...)
+		for _, path := range []string{"/healthz", "/readyz"} {
+			if status, body := get(t, "http://"+p.addr+path, ""); status != 200 || body != "ok\n" {
+				t.Errorf("%q: %s: %d %q", flags, path, status, body)
+			}
+		}
+	}
+}
+
 func TestAdminPort(t *testing.T) {
 	t.Parallel()
 	p := startRoost(t, loopback("--relay", "--admin-addr", "0", "--admin-pprof")...)

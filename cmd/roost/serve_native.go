@@ -79,6 +79,7 @@ func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (*to
 func clientPages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/roost/", web.Client())
+	web.HandleHealth(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this is a WebSocket server: connect to it with ws:// or wss://; the client for browsers is at /roost/", http.StatusUpgradeRequired)

@@ -134,7 +134,7 @@ func TestDeployFiles(t *testing.T) {
 	for _, line := range regexp.MustCompile(`(?m)^[a-z]\w*`).FindAllString(w.Body.String(), -1) {
 		known[line] = true
 	}
-	for _, file := range []string{"../../deploy/grafana/roost.json", "../../deploy/prometheus/alerts.yml", "../../docs/metrics.md", "../../web/dashboard/figures.json"} {
+	for _, file := range []string{"../../deploy/grafana/roost.json", "../../deploy/prometheus/alerts.yml", "../../docs/metrics.md", "../../docs/operate.md", "../../web/dashboard/figures.json"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -8,7 +8,6 @@ package demo
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -115,10 +114,7 @@ func (d *Demo) mux() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(d.about) // the client is gone
 	})
-	// A server that stops or is full responds with 503 by itself.
-	for _, path := range []string{"/healthz", "/readyz"} {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	}
+	web.HandleHealth(mux)
 	for _, p := range d.parts {
 		if p.routes != nil {
 			p.routes(mux)
