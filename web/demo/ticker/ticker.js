@@ -39,6 +39,7 @@ class Board {
   }
 
   take(symbol, price, offset) {
+    this.at(offset - 1);
     this.at(offset);
     this.#received++;
     this.#news.set(symbol, price);
