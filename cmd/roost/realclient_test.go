@@ -133,7 +133,7 @@ func TestBrowserPages(t *testing.T) {
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
 	p := startRoost(t, loopback("--demo", "--admin-addr", "127.0.0.1:0")...)
-	paths := []string{"", "source/chat", "docs/", "docs/settings", "docs/protocol", "docs/decisions", "roost/"}
+	paths := []string{"", "source/chat", "docs/", "docs/settings", "docs/decisions", "docs/bench/results/2026-11-30-c10k-vm"}
 	demos, err := fs.Glob(web.DemoFiles(), "*/index.html")
 	if err != nil || len(demos) < 2 {
 		t.Fatalf("%d demos, %v", len(demos), err)

@@ -17,7 +17,10 @@ import (
 )
 
 // markdown is the dialect of the documents: GitHub's. HTML in them is left out.
-var markdown = goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
+var markdown = goldmark.New(goldmark.WithExtensions(
+	extension.Linkify, extension.Strikethrough, extension.TaskList,
+	extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignAttribute)), // the pages' policy forbids style
+), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
 
 // render makes HTML of the document file, whose links lead where s shows their targets.
 func render(tree fs.FS, s *site, file string, source []byte) (title string, body []byte, err error) {
