@@ -276,6 +276,7 @@ let shown = null; // the channel that is shown, and how far: { name, epoch, offs
 
 function showChannel(name) {
   shown = { name };
+  for (const id of ['clear', 'empty']) $(id).dispatchEvent(new Event('disarm')); // that was about another channel
   $('target').value = name;
   $('detail-title').textContent = name;
   $('detail-state').textContent = '…';
@@ -333,10 +334,10 @@ function addToTail(...parts) {
   if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
-function showMessage({ offset, time, data, text, from, encoding }) {
+function showMessage({ offset, time, data, from, encoding }) {
   const meta = document.createElement('span');
   meta.textContent = `${offset} ${new Date(time).toLocaleTimeString()}${from ? ` ${from}` : ''}${encoding ? ` ${encoding}` : ''} `;
-  addToTail(meta, text ?? JSON.stringify(data));
+  addToTail(meta, JSON.stringify(data));
 }
 
 const note = (text) => addToTail(`– ${text} –`);
@@ -364,6 +365,7 @@ function armed(b, f) {
   const text = b.textContent;
   let timer;
   const reset = () => { clearTimeout(timer); timer = undefined; b.textContent = text; };
+  b.addEventListener('disarm', reset);
   b.addEventListener('click', async () => {
     if (!timer) {
       b.textContent = `${text}: sure?`;
@@ -450,6 +452,7 @@ submit('search', () => { cursor = ''; findChannels(); });
 submit('publish', publish);
 submit('user', findUser);
 $('more').addEventListener('click', findChannels);
+$('prefix').addEventListener('input', () => { $('more').hidden = true; }); // the next page is one of the last search
 $('open').addEventListener('click', () => { if ($('target').value) showChannel($('target').value); });
 $('slow').addEventListener('click', findSlow);
 $('all').addEventListener('click', firstHundred);

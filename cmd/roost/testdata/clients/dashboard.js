@@ -38,6 +38,13 @@ const wait = { timeout: 60_000 };
   await page.click('#publish button.main');
   await page.locator('#receipt.bad', { hasText: 'not JSON' }).waitFor(wait);
 
+  // What was asked about one channel is not done to the next.
+  await page.click('#clear');
+  await page.locator('#clear', { hasText: 'sure' }).waitFor(wait);
+  await page.fill('#target', 'news:2');
+  await page.click('#open');
+  assert.equal(await page.locator('#clear').textContent(), 'Clear the history');
+
   // The counters, and a page that fits into a small screen.
   await page.click('#all-counters summary');
   await page.fill('#filter', 'roost_delivered');
