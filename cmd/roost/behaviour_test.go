@@ -145,7 +145,7 @@ func TestDemoAnswersItsPage(t *testing.T) {
 		p := startRoost(t, loopback("--demo", "--engine", engine)...)
 		hc := &http.Client{Timeout: testTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 		for path, want := range map[string]int{
-			"/": 200, "/demo.js": 200, "/demo.css": 200, "/chat/": 200, "/source/chat": 200, "/source/else": 404,
+			"/": 200, "/demo.js": 200, "/demo.css": 200, "/chat/": 200, "/source/chat": 200, "/source/else": 404, "/source/*": 404, "/source/demo.js": 404,
 			"/about.json": 200, "/roost/roost.js": 200, "/ws": 404, "/else": 404,
 		} {
 			resp, err := hc.Get("http://" + p.addr + path)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/roostws/roost/web"
@@ -22,9 +23,9 @@ type sourceFile struct{ Name, Text string }
 func source(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	var files []sourceFile
-	pages, _ := fs.Glob(web.DemoFiles(), path.Join(name, "*"))
+	pages, _ := fs.ReadDir(web.DemoFiles(), name) // none: there is no such demo
 	for _, file := range pages {
-		files = appendSource(files, web.DemoFiles(), file, "web/demo/")
+		files = appendSource(files, web.DemoFiles(), path.Join(name, file.Name()), "web/demo/")
 	}
 	if len(files) == 0 {
 		http.NotFound(w, r)
@@ -41,7 +42,7 @@ func source(w http.ResponseWriter, r *http.Request) {
 // appendSource adds a file, if it is there and is text.
 func appendSource(files []sourceFile, from fs.FS, name, folder string) []sourceFile {
 	text, err := fs.ReadFile(from, name)
-	if err != nil || !strings.Contains(".html .js .css .go", path.Ext(name)) {
+	if err != nil || !slices.Contains([]string{".html", ".js", ".css", ".go"}, path.Ext(name)) {
 		return files
 	}
 	return append(files, sourceFile{folder + name, string(text)})
