@@ -31,6 +31,7 @@ var pageTemplate = template.Must(template.New("docs").Parse(`<!doctype html>
   <link rel="stylesheet" href="/theme.css">
   <link rel="stylesheet" href="/demo.css">
   <link rel="stylesheet" href="/docs.css">
+  <link rel="expect" href="#all-pages" blocking="render">
   <script src="/theme.js"></script>
 </head>
 <body class="docs">
