@@ -183,7 +183,12 @@ addEventListener('pagehide', () => publish(true));
 channel.on('message', ({ key, from, data }) => {
   if (key === me || !key) return;
   if (data.gone) forget(key);
-  else others.set(key, { ...others.get(key), ...data, caret: data.caret ?? '', from, seen: Date.now() });
+  else {
+    const other = others.get(key);
+    const caret = data.caret ?? '';
+    const moved = caret === other?.caret ? other.moved : Date.now();
+    others.set(key, { ...other, ...data, caret, from, moved, seen: Date.now() });
+  }
   drawLater();
 });
 channel.on('subscribed', () => publish());
@@ -191,6 +196,7 @@ channel.subscribe();
 
 setInterval(() => {
   for (const [key, { seen }] of others) if (Date.now() - seen > 10_000) forget(key);
+  if (others.size) drawLater(); // some carets rest
 }, 1000);
 
 function forget(key) {
@@ -225,6 +231,7 @@ function draw() {
     other.line.hidden = !at;
     if (!at) continue;
     other.line.style.transform = `translate(${at.left}px, ${at.top - area.scrollTop}px)`;
+    other.line.classList.toggle('still', Date.now() - other.moved > 2000);
     other.line.classList.toggle('first', at.top - area.scrollTop < 24);
   }
   showHere();
