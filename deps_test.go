@@ -100,6 +100,12 @@ var layers = []struct {
 		"a broker knows messages and positions, and nothing of who gets them; brokers of other people import the contract",
 	},
 	{
+		"server/broker/redis",
+		[]string{module + "/frame", module + "/server/history", module + "/server/broker", "github.com/redis/rueidis"},
+		[]string{module + "/server/internal", module + "/server/protocol", module + "/netpoll"},
+		"the library for Redis comes with this package alone",
+	},
+	{
 		"server/internal/intake",
 		[]string{module + "/netpoll", module + "/server/internal/handshake", module + "/server/internal/gcra"},
 		[]string{module + "/server/internal/shard"},
@@ -164,6 +170,12 @@ var layers = []struct {
 		[]string{module + "/frame", module + "/server", module + "/client"},
 		nil,
 		"tests of several servers on one broker, over the wire",
+	},
+	{
+		"internal/redistest",
+		nil,
+		[]string{module + "/netpoll", module + "/server", module + "/client"},
+		"it runs Redis for tests, and knows nothing of what they test",
 	},
 	{
 		"internal/leaktest",

@@ -86,7 +86,7 @@ chromium_path() { command -v chromium || command -v chromium-browser || command 
 # web_services: those of the packages we install that start at boot.
 web_services() {
   command -v systemctl >/dev/null || return 0
-  systemctl list-unit-files --state=enabled nginx.service haproxy.service 2>/dev/null | awk '/\.service/ { print $1 }'
+  systemctl list-unit-files --state=enabled nginx.service haproxy.service redis-server.service 2>/dev/null | awk '/\.service/ { print $1 }'
 }
 
 # stop_new_services BEFORE: Debian starts what it installs; the tests only need
@@ -116,6 +116,7 @@ step_tools() { # install what the tests need
   apt_need nginx nginx
   apt_need /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
   apt_need haproxy haproxy
+  apt_need redis-server redis-server
   apt_need systemd-socket-activate systemd
   apt_need firefox-esr firefox-esr
   chromium_path >/dev/null || apt_missing+=(chromium fonts-dejavu-core)
@@ -252,6 +253,10 @@ step_proxies() { # deploy/: nginx, HAProxy and systemd's activation in front of 
   real_clients '^TestReal' '^TestRealClient'
 }
 
+step_brokers() { # the brokers against real servers: the contract's test, and several servers on one that is cut, killed and flushed
+  go test -tags realclients -count=1 -timeout 10m ./server/broker/...
+}
+
 step_browser() { # the demo page, the textbook page, the chat example and the browser client in headless Chromium, the client in Firefox, too
   real_clients '^TestBrowser'
 }
@@ -263,7 +268,7 @@ step_c10k() { # scripts/c10k.sh --quick: thousands of real sockets
 
 # ---------------------------------------------------------------- the runner
 
-steps=(tools format vet staticcheck unit fuzz exactness cross clients proxies browser c10k)
+steps=(tools format vet staticcheck unit fuzz exactness cross clients proxies brokers browser c10k)
 about() { sed -nE "s/^step_$1\(\) \{ # (.*)/\1/p" scripts/test.sh; }
 
 case ${1:-} in

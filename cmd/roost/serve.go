@@ -77,6 +77,9 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 		}
 		reload = append(reload, cert.reload)
 	}
+	if err := s.BrokerFlags.configure(&config); err != nil {
+		return err
+	}
 	verifier, err := s.NativeFlags.configure(&config, logger)
 	if err != nil {
 		return err

@@ -36,6 +36,7 @@ type ServeCmd struct {
 	NativeFlags
 	AdminFlags
 	WebhookFlags
+	BrokerFlags
 
 	Engine          string             `group:"engine" help:"Kind of event loop: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
 	Loops           int                `group:"engine"`
@@ -57,6 +58,7 @@ var serveGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "native", Title: "Channels, users and tokens:"},
 	{Key: "admin", Title: "Admin port:"},
 	{Key: "webhooks", Title: "The application's own HTTP server:"},
+	{Key: "broker", Title: "Several servers:"},
 	{Key: "engine", Title: "How it runs:"},
 	{Key: "limits", Title: "Limits (each is counted when it is reached):"},
 	{Key: "deadlines", Title: "Deadlines (30s, 2m, 1h30m):"},

@@ -328,7 +328,7 @@ func testCut(t *testing.T, r *Rig) {
 		if i%50 == 25 {
 			r.Cut()
 		}
-		a.publish("h:1", want[i])
+		a.insist("h:1", want[i])
 		if i%50 == 49 { // never more than is kept
 			a.texts("h:1", i+1)
 			b.texts("h:1", i+1)
@@ -379,8 +379,8 @@ func testOutage(t *testing.T, r *Rig) {
 	r.Return()
 	a.wait("the return", func() bool { return a.channels["h:1"].live })
 	b.wait("the return", func() bool { return b.channels["plain"].live })
-	placed := b.publish("h:1", "after")
-	b.publish("plain", "after")
+	placed := b.insist("h:1", "after")
+	b.insist("plain", "after")
 	a.wait("what is published after", func() bool {
 		texts := a.channels["h:1"].texts
 		return texts[len(texts)-1] == "after"

@@ -53,6 +53,11 @@ func start(t *testing.T, r *Rig) *window {
 			t.Errorf("Close: %v", err)
 		}
 	})
+	for deadline := time.Now().Add(20 * time.Second); w.node.Health().Publishing != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not connect: %v", w.node.Health().Publishing)
+		}
+	}
 	return w
 }
 
@@ -260,7 +265,23 @@ func (w *window) publish(channel, text string) broker.Placed {
 	return placed
 }
 
-// page reads, and waits.
+// insist publishes until it is taken, once.
+func (w *window) insist(channel, text string) broker.Placed {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		p := publication(channel, text)
+		p.IdempotencyKey, p.IdempotencyAge = text, time.Minute
+		placed, err := w.send(p)
+		if err == nil {
+			return placed
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("publish %q to %s: %v", text, channel, err)
+		}
+	}
+}
+
+// pageOf reads, and waits.
 func (w *window) pageOf(channel string, k broker.Keep, since *history.Position) (page broker.Page) {
 	w.t.Helper()
 	c := make(chan error, 1)

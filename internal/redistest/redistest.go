@@ -1,0 +1,94 @@
+// Package redistest runs Redis servers for tests.
+package redistest
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A Server is one redis-server on a port of its own on 127.0.0.1, with a directory of its
+// own. It is ended with the test.
+type Server struct {
+	t       testing.TB
+	port    int
+	dir     string
+	process *exec.Cmd
+}
+
+// Start starts one. The test fails if there is no redis-server.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, port: l.Addr().(*net.TCPAddr).Port, dir: t.TempDir()}
+	_ = l.Close()
+	s.Begin()
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// URL is the server's.
+func (s *Server) URL() string { return fmt.Sprintf("redis://127.0.0.1:%d", s.port) }
+
+// Begin starts the process, with what an earlier one has saved.
+func (s *Server) Begin() {
+	s.t.Helper()
+	s.process = exec.Command("redis-server", "--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no")
+	s.process.Stderr = os.Stderr
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if reply, err := s.Do("PING"); err == nil && reply == "+PONG" {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatal("redis-server does not answer")
+		}
+	}
+}
+
+// Kill ends the process as a crash does. What is not saved is lost.
+func (s *Server) Kill() {
+	if s.process != nil {
+		_ = s.process.Process.Kill()
+		_ = s.process.Wait()
+		s.process = nil
+	}
+}
+
+// Freeze stops the process (SIGSTOP), and Thaw lets it go on.
+func (s *Server) Freeze() { _ = s.process.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Thaw()   { _ = s.process.Process.Signal(syscall.SIGCONT) }
+
+// Do sends a command and returns the first line of the reply.
+func (s *Server) Do(words ...string) (string, error) {
+	c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", s.port), time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := fmt.Fprintf(c, "%s\r\n", strings.Join(words, " ")); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return strings.TrimRight(line, "\r\n"), err
+}
+
+// Must is Do that has to succeed.
+func (s *Server) Must(words ...string) {
+	s.t.Helper()
+	if reply, err := s.Do(words...); err != nil || strings.HasPrefix(reply, "-") {
+		s.t.Fatalf("%v: %s, %v", words, reply, err)
+	}
+}
