@@ -103,7 +103,7 @@ func (s *ServeCmd) Validate() error {
 	if s.TLSClientAll && s.TLSClientCA == "" {
 		return errors.New("--tls-client-required needs --tls-client-ca")
 	}
-	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.Asker.URL != ""), s.AdminFlags.check(), s.WebhookFlags.check(s.Native))
+	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.Demo, s.Asker.URL != ""), s.AdminFlags.check(), s.WebhookFlags.check(s.Native))
 }
 
 // AfterApply is called by the command line's parser when all values are there.

@@ -33,13 +33,15 @@ type NativeFlags struct {
 	Namespaces namespaceList `group:"native" sep:"none" help:"Settings of channels by what stands before the colon in their names: a list in the file of --config (docs/roost.yaml shows one), or here as YAML." placeholder:"YAML"`
 }
 
-// check is called by the command line's parser; asks is whether the application
-// may let clients in.
-func (f *NativeFlags) check(asks bool) error {
+// check is called by the command line's parser. demo is whether the demo speaks the
+// native protocol, asks whether the application may let clients in.
+func (f *NativeFlags) check(demo, asks bool) error {
 	tokens := f.TokenSecretFile != "" || f.TokenSecret != "" || len(f.TokenKey) > 0 || f.TokenJWKSURL != ""
 	switch {
 	case !f.Native && (f.TokenSecretFile != "" || len(f.TokenKey) > 0 || f.TokenJWKSURL != "" || f.TokenCookie != "" || f.Anonymous):
 		return errors.New("--anonymous and those that begin with --token- are about the native protocol: add --native")
+	case !f.Native && !demo && f.NoFallback:
+		return errors.New("--no-fallback is about the native protocol: add --native")
 	case f.Native && !tokens && !f.Anonymous && !asks:
 		return errors.New("--native lets nobody in without tokens or anonymous clients: add --token-secret-file, --token-key or --token-jwks-url (docs/tokens.md), --ask-url (docs/webhooks.md), or --anonymous")
 	case !tokens && (f.TokenIssuer != "" || len(f.TokenAudience) > 0 || f.TokenLeeway != 0 || f.TokenUserClaim != "" || f.TokenClaimPrefix != ""):

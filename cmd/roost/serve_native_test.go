@@ -138,6 +138,7 @@ func TestNativeUsageErrors(t *testing.T) {
 		{[]string{"--native"}, []string{"--native", "--token-secret-file", "--anonymous", "docs/tokens.md"}},
 		{[]string{"--anonymous"}, []string{"add --native"}},
 		{[]string{"--token-jwks-url", "https://x/"}, []string{"add --native"}},
+		{[]string{"--no-fallback", "--relay"}, []string{"add --native"}},
 		{[]string{"--native", "--anonymous", "--token-issuer", "app"}, []string{"--token-issuer", "need a key"}},
 		{[]string{"--native", "--token-secret-file", "/nothing/here"}, []string{"--token-secret-file", "/nothing/here"}},
 		{[]string{"--native", "--token-secret-file", short}, []string{"--token-secret-file: number 1", "5 bytes", "32"}},

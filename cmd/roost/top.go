@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -213,10 +214,11 @@ func (w *watcher) channels(ctx context.Context) ([]top.Channel, error) {
 }
 
 // isAway reports whether an error is one that may end by itself: the server is not
-// there, or not yet.
+// there, or not yet. A certificate that is not trusted stays as it is.
 func isAway(err error) bool {
 	var refused *url.Error
-	return errors.As(err, &refused)
+	var untrusted *tls.CertificateVerificationError
+	return errors.As(err, &refused) && !errors.As(err, &untrusted)
 }
 
 // hostOf returns an URL as it is shown.

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -59,6 +61,10 @@ func TestTopRefused(t *testing.T) {
 	t.Parallel()
 	other := httptest.NewServer(nil)
 	defer other.Close()
+	untrusted := httptest.NewUnstartedServer(nil)
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0) // of the refused handshake
+	untrusted.StartTLS()
+	defer untrusted.Close()
 	keys := writeFile(t, "keys", "ops stats "+strings.Repeat("k", 32)+"\n")
 	p := startRoost(t, loopback("--relay", "--admin-addr", "127.0.0.1:0", "--api-keys-file", keys)...)
 	for _, tc := range []struct {
@@ -68,6 +74,7 @@ func TestTopRefused(t *testing.T) {
 	}{
 		{[]string{"--url", p.adminURL()}, exitFailed, "key"},
 		{[]string{"--url", other.URL}, exitFailed, "is --url that of the admin port?"},
+		{[]string{"--url", untrusted.URL}, exitFailed, "certificate"},
 		{[]string{"--url", "http://127.0.0.1:1", "--once"}, exitFailed, "Is there a server"},
 		{[]string{"--interval", "1ms"}, exitUsage, "want 100ms to 1h"},
 		{[]string{"--url", "localhost:8081"}, exitUsage, "want http://host:port"},

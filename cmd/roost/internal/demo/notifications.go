@@ -32,6 +32,7 @@ const (
 func (d *Demo) notifications() part {
 	limiter := rate.NewLimiter(notesPerSecond, notesPerSecond)
 	marks := &marks{read: map[string]history.Position{}}
+	moved := make(chan mark, marksWaiting)
 	send := func(ctx context.Context, from, user, text string) (noteSent, error) {
 		text = strings.TrimSpace(text)
 		switch {
@@ -80,8 +81,21 @@ func (d *Demo) notifications() part {
 		},
 		event: func(e *protocol.Event) {
 			if e.Type == protocol.EventAcknowledged && e.Channel == protocol.UserPrefix+e.User && marks.move(e.User, e.Position) {
-				// A server that is too busy for it leaves the message unread.
-				_ = d.srv.Publish("read:"+e.User, server.Text, encode(e.Position))
+				// An event loop must not publish: run does.
+				select {
+				case moved <- mark{e.User, e.Position}:
+				default: // too much to do: the message stays unread in the other windows
+				}
+			}
+		},
+		run: func(ctx context.Context) {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case m := <-moved:
+					_ = d.srv.Publish("read:"+m.user, server.Text, encode(m.at))
+				}
 			}
 		},
 	}
@@ -98,6 +112,15 @@ type (
 		Windows int    `json:"windows"`
 	}
 )
+
+// mark is how far a user has read.
+type mark struct {
+	user string
+	at   history.Position
+}
+
+// marksWaiting limits the marks that are not published yet.
+const marksWaiting = 1_000
 
 // marks remembers up to where each inbox was read last, so that a window that was slower
 // than another one makes nothing unread.
