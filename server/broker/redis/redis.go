@@ -101,9 +101,8 @@ func (b *Broker) Start(in broker.Inbound) error {
 func (b *Broker) run() {
 	defer b.ended.Done()
 	for wait := retryMin; ; wait = min(2*wait, retryMax) {
-		l, err := b.connect()
-		if err == nil {
-			err = b.live(l)
+		if l, err := b.connect(); err == nil {
+			b.live(l)
 			wait = retryMin
 		} else {
 			b.fail(err)
@@ -116,8 +115,8 @@ func (b *Broker) run() {
 	}
 }
 
-// live uses l until it breaks, and returns why.
-func (b *Broker) live(l *life) error {
+// live uses l until it breaks.
+func (b *Broker) live(l *life) {
 	b.mu.Lock()
 	b.life = l
 	b.health = broker.Health{Since: time.Now()}
@@ -142,7 +141,6 @@ func (b *Broker) live(l *life) error {
 	default:
 		b.in.Interrupted(l.err())
 	}
-	return l.err()
 }
 
 // fail notes why nothing works.

@@ -62,8 +62,7 @@ func TestFloodIsPaced(t *testing.T) {
 // Bytes that are held while one after the other slice is handled stay where they are.
 func TestHeldBytesAreNotCopied(t *testing.T) {
 	ping := frame.AppendMaskedFrame(nil, frame.OpPing, [4]byte{1, 2, 3, 4}, []byte("x"))
-	var r *rig
-	r = newRig(t, 1, func(c *Config) { c.FrameSlice, c.SliceInterval = 10, time.Millisecond })
+	r := newRig(t, 1, func(c *Config) { c.FrameSlice, c.SliceInterval = 10, time.Millisecond })
 	id := r.open(0, "flood")
 	s, l := r.shards[0], r.loops[0]
 	l.Deliver(id, bytes.Repeat(ping, 1000))
