@@ -50,6 +50,7 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 		"Events":         "is set by those of web hooks",
 		"Handler":        "is chosen by --echo, --relay and --demo",
 		"HTTP":           "is chosen by --demo",
+		"Stats":          "is what web hooks, --ask-url and tokens count",
 		"Logger":         "is --log-level and --log-format",
 	}
 	parser := newParser(new(CLI), new(configFile))

@@ -228,8 +228,8 @@ func (p *pageReader) do(line string) {
 // runsOn matches what a reader leaves running, and ready what it says when others
 // can use it.
 var (
-	runsOn = regexp.MustCompile(`^(roost (serve|subscribe) |scripts/run\.sh|go run \./examples/)`)
-	ready  = regexp.MustCompile(`roost serves|open http://|: subscribed`)
+	runsOn = regexp.MustCompile(`^(roost (serve|subscribe) |scripts/run\.sh|go run \./examples/|redis-server )`)
+	ready  = regexp.MustCompile(`roost serves|open http://|: subscribed|Ready to accept connections`)
 )
 
 // background is a command that runs on.
@@ -244,8 +244,8 @@ var listens = regexp.MustCompile(`addr[ =]\S*?(\d+)(?: |$)`)
 func (p *pageReader) start(line, dir string) {
 	t := p.t
 	t.Helper()
-	b := &background{cmd: exec.Command("sh", "-c", "exec "+line), ended: make(chan struct{})}
-	if !strings.HasPrefix(line, "roost subscribe") {
+	b := &background{cmd: exec.Command("sh", "-c", "exec "+line+" 1>&2"), ended: make(chan struct{})}
+	if !strings.HasPrefix(line, "roost subscribe") && !strings.HasPrefix(line, "redis-server") {
 		for _, m := range listens.FindAllStringSubmatch(line, -1) {
 			b.ports = append(b.ports, m[1])
 		}
