@@ -11,7 +11,8 @@ type Chunked struct {
 type chunkState uint8
 
 const (
-	chunkSize chunkState = iota // at the digits of a size
+	chunkSize  chunkState = iota // at the digits of a size
+	chunkBlank                   // behind them: space is allowed before an extension
 	chunkExtension
 	chunkSizeLF
 	chunkData
@@ -70,13 +71,11 @@ func (d *Chunked) step(c byte) bool {
 			d.left = d.left<<4 | int64(digit)
 		case d.line == 1 || ok:
 			return false // no digit at all, or too many
-		case c == '\r':
-			d.state = chunkSizeLF
-		case c == ';' || c == ' ' || c == '\t':
-			d.state = chunkExtension
 		default:
-			return false
+			return d.sizeEnds(c)
 		}
+	case chunkBlank:
+		return d.sizeEnds(c)
 	case chunkExtension:
 		if c == '\r' {
 			d.state = chunkSizeLF
@@ -111,6 +110,21 @@ func (d *Chunked) step(c byte) bool {
 	case chunkEndLF:
 		d.state = chunkDone
 		return c == '\n'
+	}
+	return true
+}
+
+// sizeEnds takes a byte behind the digits of a size.
+func (d *Chunked) sizeEnds(c byte) bool {
+	switch c {
+	case '\r':
+		d.state = chunkSizeLF
+	case ';':
+		d.state = chunkExtension
+	case ' ', '\t':
+		d.state = chunkBlank
+	default:
+		return false
 	}
 	return true
 }

@@ -33,7 +33,7 @@ type channel struct {
 	// sequence numbers the messages that this shard saw while the channel
 	// existed. It wraps; only differences count. With history, offsets serve instead.
 	sequence uint32
-	// at is where the history stood when this shard last looked.
+	// at is where the history stood when this shard last looked: see moveTo.
 	at hub.Place
 	// waiting is the channel's job that has not begun, so that what is published
 	// meanwhile can still be added to it.
@@ -122,6 +122,14 @@ func (m *members) of(subs uint32, ch *channel) *subscription {
 	return nil
 }
 
+// moveTo notes where the history stands. A job that has waited in the inbox may be of an
+// epoch that has ended meanwhile: that changes nothing.
+func (ch *channel) moveTo(at hub.Place) {
+	if ch.at.Epoch == "" || int32(at.Seq()-ch.at.Seq()) >= 0 {
+		ch.at = at
+	}
+}
+
 // join makes id a subscriber of the channel, for messages after the position at where
 // it has history; joining twice is joining once. It reports whether id was not in
 // it before.
@@ -132,7 +140,7 @@ func (s *Shard) join(id netpoll.ID, name string, at hub.Place) (joined bool, err
 		return false, nil
 	case err == nil && ch.ns != nil:
 		ch.subscribers.at(ch.subscribers.n - 1).from = at.Seq()
-		ch.at = at
+		ch.moveTo(at)
 	}
 	return err == nil, err
 }
@@ -147,8 +155,9 @@ func (s *Shard) Subscribe(id netpoll.ID, name string, resume *history.Position) 
 	if err != nil || ch.ns == nil {
 		return history.Position{}, false, err
 	}
-	ch.at, recovered = c.position(name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
-	return ch.at.Position, recovered, nil
+	place, recovered := c.position(name, &ch.subscribers.at(ch.subscribers.n-1).from, resume)
+	ch.moveTo(place)
+	return place.Position, recovered, nil
 }
 
 // enter makes id the last of the channel's subscribers.

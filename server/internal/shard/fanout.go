@@ -122,7 +122,7 @@ func (s *Shard) begin() {
 			j.channel.waiting = nil
 		}
 		if j.history != nil {
-			j.channel.at = j.history.At(j.offset + uint64(len(j.messages)) - 1)
+			j.channel.moveTo(j.history.At(j.offset + uint64(len(j.messages)) - 1))
 		}
 	case j.user != 0:
 		j.cursor = s.users.head(j.user)

@@ -151,7 +151,7 @@ func (c conn) readOn() (more bool) {
 			*from = p.At.Seq()
 		}
 		if ch := s.members.byName[history.Channel()]; ch != nil {
-			ch.at = p.At
+			ch.moveTo(p.At)
 		}
 		s.stopReading(x, 0)
 		if p.Anew {
