@@ -6,6 +6,7 @@ package memory
 import (
 	"crypto/rand"
 	"encoding/base32"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type Hub struct {
 	nodes    map[*node]bool
 	channels map[string]*channel
 	keys     map[string]repetition
+	keysMax  int    // from so many on, those that are over are looked for
 	life     string // the random part of epochs
 	epochs   int    // given out
 	down     bool
@@ -151,9 +153,20 @@ func (h *Hub) publish(p *broker.Publication) (placed broker.Placed, err error) {
 		}
 	}
 	if p.IdempotencyKey != "" {
+		h.dropKeys()
 		h.keys[key] = repetition{placed, p.Digest, time.Now().Add(p.IdempotencyAge)}
 	}
 	return placed, nil
+}
+
+// dropKeys drops the keys that are over, when there are many. With mu held.
+func (h *Hub) dropKeys() {
+	if len(h.keys) < h.keysMax {
+		return
+	}
+	now := time.Now()
+	maps.DeleteFunc(h.keys, func(_ string, r repetition) bool { return now.After(r.until) })
+	h.keysMax = max(2*len(h.keys), 1000)
 }
 
 // pageMax is how many messages a page has: few, so that nodes have to read on.
