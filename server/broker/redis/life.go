@@ -48,6 +48,7 @@ type command struct {
 	completed rueidis.Completed
 	done      func(rueidis.RedisResult)
 	unsent    func()
+	read      bool
 }
 
 // A subscription is one that waits to be made or, unless on, ended.
@@ -57,7 +58,10 @@ type subscription struct {
 }
 
 const (
-	batchMax     = 1000 // commands that are sent together
+	// batchMax is how many commands are sent together, and readsMax how many of them read:
+	// pages are large, and all must have come within answerTimeout.
+	batchMax     = 1000
+	readsMax     = 16
 	subscribeMax = 512
 	// probeInterval is how often a message is sent around if nothing was received, and
 	// deafAfter when the connection is given up that receives nothing.
@@ -82,7 +86,7 @@ func (b *Broker) connect() (*life, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, answerTimeout)
 	defer cancel()
 	// On one connection, so that the scripts are in the process whose name they have.
-	if l.scripts, err = load(ctx, l.receiver); err != nil {
+	if l.scripts, err = load(ctx, l.receiver, b.fence()); err != nil {
 		l.release()
 		client.Close()
 		return nil, err
@@ -149,6 +153,20 @@ func (l *life) do(c command) {
 	l.wake.Broadcast()
 }
 
+// nextBatch returns the commands that are sent together next.
+func nextBatch(commands []command) []command {
+	reads := 0
+	for i := range commands {
+		if commands[i].read {
+			reads++
+		}
+		if i == batchMax || reads > readsMax {
+			return commands[:i]
+		}
+	}
+	return commands
+}
+
 // send sends what has gathered, again and again.
 func (l *life) send() {
 	for {
@@ -156,7 +174,7 @@ func (l *life) send() {
 		for len(l.commands) == 0 && l.ctx.Err() == nil {
 			l.wake.Wait()
 		}
-		batch := l.commands[:min(len(l.commands), batchMax)]
+		batch := nextBatch(l.commands)
 		l.commands = l.commands[len(batch):]
 		if len(l.commands) == 0 {
 			l.commands = nil
@@ -183,6 +201,8 @@ func (l *life) send() {
 				l.fail(fmt.Errorf("redis: no answer: %w", err))
 			} else if err := result.Error(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
 				l.fail(errors.New("redis: the server was started again, or another one has taken its place"))
+			} else if err != nil && strings.HasPrefix(err.Error(), "READONLY") {
+				l.fail(errors.New("redis: the server has become a replica"))
 			}
 			batch[i].done(result)
 		}
@@ -249,7 +269,7 @@ func (l *life) watch() {
 		case silent > deafAfter:
 			l.fail(fmt.Errorf("redis: nothing was received for %v, though it was sent", silent.Round(time.Second)))
 		case silent > probeInterval:
-			l.do(command{l.client.B().Publish().Channel(l.probe).Message("").Build(), func(rueidis.RedisResult) {}, func() {}})
+			l.do(command{completed: l.client.B().Publish().Channel(l.probe).Message("").Build(), done: func(rueidis.RedisResult) {}, unsent: func() {}})
 		}
 	}
 }

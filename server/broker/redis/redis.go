@@ -13,7 +13,9 @@
 //
 // A Redis that was started again, or promoted, may lack what it had acknowledged before.
 // So an epoch holds for one process (its run_id): the scripts name it, and no other process
-// has them. Every channel begins another epoch there.
+// has them. Every channel begins another epoch there. A key, the fence, says whose the data
+// is: one that was a replica for a while, and has its data from another one, begins anew,
+// too.
 package redis
 
 import (
@@ -33,8 +35,8 @@ type Options struct {
 	// URL is redis://[user:password@]host:port[/database], rediss:// for TLS, or
 	// unix:///path.
 	URL string
-	// Prefix begins all keys and channels. Servers with the same Redis and Prefix are
-	// one cluster. If empty, "roost:".
+	// Prefix begins all keys and channels. Servers with the same Redis, database and Prefix
+	// are one cluster. If empty, "roost:".
 	Prefix string
 }
 
@@ -43,6 +45,7 @@ type Broker struct {
 	// Immutable.
 	options rueidis.ClientOption
 	prefix  string
+	topics  string // begins the topics, which databases have in common
 	closec  chan struct{}
 	ended   sync.WaitGroup
 
@@ -72,8 +75,12 @@ func New(o Options) (*Broker, error) {
 	if o.Prefix == "" {
 		o.Prefix = "roost:"
 	}
+	topics := o.Prefix + "c:"
+	if options.SelectDB != 0 {
+		topics = fmt.Sprintf("%sc%d:", o.Prefix, options.SelectDB)
+	}
 	return &Broker{
-		options: options, prefix: o.Prefix, closec: make(chan struct{}), attached: map[string]bool{},
+		options: options, prefix: o.Prefix, topics: topics, closec: make(chan struct{}), attached: map[string]bool{},
 		health: broker.Health{Publishing: errConnecting, Receiving: errConnecting, Since: time.Now()},
 	}, nil
 }

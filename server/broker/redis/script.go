@@ -20,16 +20,24 @@ import (
 // scripts are the digests of those that are loaded in one process.
 type scripts struct{ publish, read string }
 
-// head is what both scripts begin with. %q is the run_id of the process. at returns the
-// epoch and the offset of a channel; fresh is the epoch if there is none, or if it is that
-// of another process.
+// head is what all scripts begin with. %q is the run_id of the process. memory returns the
+// name of what the process remembers: a fresh one if the data comes from another process,
+// be it that this one was its replica for a while. at returns the epoch and the offset of a
+// channel; fresh is the epoch if there is none, or if it is of another memory.
 const head = `
 local run = %q
-local function at(meta, stream, fresh, ttl)
+local function memory(fence, fresh)
+  local f = redis.call('HMGET', fence, 'r', 'm')
+  if f[1] == run then return f[2] end
+  redis.call('HSET', fence, 'r', run, 'm', fresh)
+  return fresh
+end
+local function at(meta, stream, fence, fresh, ttl)
+  local m = memory(fence, fresh)
   local v = redis.call('HMGET', meta, 'e', 'o', 'r')
-  if v[3] ~= run then
+  if v[3] ~= m then
     redis.call('DEL', stream)
-    redis.call('HSET', meta, 'e', fresh, 'o', 0, 'r', run)
+    redis.call('HSET', meta, 'e', fresh, 'o', 0, 'r', m)
     v = {fresh, '0'}
   end
   redis.call('PEXPIRE', meta, ttl)
@@ -37,13 +45,20 @@ local function at(meta, stream, fresh, ttl)
 end
 `
 
-// publishScript: KEYS channel's meta, stream, idempotency key (or empty); ARGV messages to
-// keep, their age and that of meta in milliseconds, a fresh epoch, topic, message, age of the
-// idempotency key, digest. It returns {duplicate, epoch, offset, nodes}, or {-1} for a key
-// that belongs to another publication.
+// claimScript: KEYS fence; ARGV a fresh name. It notes whose the data is. PERSIST changes
+// nothing, but a replica refuses it.
+const claimScript = head + `
+memory(KEYS[1], ARGV[1])
+return redis.call('PERSIST', KEYS[1])
+`
+
+// publishScript: KEYS channel's meta, stream, fence, idempotency key (or empty); ARGV
+// messages to keep, their age and that of meta in milliseconds, a fresh epoch, topic,
+// message, age of the idempotency key, digest. It returns {duplicate, epoch, offset, nodes},
+// or {-1} for a key that belongs to another publication.
 const publishScript = head + `
-if KEYS[3] ~= '' then
-  local k = redis.call('HMGET', KEYS[3], 'd', 'e', 'o')
+if KEYS[4] ~= '' then
+  local k = redis.call('HMGET', KEYS[4], 'd', 'e', 'o')
   if k[1] then
     if k[1] ~= ARGV[8] then return {-1} end
     return {1, k[2], k[3], 0}
@@ -51,7 +66,7 @@ if KEYS[3] ~= '' then
 end
 local e, o, place = '', '0', ''
 if ARGV[1] ~= '0' then
-  e = at(KEYS[1], KEYS[2], ARGV[4], ARGV[3])
+  e = at(KEYS[1], KEYS[2], KEYS[3], ARGV[4], ARGV[3])
   o = string.format('%%d', redis.call('HINCRBY', KEYS[1], 'o', 1))
   local t = redis.call('TIME')
   local ms = string.format('%%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
@@ -60,18 +75,18 @@ if ARGV[1] ~= '0' then
   place = e .. ' ' .. o .. ' ' .. ms
 end
 local nodes = redis.call('PUBLISH', ARGV[5], place .. '\n' .. ARGV[6])
-if KEYS[3] ~= '' then
-  redis.call('HSET', KEYS[3], 'd', ARGV[8], 'e', e, 'o', o)
-  redis.call('PEXPIRE', KEYS[3], ARGV[7])
+if KEYS[4] ~= '' then
+  redis.call('HSET', KEYS[4], 'd', ARGV[8], 'e', e, 'o', o)
+  redis.call('PEXPIRE', KEYS[4], ARGV[7])
 end
 return {0, e, o, nodes}
 `
 
-// readScript: KEYS channel's meta and stream; ARGV age of messages and of meta in
+// readScript: KEYS channel's meta, stream, fence; ARGV age of messages and of meta in
 // milliseconds, a fresh epoch, since (epoch and offset), messages at most. It returns {epoch,
 // offset, entries}.
 const readScript = head + `
-local e, o = at(KEYS[1], KEYS[2], ARGV[3], ARGV[2])
+local e, o = at(KEYS[1], KEYS[2], KEYS[3], ARGV[3], ARGV[2])
 local t = redis.call('TIME')
 local oldest = t[1] * 1000 + math.floor(t[2] / 1000) - tonumber(ARGV[1])
 while true do
@@ -90,8 +105,9 @@ const (
 	metaAge = 7 * 24 * time.Hour
 )
 
-// load loads the scripts into the process at the other end of c.
-func load(ctx context.Context, c rueidis.DedicatedClient) (s scripts, err error) {
+// load loads the scripts into the process at the other end of c, and claims the data for
+// it.
+func load(ctx context.Context, c rueidis.DedicatedClient, fence string) (s scripts, err error) {
 	info, err := c.Do(ctx, c.B().Info().Section("server").Build()).ToString()
 	if err != nil {
 		return s, fmt.Errorf("redis: info: %w", err)
@@ -108,6 +124,9 @@ func load(ctx context.Context, c rueidis.DedicatedClient) (s scripts, err error)
 		if *one.sha, err = c.Do(ctx, c.B().ScriptLoad().Script(fmt.Sprintf(one.text, run)).Build()).ToString(); err != nil {
 			return s, fmt.Errorf("redis: script load: %w", err)
 		}
+	}
+	if err = c.Do(ctx, c.B().Eval().Script(fmt.Sprintf(claimScript, run)).Numkeys(1).Key(fence).Arg(newID()).Build()).Error(); err != nil {
+		return s, fmt.Errorf("redis: it can't be written: %w", err)
 	}
 	return s, nil
 }
@@ -127,7 +146,8 @@ func newID() string { return idBase + strconv.FormatUint(idCount.Add(1), 36) }
 // The keys and the topic of a channel.
 func (b *Broker) meta(channel string) string   { return b.prefix + "m:" + channel }
 func (b *Broker) stream(channel string) string { return b.prefix + "s:" + channel }
-func (b *Broker) topic(channel string) string  { return b.prefix + "c:" + channel }
+func (b *Broker) topic(channel string) string  { return b.topics + channel }
+func (b *Broker) fence() string                { return b.prefix + "fence" }
 func (b *Broker) key(channel, k string) string {
 	return b.prefix + "i:" + strconv.Itoa(len(channel)) + ":" + channel + k
 }
@@ -140,10 +160,10 @@ func (b *Broker) publication(l *life, p *broker.Publication, done func(broker.Pl
 	if p.IdempotencyKey != "" {
 		idempotency = b.key(p.Channel, p.IdempotencyKey)
 	}
-	cmd := l.client.B().Evalsha().Sha1(l.scripts.publish).Numkeys(3).Key(b.meta(p.Channel), b.stream(p.Channel), idempotency).
+	cmd := l.client.B().Evalsha().Sha1(l.scripts.publish).Numkeys(4).Key(b.meta(p.Channel), b.stream(p.Channel), b.fence(), idempotency).
 		Arg(strconv.Itoa(p.Keep.Messages), millis(p.Keep.Age), metaMillis(p.Keep), newID(), b.topic(p.Channel),
 			string(appendMessage(nil, &p.Message)), millis(p.IdempotencyAge), strconv.FormatUint(p.Digest, 16)).Build()
-	return command{cmd, func(result rueidis.RedisResult) {
+	return command{completed: cmd, done: func(result rueidis.RedisResult) {
 		values, err := result.ToArray()
 		if err != nil {
 			done(broker.Placed{}, fate(err))
@@ -151,22 +171,24 @@ func (b *Broker) publication(l *life, p *broker.Publication, done func(broker.Pl
 		}
 		placed, err := placedOf(values)
 		done(placed, err)
-	}, func() { done(broker.Placed{}, broker.ErrUnavailable) }}
+	}, unsent: func() { done(broker.Placed{}, broker.ErrUnavailable) }}
 }
 
 // placedOf reads the result of publishScript.
 func placedOf(values []rueidis.RedisMessage) (placed broker.Placed, err error) {
-	code, err := values[0].AsInt64()
-	if err == nil && code < 0 {
-		return placed, broker.ErrKeyReused
+	if len(values) == 1 {
+		if code, err := values[0].AsInt64(); err == nil && code < 0 {
+			return placed, broker.ErrKeyReused
+		}
 	}
-	if err != nil || len(values) < 4 {
+	if len(values) != 4 {
 		return placed, fmt.Errorf("%w: redis: a strange result", broker.ErrUnknown)
 	}
+	code, err := values[0].AsInt64()
 	epoch, err1 := values[1].ToString()
 	offset, err2 := values[2].AsUint64()
 	nodes, err3 := values[3].AsInt64()
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := errors.Join(err, err1, err2, err3); err != nil {
 		return placed, fmt.Errorf("%w: redis: a strange result: %w", broker.ErrUnknown, err)
 	}
 	return broker.Placed{Position: history.Position{Epoch: epoch, Offset: offset}, Duplicate: code == 1, Nodes: int(nodes)}, nil
@@ -178,15 +200,15 @@ func (b *Broker) reading(l *life, channel string, keep broker.Keep, since *histo
 	if since != nil {
 		from = *since
 	}
-	cmd := l.client.B().Evalsha().Sha1(l.scripts.read).Numkeys(2).Key(b.meta(channel), b.stream(channel)).
+	cmd := l.client.B().Evalsha().Sha1(l.scripts.read).Numkeys(3).Key(b.meta(channel), b.stream(channel), b.fence()).
 		Arg(millis(keep.Age), metaMillis(keep), newID(), from.Epoch, strconv.FormatUint(from.Offset, 10), strconv.Itoa(pageMax)).Build()
-	return command{cmd, func(result rueidis.RedisResult) {
+	return command{completed: cmd, read: true, done: func(result rueidis.RedisResult) {
 		page, err := pageOf(channel, result)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 		}
 		done(page, err)
-	}, func() { done(broker.Page{}, broker.ErrUnavailable) }}
+	}, unsent: func() { done(broker.Page{}, broker.ErrUnavailable) }}
 }
 
 // pageOf reads the result of readScript.
