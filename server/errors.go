@@ -17,8 +17,9 @@ import (
 
 // Errors that callers test for with errors.Is.
 var (
-	// ErrBusy: a loop's inbox is at InboxMaxEntries or InboxMaxBytes. Nothing
-	// was sent to anybody. Try again later, or slow down.
+	// ErrBusy: a loop's inbox is at InboxMaxEntries or InboxMaxBytes, or Config.Broker has
+	// more than 64 MiB of publications to answer. Nothing was sent to anybody. Try again
+	// later, or slow down.
 	ErrBusy = hub.ErrBusy
 	// ErrServerClosed: the server is closed or shutting down, or was never started.
 	ErrServerClosed = netpoll.ErrEngineClosed

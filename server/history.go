@@ -40,9 +40,11 @@ const brokerWait = 5 * time.Second
 // want waits until the broker has said where a channel stands.
 func (s *Server) want(ctx context.Context, channel string) error {
 	known := make(chan struct{})
-	if s.parts.Load().hub.Want(channel, nil, func() { close(known) }) {
+	forgo := s.parts.Load().hub.Want(channel, nil, func() { close(known) })
+	if forgo == nil {
 		return nil
 	}
+	defer forgo()
 	select {
 	case <-known:
 		return nil

@@ -55,7 +55,7 @@ func (h host) PublishLater(channel, from, key string, t frame.Opcode, data []byt
 	h.s.putLater(h.s.publication(&p), nil, func(placed broker.Placed, err error) { done(placed.Position, err) })
 }
 
-func (h host) Want(channel string, since *history.Position, done func()) bool {
+func (h host) Want(channel string, since *history.Position, done func()) (forgo func()) {
 	return h.s.parts.Load().hub.Want(channel, since, done)
 }
 

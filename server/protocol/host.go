@@ -22,9 +22,10 @@ type Host interface {
 	// PublishLater, which calls done at once or on another goroutine; it keeps data.
 	Remote() bool
 	PublishLater(channel, from, key string, t frame.Opcode, data []byte, done func(history.Position, error))
-	// Want asks the broker for a channel and reports whether connections may subscribe to
-	// it now, or resume at since; if not, done is called when they may.
-	Want(channel string, since *history.Position, done func()) (now bool)
+	// Want asks the broker for a channel. It returns nil if connections may subscribe to it
+	// now, or resume at since; if not, done is called when they may, and forgo has to be
+	// called when nothing waits for that any more.
+	Want(channel string, since *history.Position, done func()) (forgo func())
 	// Presence asks all loops; it must not be called on one.
 	Presence(ctx context.Context, channel string, limit int) (ChannelMembers, error)
 	// History returns a part of what is kept of a channel.

@@ -160,6 +160,7 @@ func (t *task) want(channels []string, then func(t *task, err error)) {
 	var left atomic.Int32
 	left.Store(int32(len(channels)) + 1)
 	finish := t.later(then)
+	var forgo []func()
 	for _, channel := range channels {
 		since := t.cmd.since()
 		if t.cmd.Kind == Connect {
@@ -170,7 +171,9 @@ func (t *task) want(channels []string, then func(t *task, err error)) {
 				finish(nil)
 			}
 		}
-		if host.Want(channel, since, done) {
+		if f := host.Want(channel, since, done); f != nil {
+			forgo = append(forgo, f)
+		} else {
 			left.Add(-1)
 		}
 	}
@@ -182,7 +185,12 @@ func (t *task) want(channels []string, then func(t *task, err error)) {
 	if t.cmd.Kind == Connect {
 		wait /= 5 // it goes on without
 	}
-	time.AfterFunc(wait, func() { finish(errNoBroker) })
+	time.AfterFunc(wait, func() {
+		finish(errNoBroker)
+		for _, f := range forgo { // clients try again and again while the broker is away
+			f()
+		}
+	})
 	t.underWay()
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/roostws/roost/server/history"
 )
 
-// ErrBusy is returned where the inbox of a shard is full. Try again later, or slow
-// down.
+// ErrBusy is returned where the inbox of a shard is full, or where the broker has too much
+// to answer. Try again later, or slow down.
 var ErrBusy = errors.New("server: busy, a loop's inbox is full")
 
 // Config is what the hub needs to know. It is copied by New.
@@ -101,6 +101,8 @@ type Hub struct {
 	started atomic.Bool   // the broker is
 	tags    atomic.Uint64 // of this node's publications
 	tallies sync.Map      // of those whose counts are waited for, by tag
+	// publishing is the size of what the broker has not answered yet.
+	publishing atomic.Int64
 }
 
 // New makes the hub of a server whose shards have these inboxes.

@@ -43,8 +43,11 @@ type mirror struct {
 	wanted, wantedEarly history.Position
 	// waiting are called when the mirror is known, and what is read by then has been
 	// handed on.
-	waiting []func()
+	waiting map[*waiter]bool
 }
+
+// A waiter waits for a mirror.
+type waiter struct{ done func() }
 
 const (
 	// aheadMaxBytes bounds ahead. Beyond it, everything is read.
@@ -54,6 +57,11 @@ const (
 	lingerMillis = 60_000
 	// readAgain is after how long a read that has failed is tried again.
 	readAgain = 200 * time.Millisecond
+	// publishingMaxBytes bounds what the broker has not answered yet, with publishingBytes
+	// for each publication: a broker that is slower than the publishers must not cost
+	// memory without end.
+	publishingMaxBytes = 64 << 20
+	publishingBytes    = 512
 )
 
 // Remote reports whether a broker orders the messages. Any goroutine.
@@ -117,7 +125,8 @@ func (h *Hub) Keep(channel string) broker.Keep {
 
 // Publish hands a publication to the broker, without waiting for the result, which done
 // gets on another goroutine. tally, if it is not nil, gets the counts of this node; it is
-// completed at once where there is nothing to count. Any goroutine.
+// completed at once where there is nothing to count. The error is ErrBusy, at once, while
+// the broker has too much to answer. Any goroutine.
 func (h *Hub) Publish(p *broker.Publication, tally *Tally, done func(broker.Placed, error)) {
 	if !h.started.Load() {
 		done(broker.Placed{}, broker.ErrUnavailable)
@@ -127,11 +136,19 @@ func (h *Hub) Publish(p *broker.Publication, tally *Tally, done func(broker.Plac
 		done(broker.Placed{}, ErrBusy)
 		return
 	}
+	size := int64(len(p.Payload) + publishingBytes)
+	if h.publishing.Add(size) > publishingMaxBytes+size {
+		h.publishing.Add(-size)
+		h.refused.Add(1)
+		done(broker.Placed{}, ErrBusy)
+		return
+	}
 	if tally != nil {
 		p.Tag = h.tags.Add(1)
 		h.tallies.Store(p.Tag, tally)
 	}
 	h.broker.Publish(p, func(placed broker.Placed, err error) {
+		h.publishing.Add(-size)
 		if err != nil {
 			h.kept.publishErrors.Add(1)
 		}
@@ -172,10 +189,11 @@ func (h *Hub) Receives(channel string) bool {
 	return m != nil && m.attached
 }
 
-// Want asks for a channel of the broker and reports whether connections may subscribe to
-// it now; if not, done is called when they may. Where they resume at since, this node has
-// to know first what was there. The channel stays for a while. Any goroutine.
-func (h *Hub) Want(channel string, since *history.Position, done func()) (now bool) {
+// Want asks for a channel of the broker. It returns nil if connections may subscribe to it
+// now; if not, done is called when they may, unless the caller has called forgo, which it
+// has to when it waits no longer. Where they resume at since, this node has to know first
+// what was there. The channel stays for a while. Any goroutine.
+func (h *Hub) Want(channel string, since *history.Position, done func()) (forgo func()) {
 	st, _ := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -188,10 +206,18 @@ func (h *Hub) Want(channel string, since *history.Position, done func()) (now bo
 			h.readOn(st, channel, m)
 		}
 	default:
-		return true
+		return nil
 	}
-	m.waiting = append(m.waiting, done)
-	return false
+	w := &waiter{done}
+	if m.waiting == nil {
+		m.waiting = map[*waiter]bool{}
+	}
+	m.waiting[w] = true
+	return func() {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		delete(m.waiting, w)
+	}
 }
 
 // Interest notes that a shard has begun (change 1) or ended (-1) to have subscribers of a
@@ -345,8 +371,8 @@ func (m *mirror) release() func() {
 	waiting := m.waiting
 	m.waiting = nil
 	return func() {
-		for _, done := range waiting {
-			done()
+		for w := range waiting {
+			w.done()
 		}
 	}
 }

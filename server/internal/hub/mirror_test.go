@@ -1,0 +1,110 @@
+package hub
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/roostws/roost/server/broker"
+	"github.com/roostws/roost/server/history"
+)
+
+// silentBroker does nothing by itself: a test completes what was asked of it.
+type silentBroker struct {
+	in        broker.Inbound
+	published []func(broker.Placed, error)
+	reads     []func(broker.Page, error)
+}
+
+func (b *silentBroker) Start(in broker.Inbound) error { b.in = in; return nil }
+func (b *silentBroker) Publish(_ *broker.Publication, done func(broker.Placed, error)) {
+	b.published = append(b.published, done)
+}
+func (b *silentBroker) Attach(string) {}
+func (b *silentBroker) Detach(string) {}
+func (b *silentBroker) Read(_ string, _ broker.Keep, _ *history.Position, done func(broker.Page, error)) {
+	b.reads = append(b.reads, done)
+}
+func (b *silentBroker) Health() broker.Health { return broker.Health{} }
+func (b *silentBroker) Close() error          { return nil }
+
+func silentRig(t *testing.T) (*rig, *silentBroker) {
+	b := &silentBroker{}
+	r := newRig(t, 10, PolicyDisconnect, func(c *Config) { c.Broker = b })
+	if err := r.StartBroker(); err != nil {
+		t.Fatal(err)
+	}
+	return r, b
+}
+
+// While the broker is away, clients try to subscribe again and again: those that have given
+// up cost nothing, and do not keep the channel attached.
+func TestWantForgotten(t *testing.T) {
+	r, b := silentRig(t)
+	called := 0
+	for range 1000 {
+		forgo := r.Want("h:1", nil, func() { called++ })
+		if forgo == nil {
+			t.Fatal("the channel is known, although nothing was read")
+		}
+		forgo()
+	}
+	st, _ := r.stripe("h:1")
+	if n := len(st.mirrors["h:1"].waiting); n != 0 {
+		t.Errorf("%d callers still wait", n)
+	}
+	r.now = r.now.Add(2 * lingerMillis * time.Millisecond)
+	r.sweepAll()
+	if st.mirrors["h:1"] != nil {
+		t.Error("the channel is still attached")
+	}
+
+	// One that waits is called, once.
+	waited := 0
+	forgo := r.Want("h:1", nil, func() { waited++ })
+	b.in.Attached("h:1")
+	b.reads[len(b.reads)-1](broker.Page{Position: history.Position{Epoch: "e", Offset: 3}}, nil)
+	forgo()
+	if called != 0 || waited != 1 {
+		t.Errorf("called: %d of those that gave up, and the one that waits %d times", called, waited)
+	}
+	if r.Want("h:1", nil, func() {}) != nil {
+		t.Error("the channel is not known, although it was read")
+	}
+}
+
+// What the broker has not answered is bounded.
+func TestPublishingBounded(t *testing.T) {
+	r, b := silentRig(t)
+	const size = 1 << 20
+	results := map[string]int{}
+	publish := func() {
+		p := &broker.Publication{Message: broker.Message{Channel: "h:1", Payload: make([]byte, size)}}
+		r.Publish(p, nil, func(_ broker.Placed, err error) {
+			switch {
+			case err == nil:
+				results["done"]++
+			case errors.Is(err, ErrBusy):
+				results["busy"]++
+			}
+		})
+	}
+	const most = publishingMaxBytes/size + 1
+	for range 2 * most {
+		publish()
+	}
+	if n := len(b.published); n > most || n < most-2 {
+		t.Errorf("%d MiB wait for the broker, want about %d", n, publishingMaxBytes/size)
+	}
+	taken := len(b.published)
+	if results["busy"] != 2*most-taken || r.Stats().Refused != uint64(2*most-taken) {
+		t.Errorf("%v, refused %d, after %d were taken", results, r.Stats().Refused, taken)
+	}
+	for _, done := range b.published {
+		done(broker.Placed{}, nil)
+	}
+	publish()
+	if len(b.published) != taken+1 || results["done"] != taken {
+		t.Errorf("after the answers %d were taken; %v", len(b.published)-taken, results)
+	}
+}
