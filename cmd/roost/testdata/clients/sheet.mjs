@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 
 const { WebSocket } = createRequire(import.meta.url)('ws');
+globalThis.crypto ??= (await import('node:crypto')).webcrypto; // Node.js 18 has it there
 const [folder, address, seed] = process.argv.slice(2);
 const { Roost } = await import(`${folder}/client/roost.js`);
 const { Sheet } = await import(`${folder}/demo/together/sheet.js`);
