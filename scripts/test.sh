@@ -177,12 +177,12 @@ step_staticcheck() { # staticcheck, pinned
 
 step_unit() { # go test -race ./..., and the tests of bench/peers
   local status=0
-  # Packages that start processes, or watch the clock of a kernel, run one at a
-  # time. -count=1: some build and run programs, which the test cache does not see.
+  # Packages that start processes, or watch the clock of a kernel, run after the others,
+  # two at a time: they wait more than they compute. -count=1: some build and run programs, which the test cache does not see.
   local alone='/(bench|client|cmd/roost|netpoll/engines|server)$'
   export ROOST_NODE_MODULES="$cache/node_modules"
   go list ./... | grep -vE "$alone" | xargs go test -race -count=1 -timeout 15m 2>&1 | tee "$work/unit.log" || status=1
-  go list ./... | grep -E "$alone" | xargs go test -race -count=1 -p 1 -timeout 15m 2>&1 | tee -a "$work/unit.log" || status=1
+  go list ./... | grep -E "$alone" | xargs go test -race -count=1 -p 2 -timeout 15m 2>&1 | tee -a "$work/unit.log" || status=1
   # The race detector changes what is allocated: these once more without it.
   go test -count=1 -run Alloc ./frame ./server/... 2>&1 | tee -a "$work/unit.log" || status=1
   go -C bench/peers test -count=1 -p 1 -timeout 5m ./... 2>&1 | tee -a "$work/unit.log" || status=1
