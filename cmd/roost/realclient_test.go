@@ -141,9 +141,7 @@ func TestBrowserPages(t *testing.T) {
 	for _, demo := range demos {
 		paths = append(paths, strings.TrimSuffix(demo, "index.html"))
 	}
-	for _, path := range paths {
-		t.Run(path, func(t *testing.T) { script(t, "node", "pages.js", "http://"+p.addr+"/", path) })
-	}
+	script(t, "node", "pages.js", append([]string{"http://" + p.addr + "/"}, paths...)...)
 }
 
 // Notifications reach all windows of a person, are read in all of them, and are there

@@ -21,8 +21,9 @@ function watchShifts() {
   new PerformanceObserver((list) => {
     for (const { value, hadRecentInput, sources } of list.getEntries()) {
       // What appears where nothing was has moved nothing, and neither has what grows in
-      // its place, to the left, as figures do that end at one line.
-      if (!hadRecentInput && sources.some(({ previousRect: a, currentRect: b }) => a.width * a.height > 0 && (a.y !== b.y || Math.abs(a.right - b.right) > 0.5))) window.shifts.push(`${value.toFixed(4)} by ${sources.map(({ node, previousRect: a, currentRect: b }) => `${node?.id || node?.className || node?.nodeName} from ${a.x},${a.y} ${a.width}x${a.height} to ${b.x},${b.y} ${b.width}x${b.height}`).join('; ')}`);
+      // its place, to the left, as figures do that end at one line. Less than a thousandth
+      // is not seen.
+      if (!hadRecentInput && value >= 0.001 && sources.some(({ previousRect: a, currentRect: b }) => a.width * a.height > 0 && (a.y !== b.y || Math.abs(a.right - b.right) > 0.5))) window.shifts.push(`${value.toFixed(4)} by ${sources.map(({ node, previousRect: a, currentRect: b }) => `${node?.id || node?.className || node?.nodeName} from ${a.x},${a.y} ${a.width}x${a.height} to ${b.x},${b.y} ${b.width}x${b.height}`).join('; ')}`);
     }
   }).observe({ type: 'layout-shift', buffered: true });
 }
