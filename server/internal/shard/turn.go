@@ -49,9 +49,12 @@ func (t *turns) note(id netpoll.ID, frames int) {
 	row.id, row.frames = id, frames
 }
 
+// begin begins another interval. Those that waited for it are resumed with the next
+// turn: they would else wait for a time that moves on.
 func (t *turns) begin(now time.Duration) {
 	t.began = now
 	clear(t.used[:])
+	t.yielded, t.paced = append(t.yielded, t.paced...), t.paced[:0]
 }
 
 // endSlice follows a slice of frames. The connection goes on in the next turn, if there
@@ -66,11 +69,15 @@ func (c conn) endSlice(more bool) {
 		t.paced = append(t.paced, c.id)
 	} else {
 		t.begin(now)
+		if more {
+			t.yielded = append(t.yielded, c.id)
+		}
+		if len(t.yielded) > 0 {
+			s.loop.Wake()
+		}
 		if !more {
 			return
 		}
-		t.yielded = append(t.yielded, c.id)
-		s.loop.Wake()
 	}
 	s.count.Inc(counters.TurnsYielded)
 	c.pause(flagPausedTurn)
@@ -81,10 +88,8 @@ func (c conn) endSlice(more bool) {
 func (s *Shard) resumeYielded() (again bool) {
 	t := &s.turns
 	if len(t.paced) > 0 {
-		now := s.clock()
-		if wait := t.began + s.cfg.SliceInterval - now; wait <= 0 {
+		if now := s.clock(); now >= t.began+s.cfg.SliceInterval {
 			t.begin(now)
-			t.yielded, t.paced = append(t.yielded, t.paced...), t.paced[:0]
 		}
 	}
 	if len(t.yielded) == 0 {

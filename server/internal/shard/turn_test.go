@@ -59,6 +59,40 @@ func TestFloodIsPaced(t *testing.T) {
 	}
 }
 
+// The end of an interval may be noticed first by a connection that uses up a slice: those
+// that waited for it go on all the same.
+func TestPacedGoOnWhenAnotherEndsTheInterval(t *testing.T) {
+	ping := frame.AppendMaskedFrame(nil, frame.OpPing, [4]byte{1, 2, 3, 4}, []byte("x"))
+	for name, pings := range map[string]int{"a slice": 10, "more than a slice": 15} {
+		t.Run(name, func(t *testing.T) {
+			var wakes []time.Duration
+			var r *rig
+			r = newRig(t, 1, func(c *Config) {
+				c.FrameSlice, c.SliceInterval = 10, time.Millisecond
+				c.After = func(d time.Duration, _ func()) { wakes = append(wakes, r.now+d) }
+			})
+			r.now = time.Minute
+			flood, other := r.open(0, "flood"), r.open(0, "other")
+			s, l := r.shards[0], r.loops[0]
+			l.Deliver(flood, bytes.Repeat(ping, 40))
+			r.settle()
+			if got := s.count.Get(counters.PingsReceived); got != 20 || len(wakes) != 1 {
+				t.Fatalf("%d pings were answered, want 20; the loop is to wake at %v", got, wakes)
+			}
+			r.now = wakes[0]
+			s.OnData(other, bytes.Repeat(ping, pings)) // before the loop has woken
+			l.Wake()
+			r.settle()
+			if got, want := s.count.Get(counters.PingsReceived), int64(20+pings+10); got != want {
+				t.Errorf("%d pings were answered, want %d", got, want)
+			}
+			if len(wakes) != 2 || wakes[1] != r.now+time.Millisecond {
+				t.Errorf("the loop is to wake at %v, and it is %v", wakes, r.now)
+			}
+		})
+	}
+}
+
 // Bytes that are held while one after the other slice is handled stay where they are.
 func TestHeldBytesAreNotCopied(t *testing.T) {
 	ping := frame.AppendMaskedFrame(nil, frame.OpPing, [4]byte{1, 2, 3, 4}, []byte("x"))
