@@ -204,32 +204,48 @@ func TestHTTPSlowReader(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, HTTP: http.HandlerFunc(testHTTP), Sockets: server.Sockets{SendBufferBytes: 64 << 10},
 			Timeouts: server.Timeouts{CloseTimeout: 3 * time.Second, WriteStallTimeout: wstest.Patience}})
-		c := connect(t, s)
-		if err := c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
-			t.Fatal(err)
+		for connection, closes := range map[string]bool{"close": true, "keep-alive": false} {
+			t.Run(connection, func(t *testing.T) {
+				t.Parallel()
+				c := connect(t, s)
+				if err := c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+					t.Fatal(err)
+				}
+				c.Put("GET /slow HTTP/1.1\r\nHost: x\r\nConnection: " + connection + "\r\n\r\n")
+				r, err := c.Response(http.MethodGet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				readSlowly(t, r.Body)
+				if closes {
+					c.WantEnd()
+					return
+				}
+				c.Put("GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+				wantBody(t, c.WantStatus(201), `GET /page  "" <nil>`)
+			})
 		}
-		c.Put("GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		r, err := c.Response(http.MethodGet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := 0
-		p := make([]byte, 128<<10)
-		for {
-			n, err := io.ReadFull(r.Body, p)
-			if string(p[:n]) != bigBody[got:got+n] {
-				t.Fatalf("wrong bytes somewhere between %d and %d", got, got+n)
-			}
-			if got += n; err == io.EOF {
-				break
-			} else if err != nil {
-				t.Fatalf("%v behind %d bytes", err, got)
-			}
-			time.Sleep(250 * time.Millisecond) // the pace of the reader: 4 s for all of it
-		}
-		if got != 2<<20 {
-			t.Fatalf("%d of %d bytes arrived", got, 2<<20)
-		}
-		c.WantEnd()
 	})
+}
+
+// readSlowly reads what /slow returns, in some 4 s.
+func readSlowly(t *testing.T, body io.Reader) {
+	t.Helper()
+	got := 0
+	p := make([]byte, 128<<10)
+	for {
+		n, err := io.ReadFull(body, p)
+		if string(p[:n]) != bigBody[got:got+n] {
+			t.Fatalf("wrong bytes somewhere between %d and %d", got, got+n)
+		}
+		if got += n; err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("%v behind %d bytes", err, got)
+		}
+		time.Sleep(250 * time.Millisecond) // the pace of the reader
+	}
+	if got != 2<<20 {
+		t.Fatalf("%d of %d bytes arrived", got, 2<<20)
+	}
 }

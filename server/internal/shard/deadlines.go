@@ -108,7 +108,7 @@ func (c conn) expire() {
 			return
 		} else if c.state == stateOpen {
 			c.dueBy(stallEnd)
-		} else if end := x.pending.progressTick + s.deadlines.after.close; s.deadlines.tick < end && (c.state == stateClosing || c.state == stateFlushing) {
+		} else if end := x.pending.progressTick + s.deadlines.after.close; s.deadlines.tick < end && (c.state == stateClosing || c.state == stateFlushing || c.state == stateAnswered) {
 			// CloseTimeout is for the peer's part; one that still reads may take
 			// its time over what was sent before.
 			c.dueBy(end)
