@@ -20,7 +20,7 @@ into=${1:-docs/images}
 mkdir -p "$into"
 work=$(mktemp -d "${TMPDIR:-/tmp}/roost.XXXXXX")
 server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 go build -buildvcs=false -o "$work/roost" ./cmd/roost
 "$work/roost" serve --demo --addr 127.0.0.1:0 --admin-addr 127.0.0.1:0 --log-format json 2>"$work/log" &

@@ -89,13 +89,13 @@ func TestBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := startRoost(t, loopback("--demo")...)
+	p := startRoost(t, loopback("--demo", "--admin-addr", "127.0.0.1:0")...)
 	addr := p.addr
 
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", filepath.Join("testdata", "clients", "browser.js"),
-		"http://"+addr+"/", "http://"+startProxy(t, addr), textbook)
+		"http://"+addr+"/", p.adminURL(), "http://"+startProxy(t, addr), textbook)
 	// Playwright ends its browser when it is asked to; a kill would leave it.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second

@@ -32,16 +32,20 @@ function bubble(from, text, state) {
 // window gives: their bubble is there already when they come back.
 const sent = new Map();
 
-function show({ from, data }) {
+// Through the publish API (curl) messages come without "at".
+const when = ({ data, time = Date.now() }) => clockText(data.at ?? time);
+
+function show(message) {
+  const { from, data } = message;
   const own = sent.get(data.id);
   if (own && from === name) {
     sent.delete(data.id);
     own.classList.remove('failed');
-    own.querySelector('.by span').textContent = clockText(data.at);
+    own.querySelector('.by span').textContent = when(message);
     append(own); // it takes its place in the order that all windows have
     return;
   }
-  append(bubble(from, data.text, clockText(data.at)));
+  append(bubble(from, data.text, when(message)));
 }
 
 async function say(text) {
@@ -93,7 +97,7 @@ earlier.addEventListener('click', async () => {
     const page = await room.history({ since: oldest, limit: 50, reverse: true });
     const height = log.scrollHeight;
     oldest = page.messages.at(-1)?.position ?? oldest;
-    const items = page.messages.map(({ from, data }) => bubble(from, data.text, clockText(data.at)));
+    const items = page.messages.map((message) => bubble(message.from, message.data.text, when(message)));
     top.after(...items.reverse());
     earlier.hidden = !page.more;
     log.scrollTop += log.scrollHeight - height; // the reader stays where they are

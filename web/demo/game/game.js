@@ -15,7 +15,7 @@ let me = null; // the reply to game.join
 let joining = false;
 
 async function join() {
-  if (joining || document.hidden) return;
+  if (me || joining || document.hidden) return;
   joining = true;
   try {
     me = await roost.call('game.join');

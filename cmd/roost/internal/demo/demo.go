@@ -66,8 +66,9 @@ func (*Demo) Name() string { return "demo" }
 // Configure adds the demo to what the flags have configured. What they decide stays as
 // it is: with tokens or an application of their own the demo's guests are not let in.
 func (d *Demo) Configure(c *server.Config) {
-	if len(c.Handshake.Origins) == 0 {
-		// A textbook page is opened from a file or from another port.
+	if len(c.Handshake.Origins) == 0 && c.Handshake.TokenCookie == "" {
+		// A textbook page is opened from a file or from another port. With a cookie, any
+		// page could act as a user who is logged in.
 		c.Handshake.Origins = []string{"*"}
 	}
 	for _, p := range d.parts {

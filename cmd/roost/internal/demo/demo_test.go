@@ -70,6 +70,18 @@ func TestFlagsWin(t *testing.T) {
 	}
 }
 
+// Pages of all sites may connect, but not where a cookie would make them a user.
+func TestOrigins(t *testing.T) {
+	t.Parallel()
+	for cookie, want := range map[string]string{"": "*", "session": ""} {
+		c := server.Config{Handshake: server.Handshake{TokenCookie: cookie}}
+		New("").Configure(&c)
+		if got := strings.Join(c.Handshake.Origins, " "); got != want {
+			t.Errorf("with the cookie %q the origins are %q, want %q", cookie, got, want)
+		}
+	}
+}
+
 func TestWhatGuestsPublish(t *testing.T) {
 	t.Parallel()
 	var c server.Config

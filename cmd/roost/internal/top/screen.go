@@ -32,7 +32,7 @@ func NewScreen(in io.Reader, out io.Writer) *Screen {
 }
 
 // Enter takes the terminal: another screen, without a cursor, and keys as they are
-// pressed. The caller calls Leave before the program ends.
+// pressed. The caller calls Leave before the program ends, unless there is an error.
 func (s *Screen) Enter() (err error) {
 	if s.in != nil {
 		if s.state, err = term.MakeRaw(int(s.in.Fd())); err != nil {
@@ -40,7 +40,9 @@ func (s *Screen) Enter() (err error) {
 		}
 	}
 	// 1049: the alternate screen. 25: the cursor. 7: a long line goes on in the next.
-	_, err = s.out.WriteString("\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J")
+	if _, err = s.out.WriteString("\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"); err != nil {
+		s.Leave()
+	}
 	return err
 }
 

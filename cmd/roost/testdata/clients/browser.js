@@ -1,5 +1,5 @@
 // The demo pages and the textbook page in headless Chromium, by Playwright.
-//   node browser.js BASE_URL PROXY TEXTBOOK_FILE
+//   node browser.js BASE_URL ADMIN_URL PROXY TEXTBOOK_FILE
 // PROXY leads localhost:8080 to the server, so that the textbook page works as
 // it is. "restart" on standard output asks the caller to end the server and to
 // start it again on the same port; it says "done" on standard input.
@@ -8,7 +8,7 @@ const readline = require('node:readline');
 const { pathToFileURL } = require('node:url');
 const { chromium } = require('playwright-core');
 
-const [base, proxy, textbook] = process.argv.slice(2);
+const [base, admin, proxy, textbook] = process.argv.slice(2);
 const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const wait = { timeout: 60_000 };
 
@@ -62,6 +62,11 @@ async function startAndChat() {
     await says(b, '<img src=x onerror=alert(1)><b>bold</b>');
     await shows(a, '<img src=x onerror=alert(1)><b>bold</b>');
     assert.equal(await a.locator('#log img, #log b').count(), 0, 'a message became markup');
+    // A message of the publish API has no time of its own.
+    const published = await fetch(`${admin}/v1/publish`, { method: 'POST', headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ channel: 'chat:lobby', from: 'curl', data: { text: 'from a terminal' } }) });
+    assert.equal(published.status, 200);
+    await confirmed(a, 'from a terminal');
     // One's own messages are told apart, and nobody else's.
     assert.equal(await a.locator('#log li.mine').count(), 1);
     assert.equal(await b.locator('#log li.mine').count(), 1);
@@ -88,7 +93,8 @@ async function startAndChat() {
     assert.equal(await scrolled.locator('#log p').count(), 50);
     await scrolled.locator('#log button').click(wait);
     await shows(scrolled, 'hello from a');
-    assert.equal(await scrolled.locator('#log p').count(), 62);
+    await confirmed(scrolled, 'from a terminal');
+    assert.equal(await scrolled.locator('#log p').count(), 63);
     await scrolled.close();
     await people(a, 'Anna', 'Ben');
 
