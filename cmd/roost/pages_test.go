@@ -21,7 +21,8 @@ import (
 // notRun are the commands that TestPages does not run, each with the reason, which
 // the page has to give as well, in a comment behind the command.
 var notRun = map[string]string{
-	"scripts/c10k.sh --quick":                                                "takes a minute", // and writes into the tree
+	"scripts/c10k.sh --quick": "takes a minute", // and writes into the tree
+	"scripts/test.sh":         "takes 20 minutes",
 	"roost bench hostile ws://127.0.0.1:9000/ --pid 4711":                    "takes minutes",
 	"roost bench transports http://127.0.0.1:8080/ --pid 4711 --out results": "takes five minutes",
 	"curl -N 'http://127.0.0.1:8080/v1/sse?channel=news:1&channel=chat'":     "runs until Ctrl-C",
@@ -37,7 +38,7 @@ var mayFail = []string{"roost doctor --target 100000", "roost doctor --target 10
 // that order, on each page.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	for _, command := range []string{"node", "curl", "openssl"} {
+	for _, command := range []string{"node", "curl", "openssl", "redis-server"} {
 		if _, err := exec.LookPath(command); err != nil {
 			t.Fatalf("%v: scripts/test.sh tools installs it", err)
 		}

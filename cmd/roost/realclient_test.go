@@ -290,8 +290,10 @@ func TestBrowserClient(t *testing.T) {
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
 	needEnv(t, "ROOST_FIREFOX", "Firefox")
 	p := startRoost(t, loopback("--demo", "--native", "--anonymous", "--namespaces", `[{name: "", publish: anyone, presence: true}, {name: news, history-messages: 1000, publish: anyone, presence: true}]`)...)
+	// It measures how soon a page has a fallback.
+	t.Run("firefox", func(t *testing.T) { script(t, "node", "../../../../web/client/test/firefox.mjs", p.addr) })
 	t.Run("side by side", func(t *testing.T) {
-		for _, name := range []string{"browser", "frozen", "firefox"} {
+		for _, name := range []string{"browser", "frozen"} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				script(t, "node", "../../../../web/client/test/"+name+".mjs", p.addr)

@@ -174,9 +174,10 @@ try {
     console.error(`${name}: ${what}${first === undefined ? '' : `, the first message after ${first} ms`}`);
     network.stop();
   }));
-  // What the machine takes where nothing is blocked counts for nothing.
+  // What the machine takes where nothing is blocked counts for nothing. Where two of three
+  // transports hang, the third begins after 2.6 s: that the machine is slow must not fail it.
   const base = firsts['nothing blocked'];
-  for (const [name, first] of Object.entries(firsts)) assert.ok(!(first - base >= 3000), `${name}: the first message after ${first} ms, ${base} ms if nothing is blocked`);
+  for (const [name, first] of Object.entries(firsts)) assert.ok(!(first - base >= (name.includes('streams') ? 6000 : 3000)), `${name}: the first message after ${first} ms, ${base} ms if nothing is blocked`);
 } finally {
   if (firefox?.pid) {
     firefox.removeAllListeners('exit');
