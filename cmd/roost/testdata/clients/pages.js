@@ -78,7 +78,7 @@ function judge() {
   const controls = [...document.querySelectorAll('a[href], button, input, select, textarea, [tabindex="0"]')].filter((e) => visible(e) && !e.disabled);
   for (const element of controls) {
     const label = element.labels?.length ? [...element.labels].map((l) => l.textContent).join() : '';
-    const name = element.getAttribute('aria-label') || label.trim() || element.title || (element.localName === 'input' ? '' : element.textContent.trim());
+    const name = element.getAttribute('aria-label') || label.trim() || element.title || (element.localName === 'input' ? '' : element.textContent.trim() || element.querySelector('img')?.alt);
     if (!name && !element.getAttribute('aria-labelledby')) wrong.push(`no name: ${tell(element)}`);
     if (element.matches('input:not([type=range], [type=checkbox], [type=radio], [type=color]), textarea, select')) {
       const ratio = contrast(over(parse(getComputedStyle(element).borderTopColor), behind(element.parentElement)), behind(element.parentElement));
