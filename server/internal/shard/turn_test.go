@@ -9,6 +9,17 @@ import (
 	"github.com/roostws/roost/server/internal/counters"
 )
 
+// pacedRig is a shard with slices of 10 frames, one a millisecond. It appends to wakes
+// when it wants to be woken.
+func pacedRig(t *testing.T, wakes *[]time.Duration) (r *rig) {
+	r = newRig(t, 1, func(c *Config) {
+		c.FrameSlice, c.SliceInterval = 10, time.Millisecond
+		c.After = func(d time.Duration, _ func()) { *wakes = append(*wakes, r.now+d) }
+	})
+	r.now = time.Minute
+	return r
+}
+
 // One that floods gets one slice an interval, in one read or in many, and others are
 // served meanwhile.
 func TestFloodIsPaced(t *testing.T) {
@@ -16,12 +27,7 @@ func TestFloodIsPaced(t *testing.T) {
 	for name, reads := range map[string]int{"one read": 1, "many reads": 100} {
 		t.Run(name, func(t *testing.T) {
 			var wakes []time.Duration
-			var r *rig
-			r = newRig(t, 1, func(c *Config) {
-				c.FrameSlice, c.SliceInterval = 10, time.Millisecond
-				c.After = func(d time.Duration, _ func()) { wakes = append(wakes, r.now+d) }
-			})
-			r.now = time.Minute
+			r := pacedRig(t, &wakes)
 			flood, other := r.open(0, "flood"), r.open(0, "other")
 			s, l := r.shards[0], r.loops[0]
 			for range reads {
@@ -66,12 +72,7 @@ func TestPacedGoOnWhenAnotherEndsTheInterval(t *testing.T) {
 	for name, pings := range map[string]int{"a slice": 10, "more than a slice": 15} {
 		t.Run(name, func(t *testing.T) {
 			var wakes []time.Duration
-			var r *rig
-			r = newRig(t, 1, func(c *Config) {
-				c.FrameSlice, c.SliceInterval = 10, time.Millisecond
-				c.After = func(d time.Duration, _ func()) { wakes = append(wakes, r.now+d) }
-			})
-			r.now = time.Minute
+			r := pacedRig(t, &wakes)
 			flood, other := r.open(0, "flood"), r.open(0, "other")
 			s, l := r.shards[0], r.loops[0]
 			l.Deliver(flood, bytes.Repeat(ping, 40))

@@ -1,0 +1,114 @@
+package hub
+
+import "github.com/roostws/roost/server/broker"
+
+// The hub as a client of its broker: it starts it, and hands publications to it. What the
+// broker hands back is in mirror.go.
+
+const (
+	// publishingMaxBytes bounds what the broker has not answered yet: a broker that is
+	// slower than the publishers must not cost memory without end. It is as much as an
+	// inbox may hold by default. publishingBytes is what a publication takes beside its
+	// payload: itself, its command and its callback, rounded up.
+	publishingMaxBytes = 64 << 20
+	publishingBytes    = 512
+)
+
+// Remote reports whether a broker orders the messages. Any goroutine.
+func (h *Hub) Remote() bool { return h.broker != nil }
+
+// StartBroker starts the hub's broker, if it has one, and attaches what was wanted before.
+// It is called once.
+func (h *Hub) StartBroker() error {
+	if h.broker == nil {
+		return nil
+	}
+	if err := h.broker.Start(inbound{h}); err != nil {
+		return err
+	}
+	h.started.Store(true)
+	h.Interest("", 1) // the channel of everybody
+	for i := range h.stripes {
+		st := &h.stripes[i]
+		st.mu.Lock()
+		for channel, m := range st.mirrors {
+			h.attach(channel, m)
+		}
+		st.mu.Unlock()
+	}
+	return nil
+}
+
+// Keep is what the broker is to keep of a channel.
+func (h *Hub) Keep(channel string) broker.Keep {
+	if ns := h.Namespace(channel); ns != nil {
+		return broker.Keep{Messages: ns.Messages, Age: ns.Age}
+	}
+	return broker.Keep{}
+}
+
+// Publish hands a publication to the broker, without waiting for the result, which done
+// gets on another goroutine. tally, if it is not nil, gets the counts of this node; it is
+// completed at once where there is nothing to count. The error is ErrBusy, at once, while
+// the broker has too much to answer. Any goroutine.
+func (h *Hub) Publish(p *broker.Publication, tally *Tally, done func(broker.Placed, error)) {
+	if !h.started.Load() {
+		done(broker.Placed{}, broker.ErrUnavailable)
+		return
+	}
+	if h.full() {
+		done(broker.Placed{}, ErrBusy)
+		return
+	}
+	size := int64(len(p.Payload) + publishingBytes)
+	if h.publishing.Add(size) > publishingMaxBytes+size {
+		h.publishing.Add(-size)
+		h.refused.Add(1)
+		done(broker.Placed{}, ErrBusy)
+		return
+	}
+	if tally != nil {
+		p.Tag = h.tags.Add(1)
+		h.tallies.Store(p.Tag, tally)
+	}
+	h.broker.Publish(p, func(placed broker.Placed, err error) {
+		h.publishing.Add(-size)
+		if err != nil {
+			h.kept.publishErrors.Add(1)
+		}
+		if tally != nil && (err != nil || placed.Duplicate || !h.Receives(p.Channel)) {
+			h.endTally(p.Tag)
+		}
+		done(placed, err)
+	})
+}
+
+// Forgo ends the wait for the counts of a publication. Any goroutine.
+func (h *Hub) Forgo(p *broker.Publication) { h.tallies.Delete(p.Tag) }
+
+// takeTally returns the tally of one of this node's publications, once.
+func (h *Hub) takeTally(tag uint64) *Tally {
+	if tag == 0 {
+		return nil
+	}
+	if t, ok := h.tallies.LoadAndDelete(tag); ok {
+		return t.(*Tally)
+	}
+	return nil
+}
+
+// endTally ends the count of a message that does not arrive by Deliver.
+func (h *Hub) endTally(tag uint64) {
+	if t := h.takeTally(tag); t != nil {
+		t.finish(len(h.inboxes))
+	}
+}
+
+// Receives reports whether messages of a channel arrive at this node. Any goroutine.
+func (h *Hub) Receives(channel string) bool {
+	st, _ := h.stripe(channel)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	m := st.mirrors[channel]
+	return m != nil && m.attached
+}
