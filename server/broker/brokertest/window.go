@@ -35,9 +35,12 @@ type seen struct {
 	attached bool
 	reading  bool
 	at       history.Position
-	wanted   uint64 // the highest offset that came by Deliver
-	texts    []string
-	tags     []uint64
+	// wanted is the place of the last message that came by Deliver while the channel was
+	// not live, and early what it was when the read began: one that came before, and is not
+	// of the page's epoch, is of an epoch that is over.
+	wanted, early history.Position
+	texts         []string
+	tags          []uint64
 }
 
 // start starts a node of the rig.
@@ -78,13 +81,13 @@ func (w *window) Deliver(m *broker.Message) {
 	}
 	switch {
 	case !s.live:
-		s.wanted = max(s.wanted, m.Position.Offset)
+		s.wanted = m.Position
 	case m.Position.Epoch == s.at.Epoch && m.Position.Offset <= s.at.Offset:
 	case m.Position.Epoch == s.at.Epoch && m.Position.Offset == s.at.Offset+1:
 		s.at = m.Position
 		s.take(m)
 	default:
-		s.live, s.wanted = false, m.Position.Offset
+		s.live, s.wanted = false, m.Position
 		w.read(m.Channel, s)
 	}
 }
@@ -125,7 +128,7 @@ func (w *window) read(channel string, s *seen) {
 	if s.reading || !s.attached {
 		return
 	}
-	s.reading = true
+	s.reading, s.early = true, s.wanted
 	var since *history.Position
 	if s.at.Epoch != "" {
 		at := s.at
@@ -158,7 +161,6 @@ func (w *window) page(channel string, s *seen, page broker.Page) {
 	case page.Position.Epoch != s.at.Epoch || first > s.at.Offset+1:
 		s.texts = append(s.texts, "reset")
 		s.at = history.Position{Epoch: page.Position.Epoch, Offset: first - 1}
-		s.wanted = 0
 	case page.Position.Offset < s.at.Offset:
 		w.t.Errorf("%s went back to %v from %v", channel, page.Position, s.at)
 	}
@@ -171,9 +173,17 @@ func (w *window) page(channel string, s *seen, page broker.Page) {
 			s.take(m)
 		}
 	}
-	if s.live = s.at.Offset >= max(page.Position.Offset, s.wanted); !s.live {
+	if s.live = s.at.Offset >= page.Position.Offset && s.complete(); !s.live {
 		w.read(channel, s)
 	}
+}
+
+// complete reports whether nothing that came by Deliver is missing.
+func (s *seen) complete() bool {
+	if s.wanted.Epoch != s.at.Epoch {
+		return s.wanted == s.early
+	}
+	return s.at.Offset >= s.wanted.Offset
 }
 
 // attach attaches a channel and waits until it is live.
