@@ -101,7 +101,7 @@ var layers = []struct {
 	},
 	{
 		"server/broker/redis",
-		[]string{module + "/frame", module + "/server/history", module + "/server/broker", "github.com/redis/rueidis"},
+		[]string{module + "/frame", module + "/server/history", module + "/server/broker", module + "/internal/retry", "github.com/redis/rueidis"},
 		[]string{module + "/server/internal", module + "/server/protocol", module + "/netpoll"},
 		"the library for Redis comes with this package alone",
 	},

@@ -58,10 +58,13 @@ type subscription struct {
 }
 
 const (
-	// batchMax is how many commands are sent together, and readsMax how many of them read:
-	// pages are large, and all must have come within answerTimeout.
-	batchMax     = 1000
-	readsMax     = 16
+	// batchMax is how many commands are sent together: enough that a round trip is nothing
+	// beside them, and few enough that the first ones do not wait long. readsMax is how many
+	// of them read: pages are large, and all must have come within answerTimeout.
+	batchMax = 1000
+	readsMax = 16
+	// subscribeMax is how many channels one command names, so that 50,000 are a hundred
+	// commands, and none of them holds up the server's other clients.
 	subscribeMax = 512
 	// probeInterval is how often a message is sent around if nothing was received, and
 	// deafAfter when the connection is given up that receives nothing.

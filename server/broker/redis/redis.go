@@ -26,6 +26,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/roostws/roost/internal/retry"
 	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/history"
 )
@@ -90,8 +91,12 @@ const (
 	// answerTimeout is how long the server may take to answer. Then the connections are
 	// given up.
 	answerTimeout = 3 * time.Second
-	// A lost server is looked for after retryMin, then up to retryMax.
-	retryMin, retryMax = 20 * time.Millisecond, time.Second
+	// retryMin and retryMax bound the random delay before a lost server is looked for
+	// again: servers that lost it together do not come back together.
+	retryMin, retryMax = 50 * time.Millisecond, time.Second
+	// A life that lasted for less than shortLife is a failed try: a server that takes the
+	// connections and refuses what is done with them is not asked at once again.
+	shortLife = time.Second
 )
 
 var errConnecting = errors.New("redis: not connected yet")
@@ -107,17 +112,21 @@ func (b *Broker) Start(in broker.Inbound) error {
 // run lives one life after the other.
 func (b *Broker) run() {
 	defer b.ended.Done()
-	for wait := retryMin; ; wait = min(2*wait, retryMax) {
-		if l, err := b.connect(); err == nil {
-			b.live(l)
-			wait = retryMin
-		} else {
+	tries := retry.Backoff{Min: retryMin, Max: retryMax}
+	for {
+		if l, err := b.connect(); err != nil {
 			b.fail(err)
+		} else {
+			born := time.Now()
+			b.live(l)
+			if time.Since(born) > shortLife {
+				tries.Reset()
+			}
 		}
 		select {
 		case <-b.closec:
 			return
-		case <-time.After(wait):
+		case <-time.After(tries.Next()):
 		}
 	}
 }

@@ -100,6 +100,8 @@ return {e, o, redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', ARGV[6])}
 `
 
 const (
+	// pageMax is how many messages a read returns at most: of 64 KiB, the largest that
+	// clients may publish by default, they are 13 MB, which come within answerTimeout.
 	pageMax = 200
 	// metaAge is how long the position of a channel outlives its messages at least.
 	metaAge = 7 * 24 * time.Hour
