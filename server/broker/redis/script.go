@@ -2,18 +2,16 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/roostws/roost/server/broker"
+	"github.com/roostws/roost/server/broker/internal/wire"
 	"github.com/roostws/roost/server/history"
 )
 
@@ -133,17 +131,8 @@ func load(ctx context.Context, c rueidis.DedicatedClient, fence string) (s scrip
 	return s, nil
 }
 
-var (
-	idBase = func() string {
-		var random [10]byte
-		_, _ = rand.Read(random[:]) // never fails
-		return strings.ToLower(base32.StdEncoding.EncodeToString(random[:]))
-	}()
-	idCount atomic.Uint64
-)
-
-// newID returns a name that was never used: the epoch of a channel that has none.
-func newID() string { return idBase + strconv.FormatUint(idCount.Add(1), 36) }
+// newID returns the epoch of a channel that has none.
+func newID() string { return wire.NewID() }
 
 // The keys and the topic of a channel.
 func (b *Broker) meta(channel string) string   { return b.prefix + "m:" + channel }
