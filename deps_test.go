@@ -90,8 +90,9 @@ var layers = []struct {
 	{
 		"server",
 		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/internal", "golang.org/x/sys", "github.com/gobwas/ws", "github.com/hashicorp/golang-lru/v2/simplelru"},
-		[]string{module + "/cmd", module + "/bench", module + "/web", "github.com/alecthomas/kong", "go.yaml.in/yaml", "gonum.org"},
-		"the library is embedded in other people's programs: no command line, no page, no plot comes with it",
+		[]string{module + "/cmd", module + "/bench", module + "/web", "github.com/alecthomas/kong", "go.yaml.in/yaml", "gonum.org",
+			"github.com/redis/rueidis", "github.com/nats-io"},
+		"the library is embedded in other people's programs: no command line, no page, no plot comes with it, and a broker only with the package of that broker",
 	},
 	{
 		"server/broker",
@@ -104,6 +105,12 @@ var layers = []struct {
 		[]string{module + "/frame", module + "/server/history", module + "/server/broker", module + "/internal/retry", "github.com/redis/rueidis"},
 		[]string{module + "/server/internal", module + "/server/protocol", module + "/netpoll"},
 		"the library for Redis comes with this package alone",
+	},
+	{
+		"server/broker/nats",
+		[]string{module + "/frame", module + "/server/history", module + "/server/broker", module + "/internal/retry", "github.com/nats-io/nats.go"},
+		[]string{module + "/server/internal", module + "/server/protocol", module + "/netpoll", "github.com/nats-io/nats-server"},
+		"the client library for NATS comes with this package alone, and no server of NATS with it",
 	},
 	{
 		"server/internal/intake",
@@ -176,6 +183,12 @@ var layers = []struct {
 		nil,
 		[]string{module + "/netpoll", module + "/server", module + "/client"},
 		"it runs Redis for tests, and knows nothing of what they test",
+	},
+	{
+		"internal/natstest",
+		[]string{"github.com/nats-io/nats-server/v2/server"},
+		[]string{module + "/netpoll", module + "/server", module + "/client"},
+		"it runs NATS for tests, and knows nothing of what they test",
 	},
 	{
 		"internal/leaktest",

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/broker"
+	"github.com/roostws/roost/server/broker/nats"
 	"github.com/roostws/roost/server/broker/redis"
 )
 
 // BrokerFlags are those of roost serve for several servers.
 type BrokerFlags struct {
-	Broker       string `group:"broker" help:"Redis (7.0 or later, or Valkey) that connects this server with others, and keeps the histories: redis://[user:password@]host:port, rediss:// for TLS. With a password, better as ROOST_BROKER or in the file. Without it the server is alone (docs/cluster.md)." placeholder:"URL"`
-	BrokerPrefix string `group:"broker" help:"What begins all keys and channels there; servers with another one are another cluster (${default})." placeholder:"TEXT" default:"roost:"`
+	Broker       string `group:"broker" help:"What connects this server with others, and keeps the histories: Redis (7.0 or later, or Valkey) as redis://[user:password@]host:port, rediss:// for TLS; or NATS (2.11 or later, with JetStream) as nats://[user:password@]host:port, tls:// for TLS. With a password, better as ROOST_BROKER or in the file. Without it the server is alone (docs/cluster.md)." placeholder:"URL"`
+	BrokerPrefix string `group:"broker" help:"What begins all keys, channels and subjects there; servers with another one are another cluster (${default})." placeholder:"TEXT" default:"roost:"`
 }
 
 // configure adds the broker to a server's Config.
@@ -16,7 +20,13 @@ func (f *BrokerFlags) configure(c *server.Config) error {
 	if f.Broker == "" {
 		return nil
 	}
-	b, err := redis.New(redis.Options{URL: f.Broker, Prefix: f.BrokerPrefix})
+	var b broker.Broker
+	var err error
+	if strings.HasPrefix(f.Broker, "nats://") || strings.HasPrefix(f.Broker, "tls://") {
+		b, err = nats.New(nats.Options{URL: f.Broker, Prefix: f.BrokerPrefix})
+	} else {
+		b, err = redis.New(redis.Options{URL: f.Broker, Prefix: f.BrokerPrefix})
+	}
 	if err != nil {
 		return usagef("--broker: %w", err)
 	}

@@ -132,9 +132,12 @@ type Placed struct {
 	Position history.Position
 	// Duplicate reports that the idempotency key was known: nothing was published now.
 	Duplicate bool
-	// Nodes is how many nodes had attached the channel.
+	// Nodes is how many nodes had attached the channel, or NodesUnknown.
 	Nodes int
 }
+
+// NodesUnknown is the number of nodes where a broker does not know it.
+const NodesUnknown = -1
 
 // A Page is what a Read found.
 type Page struct {
