@@ -90,7 +90,8 @@ var (
 
 // A Message is one message of a channel.
 type Message struct {
-	// Channel is a channel, "user:ID", or empty for everybody.
+	// Channel is a channel, "user:ID", or empty for everybody. The servers talk to each
+	// other in channels whose names begin with a zero byte; of these nothing is kept.
 	Channel string
 	// Position is the message's place; zero where nothing is kept.
 	Position history.Position

@@ -67,6 +67,8 @@ func CheckName(what, name string, maxBytes int) error {
 		return fmt.Errorf("%w: the %s is empty", ErrBadName, what)
 	case len(name) > maxBytes:
 		return fmt.Errorf("%w: the %s has %d bytes: want at most %d", ErrBadName, what, len(name), maxBytes)
+	case name[0] == 0: // of the servers' own channels (server/internal/nodes)
+		return fmt.Errorf("%w: the %s begins with a zero byte", ErrBadName, what)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%w: the %s is not valid UTF-8", ErrBadName, what)
 	}

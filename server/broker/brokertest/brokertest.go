@@ -48,6 +48,7 @@ func Test(t *testing.T, make func(t *testing.T) *Rig) {
 		{"age", testAge},
 		{"fields", testFields},
 		{"interest", testInterest},
+		{"notices", testNotices},
 		{"idempotency", testIdempotency},
 		{"cut", testCut},
 		{"outage", testOutage},
@@ -284,6 +285,39 @@ func testInterest(t *testing.T, r *Rig) {
 	b.publish("h:1", "last")
 	if got := a.texts("h:1", before+1); got[before] != "last" {
 		t.Errorf("attached again it got %q", got[before:])
+	}
+}
+
+// Nodes talk to each other in channels whose names begin with a zero byte: these are like
+// others, and a message there reaches nothing else.
+func testNotices(t *testing.T, r *Rig) {
+	a, b := start(t, r), start(t, r)
+	names := []string{"\x00nodes", "\x00node:x", "\x00node:y", "nodes", "node:x", "", "\x00"}
+	for _, name := range names {
+		a.attach(name)
+	}
+	b.attach("\x00nodes")
+	for i, name := range names {
+		want := 1
+		if i == 0 {
+			want = 2
+		}
+		for k := range 3 {
+			if placed := b.publish(name, fmt.Sprintf("%q %d", name, k)); placed.Nodes != want || placed.Position.Offset != 0 {
+				t.Errorf("%q: %+v, want %d nodes", name, placed, want)
+			}
+		}
+	}
+	for i, w := range []*window{a, b} {
+		for _, name := range names {
+			if i == 1 && name != "\x00nodes" {
+				continue
+			}
+			got := w.texts(name, 3)
+			if want := []string{fmt.Sprintf("%q 0", name), fmt.Sprintf("%q 1", name), fmt.Sprintf("%q 2", name)}; !slices.Equal(got, want) {
+				t.Errorf("%q: %q arrived, want %q", name, got, want)
+			}
+		}
 	}
 }
 
