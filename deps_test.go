@@ -179,6 +179,12 @@ var layers = []struct {
 		"tests of several servers on one broker, over the wire",
 	},
 	{
+		"internal/clustertest",
+		[]string{"github.com/gobwas/ws", module + "/internal/badnetwork", module + "/internal/redistest"},
+		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/client"},
+		"it tries to break processes from outside, and shares no code with them",
+	},
+	{
 		"internal/redistest",
 		nil,
 		[]string{module + "/netpoll", module + "/server", module + "/client"},

@@ -253,8 +253,8 @@ step_proxies() { # deploy/: nginx, HAProxy and systemd's activation in front of 
   real_clients '^TestReal' '^TestRealClient'
 }
 
-step_brokers() { # the brokers against real servers: the contract's test, and several servers on one that is cut, killed and flushed
-  go test -tags realclients -count=1 -timeout 10m ./server/broker/...
+step_brokers() { # the brokers against real servers: the contract's test, several servers on one that is cut, killed and flushed, and a cluster of processes
+  go test -tags realclients -count=1 -timeout 10m ./server/broker/... ./internal/clustertest
 }
 
 step_browser() { # the demo page, the textbook page, the chat example and the browser client in headless Chromium, the client in Firefox, too

@@ -177,18 +177,25 @@ func (a *adminPort) healthy() error {
 	return nil
 }
 
-// ready is healthy, and the broker is.
+// ready responds to GET /readyz: the server has started, is healthy, and so is its broker.
 func (a *adminPort) ready() error {
 	if err := a.healthy(); err != nil {
 		return err
 	}
-	health, _ := a.srv.BrokerHealth()
-	for what, err := range map[string]error{"publishing": health.Publishing, "receiving": health.Receiving} {
-		if err != nil {
-			return fmt.Errorf("the broker has failed for %v: %s: %w", time.Since(health.Since).Round(time.Second), what, err)
-		}
+	if len(a.srv.Addrs()) == 0 {
+		return errors.New("the server has not started yet")
 	}
-	return nil
+	health, _ := a.srv.BrokerHealth()
+	what, err := "publishing", health.Publishing
+	switch {
+	case err == nil && health.Receiving == nil:
+		return nil
+	case err == nil:
+		what, err = "receiving", health.Receiving
+	case health.Receiving != nil:
+		what = "publishing and receiving"
+	}
+	return fmt.Errorf("the broker has failed for %v: %s: %w", time.Since(health.Since).Round(time.Second), what, err)
 }
 
 // addr is for the start-up line.

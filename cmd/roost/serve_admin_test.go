@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/roostws/roost/server"
 )
 
 // adminURL is where the process's admin port is.
@@ -94,6 +96,27 @@ func TestAdminPort(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	c.WantClosing(ws.StatusGoingAway)
 	p.wantExit(exitOK)
+}
+
+// The admin port is there before the server has started: a balancer must not take it for
+// ready.
+func TestReadyAfterStart(t *testing.T) {
+	t.Parallel()
+	srv, err := server.New(server.Config{Listen: []string{"127.0.0.1:0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Close() })
+	a := &adminPort{srv: srv}
+	if err := a.ready(); err == nil || err.Error() != "the server has not started yet" {
+		t.Errorf("before Start it is ready: %v", err)
+	}
+	if err := srv.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.ready(); err != nil {
+		t.Errorf("after Start: %v", err)
+	}
 }
 
 func TestNoAdminPortUnlessAsked(t *testing.T) {

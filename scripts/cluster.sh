@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Tries to break a cluster of roost serve from outside: processes on loopback addresses of
+# their own, a broker, and links between them that are cut.
+#
+#   scripts/cluster.sh exactness [--seed N] [--seeds N] [--broker redis] [--nodes 3]
+#                                [--clients 3000] [--channels 300] [--messages 100000]
+#                                [--faults 0] [--only 'FAULT,FAULT']
+#       Clients wander between the nodes, are cut and stalled, while messages are published
+#       and every fault happens once (--faults N: N of them). Every client must end with
+#       exactly the right sequence of each epoch, or have been told. About five minutes.
+#   scripts/cluster.sh outage [--away 5m] [--nodes 3] [--clients 3000] [--channels 300]
+#       The broker is away for that long, in four ways: connections stay, publications are
+#       refused clearly, and everybody is exact or told when it is back.
+#
+# exactness prints a table and writes results to --out FOLDER (by default a new folder
+# under TMPDIR), as JSON, one for each seed. A run that fails says how to repeat it.
+#
+# Needs Linux, Go and redis-server. Every process that is started here ends here.
+# Exit status: 0 if all held, 1 if not, 2 if it could not begin.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/lib.sh
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
+die() { printf 'cluster.sh: %s\n' "$*" >&2; exit 2; }
+
+mode=${1:-}
+case $mode in
+  -h | --help) usage; exit 0 ;;
+  exactness | outage) shift ;;
+  *) usage >&2; exit 2 ;;
+esac
+[ "$(uname -s)" = Linux ] || die "needs Linux"
+need_go || exit 2
+command -v redis-server >/dev/null || die "redis-server is not installed: apt-get install redis-server"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/roost-cluster.XXXXXX")
+test_pid=
+cleanup() {
+  [ -z "$test_pid" ] || kill -INT "$test_pid" 2>/dev/null || true
+  [ -z "$test_pid" ] || wait "$test_pid" 2>/dev/null || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+seed='' seeds=1 out='' args=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --seed) seed=$2 ;;
+    --seeds) seeds=$2 ;;
+    --out) out=$2 ;;
+    --broker | --nodes | --clients | --channels | --messages | --faults | --only | --away) args+=("${1#-}" "$2") ;;
+    *) die "no flag $1: scripts/cluster.sh --help" ;;
+  esac
+  shift 2
+done
+[ -n "$out" ] || out=$(mktemp -d "${TMPDIR:-/tmp}/roost-cluster-results.XXXXXX")
+[ -n "$seed" ] || seed=$((RANDOM * 32768 + RANDOM))
+mkdir -p "$out"
+
+echo "building"
+go build -buildvcs=false -o "$work/roost" ./cmd/roost || exit 2
+go test -tags realclients -c -o "$work/cluster" ./internal/clustertest || exit 2
+
+# run ARGS...: the test, so that a signal reaches the traps above at once.
+run() {
+  "$work/cluster" -test.v -test.timeout 60m -binary "$work/roost" "$@" &
+  test_pid=$!
+  local status=0
+  wait "$test_pid" || status=$?
+  test_pid=
+  return $status
+}
+
+status=0
+case $mode in
+  outage)
+    run -test.run '^TestOutage$' -clients 3000 -channels 300 -away 5m "${args[@]}" || status=1
+    ;;
+  *)
+    for ((i = 0; i < seeds; i++)); do
+      run -test.run '^TestExactness$' -clients 3000 -channels 300 -messages 100000 -faults 0 "${args[@]}" -seed $((seed + i)) -result "$out/$mode-$((seed + i)).json" || status=1
+    done
+    echo "results: $out"
+    ;;
+esac
+exit $status
