@@ -73,10 +73,12 @@ func (r resolved) in(sh *shard.Shard) (ids []netpoll.ID) {
 	return ids
 }
 
-// connOf returns the connection that Conn.String named.
+// connOf returns the connection that Conn.String named, and the ID of its node if that is
+// another one. Without a node in the name it is one of this server's.
 func (s *Server) connOf(client string) (Conn, error) {
-	id, err := netpoll.ParseID(client)
-	if err != nil {
+	name, node, _ := strings.Cut(client, "@")
+	id, err := netpoll.ParseID(name)
+	if err != nil || strings.Contains(node, "@") {
 		return Conn{}, fmt.Errorf("%w: the connection %.40q is not as Conn.String writes it", ErrBadName, client)
 	}
 	return Conn{s, id}, nil

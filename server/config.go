@@ -62,6 +62,9 @@ type Config struct {
 	// Disconnect, Subscribe, joins and leaves, receipts, Events) is about this server's
 	// connections.
 	Broker broker.Broker
+	// NodeName is this server's name in lists of those on one broker, for people; it need
+	// not be unique. If empty, its ID is shown. NodeVersion is the program's there.
+	NodeName, NodeVersion string
 	// Events is called with what happens, for presence, audit, or web hooks, on
 	// event loops: it must not block, publish, subscribe, or keep the Event. If nil,
 	// events cost nothing.

@@ -23,9 +23,15 @@ type Conn struct {
 	id     netpoll.ID
 }
 
-// String returns the connection's name, as logs show it and Audience.Client takes it:
-// unique as long as the process lives.
-func (c Conn) String() string { return c.id.String() }
+// String returns the connection's name, as Audience.Client takes it: unique as long as the
+// process lives; with Config.Broker among all servers, too, since "@" and the ID of this one
+// stand behind what logs show.
+func (c Conn) String() string {
+	if c.server == nil {
+		return c.id.String()
+	}
+	return c.server.nameOf(c.id)
+}
 
 func (c Conn) shard() (*shard.Shard, error) {
 	if c.server == nil {

@@ -70,8 +70,9 @@ func (h host) Announce(m *protocol.Membership) {
 	}
 }
 
-func (h host) Context() context.Context { return h.s.ctx }
-func (h host) Work(job func()) bool     { return h.s.work.Do(job) }
+func (h host) Name(id netpoll.ID) string { return h.s.nameOf(id) }
+func (h host) Context() context.Context  { return h.s.ctx }
+func (h host) Work(job func()) bool      { return h.s.work.Do(job) }
 
 func (h host) Panicked(in string, id netpoll.ID, value any) { h.s.panicked(in, id, value) }
 

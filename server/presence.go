@@ -203,7 +203,7 @@ func (s *Server) Presence(ctx context.Context, channel, after string, limit int)
 
 // member is what presence shows of a connection.
 func (s *Server) member(sh *shard.Shard, id netpoll.ID) protocol.Member {
-	return protocol.Member{Client: id.String(), User: sh.User(id), Info: s.hooksOf(sh).sessions.Info(id)}
+	return protocol.Member{Client: s.nameOf(id), User: sh.User(id), Info: s.hooksOf(sh).sessions.Info(id)}
 }
 
 // Connections returns up to limit connections of a user, or of all if user is empty,
@@ -245,7 +245,7 @@ func (s *Server) Connections(ctx context.Context, user, after string, limit int)
 }
 
 func (s *Server) connection(sh *shard.Shard, id netpoll.ID) ConnectionInfo {
-	info := ConnectionInfo{Client: id.String(), User: sh.User(id), RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
+	info := ConnectionInfo{Client: s.nameOf(id), User: sh.User(id), RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
 	if n := sh.Protocol(id); n != 0 {
 		info.Subprotocol = s.cfg.Application.Protocols[n-1].Subprotocol()
 	}

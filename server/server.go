@@ -21,6 +21,7 @@ import (
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
+	"github.com/roostws/roost/server/internal/nodes"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/internal/workers"
 	"github.com/roostws/roost/server/protocol"
@@ -41,6 +42,7 @@ type Server struct {
 	rules       *protocol.Rules
 	fallbacks   map[string]*shard.Fallback // by path
 	repetitions *hub.Repetitions[sent]
+	nodes       *nodes.Nodes
 
 	donec chan struct{} // closed when the loops have ended
 
@@ -99,6 +101,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, start: time.Now(), work: workers.New(cfg.Limits.AuthorizeMaxPending, runtime.GOMAXPROCS(0)), donec: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.nodes = s.newNodes()
 	s.shards = shard.Config{
 		MaxConnections: cfg.Limits.MaxConnections, HandshakeMaxBytes: cfg.Limits.HandshakeMaxBytes, HandshakeTimeout: cfg.Timeouts.HandshakeTimeout,
 		Addresses: intake.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.Limits.ConnectionsPerAddress, Rate: cfg.Limits.ConnectRatePerAddress,
@@ -118,7 +121,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.shards.Hub = hub.Config{
 		Namespaces: map[string]*hub.Namespace{}, HistoryMaxBytes: cfg.Limits.HistoryMaxBytes, LagMaxBytes: cfg.Limits.LagMaxBytes,
-		Occupancy: cfg.Events != nil, Broker: cfg.Broker, Done: s.ctx.Done(),
+		Occupancy: cfg.Events != nil, Broker: s.nodes.Broker(), Done: s.ctx.Done(),
 	}
 	s.repetitions = hub.NewRepetitions[sent](cfg.Limits.IdempotencyAge)
 	s.rules = s.newRules()
@@ -338,8 +341,8 @@ func (s *Server) Close() error {
 		return nil
 	}
 	err := s.engine().Close()
-	if s.cfg.Broker != nil {
-		err = errors.Join(err, s.cfg.Broker.Close())
+	if b := s.nodes.Broker(); b != nil {
+		err = errors.Join(err, b.Close())
 	}
 	for _, sh := range s.members() {
 		sh.Free()

@@ -52,6 +52,7 @@ func TestEveryConfigFieldIsAFlag(t *testing.T) {
 		"HTTP":           "is chosen by --demo",
 		"Stats":          "is what web hooks, --ask-url and tokens count",
 		"Logger":         "is --log-level and --log-format",
+		"NodeVersion":    "is that of the binary",
 	}
 	parser := newParser(new(CLI), new(configFile))
 	for field := range reflect.TypeFor[server.Config]().Fields() {

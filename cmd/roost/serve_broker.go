@@ -13,10 +13,12 @@ import (
 type BrokerFlags struct {
 	Broker       string `group:"broker" help:"What connects this server with others, and keeps the histories: Redis (7.0 or later, or Valkey) as redis://[user:password@]host:port, rediss:// for TLS; or NATS (2.11 or later, with JetStream) as nats://[user:password@]host:port, tls:// for TLS. With a password, better as ROOST_BROKER or in the file. Without it the server is alone (docs/cluster.md)." placeholder:"URL"`
 	BrokerPrefix string `group:"broker" help:"What begins all keys, channels and subjects there; servers with another one are another cluster (${default})." placeholder:"TEXT" default:"roost:"`
+	NodeName     string `group:"broker" help:"Name of this server in lists of those on one broker; without it they show an ID that is new with each start." placeholder:"TEXT"`
 }
 
 // configure adds the broker to a server's Config.
 func (f *BrokerFlags) configure(c *server.Config) error {
+	c.NodeName, c.NodeVersion = f.NodeName, version()
 	if f.Broker == "" {
 		return nil
 	}

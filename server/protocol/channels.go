@@ -98,7 +98,7 @@ func (t *task) subscribe() {
 }
 
 func (t *task) subscribeRequest() *SubscribeRequest {
-	return &SubscribeRequest{Client: t.id.String(), User: t.user(), Channel: t.cmd.Channel, Token: t.cmd.Token}
+	return &SubscribeRequest{Client: t.x.name(t.id), User: t.user(), Channel: t.cmd.Channel, Token: t.cmd.Token}
 }
 
 // subscribeNow subscribes the client, until the token expires.
@@ -258,7 +258,7 @@ func (x *Sessions) left(s *shard.Shard, id netpoll.ID, channel string) {
 func (x *Sessions) announce(s *shard.Shard, id netpoll.ID, channel string, left bool) {
 	ns := x.rules.Namespaces[NamespaceOf(channel)]
 	if ns != nil && ns.JoinLeave && !s.Polls(id) && s.Subscribers(channel) <= ns.JoinLeaveMax {
-		x.rules.Host.Announce(&Membership{Channel: channel, Client: id.String(), User: s.User(id), Left: left})
+		x.rules.Host.Announce(&Membership{Channel: channel, Client: x.name(id), User: s.User(id), Left: left})
 	}
 }
 

@@ -33,6 +33,8 @@ type Host interface {
 	// Announce publishes a membership to the subscribers of its channel. If the
 	// loops are busy, it is left out.
 	Announce(m *Membership)
+	// Name returns a connection's name, as Audience.Client of the server takes it.
+	Name(id netpoll.ID) string
 	// Context ends with the server.
 	Context() context.Context
 	// Work runs a job of the application, which may block, on another goroutine. It

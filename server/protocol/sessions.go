@@ -142,6 +142,9 @@ func (x *Sessions) drop(id netpoll.ID) {
 	}
 }
 
+// name returns a connection's name for everything but logs.
+func (x *Sessions) name(id netpoll.ID) string { return x.rules.Host.Name(id) }
+
 // Info returns what presence shows of a connection, JSON or nothing.
 func (x *Sessions) Info(id netpoll.ID) []byte {
 	if n := x.byID[id]; n != nil {

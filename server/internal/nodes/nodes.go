@@ -104,7 +104,7 @@ type Nodes struct {
 // New makes a node. b may be nil: then there are no others, and it costs nothing. info is
 // called for each beat, by any goroutine; its ID is filled in.
 func New(b broker.Broker, info func() Info) *Nodes {
-	var random [10]byte
+	var random [5]byte
 	_, _ = rand.Read(random[:]) // never fails
 	n := &Nodes{
 		id: strings.ToLower(base32.StdEncoding.EncodeToString(random[:])), broker: b, info: info, work: workers.New(asksMax, 1), done: make(chan struct{}),
