@@ -293,10 +293,11 @@ func TestBrowserClient(t *testing.T) {
 	// It measures how soon a page has a fallback.
 	t.Run("firefox", func(t *testing.T) { script(t, "node", "../../../../web/client/test/firefox.mjs", p.addr) })
 	t.Run("side by side", func(t *testing.T) {
-		for _, name := range []string{"browser", "frozen"} {
-			t.Run(name, func(t *testing.T) {
+		for _, run := range []string{"browser", "frozen", "firefox offline", "firefox stopped"} {
+			name, only, _ := strings.Cut(run, " ")
+			t.Run(run, func(t *testing.T) {
 				t.Parallel()
-				script(t, "node", "../../../../web/client/test/"+name+".mjs", p.addr)
+				script(t, "node", "../../../../web/client/test/"+name+".mjs", p.addr, only)
 			})
 		}
 	})

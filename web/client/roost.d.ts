@@ -115,7 +115,7 @@ export interface Options {
   reconnectMax?: number;
   /** How long a command waits for a connection and its reply, in milliseconds: 15000. */
   timeout?: number;
-  /** How long a WebSocket may take before a fallback is tried beside it, in milliseconds: 1500. */
+  /** How long a WebSocket may take before a fallback is tried beside it, in milliseconds: 1000. */
   patience?: number;
   /** How often a better transport is tried beside a fallback, in milliseconds: 600000. */
   climbAfter?: number;

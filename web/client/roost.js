@@ -252,7 +252,7 @@ export class Roost extends Emitter {
     super();
     const o = this._options = {
       transports: ['websocket', 'sse', 'poll'], reconnectMin: 1000, reconnectMax: 30000, timeout: 15000,
-      patience: 1500, climbAfter: 600000, WebSocket: globalThis.WebSocket, fetch: globalThis.fetch?.bind(globalThis), ...options,
+      patience: 1000, climbAfter: 600000, WebSocket: globalThis.WebSocket, fetch: globalThis.fetch?.bind(globalThis), ...options,
     };
     const u = this._url = new URL(url, globalThis.location?.href);
     u.protocol = u.protocol.replace(/^http/, 'ws');
@@ -478,12 +478,22 @@ export class Roost extends Emitter {
         const mine = ++next;
         const s = this._open(kinds[mine - 1]);
         open.add(s);
-        if (mine < kinds.length) timer = setTimeout(start, patience * (s.kind === 'sse' ? 0.75 : 1) * (known ? 4 : 1));
-        s.onfirst = () => { if (next === mine) clearTimeout(timer); };
+        const allow = (ms) => {
+          clearTimeout(timer);
+          if (mine < kinds.length) timer = setTimeout(start, ms * (known ? 6 : 1));
+        };
+        allow(patience * (s.kind === 'sse' ? 0.8 : 1));
+        // A stream that has brought a byte works. A WebSocket that is open gets as much
+        // time again: a network may let the upgrade through, and nothing else.
+        s.onfirst = () => {
+          if (next !== mine) return;
+          if (s.kind === 'sse') clearTimeout(timer);
+          else allow(patience);
+        };
         s.onready = () => {
           open.delete(s);
           this._adopt(s);
-          if (mine > 1) this._plan(6 * patience);
+          if (mine > 1) this._plan(8 * patience);
           over(resolve);
         };
         s.onend = (error) => {
@@ -816,6 +826,7 @@ export class Roost extends Emitter {
       const job = {
         done: (error, reply) => {
           if (!this._jobs.delete(job)) return;
+          job.done.over = true;
           clearTimeout(timer);
           signal?.removeEventListener('abort', abort);
           if (error) reject(error);
@@ -903,6 +914,7 @@ class Socket extends Session {
     const ws = this.ws = new this.roost._options.WebSocket(this.roost._url.href, [PROTOCOL]);
     ws.onopen = () => {
       if (ws.protocol !== PROTOCOL) return this.end(failure('not_spoken', `the server does not speak ${PROTOCOL} at ${this.roost._url.href}: check the address, and that it runs with --native`));
+      this.onfirst();
       this.roost._introduce(this);
     };
     ws.onerror = (e) => { problem = e.message || ''; };
@@ -1009,13 +1021,18 @@ class Fallback extends Session {
   stop() { this.abort?.abort(); }
 
   // send puts a command into the round that begins, or sends it in a request of its
-  // own: calls side by side, all others one after the other.
+  // own: calls side by side, all others one after the other. A request that hangs
+  // holds the next one back for a third of a command's time.
   send(name, body, done, vital) {
     if (this.gathered) return super.send(name, body, done, vital);
     const job = { name, body, done };
     if (name === 'call') return void this.single([job]);
     this.queue ??= [];
-    if (this.queue.push(job) === 1) this.sending = Promise.resolve(this.sending).then(() => this.single(this.queue.splice(0)));
+    if (this.queue.push(job) > 1) return;
+    this.sending = Promise.resolve(this.sending).then(() => new Promise((next) => {
+      const hangs = setTimeout(next, this.roost._options.timeout / 3);
+      this.single(this.queue.splice(0)).then(() => { clearTimeout(hangs); next(); });
+    }));
   }
 
   write(command) { this.gathered.push(command); }
@@ -1023,8 +1040,9 @@ class Fallback extends Session {
   async single(jobs) {
     const { _token: token, _options: { name, data }, _channels } = this.roost;
     const list = [{ id: 1, connect: { token, name, data } }];
-    const waiting = new Map();
+    const waiting = new Map(), abort = new AbortController();
     for (const job of jobs) {
+      if (job.done.over) continue; // its time has passed, or its caller has given it up
       const { channel } = job.body, c = _channels.get(channel);
       // These want a subscription.
       if (['presence', 'history', 'ack'].includes(job.name) && !c?._ofServer && !list.some((l) => l.subscribe?.channel === channel)) {
@@ -1034,18 +1052,23 @@ class Fallback extends Session {
       list.push({ id, [job.name]: job.body });
       waiting.set(id, job);
     }
+    if (!waiting.size) return;
+    // When no caller waits any more, the request must not keep its connection: a
+    // browser has six for an origin.
+    const given = setInterval(() => { if (jobs.every(({ done }) => done.over)) abort.abort(); }, 1000);
     let reason;
     const reply = (m, job) => {
       waiting.delete(m.id);
       job?.done(m.error && serverError(m.error), m[job.name] ?? {});
     };
     try {
-      for (const m of await (await this.post('poll', list)).json()) {
+      for (const m of await (await this.post('poll', list, abort.signal)).json()) {
         if (m.id === 1 && m.error) reason = serverError(m.error);
         if (m.close) reason ??= toldClose(m.close);
         reply(m, waiting.get(m.id));
       }
     } catch (error) { reason = error; }
+    clearInterval(given);
     const lost = reason?.type ? reason : failure('disconnected', 'the connection was lost before the reply', { cause: reason });
     for (const job of waiting.values()) job.done(lost);
   }

@@ -211,7 +211,7 @@ const tests = {
       assert.equal(await page.evaluate(() => roost.transport), want);
       const first = Math.round(await page.evaluate(() => globalThis.first));
       console.error(`  over ${want}: ${first} ms`);
-      assert.ok(first < (want === 'poll' ? 6000 : 3000), `the first message came after ${first} ms`);
+      assert.ok(first < 3000, `the first message came after ${first} ms`);
       await page.close();
       // The next page of this origin knows.
       const next = await open(context, { script });

@@ -219,3 +219,61 @@ test('a poll that rests between two requests', async (t) => {
   await pause(1200);
   assert.equal(fake.seen.length, length, 'it asks after its end');
 });
+
+// A command whose request hangs holds back the next one for a third of its time only.
+// One whose caller no longer waits is not sent, and its request ends.
+for (const kind of ['sse', 'poll']) {
+  test(`a command that hangs over ${kind}`, async (t) => {
+    let requests = 0, aborted = false;
+    const hang = async (url, options) => {
+      const commands = options.body.split('\n').map((line) => JSON.parse(line));
+      if (!commands.some((c) => c.publish) || ++requests > 1) return fetch(url, options);
+      return new Promise((_, no) => options.signal?.addEventListener('abort', () => { aborted = true; no(options.signal.reason); }));
+    };
+    const { fake, roost } = await scene(t, { transports: [kind], timeout: 3000, fetch: hang });
+    const news = roost.channel('news'), log = collect(news);
+    await news.subscribe();
+    const hung = assert.rejects(roost.publish('news', 'hung'), { code: 'timeout' });
+    while (!requests) await pause(2);
+    const short = assert.rejects(roost.publish('news', 'short', { timeout: 50 }), { code: 'timeout' });
+    const behind = roost.publish('news', 'behind');
+    assert.deepEqual(await behind, { epoch: 'e1', offset: 1 });
+    assert.equal(aborted, false, 'the one before it still has time');
+    await Promise.all([hung, short]);
+    while (!aborted) await pause(10);
+    if (news.position.offset < 1) await until(news, 'message');
+    assert.deepEqual(log.filter((e) => e !== 'subscribed true'), ['subscribed false', 'behind']);
+    assert.equal(fake.list('news').length, 1);
+  });
+}
+
+// The times of docs/browser.md, by a clock that the test moves.
+for (const [name, opens, at] of [
+  ['hangs', undefined, { sse: 1000, poll: 1800 }],
+  ['opens, and lets nothing through', 400, { sse: 1400, poll: 2200 }],
+]) {
+  test(`when a fallback begins: the WebSocket ${name}`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+    const began = {};
+    let now = 0;
+    class WebSocket {
+      protocol = 'roost.v1.json';
+      constructor() { if (opens) setTimeout(() => this.onopen(), opens); }
+      send() {}
+      close() {}
+    }
+    const roost = new Roost('ws://127.0.0.1:1/', { WebSocket, fetch: (url) => {
+      began[/sse|poll/.exec(url)[0]] = now;
+      return new Promise(() => {});
+    } });
+    const soon = () => new Promise((done) => setImmediate(done));
+    await soon();
+    for (; now < 3000; now += 100) {
+      assert.ok(!(began.poll > now));
+      t.mock.timers.tick(now ? 100 : 0);
+      await soon();
+    }
+    roost.close();
+    assert.deepEqual(began, at);
+  });
+}
