@@ -7,7 +7,8 @@ const kept = 120; // looks that the charts show
 
 // ------------------------------------------------------------------ requests
 
-let key = sessionStorage.getItem('roost-key') ?? '';
+let key = '';
+try { key = sessionStorage.getItem('roost-key') ?? ''; } catch { /* forbidden: the key lasts as long as the page */ }
 let asking; // the key, while it is asked for
 
 // request returns the response, or throws an Error whose message is for people.
@@ -38,7 +39,7 @@ function askKey() {
     dialog.addEventListener('close', () => {
       key = $('key').value.trim();
       $('key').value = '';
-      sessionStorage.setItem('roost-key', key);
+      try { sessionStorage.setItem('roost-key', key); } catch { /* forbidden */ }
       asking = undefined;
       resolve();
     }, { once: true });

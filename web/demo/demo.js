@@ -95,6 +95,21 @@ export function showState(roost, badge = $('status')) {
   });
 }
 
+/** The text of a message. Through the publish API (curl) its data may be anything: null, too. */
+export const textOf = ({ data }) => data?.text ?? JSON.stringify(data);
+
+/**
+ * The address of the admin port as this page can reach it, or '' if it can't: a port that is
+ * bound to loopback is for browsers of the server's machine. One that is bound to every
+ * address has the name of this page's host.
+ */
+export function reachable(admin, page = location.hostname) {
+  const [, host, port] = /^\[?(.*?)\]?:(\d+)$/.exec(admin) ?? [];
+  const loopback = (name) => /^(localhost|.*\.localhost|127\..*|\[?::1\]?)$/.test(name);
+  if (!port || (loopback(host) && !loopback(page))) return '';
+  return /^(0\.0\.0\.0|::|)$/.test(host) ? `${page}:${port}` : admin;
+}
+
 /**
  * Follows a channel with history. reset(messages, more) is called with its last messages,
  * the oldest first, whenever they have to be read anew; show(message) with each that follows,

@@ -1,5 +1,5 @@
 // The start page: live figures, and where the dashboard is.
-import { $, clockText, connect, number } from './demo.js';
+import { $, clockText, connect, number, reachable } from './demo.js';
 
 const roost = connect();
 $('snippet').textContent = `new WebSocket('${location.origin.replace(/^http/, 'ws')}')`;
@@ -23,9 +23,12 @@ roost.subscribe('demo:stats', ({ data }) => {
 
 const { version, admin } = await (await fetch('about.json')).json();
 $('version').textContent = version;
-if (admin) {
-  $('dashboard').href = `http://${admin}/dashboard/`;
-  $('dashboard-at').textContent = `On the admin port, ${admin} of the server's machine: rates, latency, channels.`;
+const at = reachable(admin ?? '');
+if (at) {
+  $('dashboard').href = `http://${at}/dashboard/`;
+  $('dashboard-at').textContent = `On the admin port, ${at}: rates, latency, channels.`;
+} else if (admin) {
+  $('dashboard-at').textContent = `At http://${admin}/dashboard/ in a browser on the server's machine: rates, latency, channels.`;
 } else {
   $('dashboard-at').textContent = 'Rates, latency, channels: start roost serve with --admin-addr 8081.';
 }

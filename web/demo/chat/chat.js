@@ -1,7 +1,7 @@
 // A chat room: the channel chat:lobby, which has a history, presence, and events of who
 // comes and goes. Messages are {"text":…,"id":…}; the server adds "at", the time, and says who has
 // published ("from"), so that nobody can claim to be somebody else.
-import { $, clockText, connect, element, follow, name } from '../demo.js';
+import { $, clockText, connect, element, follow, name, textOf } from '../demo.js';
 
 const roost = connect();
 const room = roost.channel('chat:lobby');
@@ -33,11 +33,11 @@ function bubble(from, text, state) {
 const sent = new Map();
 
 // Through the publish API (curl) messages come without "at".
-const when = ({ data, time = Date.now() }) => clockText(data.at ?? time);
+const when = ({ data, time = Date.now() }) => clockText(data?.at ?? time);
 
 function show(message) {
   const { from, data } = message;
-  const own = sent.get(data.id);
+  const own = sent.get(data?.id);
   if (own && from === name) {
     sent.delete(data.id);
     own.classList.remove('failed');
@@ -45,7 +45,7 @@ function show(message) {
     append(own); // it takes its place in the order that all windows have
     return;
   }
-  append(bubble(from, data.text, when(message)));
+  append(bubble(from, textOf(message), when(message)));
 }
 
 async function say(text) {
@@ -97,7 +97,7 @@ earlier.addEventListener('click', async () => {
     const page = await room.history({ since: oldest, limit: 50, reverse: true });
     const height = log.scrollHeight;
     oldest = page.messages.at(-1)?.position ?? oldest;
-    const items = page.messages.map((message) => bubble(message.from, message.data.text, when(message)));
+    const items = page.messages.map((message) => bubble(message.from, textOf(message), when(message)));
     top.after(...items.reverse());
     earlier.hidden = !page.more;
     log.scrollTop += log.scrollHeight - height; // the reader stays where they are

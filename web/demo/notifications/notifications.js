@@ -1,7 +1,7 @@
 // An inbox: the history of the channel user:NAME, which the server subscribes by itself.
 // What is read is a position in it. To read is to acknowledge (ack); the server publishes
 // that position in the channel read:NAME, so that every window of the person follows.
-import { $, clockText, connect, element, follow, name, toast } from '../demo.js';
+import { $, clockText, connect, element, follow, name, reachable, textOf, toast } from '../demo.js';
 
 const roost = connect();
 const inbox = roost.channel(`user:${name}`);
@@ -25,8 +25,8 @@ function refresh() {
 function add(message) {
   const { data, from, time = Date.now() } = message;
   const button = element('button', { type: 'button', title: 'mark this and everything older as read' },
-    element('span', {}, data.text ?? JSON.stringify(data)), // from a terminal it may be anything
-    element('small', {}, `${from ? `${from}, ` : ''}${clockText(data.at ?? time)}`));
+    element('span', {}, textOf(message)),
+    element('small', {}, `${from ? `${from}, ` : ''}${clockText(data?.at ?? time)}`));
   const note = { ...message, item: element('li', {}, button) };
   button.addEventListener('click', () => markRead(note.position));
   notes.unshift(note);
@@ -53,12 +53,13 @@ follow(inbox, {
   show(message) {
     add(message);
     refresh();
-    toast(message.data.text ?? JSON.stringify(message.data));
+    toast(textOf(message));
   },
   failed: (error) => toast(`The inbox did not come: ${error.message}`),
 });
 
 function moveMark({ data }) {
+  if (!data?.epoch) return; // not from the server's own hand
   if (read && read.epoch === data.epoch && read.offset >= data.offset) return; // another window was ahead
   read = data;
   refresh();
@@ -97,5 +98,5 @@ commands();
 
 const { admin } = await (await fetch('../about.json')).json();
 if (!admin) $('admin').textContent = 'Or as your back end does; this needs roost serve with --admin-addr 8081:';
-else if (admin !== '127.0.0.1:8081') at = ` --url http://${admin}`;
+else if (admin !== '127.0.0.1:8081') at = ` --url http://${reachable(admin) || admin}`;
 commands();

@@ -7,6 +7,7 @@ import * as Y from '../vendor/yjs.js';
 
 const SNAPSHOT_AFTER = 100; // messages, a fifth of what the server keeps
 const PART_BYTES = 40_000; // of an update in one message, which is 64 KiB at most
+const MOST_PARTS = 100; // of an update, as the server has it
 const PARTS_WITHIN = 20_000; // milliseconds: after that the sender has begun anew, or is gone
 const PACE = 50; // milliseconds between two messages of a page
 
@@ -69,16 +70,24 @@ export class Sheet {
     while (this.#unsent.length) {
       const count = this.#unsent.length;
       try {
-        await this.#publish(Y.mergeUpdates(this.#unsent));
+        await this.#publish(this.#merged());
         this.#unsent.splice(0, count);
         this.#tell('');
         await sleep(PACE);
       } catch (error) {
         this.#tell(error.code === 'disconnected' || error.code === 'timeout' ? '' : error.message);
+        if (error.type === 'server' && !error.temporary) break; // the next change tries once more
         await sleep(1000);
       }
     }
     this.#sending = false;
+  }
+
+  // What is unsent as one update. Merged updates keep what was typed and deleted again;
+  // the document does not.
+  #merged() {
+    const update = Y.mergeUpdates(this.#unsent);
+    return update.length > MOST_PARTS * PART_BYTES ? Y.encodeStateAsUpdate(this.doc) : update;
   }
 
   async #publish(update, more = {}) {
@@ -96,6 +105,7 @@ export class Sheet {
   #assemble({ update, id, part, parts, upTo }, offset) {
     if (!update) return null;
     if (!id) return fromBase64(update);
+    if (!(parts <= MOST_PARTS)) throw new RangeError(`an update of ${parts} parts`);
     const set = this.#parts.get(id) ?? { pieces: Array(parts).fill(), first: offset, since: Date.now(), upTo };
     set.pieces[part - 1] = update;
     set.first = Math.min(set.first, offset);
@@ -117,10 +127,12 @@ export class Sheet {
   // Applies a message to a document, and returns up to where it holds everything, or -1.
   #apply(doc, { data, position }) {
     try {
-      const update = this.#assemble(data, position.offset);
+      const update = this.#assemble(data ?? {}, position.offset);
       if (!update) return -1;
       Y.applyUpdate(doc, update, this);
-      return data.upTo ?? -1;
+      // A guest's word. No snapshot holds what came after it; and one that holds less than
+      // it says is no worse than a guest who deletes the text.
+      return Number.isSafeInteger(data.upTo) ? Math.min(data.upTo, position.offset - 1) : -1;
     } catch (error) {
       console.warn('a message of the sheet is not an update of Yjs', error);
       return -1;
@@ -137,7 +149,7 @@ export class Sheet {
     const upTo = this.#apply(this.doc, message);
     if (upTo >= 0) this.#whole = true;
     this.#covered = Math.max(this.#covered, upTo);
-    if (data.ask) this.#covered = -Infinity;
+    if (data?.ask) this.#covered = -Infinity;
     this.#snapshotLater(position.offset);
   }
 

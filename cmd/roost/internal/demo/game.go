@@ -41,8 +41,9 @@ type bird struct {
 	// Rests is a bird whose page is hidden: it stays where it is, and gathers nothing.
 	Rests bool `json:"rests,omitempty"`
 
-	dx, dy float64 // where it steers, a vector of length 1 at most
-	heard  time.Time
+	dx, dy  float64 // where it steers, a vector of length 1 at most
+	heard   time.Time
+	resting time.Time // since when it rests
 }
 
 // A seed is worth a point, or five if it is golden.
@@ -104,7 +105,7 @@ func (g *game) join(_ context.Context, r *protocol.CallRequest) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.leaveBehind(time.Now())
-	if len(g.players) >= gameBirdsMax {
+	if len(g.players) >= gameBirdsMax && !g.makeRoom() {
 		return &protocol.Error{Code: protocol.CodeLimit, Message: "the meadow is full", RetryAfter: 5 * time.Second}
 	}
 	g.lastID++
@@ -116,6 +117,19 @@ func (g *game) join(_ context.Context, r *protocol.CallRequest) error {
 	g.meadow.Birds = append(g.meadow.Birds, b)
 	r.Reply = encode(map[string]any{"id": b.ID, "secret": secret, "width": gameWidth, "height": gameHeight, "radius": gameRadius, "goal": gameGoal})
 	return nil
+}
+
+// makeRoom takes out the bird that has rested longest, and reports whether there was one:
+// the hidden windows of one person must not keep others out.
+func (g *game) makeRoom() bool {
+	longest := ""
+	for secret, b := range g.players {
+		if b.Rests && (longest == "" || b.resting.Before(g.players[longest].resting)) {
+			longest = secret
+		}
+	}
+	delete(g.players, longest)
+	return longest != ""
 }
 
 // steer sets where a bird goes. A page says so again every few seconds.
@@ -138,7 +152,11 @@ func (g *game) steer(_ context.Context, r *protocol.CallRequest) error {
 	if length := math.Hypot(to.X, to.Y); length > 1 {
 		to.X, to.Y = to.X/length, to.Y/length
 	}
-	b.dx, b.dy, b.Rests, b.heard = to.X, to.Y, to.Rests, time.Now()
+	now := time.Now()
+	if to.Rests && !b.Rests {
+		b.resting = now
+	}
+	b.dx, b.dy, b.Rests, b.heard = to.X, to.Y, to.Rests, now
 	if to.Leaves {
 		b.heard = time.Time{}
 	}

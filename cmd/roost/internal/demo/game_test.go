@@ -55,6 +55,36 @@ func wantCode(t *testing.T, err error, code protocol.Code) {
 	}
 }
 
+// The hidden windows of one person make room for those who play.
+func TestGameIsNotFilledByHiddenWindows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGame(nil)
+		windows := make([]*player, gameBirdsMax)
+		for i := range windows {
+			windows[i] = mustJoin(t, g, "ann")
+		}
+		_, err := join(t, g, "ben")
+		wantCode(t, err, protocol.CodeLimit)
+		for _, i := range []int{3, 1} {
+			if err := windows[i].steer(`,"rests":true`); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if err := windows[3].steer(`,"rests":true`); err != nil { // it says so again
+			t.Fatal(err)
+		}
+		mustJoin(t, g, "ben")
+		wantCode(t, windows[3].steer(`,"rests":true`), protocol.CodeNotAvailable)
+		if err := windows[1].steer(`,"rests":true`); err != nil {
+			t.Error(err)
+		}
+		mustJoin(t, g, "cat")
+		_, err = join(t, g, "dan")
+		wantCode(t, err, protocol.CodeLimit)
+	})
+}
+
 func TestGameMovesBirds(t *testing.T) {
 	g := newGame(nil)
 	p := mustJoin(t, g, "ann")

@@ -62,11 +62,13 @@ async function startAndChat() {
     await says(b, '<img src=x onerror=alert(1)><b>bold</b>');
     await shows(a, '<img src=x onerror=alert(1)><b>bold</b>');
     assert.equal(await a.locator('#log img, #log b').count(), 0, 'a message became markup');
-    // A message of the publish API has no time of its own.
-    const published = await fetch(`${admin}/v1/publish`, { method: 'POST', headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ channel: 'chat:lobby', from: 'curl', data: { text: 'from a terminal' } }) });
-    assert.equal(published.status, 200);
-    await confirmed(a, 'from a terminal');
+    // A message of the publish API has no time of its own, and any data.
+    for (const [data, text] of [[{ text: 'from a terminal' }, 'from a terminal'], [null, 'null']]) {
+      const published = await fetch(`${admin}/v1/publish`, { method: 'POST', headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ channel: 'chat:lobby', from: 'curl', data }) });
+      assert.equal(published.status, 200);
+      await confirmed(a, text);
+    }
     // One's own messages are told apart, and nobody else's.
     assert.equal(await a.locator('#log li.mine').count(), 1);
     assert.equal(await b.locator('#log li.mine').count(), 1);

@@ -73,6 +73,22 @@ const post = async (url, body, headers = {}) => {
     // The commands that the page shows are those for its server.
     assert.match(await ben.locator('#curl').textContent(), new RegExp(`^curl -d '<b>from Ben</b>' '${base}notify/Anna'$`));
     await ben.locator('#publish', { hasText: `roost publish --url ${admin} --user 'Anna'` }).waitFor(wait);
+
+    // Through the publish API the data may be anything.
+    for (const channel of [{ user: 'Anna' }, { channel: 'read:Anna' }]) {
+      assert.equal((await post(`${admin}/v1/publish`, JSON.stringify({ ...channel, data: null }), { 'Content-Type': 'application/json' }))[0], 200);
+    }
+    await a.locator('.toast', { hasText: /^null$/ }).waitFor(wait);
+    await a.reload(wait);
+    await unread(a, 1);
+    assert.equal((await texts(a))[0], 'null');
+
+    // How a page reaches the admin port, by the address that it is bound to.
+    assert.deepEqual(await ben.evaluate(async () => {
+      const { reachable } = await import('../demo.js');
+      return [['127.0.0.1:8081', 'localhost'], ['[::1]:8081', '127.0.0.1'], ['127.0.0.1:8081', 'roost.example'], ['[::]:8081', 'roost.example'],
+        ['0.0.0.0:8081', '[2001:db8::1]'], ['10.0.0.7:8081', 'roost.example'], ['', 'localhost']].map(([admin, page]) => reachable(admin, page));
+    }), ['127.0.0.1:8081', '[::1]:8081', '', 'roost.example:8081', '[2001:db8::1]:8081', '10.0.0.7:8081', '']);
     assert.deepEqual(errors, []);
   } finally {
     await browser.close();

@@ -75,6 +75,8 @@ async function same(people, typists) {
 
 const typists = ['a', 'b', 'c'].map((name) => new Person(name));
 await until(() => 'not loaded', () => typists.every(({ sheet }) => sheet.loaded));
+// A guest who says that it has published everything there will ever be.
+await typists[0].roost.publish('together:sheet', { update: 'AAA=', upTo: 1e9 });
 for (const [round, absent] of typists.entries()) {
   const typing = typists.map((person) => person.type(150));
   absent.leave(true);
@@ -102,5 +104,18 @@ for (const [i, person] of typists.entries()) {
   assert.equal(newcomer.text.split('€').length - 1, (i + 1) * 30_000);
   newcomer.roost.close();
 }
+// What the server will never take is tried once for each change.
+let tries = 0;
+const full = new Sheet({ on() {}, subscribe() {}, async publish() {
+  tries++;
+  throw Object.assign(new Error('too large'), { type: 'server', temporary: false });
+} });
+for (const change of [1, 2]) {
+  full.text.insert(0, 'x');
+  await until(() => `${tries} tries, ${full.problem}`, () => tries === change && full.problem === 'too large');
+  await sleep(1500);
+  assert.equal(tries, change);
+}
+assert.equal(full.unsent, 2);
 console.log(`ok: ${typists[0].text.length} letters, ${offset} messages`);
 process.exit();
