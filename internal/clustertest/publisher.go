@@ -80,7 +80,7 @@ func (r *Rig) post(i int, p publication) (at place, err error) {
 		r.known.violate("publish returned %d: %s", response.StatusCode, text)
 		return at, errUnknown
 	}
-	want := map[int][]string{503: {"broker_away", "busy"}, 504: {"broker_silent"}}[response.StatusCode]
+	want := map[int][]string{503: {"broker_away", "busy", "closed"}, 504: {"broker_silent"}}[response.StatusCode]
 	if json.Unmarshal(text, &problem) != nil || !strings.Contains(strings.Join(want, " "), problem.Code) {
 		r.known.violate("publish returned %d: %s", response.StatusCode, text)
 	}
