@@ -8,8 +8,10 @@
 #
 # On a fresh Debian machine that has only Go it installs what it needs: Debian
 # packages (as root), and two npm packages in a cache folder outside the tree
-# (ROOST_TEST_CACHE, by default ~/.cache/roost-test). The last line is
-# "N passed, N failed"; the exit status is 0 if none failed.
+# (ROOST_TEST_CACHE, by default ~/.cache/roost-test). Steps that wait for browsers and
+# networks run beside those that compute (docs/decisions/0032-gate-time.md); what they
+# print comes when they end. The last line is "N passed, N failed"; the exit status is 0 if
+# none failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
@@ -21,10 +23,9 @@ FUZZ_TIME=${FUZZ_TIME:-20000x} # inputs, not seconds: the end of a time is now a
 # Stamping the commit into test binaries needs a working git and a tree that
 # belongs to the user: neither is a reason for a test to fail.
 export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
-# Processes that a step leaves behind are found by this mark in their
-# environment, whatever process group they moved to.
-ROOST_TEST_RUN="$$-$(date +%s)"
-export ROOST_TEST_RUN
+# Processes that a step leaves behind are found by ROOST_TEST_RUN in their environment,
+# which is this and the step's name, whatever process group they moved to.
+run="$$-$(date +%s)"
 cache=${ROOST_TEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/roost-test}
 work=$(mktemp -d "${TMPDIR:-/tmp}/roost.XXXXXX")
 export TMPDIR=$work # what a test leaves behind goes with it
@@ -44,21 +45,24 @@ retry() {
   return 1
 }
 
-# leftovers: pids of this run's processes, this shell and its subshells left out.
+# leftovers [STEP]: pids of the processes of a step, or of all steps, without this shell and
+# its subshells.
 leftovers() {
   local dir pid
   [ -d /proc/self ] || return 0
   for dir in /proc/[0-9]*; do
     pid=${dir#/proc/}
     [ "$pid" = "$$" ] || [ "$pid" = "$BASHPID" ] && continue
-    grep -qsz "^ROOST_TEST_RUN=$ROOST_TEST_RUN\$" "$dir/environ" || continue
+    grep -qsz "^ROOST_TEST_RUN=$run-${1:-.*}\$" "$dir/environ" || continue
     [ "$(ps -o ppid= -p "$pid" 2>/dev/null | tr -d ' ')" = "$BASHPID" ] && continue
     printf '%s ' "$pid"
   done
 }
 
+lane=
 cleanup() {
   local pids
+  [ -z "$lane" ] || kill "$lane" 2>/dev/null
   pids=$(leftovers)
   # shellcheck disable=SC2086 # a list of pids
   [ -n "$pids" ] && kill -9 $pids 2>/dev/null
@@ -178,14 +182,21 @@ step_staticcheck() { # staticcheck, pinned
 step_unit() { # go test -race ./..., and the tests of bench/peers
   local status=0
   # Packages that start processes, or watch the clock of a kernel, run after the others,
-  # two at a time: they wait more than they compute. -count=1: some build and run programs, which the test cache does not see.
+  # two at a time, with more tests at once than there are processors: they wait more than
+  # they compute. -count=1: some build and run programs, which the test cache does not see.
+  # -vet=off: the step vet has done it.
   local alone='/(bench|client|cmd/roost|netpoll/engines|server)$'
+  local flags=(-count=1 -vet=off)
   export ROOST_NODE_MODULES="$cache/node_modules"
-  go list ./... | grep -vE "$alone" | xargs go test -race -count=1 -timeout 15m 2>&1 | tee "$work/unit.log" || status=1
-  go list ./... | grep -E "$alone" | xargs go test -race -count=1 -p 2 -timeout 15m 2>&1 | tee -a "$work/unit.log" || status=1
+  # A process with the race detector waits for a second before it ends, for races that come
+  # late. These tests start hundreds.
+  export GORACE="${GORACE:-} atexit_sleep_ms=20"
+  go list ./... | grep -vE "$alone" | xargs go test -race "${flags[@]}" -timeout 15m 2>&1 | tee "$work/unit.log" || status=1
+  go list ./... | grep -E "$alone" | xargs go test -race "${flags[@]}" -p 2 -parallel 6 -timeout 15m 2>&1 | tee -a "$work/unit.log" || status=1
   # The race detector changes what is allocated: these once more without it.
-  go test -count=1 -run Alloc ./frame ./server/... 2>&1 | tee -a "$work/unit.log" || status=1
-  go -C bench/peers test -count=1 -p 1 -timeout 5m ./... 2>&1 | tee -a "$work/unit.log" || status=1
+  grep -rlE --include='*_test.go' '^func Test[A-Za-z0-9_]*Alloc' frame server | xargs -n 1 dirname | sort -u | sed 's#^#./#' |
+    xargs go test "${flags[@]}" -run Alloc 2>&1 | tee -a "$work/unit.log" || status=1
+  go -C bench/peers test "${flags[@]}" -p 1 -timeout 5m ./... 2>&1 | tee -a "$work/unit.log" || status=1
   [ $status = 0 ] || name_failed "$work/unit.log"
   return $status
 }
@@ -199,7 +210,7 @@ step_fuzz() { # each Fuzz target for FUZZ_TIME (20,000 inputs; 2,000 after four 
     found=$((found + 1))
     # A slow machine gets through all targets, the later ones with less.
     [ $((SECONDS - began)) -lt 240 ] || inputs=2000x
-    if go test -run '^$' -fuzz "^$target\$" -fuzztime "$inputs" "./$(dirname "$file")" >"$work/fuzz.log" 2>&1; then
+    if go test -vet=off -run '^$' -fuzz "^$target\$" -fuzztime "$inputs" "./$(dirname "$file")" >"$work/fuzz.log" 2>&1; then
       say "ok $(dirname "$file") $target: $(grep -oE 'execs: [0-9]+' "$work/fuzz.log" | tail -n 1)"
     else
       status=1
@@ -213,17 +224,15 @@ step_fuzz() { # each Fuzz target for FUZZ_TIME (20,000 inputs; 2,000 after four 
 }
 
 step_exactness() { # 10,000 clients, cut and stalled: every one ends with the right sequence
-  go test -count=1 -timeout 10m -run '^TestExactness$' -v ./server/internal/shard -clients 10000 -messages 100000 -channels 1000
+  go test -count=1 -vet=off -timeout 10m -run '^TestExactness$' -v ./server/internal/shard -clients 10000 -messages 100000 -channels 1000
 }
 
 step_cross() { # build and vet for other systems
   local target status=0
   for target in linux/arm64 darwin/arm64 freebsd/amd64; do
-    # vet compiles the tests as well: of what differs between systems. build links
-    # the binary.
-    if GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go build ./... &&
-      GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go vet ./netpoll/... ./internal/... ./frame ./server ./server/internal/... &&
-      GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go build -o "$work/cross" ./cmd/roost; then
+    # vet reads all packages and their tests. Only the server is linked, which takes longest.
+    if GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go build -o "$work/cross" ./cmd/roost &&
+      GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go vet ./...; then
       say "ok $target"
     else
       status=1
@@ -235,9 +244,9 @@ step_cross() { # build and vet for other systems
 
 real_clients() { # PATTERN [PATTERN-TO-SKIP]
   # Three steps use the one test binary.
-  [ -x "$work/realclients" ] || go test -tags realclients -c -o "$work/realclients" ./cmd/roost || return 1
+  [ -x "$work/realclients" ] || go test -tags realclients -vet=off -c -o "$work/realclients" ./cmd/roost || return 1
   (cd cmd/roost && ROOST_NODE_MODULES="$cache/node_modules" ROOST_PYTHON=/usr/bin/python3 ROOST_CHROMIUM=$(chromium_path) ROOST_FIREFOX=firefox-esr \
-    "$work/realclients" -test.count=1 -test.timeout 10m -test.v -test.run "$1" -test.skip "${2:-^$}" >"$work/clients.log" 2>&1)
+    "$work/realclients" -test.count=1 -test.parallel 4 -test.timeout 10m -test.v -test.run "$1" -test.skip "${2:-^$}" >"$work/clients.log" 2>&1)
   local status=$?
   if [ $status = 0 ]; then grep -E '^ *--- ' "$work/clients.log"; else cat "$work/clients.log"; name_failed "$work/clients.log"; fi
   # A run that matches no test is a gap, not a success.
@@ -254,7 +263,7 @@ step_proxies() { # deploy/: nginx, HAProxy and systemd's activation in front of 
 }
 
 step_brokers() { # the brokers against real servers: the contract's test, several servers on one that is cut, killed and flushed, and a cluster of processes
-  go test -tags realclients -count=1 -timeout 10m ./server/broker/... ./internal/clustertest
+  go test -tags realclients -count=1 -vet=off -timeout 10m ./server/broker/... ./internal/clustertest
 }
 
 step_browser() { # the demo page, the textbook page, the chat example and the browser client in headless Chromium, the client in Firefox, too
@@ -281,31 +290,92 @@ for s in "${chosen[@]}"; do
   declare -F "step_$s" >/dev/null || { say "no step '$s'. Steps: ${steps[*]}"; exit 2; }
 done
 
-passed=0 failed=0 failures=()
-for s in "${chosen[@]}"; do
+# run_step STEP: the step, what it left behind, and how long it took.
+run_step() {
+  local step=$1 begin=$SECONDS status left
   say ""
-  say "=== $s: $(about "$s")"
-  begin=$SECONDS
-  "step_$s"
+  say "=== $step: $(about "$step")"
+  export ROOST_TEST_RUN="$run-$step"
+  "step_$step"
   status=$?
-  left=$(leftovers)
+  left=$(leftovers "$step")
   if [ -n "$left" ]; then
     # shellcheck disable=SC2086 # a list of pids
     ps -o pid,ppid,args -p "$(echo $left | tr ' ' ',')"
     # shellcheck disable=SC2086
     kill -9 $left 2>/dev/null
-    fail "step $s left these processes behind"
+    fail "step $step left these processes behind"
     status=1
   fi
   if [ $status = 0 ]; then
-    passed=$((passed + 1))
-    say "--- $s passed in $((SECONDS - begin)) s"
+    say "--- $step passed in $((SECONDS - begin)) s"
   else
-    failed=$((failed + 1))
-    failures+=("$s")
-    say "--- $s FAILED in $((SECONDS - begin)) s"
+    say "--- $step FAILED in $((SECONDS - begin)) s"
   fi
+  return $status
+}
+
+passed=0 failed=0 failures=()
+count() { # STEP STATUS
+  if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)) failures+=("$1"); fi
+}
+
+# The steps that run beside others, one after the other, if there are others. They begin
+# behind vet, which compiles what they need.
+waiting=()
+for s in "${chosen[@]}"; do
+  case $s in clients | proxies | brokers | browser) waiting+=("$s") ;; esac
 done
+[ ${#waiting[@]} -lt ${#chosen[@]} ] || waiting=()
+
+start_lane() {
+  [ ${#waiting[@]} -gt 0 ] && [ -z "$lane" ] || return 0
+  say ""
+  say "beside what follows: ${waiting[*]}"
+  (
+    for s in "${waiting[@]}"; do
+      run_step "$s" >"$work/$s.out" 2>&1 </dev/null
+      echo $? >"$work/$s.part" && mv "$work/$s.part" "$work/$s.status"
+    done
+  ) &
+  lane=$!
+}
+
+# show_lane: what the steps have printed that have ended since the last call.
+show_lane() {
+  while [ ${#waiting[@]} -gt 0 ] && [ -e "$work/${waiting[0]}.status" ]; do
+    cat "$work/${waiting[0]}.out"
+    count "${waiting[0]}" "$(cat "$work/${waiting[0]}.status")"
+    waiting=("${waiting[@]:1}")
+  done
+}
+
+# end_lane waits for its steps.
+end_lane() {
+  local step
+  start_lane
+  [ -n "$lane" ] || return 0
+  wait "$lane"
+  show_lane
+  for step in "${waiting[@]}"; do
+    fail "$step did not end"
+    count "$step" 1
+  done
+  waiting=()
+}
+
+for s in "${chosen[@]}"; do
+  [[ " ${waiting[*]} " == *" $s "* ]] || [ -e "$work/$s.status" ] && continue
+  case $s in
+    tools | format | vet) ;;
+    c10k) end_lane ;; # it measures
+    *) start_lane ;;
+  esac
+  run_step "$s"
+  count "$s" $?
+  show_lane
+done
+end_lane
 
 say ""
 [ $failed = 0 ] || say "failed: ${failures[*]}"

@@ -55,11 +55,17 @@ func script(t *testing.T, interpreter, name string, args ...string) {
 	t.Logf("%s: %s", name, said)
 }
 
+// Node.js finds the packages by NODE_PATH. It is set once, so that tests can run at the
+// same time.
+func init() { os.Setenv("NODE_PATH", os.Getenv("ROOST_NODE_MODULES")) }
+
 func nodePath(t *testing.T) {
-	t.Setenv("NODE_PATH", needEnv(t, "ROOST_NODE_MODULES", "node_modules with ws and playwright-core"))
+	t.Helper()
+	needEnv(t, "ROOST_NODE_MODULES", "node_modules with ws and playwright-core")
 }
 
 func TestRealClientNpmWs(t *testing.T) {
+	t.Parallel() // these tests wait more than they compute
 	nodePath(t)
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		for _, compression := range []string{"on", "context", "off"} {
@@ -75,6 +81,7 @@ func TestRealClientNpmWs(t *testing.T) {
 }
 
 func TestRealClientPythonWebsockets(t *testing.T) {
+	t.Parallel()
 	python := needEnv(t, "ROOST_PYTHON", "Python with the websockets package")
 	onEveryEngine(t, func(t *testing.T, engine string) {
 		p := startRoost(t, loopback("--echo", "--message-max-bytes", "65536", "--engine", engine)...)
@@ -267,6 +274,7 @@ func nodeTest(t *testing.T, name string, env ...string) {
 // 200 browser clients on a network that cuts every connection get every message of their
 // channels once and in order.
 func TestRealClientJavaScriptExactness(t *testing.T) {
+	t.Parallel()
 	nodePath(t)
 	for transport, most := range map[string]int{
 		"websocket": 6000, "sse": 6000,

@@ -13,6 +13,7 @@ import (
 // Several people edit one text at once, also without a connection, and beyond what the
 // history holds: no letter is lost.
 func TestRealClientSharedText(t *testing.T) {
+	t.Parallel()
 	nodePath(t)
 	modules := t.TempDir()
 	if err := os.CopyFS(modules, os.DirFS("../../web")); err != nil {

@@ -30,7 +30,7 @@ type periods struct {
 
 func (o options) periods() periods {
 	if o.quick {
-		return periods{pinged: 2 * time.Second, idle: time.Second, echo: time.Second, broadcast: time.Second, settle: 200 * time.Millisecond, singles: 10, echoConns: 500, tlsConns: 300, longSettle: 200 * time.Millisecond}
+		return periods{pinged: 2 * time.Second, idle: 500 * time.Millisecond, echo: 500 * time.Millisecond, broadcast: 500 * time.Millisecond, settle: 200 * time.Millisecond, singles: 10, echoConns: 500, tlsConns: 300, longSettle: 200 * time.Millisecond}
 	}
 	return periods{pinged: 15 * time.Second, idle: time.Second, echo: 3 * time.Second, broadcast: 3 * time.Second, settle: 500 * time.Millisecond, singles: 20, echoConns: 1000, tlsConns: 2000, deflateConns: 2000, longSettle: 6 * time.Second}
 }
