@@ -72,9 +72,10 @@ type Inbound interface {
 	Deliver(m *Message)
 	// Attached says that the messages of a channel are handed over from now on.
 	Attached(channel string)
-	// Interrupted says that messages of any channel may be missing from now on, until
-	// Attached is called for it again.
-	Interrupted(why error)
+	// Interrupted says that messages of the affected channels may be missing from now on,
+	// until Attached is called for them again: those for which affected, which must not
+	// block and may be called until Interrupted returns, returns true; all, if it is nil.
+	Interrupted(affected func(channel string) bool, why error)
 }
 
 // Errors of publications and reads, for errors.Is.
@@ -155,6 +156,9 @@ type Health struct {
 	Publishing error
 	// Receiving is why messages may be missing, nil if none is.
 	Receiving error
+	// Partly is why some channels fail although others work, nil if none fails. A broker of
+	// several servers sets it where one is away.
+	Partly error
 	// Since is when this began.
 	Since time.Time
 }

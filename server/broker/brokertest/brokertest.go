@@ -417,8 +417,17 @@ func testOutage(t *testing.T, r *Rig) {
 			t.Fatalf("while it is away: %v", err)
 		}
 	}
-	if h := a.node.Health(); refused < 3 || h.Publishing == nil || h.Receiving == nil {
-		t.Errorf("%d refused; health: %+v", refused, h)
+	if refused < 3 {
+		t.Errorf("%d refused", refused)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		h := a.node.Health()
+		if h.Publishing != nil && h.Receiving != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("health while it is away: %+v", h)
+		}
 	}
 	r.Return()
 	a.wait("the return", func() bool { return a.channels["h:1"].live })

@@ -56,9 +56,13 @@ func start(t *testing.T, r *Rig) *window {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); w.node.Health().Publishing != nil; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		h := w.node.Health()
+		if h.Publishing == nil && h.Partly == nil {
+			break
+		}
 		if time.Now().After(deadline) {
-			t.Fatalf("it does not connect: %v", w.node.Health().Publishing)
+			t.Fatalf("it does not connect: %+v", h)
 		}
 	}
 	return w
@@ -113,12 +117,14 @@ func (w *window) Attached(channel string) {
 	w.cond.Broadcast()
 }
 
-func (w *window) Interrupted(error) {
+func (w *window) Interrupted(affected func(channel string) bool, _ error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.interrupted++
-	for _, s := range w.channels {
-		s.live, s.attached = false, false
+	for channel, s := range w.channels {
+		if affected == nil || affected(channel) {
+			s.live, s.attached = false, false
+		}
 	}
 	w.cond.Broadcast()
 }

@@ -251,7 +251,7 @@ func (n *node) run() {
 			case e.attached != nil:
 				n.in.Attached(*e.attached)
 			default:
-				n.in.Interrupted(broker.ErrUnavailable)
+				n.in.Interrupted(nil, broker.ErrUnavailable)
 			}
 		}
 	}

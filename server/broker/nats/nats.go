@@ -234,7 +234,7 @@ func (b *Broker) live(l *life) {
 	select {
 	case <-b.closec:
 	default:
-		b.in.Interrupted(l.err())
+		b.in.Interrupted(nil, l.err())
 	}
 }
 

@@ -128,7 +128,7 @@ func (l *life) interrupt(why error) {
 	l.b.inbound.Lock()
 	defer l.b.inbound.Unlock()
 	if l.ctx.Err() == nil {
-		l.b.in.Interrupted(why)
+		l.b.in.Interrupted(nil, why)
 	}
 }
 

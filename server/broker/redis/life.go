@@ -1,10 +1,10 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +20,7 @@ import (
 type life struct {
 	// Immutable.
 	b        *Broker
+	s        *sequencer
 	client   rueidis.Client
 	receiver rueidis.DedicatedClient
 	release  func()
@@ -38,8 +39,9 @@ type life struct {
 	why      error // why it is over
 	commands []command
 	subs     []subscription
-	// pending are the subscriptions of a channel that the server has not confirmed.
-	pending map[string]int
+	// pending are the subscriptions of a channel that the server has not confirmed, and
+	// ending the ends of subscriptions.
+	pending, ending map[string]int
 }
 
 // A command is one that waits to be sent, and what is done with its result, or where it was
@@ -70,31 +72,70 @@ const (
 	// deafAfter when the connection is given up that receives nothing.
 	probeInterval = 2 * time.Second
 	deafAfter     = 8 * time.Second
+	// checkInterval is how often a life makes sure that the server takes publications, and
+	// is the one that it was: where only messages without history are published, nothing
+	// else would show it. While it refuses them, it is asked each probeInterval.
+	checkInterval = 8 * time.Second
 )
 
 // connect makes the connections.
-func (b *Broker) connect() (*life, error) {
-	client, err := rueidis.NewClient(b.options)
+func (s *sequencer) connect() (*life, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	soon, stop := context.WithTimeout(ctx, answerTimeout)
+	defer stop()
+	address, err := s.address(soon)
 	if err != nil {
+		cancel()
+		return nil, err
+	}
+	o := s.options
+	o.InitAddress = []string{address}
+	client, err := rueidis.NewClient(o)
+	if err != nil {
+		cancel()
 		if client != nil {
 			client.Close()
 		}
 		return nil, fmt.Errorf("redis: connect: %w", err)
 	}
-	l := &life{b: b, client: client, brokenc: make(chan struct{}), pending: map[string]int{}, probe: b.prefix + "probe:" + newID()}
+	l := &life{
+		b: s.b, s: s, client: client, brokenc: make(chan struct{}), ctx: ctx, cancel: cancel,
+		pending: map[string]int{}, ending: map[string]int{}, probe: s.b.prefix + "probe:" + newID(),
+	}
 	l.wake.L = &l.mu
-	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.heard.Store(time.Now().UnixNano())
 	l.receiver, l.release = client.Dedicate()
-	ctx, cancel := context.WithTimeout(l.ctx, answerTimeout)
-	defer cancel()
 	// On one connection, so that the scripts are in the process whose name they have.
-	if l.scripts, err = load(ctx, l.receiver, b.fence()); err != nil {
+	if l.scripts, err = load(soon, l.receiver, s.trusted, s.b.cluster != nil); err != nil {
+		cancel()
 		l.release()
 		client.Close()
 		return nil, err
 	}
+	if s.moves {
+		l.ended.Go(func() { l.follow(address) })
+	}
 	return l, nil
+}
+
+// follow ends the life when the server is to be found elsewhere.
+func (l *life) follow(address string) {
+	tick := time.NewTicker(probeInterval / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(l.ctx, answerTimeout)
+		now, err := l.s.address(ctx)
+		cancel()
+		if err == nil && now != address {
+			l.fail(fmt.Errorf("redis: %s has taken the place of %s", now, address))
+			return
+		}
+	}
 }
 
 // begin begins to send and to receive.
@@ -202,13 +243,27 @@ func (l *life) send() {
 		for i, result := range results {
 			if err := result.NonRedisError(); err != nil && !rueidis.IsRedisNil(err) {
 				l.fail(fmt.Errorf("redis: no answer: %w", err))
-			} else if err := result.Error(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-				l.fail(errors.New("redis: the server was started again, or another one has taken its place"))
-			} else if err != nil && strings.HasPrefix(err.Error(), "READONLY") {
-				l.fail(errors.New("redis: the server has become a replica"))
 			}
 			batch[i].done(result)
+			l.judge(result.Error())
 		}
+	}
+}
+
+// judge looks at what a command says about the server. The result was handed over already.
+func (l *life) judge(err error) {
+	switch code := codeOf(err); code {
+	case "", "CLUSTERDOWN":
+		if code != "" {
+			l.b.look()
+		}
+	case "NOSCRIPT", "READONLY", "FENCED":
+		l.fail(fmt.Errorf("redis: %s: %w", refusals[code], err))
+	case "MOVED":
+		l.b.moved(l.s, err)
+	case "ASK", "TRYAGAIN":
+	default:
+		l.s.refused(l, fmt.Errorf("redis: publications are refused: %s: %w", cmp.Or(refusals[code], "look at the server, and at what its user may do (docs/cluster.md)"), err))
 	}
 }
 
@@ -219,8 +274,58 @@ func (l *life) subscribe(channel string, on bool) {
 	l.subs = append(l.subs, subscription{channel, on})
 	if on {
 		l.pending[channel]++
+	} else {
+		l.ending[channel]++
 	}
 	l.wake.Broadcast()
+}
+
+// subscribeTo asks for many subscriptions. With Broker.mu held.
+func (l *life) subscribeTo(channels []string) {
+	for _, channel := range channels {
+		l.subscribe(channel, true)
+	}
+}
+
+// nextSubscriptions takes those that one command makes or ends: in a cluster, of one part.
+// It waits for some; there are none when the life is over.
+func (l *life) nextSubscriptions() (channels []string, on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.subs) == 0 && l.ctx.Err() == nil {
+		l.wake.Wait()
+	}
+	if l.ctx.Err() != nil {
+		return nil, false
+	}
+	first := l.subs[0]
+	for len(l.subs) > 0 && len(channels) < subscribeMax {
+		next := l.subs[0]
+		if next.on != first.on || l.b.cluster != nil && partOf(next.channel) != partOf(first.channel) {
+			break
+		}
+		channels = append(channels, next.channel)
+		l.subs = l.subs[1:]
+	}
+	return channels, first.on
+}
+
+// subscription returns the command.
+func (l *life) subscription(channels []string, on bool) rueidis.Completed {
+	topics := make([]string, len(channels))
+	for i, channel := range channels {
+		topics[i] = l.b.topic(channel)
+	}
+	switch build := l.receiver.B(); {
+	case l.b.cluster != nil && on:
+		return build.Ssubscribe().Channel(topics...).Build()
+	case l.b.cluster != nil:
+		return build.Sunsubscribe().Channel(topics...).Build()
+	case on:
+		return build.Subscribe().Channel(topics...).Build()
+	default:
+		return build.Unsubscribe().Channel(topics...).Build()
+	}
 }
 
 // subscribeAll makes and ends subscriptions, in their order.
@@ -232,37 +337,55 @@ func (l *life) subscribeAll() {
 		return
 	}
 	for {
-		l.mu.Lock()
-		for len(l.subs) == 0 && l.ctx.Err() == nil {
-			l.wake.Wait()
-		}
-		if l.ctx.Err() != nil {
-			l.mu.Unlock()
+		channels, on := l.nextSubscriptions()
+		if len(channels) == 0 {
 			return
 		}
-		on := l.subs[0].on
-		var names []string
-		for len(l.subs) > 0 && l.subs[0].on == on && len(names) < subscribeMax {
-			names = append(names, l.b.topic(l.subs[0].channel))
-			l.subs = l.subs[1:]
-		}
-		l.mu.Unlock()
-		cmd := l.receiver.B().Unsubscribe().Channel(names...).Build()
-		if on {
-			cmd = l.receiver.B().Subscribe().Channel(names...).Build()
-		}
-		if err := l.receiver.Do(l.ctx, cmd).Error(); err != nil {
-			l.fail(fmt.Errorf("redis: subscribe: %w", err))
-			return
+		err := l.receiver.Do(l.ctx, l.subscription(channels, on)).Error()
+		switch codeOf(err) {
+		case "MOVED", "CLUSTERDOWN", "TRYAGAIN", "ASK":
+			l.unsubscribed(channels, on)
+			l.b.lose(l.s, partOf(channels[0]), err)
+		default:
+			if err != nil {
+				l.fail(fmt.Errorf("redis: subscribe: %w", err))
+				return
+			}
 		}
 	}
 }
 
-// watch sends a message around when nothing comes.
+// unsubscribed notes that the server has refused to make, or to end, subscriptions.
+func (l *life) unsubscribed(channels []string, on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := l.ending
+	if on {
+		count = l.pending
+	}
+	for _, channel := range channels {
+		countDown(count, channel)
+	}
+}
+
+// countDown takes one off the count of a channel, and reports whether there was one, and
+// whether that was the last.
+func countDown(count map[string]int, channel string) (was, last bool) {
+	n := count[channel]
+	if n <= 1 {
+		delete(count, channel)
+		return n == 1, true
+	}
+	count[channel] = n - 1
+	return true, false
+}
+
+// watch sends a message around when nothing comes, and checks the server.
 func (l *life) watch() {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
-	for {
+	l.check()
+	for checked := time.Now(); ; {
 		select {
 		case <-l.ctx.Done():
 			return
@@ -274,48 +397,60 @@ func (l *life) watch() {
 		case silent > probeInterval:
 			l.do(command{completed: l.client.B().Publish().Channel(l.probe).Message("").Build(), done: func(rueidis.RedisResult) {}, unsent: func() {}})
 		}
+		if time.Since(checked) > checkInterval || l.s.refuses() {
+			checked = time.Now()
+			l.check()
+		}
 	}
 }
 
 // onMessage hands a message over. The connection is not read meanwhile.
 func (l *life) onMessage(m rueidis.PubSubMessage) {
 	l.heard.Store(time.Now().UnixNano())
-	channel, ok := strings.CutPrefix(m.Channel, l.b.topic(""))
+	channel, ok := l.b.channelOf(m.Channel)
 	if !ok {
 		return
 	}
 	message, err := parse(channel, m.Message)
-	if err != nil {
-		l.fail(err)
-		return
-	}
 	l.b.inbound.Lock()
 	defer l.b.inbound.Unlock()
 	if l.ctx.Err() == nil {
-		l.b.in.Deliver(message)
+		if err == nil {
+			l.b.in.Deliver(message)
+		} else if l.b.isAttached(channel, l.s) {
+			// It comes from a later version, or from somebody else: the message can't be
+			// had, the channel goes on, and its subscribers are told.
+			l.b.in.Interrupted(func(name string) bool { return name == channel }, err)
+			l.b.in.Attached(channel)
+		}
 	}
 	l.heard.Store(time.Now().UnixNano())
 }
 
-// onSubscription notes that a subscription was made.
+// onSubscription notes that a subscription was made, or ended.
 func (l *life) onSubscription(s rueidis.PubSubSubscription) {
-	channel, ok := strings.CutPrefix(s.Channel, l.b.topic(""))
-	if !ok || s.Kind != "subscribe" {
+	channel, ok := l.b.channelOf(s.Channel)
+	if !ok {
+		return
+	}
+	if s.Kind == "unsubscribe" || s.Kind == "sunsubscribe" {
+		l.mu.Lock()
+		asked, _ := countDown(l.ending, channel)
+		l.mu.Unlock()
+		if !asked && l.b.cluster != nil { // the channel moves to another server
+			l.b.lose(l.s, partOf(channel), errors.New("redis: the server has ended a subscription"))
+		}
 		return
 	}
 	l.mu.Lock()
-	l.pending[channel]--
-	last := l.pending[channel] <= 0
-	if last {
-		delete(l.pending, channel)
-	}
+	_, last := countDown(l.pending, channel)
 	l.mu.Unlock()
-	if !last || !l.b.isAttached(channel) {
+	if !last {
 		return
 	}
 	l.b.inbound.Lock()
 	defer l.b.inbound.Unlock()
-	if l.ctx.Err() == nil {
+	if l.ctx.Err() == nil && l.b.isAttached(channel, l.s) {
 		l.b.in.Attached(channel)
 	}
 }

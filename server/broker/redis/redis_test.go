@@ -26,6 +26,7 @@ func node(t *testing.T, s *redistest.Server) broker.Broker {
 
 // Several servers on one Redis that is cut off, stopped, killed, flushed, and started empty.
 func TestNodesExactness(t *testing.T) {
+	t.Parallel()
 	for name, lose := range map[string]bool{"cut and frozen": false, "killed and flushed": true} {
 		t.Run(name, func(t *testing.T) {
 			s := redistest.Start(t)
@@ -65,7 +66,7 @@ func wait(t *testing.T, what string, done func() bool) {
 // deaf is a node that attaches nothing.
 type deaf struct{ broker.Inbound }
 
-func (deaf) Interrupted(error) {}
+func (deaf) Interrupted(func(string) bool, error) {}
 
 // publish publishes a message and waits for its place.
 func publish(b broker.Broker, channel string) (at history.Position, err error) {
@@ -80,74 +81,105 @@ func publish(b broker.Broker, channel string) (at history.Position, err error) {
 	return at, err
 }
 
-// A process that becomes a replica is refused, and one that is promoted again has the data
-// of another one, which may lack what it has acknowledged itself: it begins another epoch.
-func TestDemoted(t *testing.T) {
-	old, other := redistest.Start(t), redistest.Start(t)
-	var nodes []broker.Broker
-	for _, s := range []*redistest.Server{old, other} {
-		s.Must("CONFIG", "SET", "repl-diskless-sync-delay", "0")
-		b := node(t, s)
-		if err := b.Start(deaf{}); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = b.Close() }()
-		wait(t, "connect", func() bool { return b.Health().Publishing == nil })
-		nodes = append(nodes, b)
-	}
-	must := func() history.Position {
-		t.Helper()
-		at, err := publish(nodes[0], "h:1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return at
-	}
-	replicaOf := func(s, master *redistest.Server, kept string) {
-		t.Helper()
-		s.Must("REPLICAOF", "127.0.0.1", strings.TrimPrefix(master.URL(), "redis://127.0.0.1:"))
-		wait(t, "replicate", func() bool {
-			reply, _ := s.Do("XLEN", "roost:s:h:1")
-			return reply == kept
-		})
-	}
-	must()
-	first := must()
-	replicaOf(other, old, ":2")
-	other.Must("REPLICAOF", "NO", "ONE")
-	wait(t, "promotion", func() bool { // its node notes that it is another one
-		_, err := publish(nodes[1], "h:2")
+// insist publishes until a message is taken.
+func insist(t *testing.T, b broker.Broker, channel string) (at history.Position) {
+	t.Helper()
+	wait(t, "publish", func() bool {
+		var err error
+		at, err = publish(b, channel)
 		return err == nil
 	})
-	must()
-	last := must() // acknowledged, and not replicated
-	if first.Epoch != last.Epoch || last.Offset != 4 {
-		t.Fatalf("%v, %v", first, last)
+	return at
+}
+
+// must publishes a message that has to be taken.
+func must(t *testing.T, b broker.Broker, channel string) history.Position {
+	t.Helper()
+	at, err := publish(b, channel)
+	if err != nil {
+		t.Fatal(err)
 	}
-	replicaOf(old, other, ":2")
-	wait(t, "refusal", func() bool {
-		_, err := publish(nodes[0], "h:1")
-		health := nodes[0].Health().Publishing
-		return err != nil && health != nil && strings.Contains(health.Error(), "READONLY")
-	})
-	old.Must("REPLICAOF", "NO", "ONE")
-	wait(t, "return", func() bool { return nodes[0].Health().Publishing == nil })
-	if again := must(); again.Epoch == last.Epoch || again.Offset != 1 {
-		t.Errorf("it has lost what came before %v, and goes on at %v", last, again)
+	return at
+}
+
+// begun starts a node that attaches nothing.
+func begun(t *testing.T, o redis.Options) broker.Broker {
+	t.Helper()
+	b, err := redis.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Start(deaf{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	wait(t, "connect", func() bool { return b.Health().Publishing == nil })
+	return b
+}
+
+// A process that becomes a replica is refused, and one that is promoted again has the data
+// of another one, which may lack what it has acknowledged itself: it begins another epoch,
+// whether any node has seen the other one meanwhile or not, and whether any node has seen it
+// as a replica.
+func TestDemoted(t *testing.T) {
+	t.Parallel()
+	for name, seen := range map[string]bool{"seen": true, "unseen": false} {
+		t.Run(name, func(t *testing.T) {
+			old, other := redistest.Start(t), redistest.Start(t)
+			other.ReplicaOf(old)
+			b := begun(t, redis.Options{URL: old.URL()})
+			must(t, b, "h:1")
+			first := must(t, b, "h:1")
+			other.Await(":2", "XLEN", "roost:s:h:1")
+			other.Must("REPLICAOF", "NO", "ONE")
+			if seen {
+				insist(t, begun(t, redis.Options{URL: other.URL()}), "h:2") // it is another one
+			}
+			must(t, b, "h:1")
+			last := must(t, b, "h:1") // acknowledged, and not replicated
+			if first.Epoch != last.Epoch || last.Offset != 4 {
+				t.Fatalf("%v, %v", first, last)
+			}
+			old.ReplicaOf(other)
+			old.Await(":2", "XLEN", "roost:s:h:1")
+			if seen {
+				wait(t, "refusal", func() bool {
+					_, err := publish(b, "h:1")
+					health := b.Health().Publishing
+					return err != nil && health != nil && strings.Contains(health.Error(), "a replica")
+				})
+			}
+			old.Must("REPLICAOF", "NO", "ONE")
+			if again := insist(t, b, "h:1"); again.Epoch == last.Epoch || again.Offset != 1 {
+				t.Errorf("it has lost what came before %v, and goes on at %v", last, again)
+			}
+		})
 	}
 }
 
-// listener is a node that is told when its channel is attached.
+// listener is a node that says what it is told.
 type listener struct {
-	deaf
-	attached chan string
+	attached    chan string
+	messages    chan *broker.Message
+	interrupted chan bool // whether h:1 is affected
 }
 
 func (l listener) Attached(channel string) { l.attached <- channel }
-func (listener) Deliver(*broker.Message)   {}
+func (l listener) Deliver(m *broker.Message) {
+	if l.messages != nil {
+		l.messages <- m
+	}
+}
+
+func (l listener) Interrupted(affected func(string) bool, _ error) {
+	if l.interrupted != nil {
+		l.interrupted <- affected == nil || affected("h:1")
+	}
+}
 
 // Another database is another cluster.
 func TestDatabases(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	var nodes []broker.Broker
 	for _, database := range []string{"", "/1"} {
@@ -178,6 +210,7 @@ func TestDatabases(t *testing.T) {
 }
 
 func TestBroker(t *testing.T) {
+	t.Parallel()
 	brokertest.Test(t, func(t *testing.T) *brokertest.Rig {
 		s := redistest.Start(t)
 		return &brokertest.Rig{

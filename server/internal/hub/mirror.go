@@ -242,8 +242,8 @@ func (in inbound) Attached(channel string) {
 	release()
 }
 
-// Interrupted stops all mirrors: messages may be missing.
-func (in inbound) Interrupted(error) {
+// Interrupted stops the affected mirrors: messages may be missing.
+func (in inbound) Interrupted(affected func(channel string) bool, _ error) {
 	h := in.h
 	h.kept.interruptions.Add(1)
 	h.tallies.Range(func(tag, _ any) bool { // what they wait for may never arrive
@@ -253,10 +253,12 @@ func (in inbound) Interrupted(error) {
 	for i := range h.stripes {
 		st := &h.stripes[i]
 		st.mu.Lock()
-		for _, m := range st.mirrors {
-			m.attached, m.live = false, false
-			m.dropAhead()
-			m.loading, m.wanted = nil, history.Position{}
+		for channel, m := range st.mirrors {
+			if affected == nil || affected(channel) {
+				m.attached, m.live = false, false
+				m.dropAhead()
+				m.loading, m.wanted = nil, history.Position{}
+			}
 		}
 		st.mu.Unlock()
 	}

@@ -23,9 +23,9 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 // rest is the rest of a server.
 type rest struct{}
 
-func (rest) Deliver(*broker.Message) {}
-func (rest) Attached(string)         {}
-func (rest) Interrupted(error)       {}
+func (rest) Deliver(*broker.Message)              {}
+func (rest) Attached(string)                      {}
+func (rest) Interrupted(func(string) bool, error) {}
 
 // A line is a node's way to the broker, which can be cut in one direction.
 type line struct {

@@ -92,9 +92,9 @@ func (in inbound) Attached(channel string) {
 	}
 }
 
-func (in inbound) Interrupted(why error) {
+func (in inbound) Interrupted(affected func(channel string) bool, why error) {
 	in.n.endAsks() // answers may be lost
-	in.rest.Interrupted(why)
+	in.rest.Interrupted(affected, why)
 }
 
 // attachedTo counts until this node hears everything, and introduces it to the others then.
