@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -24,6 +25,7 @@ type Audience struct {
 // resolved is an Audience that was checked.
 type resolved struct {
 	id            netpoll.ID // 0: user or channel
+	node          string     // that of id, if it is another one
 	user, channel string
 }
 
@@ -43,8 +45,8 @@ func (s *Server) resolve(a Audience) (r resolved, err error) {
 	}
 	switch {
 	case a.Client != "":
-		c, err := s.connOf(a.Client)
-		return resolved{id: c.id}, err
+		id, node, err := s.connOf(a.Client)
+		return resolved{id: id, node: node}, err
 	case r.channel != "":
 		return r, s.checkName("channel", r.channel)
 	}
@@ -75,13 +77,15 @@ func (r resolved) in(sh *shard.Shard) (ids []netpoll.ID) {
 
 // connOf returns the connection that Conn.String named, and the ID of its node if that is
 // another one. Without a node in the name it is one of this server's.
-func (s *Server) connOf(client string) (Conn, error) {
+func (s *Server) connOf(client string) (id netpoll.ID, node string, err error) {
 	name, node, _ := strings.Cut(client, "@")
-	id, err := netpoll.ParseID(name)
-	if err != nil || strings.Contains(node, "@") {
-		return Conn{}, fmt.Errorf("%w: the connection %.40q is not as Conn.String writes it", ErrBadName, client)
+	if id, err = netpoll.ParseID(name); err != nil || strings.Contains(node, "@") {
+		return 0, "", fmt.Errorf("%w: the connection %.40q is not as Conn.String writes it", ErrBadName, client)
 	}
-	return Conn{s, id}, nil
+	if node == s.nodes.ID() {
+		node = ""
+	}
+	return id, node, nil
 }
 
 // NoWait is a context that is done. PublishMessage, Disconnect, Subscribe and
@@ -135,17 +139,19 @@ func (s *Server) each(ctx context.Context, r resolved, f func(*shard.Shard, netp
 
 // Disconnect closes the connections of an audience with a Close frame, after what was
 // published to them before, and returns how many these are. The reason is cut to 123
-// bytes. It waits for the loops until ctx is done; from callbacks, which run on the
-// loops that it would wait for, it must be called with NoWait.
+// bytes. It waits for the loops, and with Config.Broker for the other servers, until ctx is
+// done; from callbacks, which run on the loops that it would wait for, it must be called
+// with NoWait. If other servers have not answered, the error is an *IncompleteError.
 func (s *Server) Disconnect(ctx context.Context, a Audience, code frame.CloseCode, reason string) (n int, err error) {
 	if err := checkCloseCode(code); err != nil {
 		return 0, err
 	}
-	r, err := s.resolve(a)
-	if err != nil {
-		return 0, err
-	}
-	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool { return sh.Close(id, code, reason) == nil })
+	return s.order(ctx, kindDisconnect, &order{Audience: a, Code: code, Reason: reason})
+}
+
+// disconnect does it to the connections of this server.
+func (s *Server) disconnect(ctx context.Context, r resolved, o *order) (n int, err error) {
+	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool { return sh.Close(id, o.Code, o.Reason) == nil })
 }
 
 // Subscribe subscribes the connections that an audience has now to a channel and
@@ -153,71 +159,79 @@ func (s *Server) Disconnect(ctx context.Context, a Audience, code frame.CloseCod
 // refused, counted and logged; those of a protocol that have not connected are left
 // out. In a channel with history, a user's connection that comes back over a protocol
 // within HistoryAge can resume the subscription, until Unsubscribe with the user; that
-// costs some 200 bytes for each user and channel. It waits as Disconnect does.
+// costs some 200 bytes for each user and channel. It waits, and fails, as Disconnect does.
 func (s *Server) Subscribe(ctx context.Context, a Audience, channel string) (n int, err error) {
-	r, err := s.subscribers(a, channel)
-	if err != nil {
+	if err := protocol.CheckChannel(channel, s.cfg.Limits.ChannelNameMaxBytes); err != nil {
 		return 0, err
 	}
+	return s.order(ctx, kindSubscribe, &order{Audience: a, To: channel})
+}
+
+// subscribe does it to the connections of this server.
+func (s *Server) subscribe(ctx context.Context, r resolved, o *order) (n int, err error) {
 	if s.cfg.Broker != nil && ctx != NoWait && s.members() != nil {
-		if err := s.want(ctx, channel); err != nil {
+		// The broker is asked for a channel only where somebody is to enter it.
+		if n, err := s.each(ctx, r, (*shard.Shard).IsReady); err != nil || n == 0 {
+			return 0, err
+		}
+		if err := s.want(ctx, o.To); err != nil {
 			return 0, err
 		}
 	}
 	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool {
 		if sh.IsReady(id) {
-			s.hooksOf(sh).sessions.SubscribeByServer(sh, id, channel)
+			s.hooksOf(sh).sessions.SubscribeByServer(sh, id, o.To)
 		}
-		return sh.Subscribed(id, channel)
+		return sh.Subscribed(id, o.To)
 	})
 }
 
 // Unsubscribe ends the subscriptions of an audience to a channel and returns how many
-// these were. It waits as Disconnect does.
+// these were. It waits, and fails, as Disconnect does.
 func (s *Server) Unsubscribe(ctx context.Context, a Audience, channel string) (n int, err error) {
-	r, err := s.subscribers(a, channel)
-	if err != nil {
+	if err := protocol.CheckChannel(channel, s.cfg.Limits.ChannelNameMaxBytes); err != nil {
 		return 0, err
 	}
-	if r.user != "" {
-		s.rules.Revoke(r.user, channel)
-	}
-	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool {
-		if !sh.IsReady(id) || !sh.Subscribed(id, channel) {
-			return false
-		}
-		s.hooksOf(sh).sessions.UnsubscribeByServer(sh, id, channel)
-		return true
-	})
+	return s.order(ctx, kindUnsubscribe, &order{Audience: a, To: channel})
 }
 
-// subscribers checks an audience and the channel that it is to enter or leave.
-func (s *Server) subscribers(a Audience, channel string) (resolved, error) {
-	if err := protocol.CheckChannel(channel, s.cfg.Limits.ChannelNameMaxBytes); err != nil {
-		return resolved{}, err
+// unsubscribe does it to the connections of this server.
+func (s *Server) unsubscribe(ctx context.Context, r resolved, o *order) (n int, err error) {
+	if r.user != "" {
+		s.rules.Revoke(r.user, o.To)
 	}
-	return s.resolve(a)
+	return s.each(ctx, r, func(sh *shard.Shard, id netpoll.ID) bool {
+		if !sh.IsReady(id) || !sh.Subscribed(id, o.To) {
+			return false
+		}
+		s.hooksOf(sh).sessions.UnsubscribeByServer(sh, id, o.To)
+		return true
+	})
 }
 
 // sendTo sends a message to one connection, as Conn.Send does, and waits until its loop
 // has it or ctx is done.
 func (s *Server) sendTo(ctx context.Context, p *Publication) (Receipt, error) {
-	r, err := s.resolve(Audience{Client: p.Client})
-	if err != nil {
+	n, err := s.order(ctx, kindSend, &order{Audience: Audience{Client: p.Client}, Type: p.Type, Payload: p.Payload})
+	switch {
+	case err != nil && ctx.Err() == nil && !errors.As(err, new(*IncompleteError)):
 		return Receipt{}, err
-	}
-	if err := s.sendUnlessDraining(Conn{s, r.id}, p.Type, p.Payload); err != nil {
-		return Receipt{}, err
-	}
-	if ctx == NoWait {
-		return Receipt{}, nil
-	}
-	// The question comes after the message in the inbox of the loop.
-	n, err := s.each(ctx, r, (*shard.Shard).IsReady)
-	if err != nil && ctx.Err() == nil {
+	case ctx == NoWait:
 		return Receipt{}, err
 	}
 	return Receipt{Matched: n, Written: n, Complete: err == nil}, nil
+}
+
+// sendHere does it on this server.
+func (s *Server) sendHere(ctx context.Context, r resolved, o *order) (n int, err error) {
+	if err := s.sendUnlessDraining(Conn{s, r.id}, o.Type, o.Payload); err != nil {
+		return 0, err
+	}
+	if ctx == NoWait {
+		return 0, nil
+	}
+	// The question comes after the message in the inbox of the loop.
+	return s.each(ctx, r, (*shard.Shard).IsReady)
 }
 
 func (s *Server) sendUnlessDraining(c Conn, t MessageType, payload []byte) error {

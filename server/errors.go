@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/roostws/roost/netpoll"
@@ -94,4 +95,16 @@ func headerLines(h http.Header) (lines []handshake.Header) {
 		}
 	}
 	return lines
+}
+
+// An IncompleteError comes with a result that lacks what some of the servers on the broker
+// would have added: they did not answer in time, or an older version of them does not know
+// the question. What was to be done may have been done there all the same.
+type IncompleteError struct {
+	// Missing are their names, or IDs.
+	Missing []string
+}
+
+func (e *IncompleteError) Error() string {
+	return "server: not all servers on the broker have answered; missing: " + strings.Join(e.Missing, ", ")
 }

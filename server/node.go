@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/roostws/roost/netpoll"
@@ -25,7 +26,7 @@ type NodeInfo struct {
 
 // newNodes makes this server one of the nodes on its broker, if it has one.
 func (s *Server) newNodes() *nodes.Nodes {
-	n := nodes.New(s.cfg.Broker, func() nodes.Info {
+	return nodes.New(s.cfg.Broker, func() nodes.Info {
 		info := nodes.Info{Name: s.cfg.NodeName, Version: s.cfg.NodeVersion, Since: s.start.UnixMilli()}
 		for _, addr := range s.Addrs() {
 			info.Addrs = append(info.Addrs, addr.String())
@@ -35,7 +36,14 @@ func (s *Server) newNodes() *nodes.Nodes {
 		}
 		return info
 	})
-	return n
+}
+
+// label is what other servers show as this one's name; empty without a broker.
+func (s *Server) label() string {
+	if s.cfg.Broker == nil {
+		return ""
+	}
+	return cmp.Or(s.cfg.NodeName, s.nodes.ID())
 }
 
 // Nodes returns the servers on Config.Broker that are there, in the order of their names:

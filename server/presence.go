@@ -1,41 +1,15 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 )
-
-// A ChannelInfo is a channel with subscribers.
-type ChannelInfo struct {
-	Name    string
-	Clients int
-}
-
-// A ConnectionInfo is one connection of a user.
-type ConnectionInfo struct {
-	Client     string
-	User       string
-	RemoteAddr netip.AddrPort
-	// Subprotocol is the agreed one, empty if none.
-	Subprotocol string
-	// Age is how long it has been open.
-	Age time.Duration
-	// Channels are its subscriptions.
-	Channels []string
-	// LagMessages is how many published messages it has still to read, as far as
-	// that is known, and PendingBytes is what waits for this connection alone.
-	LagMessages  uint64
-	PendingBytes int
-}
 
 // Questions about connections are asked of every loop, one after the other, so
 // that a long answer holds up one loop at a time, and no lock is needed. They must
@@ -80,50 +54,6 @@ func await[T any](ctx context.Context, s *Server, answers <-chan T) (answer T, e
 	}
 }
 
-// Channels returns up to limit channels with subscribers whose names begin with
-// prefix and come after the name after, in the order of their names, and whether there
-// are more. It looks at all channels that exist.
-func (s *Server) Channels(ctx context.Context, prefix, after string, limit int) (infos []ChannelInfo, more bool, err error) {
-	return s.channels(ctx, prefix, after, limit, func(a, b ChannelInfo) int { return strings.Compare(a.Name, b.Name) })
-}
-
-// LargestChannels is Channels in another order: those with the most subscribers come
-// first.
-func (s *Server) LargestChannels(ctx context.Context, prefix string, limit int) (infos []ChannelInfo, more bool, err error) {
-	return s.channels(ctx, prefix, "", limit, func(a, b ChannelInfo) int {
-		return cmp.Or(cmp.Compare(b.Clients, a.Clients), strings.Compare(a.Name, b.Name))
-	})
-}
-
-// channels returns the first of the channels in an order.
-func (s *Server) channels(ctx context.Context, prefix, after string, limit int, order func(a, b ChannelInfo) int) (infos []ChannelInfo, more bool, err error) {
-	clients := map[string]int{}
-	err = askLoops(ctx, s, func(sh *shard.Shard) (found []ChannelInfo) {
-		sh.AllChannels(func(name string, n int) {
-			if strings.HasPrefix(name, prefix) && name > after {
-				found = append(found, ChannelInfo{name, n})
-			}
-		})
-		return found
-	}, func(found []ChannelInfo) bool {
-		for _, c := range found {
-			clients[c.Name] += c.Clients
-		}
-		return true
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	for name, n := range clients {
-		infos = append(infos, ChannelInfo{name, n})
-	}
-	slices.SortFunc(infos, order)
-	if len(infos) > limit {
-		infos, more = slices.Clip(infos[:limit]), true
-	}
-	return infos, more, nil
-}
-
 // least keeps the lowest of many IDs.
 type least struct {
 	after netpoll.ID // those up to it are left out
@@ -154,8 +84,8 @@ func (s *Server) afterClient(cursor string) (netpoll.ID, error) {
 	if cursor == "" {
 		return 0, nil
 	}
-	c, err := s.connOf(cursor)
-	return c.id, err
+	id, _, err := s.connOf(cursor)
+	return id, err
 }
 
 // Presence returns how many connections are in a channel, and up to limit of them, in
@@ -204,56 +134,4 @@ func (s *Server) Presence(ctx context.Context, channel, after string, limit int)
 // member is what presence shows of a connection.
 func (s *Server) member(sh *shard.Shard, id netpoll.ID) protocol.Member {
 	return protocol.Member{Client: s.nameOf(id), User: sh.User(id), Info: s.hooksOf(sh).sessions.Info(id)}
-}
-
-// Connections returns up to limit connections of a user, or of all if user is empty,
-// in the order of their names' numbers, after the connection named after, if that is
-// not empty; and whether there are more. It must not be called from callbacks.
-func (s *Server) Connections(ctx context.Context, user, after string, limit int) ([]ConnectionInfo, bool, error) {
-	if user != "" {
-		if err := s.checkName("user", user); err != nil {
-			return nil, false, err
-		}
-	}
-	from, err := s.afterClient(after)
-	if err != nil {
-		return nil, false, err
-	}
-	var infos []ConnectionInfo
-	err = askLoops(ctx, s, func(sh *shard.Shard) (part []ConnectionInfo) {
-		chosen := least{after: from, limit: limit + 1 - len(infos)}
-		if user != "" {
-			sh.UserMembers(user, chosen.add)
-		} else {
-			sh.All(chosen.add)
-		}
-		for _, id := range chosen.cut() {
-			part = append(part, s.connection(sh, id))
-		}
-		return part
-	}, func(part []ConnectionInfo) bool {
-		infos = append(infos, part...)
-		return len(infos) <= limit
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	if len(infos) > limit {
-		return slices.Clip(infos[:limit]), true, nil
-	}
-	return infos, false, nil
-}
-
-func (s *Server) connection(sh *shard.Shard, id netpoll.ID) ConnectionInfo {
-	info := ConnectionInfo{Client: s.nameOf(id), User: sh.User(id), RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
-	if n := sh.Protocol(id); n != 0 {
-		info.Subprotocol = s.cfg.Application.Protocols[n-1].Subprotocol()
-	}
-	info.LagMessages, info.PendingBytes = sh.Lag(id)
-	sh.Channels(id, func(name string) bool {
-		info.Channels = append(info.Channels, name)
-		return true
-	})
-	slices.Sort(info.Channels)
-	return info
 }

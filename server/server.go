@@ -102,6 +102,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, start: time.Now(), work: workers.New(cfg.Limits.AuthorizeMaxPending, runtime.GOMAXPROCS(0)), donec: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.nodes = s.newNodes()
+	s.handlers()
 	s.shards = shard.Config{
 		MaxConnections: cfg.Limits.MaxConnections, HandshakeMaxBytes: cfg.Limits.HandshakeMaxBytes, HandshakeTimeout: cfg.Timeouts.HandshakeTimeout,
 		Addresses: intake.Addresses{Proxy: balancers, Forwarding: forwarding, Limit: cfg.Limits.ConnectionsPerAddress, Rate: cfg.Limits.ConnectRatePerAddress,
@@ -204,18 +205,19 @@ func (s *Server) Start() error {
 		err = errors.Join(failed, engine.Close())
 	}
 	if err == nil {
+		s.running.Store(&engine) // this server tells the others its addresses
 		if err = s.parts.Load().hub.StartBroker(); err != nil {
 			err = errors.Join(err, engine.Close())
 		}
 	}
 	if err != nil {
 		s.parts.Store(nil)
+		s.running.Store(nil)
 		for _, sh := range made {
 			sh.Free()
 		}
 		return fmt.Errorf("server: start: %w", err)
 	}
-	s.running.Store(&engine)
 	s.started = true
 	s.cfg.Logger.Info("server started", "engine", s.cfg.Engine.Driver.Name(), "loops", len(made), "max_connections", s.cfg.Limits.MaxConnections)
 	go s.watch(engine)

@@ -151,6 +151,13 @@ func (n *Nodes) Alone() bool {
 	return len(n.peers) == 0
 }
 
+// Has reports whether another node is there.
+func (n *Nodes) Has(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.peers[id] != nil
+}
+
 func (n *Nodes) self() Info {
 	i := n.info()
 	i.ID = n.id
