@@ -26,6 +26,7 @@ import (
 	// What the examples import: with it, a change there runs these tests again.
 	"github.com/roostws/roost/internal/wstest"
 	_ "github.com/roostws/roost/server"
+	_ "github.com/roostws/roost/server/protocol/socketio"
 )
 
 // testTimeout bounds a test that hangs; none takes nearly that long.
@@ -227,4 +228,43 @@ func TestRooms(t *testing.T) {
 	if err := cmd.Wait(); err != nil && !errors.Is(err, io.EOF) {
 		t.Errorf("rooms ended with %v", err)
 	}
+}
+
+func TestSocketIO(t *testing.T) {
+	cmd, lines := start(t, build(t, "socketio"), "-addr", "127.0.0.1:0")
+	addr := ""
+	for address := regexp.MustCompile(`msg=socketio addr=(\S+)`); addr == "" && lines.Scan(); {
+		if m := address.FindStringSubmatch(lines.Text()); m != nil {
+			addr = m[1]
+		}
+	}
+	if addr == "" {
+		t.Fatal("socketio did not say where it listens")
+	}
+	go func() {
+		for lines.Scan() { // so that it never waits for its log
+		}
+	}()
+	join := func() (c *wstest.Client, id string) {
+		c, err := dial(t, addr+"/socket.io/?EIO=4&transport=websocket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Text() // the Engine.IO handshake
+		c.Send("40")
+		if _, err := fmt.Sscanf(c.Text(), `40{"sid":%q}`, &id); err != nil {
+			t.Fatal(err)
+		}
+		c.Send(`421["join","kitchen"]`)
+		c.Want("431[]")
+		return c, id
+	}
+	anna, id := join()
+	defer anna.Close()
+	bert, _ := join()
+	defer bert.Close()
+	anna.Send(`42["say","kitchen","tea?"]`)
+	bert.Want(fmt.Sprintf(`42["said","kitchen",%q,"tea?"]`, id))
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
 }

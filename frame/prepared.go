@@ -24,6 +24,14 @@ func Prepare(op Opcode, payload []byte) *Prepared {
 	return &Prepared{bytes: append(bytes, payload...), headerBytes: headerBytes, opcode: op}
 }
 
+// PrepareRun takes whole frames, several messages that no other may come between. They are
+// never compressed. It keeps frames.
+func PrepareRun(frames []byte) *Prepared {
+	p := &Prepared{bytes: frames, opcode: Opcode(frames[0] & 15)}
+	p.deflateOnce.Do(func() {})
+	return p
+}
+
 // unmaskedHeaderBytes is the length of the header before n bytes of payload.
 func unmaskedHeaderBytes(n int) int {
 	switch {

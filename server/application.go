@@ -6,6 +6,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Upgrade calls Handler.Upgrade, and has Handler.Authorize called on another
@@ -13,7 +14,11 @@ import (
 func (h *hooks) Upgrade(s *shard.Shard, u *shard.Upgrade) {
 	app := &h.server.cfg.Handler
 	u.Grant.Protocol = h.protocol(u.Grant.Agreed())
-	if a := h.server.cfg.Application; a != nil {
+	if k, number := h.server.rules.Keeper(u.Request.Path); k != nil {
+		if u.Grant.Protocol = number; !h.admit(k, u) {
+			return
+		}
+	} else if a := h.server.cfg.Application; a != nil {
 		get := func(name string) string { return string(u.Request.Get(name)) }
 		if parts := a.Parts.Of(get, string(u.Request.RawQuery)); parts != nil {
 			u.Grant.Kept = parts
@@ -84,5 +89,13 @@ func (h *hooks) grant(g *shard.Grant, r *UpgradeRequest) {
 		h.server.cfg.Logger.Error("the application's answer to an upgrade is invalid", "err", g.Err)
 	}
 	g.User, g.Subprotocol, g.Header, g.Channels = r.User, r.Subprotocol, headerLines(r.Header), r.Channels
-	g.Protocol = h.protocol(r.Subprotocol)
+	if h.server.rules.KeeperOf(g.Protocol) == nil {
+		g.Protocol = h.protocol(r.Subprotocol)
+	}
+}
+
+// admit lets a protocol check a request that came to its path.
+func (h *hooks) admit(k protocol.Keeper, u *shard.Upgrade) bool {
+	u.Grant.Kept, u.Grant.Err = k.Admit(u.Request)
+	return u.Grant.Err == nil
 }

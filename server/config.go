@@ -13,6 +13,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/protocol/native"
 	"github.com/roostws/roost/server/settings"
@@ -240,6 +241,18 @@ func (c Config) validate() error {
 			errs = append(errs, ns.fieldError("Name", ns.Name, "each name once"))
 		}
 		names[ns.Name] = true
+	}
+	kept := 0
+	for _, codec := range c.protocols() {
+		if k, ok := codec.(protocol.Keeper); ok {
+			kept++
+			if n := c.Limits.MaxConnections + shard.SpareSlots + k.Mailboxes().Max; n > netpoll.MaxSlots {
+				bad("Limits.MaxConnections", c.Limits.MaxConnections, fmt.Sprintf("at most %d beside so many clients that poll", c.Limits.MaxConnections-n+netpoll.MaxSlots))
+			}
+		}
+	}
+	if kept > 1 {
+		bad("Application.Protocols", fmt.Sprintf("%d with a path", kept), "at most one")
 	}
 	if n := len(c.protocols()); n > hub.ProtocolsMax {
 		bad("Application.Protocols", n, fmt.Sprintf("at most %d", hub.ProtocolsMax))

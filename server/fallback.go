@@ -37,14 +37,23 @@ const pollMaxWait = 55 * time.Second
 // newFallbacks returns the fallbacks by path.
 func (s *Server) newFallbacks() map[string]*shard.Fallback {
 	i := slices.IndexFunc(s.cfg.protocols(), func(c protocol.Codec) bool { return c.Subprotocol() == native.Subprotocol })
+	fallbacks := map[string]*shard.Fallback{}
+	for i, c := range s.cfg.protocols() {
+		if k, ok := c.(protocol.Keeper); ok {
+			fallbacks[k.Path()] = &shard.Fallback{Kind: wire.Mailbox, Protocol: i + 1, Methods: "GET, POST, OPTIONS", Credentials: true}
+		}
+	}
 	if i < 0 || s.cfg.Handshake.NoFallback {
-		return nil
+		return fallbacks
 	}
 	credentials := s.cfg.Handshake.TokenCookie != ""
-	return map[string]*shard.Fallback{
+	for path, f := range map[string]*shard.Fallback{
 		ssePath:  {Kind: wire.EventStream, Protocol: i + 1, Subprotocol: native.Subprotocol, Methods: "GET, HEAD, POST, OPTIONS", Credentials: credentials},
 		pollPath: {Kind: wire.Poll, Protocol: i + 1, Subprotocol: native.Subprotocol, Methods: "GET, POST, OPTIONS", Credentials: credentials},
+	} {
+		fallbacks[path] = f
 	}
+	return fallbacks
 }
 
 // Fallback returns the fallback that a request asks for.

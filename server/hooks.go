@@ -42,7 +42,9 @@ func (h *hooks) protocol(subprotocol string) int {
 // Open reports a connection that is ready, or, where it speaks a protocol, that
 // has to connect first.
 func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
-	if g.Protocol != 0 {
+	if k := h.server.rules.KeeperOf(g.Protocol); k != nil {
+		k.Open(h.sessions, s, id, g.Kept)
+	} else if g.Protocol != 0 {
 		upgrade, _ := g.Kept.(*protocol.UpgradeParts)
 		h.sessions.Open(id, g.Channels, upgrade, g.Token())
 	} else {
@@ -56,6 +58,10 @@ func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 
 // Message hands a message to its protocol, or to Handler.Message.
 func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload []byte) {
+	if k := h.server.rules.KeeperOf(s.Protocol(id)); k != nil {
+		k.Received(s, id, payload, op == frame.OpBinary)
+		return
+	}
 	if s.Protocol(id) != 0 {
 		h.sessions.Message(s, id, payload, op == frame.OpBinary)
 		return
@@ -72,6 +78,9 @@ func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 		log.LogAttrs(context.Background(), slog.LevelDebug, "connection closed",
 			slog.String("conn_id", id.String()), slog.String("remote_addr", addrText(s.RemoteAddr(id))), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
 			slog.Bool("by_peer", c.ByPeer), slog.Duration("age", c.Age), slog.Any("err", c.Err))
+	}
+	if k := h.server.rules.KeeperOf(s.Protocol(id)); k != nil {
+		k.Closed(s, id, c)
 	}
 	h.sessions.Closed(s, id, c)
 	if f := h.server.cfg.Handler.Close; f != nil {

@@ -17,7 +17,7 @@ func (s *Server) newRules() *protocol.Rules {
 	r := &protocol.Rules{
 		Host: host{s}, Codecs: s.cfg.protocols(), Application: s.cfg.Application, Events: s.cfg.Events, Logger: s.cfg.Logger,
 		Namespaces: map[string]*protocol.Namespace{}, NameMaxBytes: s.cfg.Limits.ChannelNameMaxBytes, MessageMaxBytes: s.cfg.Limits.MessageMaxBytes, DataMaxDepth: s.cfg.Limits.DataMaxDepth,
-		SubscriptionsMax: s.cfg.Limits.SubscriptionsMax, PingInterval: max(s.cfg.Timeouts.PingInterval, 0), Timeout: s.cfg.Timeouts.HandshakeTimeout,
+		SubscriptionsMax: s.cfg.Limits.SubscriptionsMax, PingInterval: max(s.cfg.Timeouts.PingInterval, 0), PongTimeout: s.cfg.Timeouts.PongTimeout, Timeout: s.cfg.Timeouts.HandshakeTimeout,
 	}
 	for _, ns := range s.cfg.Namespaces {
 		r.Namespaces[ns.Name] = &protocol.Namespace{
@@ -38,6 +38,19 @@ func (h host) Publish(channel, from, key string, t frame.Opcode, data []byte) (h
 		return history.Position{}, err
 	}
 	return h.s.put(&p, nil)
+}
+
+func (h host) PublishExcept(channel string, t frame.Opcode, data []byte, except *hub.Except) error {
+	p := Publication{Channel: channel, Type: t, Payload: data, except: except}
+	if err := h.s.checkPublication(&p); err != nil {
+		return err
+	}
+	if h.s.cfg.Broker != nil {
+		_, err := h.s.publishRemote(NoWait, &p)
+		return err
+	}
+	_, err := h.s.put(&p, nil)
+	return err
 }
 
 func (h host) Presence(ctx context.Context, channel string, limit int) (protocol.ChannelMembers, error) {
@@ -79,7 +92,7 @@ func (h host) Panicked(in string, id netpoll.ID, value any) { h.s.panicked(in, i
 // shardProtocol returns what the shards know of a protocol.
 func shardProtocol(c protocol.Codec) shard.Protocol {
 	beat := c.Heartbeat()
-	return shard.Protocol{Ask: beat.Ask, Answer: beat.Answer, Encode: func(m *hub.Message) *frame.Prepared {
+	return shard.Protocol{Ask: beat.Ask, Answer: beat.Answer, Paced: beat.Paced, Encode: func(m *hub.Message) *frame.Prepared {
 		return protocol.Prepare(func(out *protocol.Packets) {
 			switch news := m.Notice.(type) {
 			case *protocol.Membership:

@@ -47,6 +47,8 @@ type Publication struct {
 	// moment. Such a message has no offset, is not kept, and keeps no order with
 	// others.
 	Spread time.Duration
+
+	except *hub.Except
 }
 
 // A Receipt reports the delivery of a publication.
@@ -198,7 +200,7 @@ func (s *Server) put(p *Publication, tally *hub.Tally) (history.Position, error)
 		return history.Position{}, ErrServerClosed
 	}
 	m := hub.NewMessage(p.Type, p.Payload)
-	m.Key, m.From = p.Key, p.From
+	m.Key, m.From, m.Except = p.Key, p.From, p.except
 	switch h := running.hub; {
 	case p.Spread > 0 && p.All:
 		return history.Position{}, h.Spread(hub.ToAll, "", m, p.Spread, tally)

@@ -21,6 +21,9 @@ func (s *Server) publication(p *Publication) *broker.Publication {
 		Message:        broker.Message{Channel: channel, Type: p.Type, Payload: p.Payload, Key: p.Key, From: p.From, Spread: p.Spread},
 		IdempotencyKey: p.IdempotencyKey, IdempotencyAge: s.cfg.Limits.IdempotencyAge,
 	}
+	if running := s.parts.Load(); running != nil && p.except != nil {
+		out.From = running.hub.Carry(p.except)
+	}
 	if running := s.parts.Load(); running != nil && p.Spread == 0 && !p.All {
 		out.Keep = running.hub.Keep(channel)
 	}

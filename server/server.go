@@ -134,8 +134,12 @@ func New(cfg Config) (*Server, error) {
 		}
 	}
 	for _, codec := range cfg.protocols() {
+		if k, ok := codec.(protocol.Keeper); ok {
+			k.Start(s.rules)
+			s.shards.Mailboxes = k.Mailboxes()
+		}
 		s.shards.Protocols = append(s.shards.Protocols, shardProtocol(codec))
-		if name := codec.Subprotocol(); !slices.Contains(s.shards.Policy.Subprotocols, name) {
+		if name := codec.Subprotocol(); name != "" && !slices.Contains(s.shards.Policy.Subprotocols, name) {
 			s.shards.Policy.Subprotocols = append(slices.Clone(s.shards.Policy.Subprotocols), name)
 		}
 	}
@@ -195,11 +199,11 @@ func (s *Server) Start() error {
 		for i := range members {
 			listeners[i] = callbacks[i]
 			if members[i] = made[i]; made[i] == nil {
-				return sh // others are still to come
+				return sh.Handler() // others are still to come
 			}
 		}
 		s.parts.Store(&parts{group, members, group.SetShards(members, s.shards.Hub), listeners})
-		return sh
+		return sh.Handler()
 	})
 	if err == nil && failed != nil {
 		err = errors.Join(failed, engine.Close())

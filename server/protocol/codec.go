@@ -55,7 +55,13 @@ type Codec interface {
 // client that sends Ask gets Answer, and the server sends Ask to a silent
 // connection and counts Answer. They may be the same. Each is one text message;
 // empty: the WebSocket's own ping frames are used.
-type Heartbeat struct{ Ask, Answer string }
+//
+// Paced: clients end a connection on which Ask does not come in time, so it is sent at
+// its time whatever they say meanwhile.
+type Heartbeat struct {
+	Ask, Answer string
+	Paced       bool
+}
 
 // An Ending is why the server closes the connection of a client. As an error of
 // Decode, it ends the connection.
@@ -132,15 +138,19 @@ func (p *Packets) Reset() {
 	p.buf, p.ends = p.buf[:0], p.ends[:0]
 }
 
-// Prepare encodes a push once for all the connections that get it. push appends
-// one packet: a frame.Prepared is a single frame.
+// Prepare encodes a push once for all the connections that get it, whatever number of
+// packets push appends.
 func Prepare(push func(out *Packets)) (f *frame.Prepared) {
 	var out Packets
 	push(&out)
-	out.Each(func(op frame.Opcode, payload []byte) {
-		if f == nil {
-			f = frame.Prepare(op, payload)
-		}
-	})
-	return f
+	switch len(out.ends) {
+	case 0:
+		return nil
+	case 1:
+		out.Each(func(op frame.Opcode, payload []byte) { f = frame.Prepare(op, payload) })
+		return f
+	}
+	var run []byte
+	out.Each(func(op frame.Opcode, payload []byte) { run = frame.AppendFrame(run, op, payload) })
+	return frame.PrepareRun(run)
 }

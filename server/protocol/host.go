@@ -11,6 +11,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/history"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/jsonx"
 )
 
@@ -18,6 +19,9 @@ import (
 type Host interface {
 	// Publish publishes on behalf of a user. The name of the channel was checked.
 	Publish(channel, from, key string, t frame.Opcode, data []byte) (history.Position, error)
+	// PublishExcept publishes to a channel but for some of its subscribers; except may be
+	// nil. The name of the channel was not checked. It does not wait for a broker.
+	PublishExcept(channel string, t frame.Opcode, data []byte, except *hub.Except) error
 	// Remote reports whether a broker orders the messages. Publish is not used then, but
 	// PublishLater, which calls done at once or on another goroutine; it keeps data.
 	Remote() bool

@@ -35,6 +35,7 @@ type Rules struct {
 	DataMaxDepth     int
 	SubscriptionsMax int
 	PingInterval     time.Duration // 0: no heartbeats
+	PongTimeout      time.Duration
 	// Timeout bounds the time until a successful Connect, and a question to the
 	// application.
 	Timeout time.Duration

@@ -10,6 +10,7 @@ const (
 	Connections Counter = iota
 	EventStreams
 	Polls
+	Mailboxes
 	Stalled
 	PendingBytes
 	Paused
@@ -107,6 +108,7 @@ const (
 var table = [count]Info{
 	Connections:          {"connections", Gauge, "open connections: WebSocket and its fallbacks"},
 	EventStreams:         {"event_streams", Gauge, "open connections that are event streams (SSE)"},
+	Mailboxes:            {"mailboxes", Gauge, "open connections without a socket: clients of Socket.IO that poll"},
 	Polls:                {"polls", Gauge, "open connections that are long polls"},
 	Stalled:              {"stalled", Gauge, "connections with output waiting for a full socket"},
 	PendingBytes:         {"pending_bytes", Gauge, "bytes waiting for single connections with full sockets"},

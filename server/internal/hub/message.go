@@ -27,6 +27,8 @@ type Message struct {
 	// Notice, if set before publishing, makes the message a push of the protocols
 	// themselves: they encode it, and raw connections do not get it.
 	Notice any
+	// Except, if set before publishing, are connections that do not get the message.
+	Except *Except
 
 	raw   *frame.Prepared
 	forms [ProtocolsMax]atomic.Pointer[frame.Prepared] // made when they are needed

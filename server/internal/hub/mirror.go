@@ -204,7 +204,7 @@ func (h *Hub) extend(l *History, bm *broker.Message) {
 
 // entry returns a broker's message as an entry of inboxes.
 func (h *Hub) entry(bm *broker.Message) Entry {
-	e := Entry{To: ToChannel, Name: bm.Channel, Message: mirrored(bm), Tally: h.takeTally(bm.Tag)}
+	e := Entry{To: ToChannel, Name: bm.Channel, Message: h.mirrored(bm), Tally: h.takeTally(bm.Tag)}
 	if user, ok := strings.CutPrefix(bm.Channel, UserPrefix); ok {
 		e.To, e.Name = ToUser, user
 	} else if bm.Channel == "" {
@@ -214,9 +214,12 @@ func (h *Hub) entry(bm *broker.Message) Entry {
 }
 
 // mirrored returns a broker's message without its place.
-func mirrored(bm *broker.Message) *Message {
+func (h *Hub) mirrored(bm *broker.Message) *Message {
 	m := NewMessage(frame.Opcode(bm.Type), bm.Payload)
-	m.Channel, m.Key, m.From = bm.Channel, bm.Key, bm.From
+	m.Channel, m.Key = bm.Channel, bm.Key
+	if m.Except = h.uncarry(bm.From); m.Except == nil {
+		m.From = bm.From
+	}
 	return m
 }
 
@@ -357,7 +360,7 @@ func (h *Hub) take(st *stripe, channel string, m *mirror, page broker.Page) bool
 	case n > 0 || !goesOn:
 		for _, bm := range page.Messages {
 			if k := len(m.loading); k == 0 || bm.Position.Offset == m.loading[k-1].Offset+1 {
-				one := mirrored(bm)
+				one := h.mirrored(bm)
 				one.Epoch, one.Offset, one.Time = bm.Position.Epoch, bm.Position.Offset, bm.Time
 				m.loading = append(m.loading, one)
 				h.endTally(bm.Tag)

@@ -161,6 +161,9 @@ func (t *TLS) Feed(p []byte) bool {
 	return len(h.in) <= inputMax
 }
 
+// Fed returns what was fed and is not used up. It is valid until Starve.
+func (t *TLS) Fed() []byte { return t.under.in }
+
 // Starve ends the use of what was fed.
 func (t *TLS) Starve() { t.under.in = nil }
 

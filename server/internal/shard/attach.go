@@ -2,6 +2,7 @@ package shard
 
 import (
 	"crypto/tls"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,11 @@ type Adoption struct {
 	TLS *tls.Conn
 	// Carrier is what TLS runs over.
 	Carrier *intake.Carrier
+	// Set by another shard that hands a connection over: the client's address, where
+	// addresses are tracked, its TLS, and ciphertext that was not read yet.
+	address netip.AddrPort
+	moved   *intake.TLS
+	cipher  []byte
 	// Failed is called, on any goroutine, if the connection cannot be taken;
 	// the descriptor is closed by then.
 	Failed func(error)
@@ -66,10 +72,20 @@ func (c conn) adopted(tag uint64) {
 		c.makeExt().tls = intake.Adopt(a.TLS, a.Carrier)
 		c.flags |= flagTLS
 	}
-	if peer, _ := c.notePeer(); !c.admitAddress(peer, true) {
+	if a.moved != nil {
+		c.makeExt().tls = a.moved
+		c.flags |= flagTLS
+	}
+	if a.address.IsValid() {
+		c.notePeer()
+		c.setAddress(a.address) // it was counted, and its session is
+	} else if peer, _ := c.notePeer(); !c.admitAddress(peer, true) {
 		return
 	}
 	c.onPlain(a.Input)
+	if len(a.cipher) > 0 && c.alive() && c.flags&flagTLS != 0 {
+		c.onDataTLS(a.cipher)
+	}
 	if a.TLS != nil && c.alive() && c.flags&flagTLS != 0 {
 		// crypto/tls may hold records that it has read but not given out.
 		c.readTLS(c.tls())

@@ -41,6 +41,7 @@ type Config struct {
 	// hub.ProtocolsMax.
 	Protocols         []Protocol
 	SubscriptionsMax  int
+	Mailboxes         Mailboxes
 	InboxMaxEntries   int
 	InboxMaxBytes     int
 	PublishPauseBytes int

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 )
@@ -33,6 +34,8 @@ type ext struct {
 	old string
 	// poll is what a connection has that polls.
 	poll *poll
+	// mailbox is the mailbox from which the response to its request comes, 0 if from none.
+	mailbox netpoll.ID
 	// next is what a connection has that goes on after its response.
 	next *next
 	// pending is output that the socket did not take.
@@ -55,7 +58,7 @@ type ext struct {
 
 // empty reports whether nothing is left in it.
 func (x *ext) empty() bool {
-	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.old == "" && x.poll == nil && x.next == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
+	return x.tls == nil && x.sent == nil && x.received == nil && x.decoder == nil && x.input == nil && x.opening == nil && x.old == "" && x.poll == nil && x.mailbox == 0 && x.next == nil && x.proxyDue == 0 && x.readers == nil && len(x.pending.refs) == 0 && !x.decided && x.missed == 0
 }
 
 // rareTable is the connections' rare state, by row.

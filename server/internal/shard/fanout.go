@@ -217,6 +217,10 @@ func (s *Shard) step(j *job) (done bool) {
 		s.jobs.budget--
 		s.closeNow(j.closing)
 		return true
+	case j.call != nil:
+		s.jobs.budget--
+		j.call()
+		return true
 	case j.channel != nil:
 		return s.fanOutChannel(j)
 	case j.user != 0:

@@ -50,6 +50,8 @@ type Grant struct {
 	result  handshake.Result
 	deflate frame.DeflateParams
 	opening *opening // nil for a WebSocket
+	// mailbox: the connection has no socket, and no response opens it.
+	mailbox bool
 }
 
 // handleHead gathers the request head and handles it when it is complete.
@@ -106,6 +108,10 @@ func (c conn) handleHead(p []byte) {
 	}
 	if !upgrade {
 		c.handlePlain(p, end)
+		return
+	}
+	if home := s.homeOf(&s.intake.request); home != nil {
+		c.emigrate(home, p)
 		return
 	}
 	if !c.forwarded() {
@@ -212,7 +218,10 @@ func (s *Shard) joinAll(id netpoll.ID, channels []string) {
 // appendOpening appends the response to the request that opens the connection, and
 // sets the connection's wire.
 func (c conn) appendOpening(dst []byte, g *Grant) ([]byte, error) {
-	if g.opening != nil {
+	switch {
+	case g.mailbox:
+		return dst, nil
+	case g.opening != nil:
 		return c.appendStream(dst, g)
 	}
 	return handshake.AppendResponse(dst, &g.result, g.Header, c.s.dateNow())
@@ -224,6 +233,10 @@ func (c conn) finishUpgrade(g *Grant, rest []byte) {
 	s := c.s
 	if g.Err != nil {
 		c.refuseGrant(g)
+		return
+	}
+	if g.opening != nil && g.opening.isErrand() {
+		c.openMailbox(g)
 		return
 	}
 	if g.Subprotocol != "" {

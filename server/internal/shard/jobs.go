@@ -65,6 +65,10 @@ type job struct {
 	weight       int
 	// closing is an opClose that waits behind what was published.
 	closing *op
+	// except are connections that do not get the job's one message.
+	except *hub.Except
+	// call is what waits behind what was published.
+	call func()
 	// drain closes all connections instead of writing, with this code and reason;
 	// those that speak a protocol are told to come back at a moment within spread.
 	drain  bool
@@ -153,7 +157,7 @@ func (q *jobQueue) recycle(j *job) {
 // continues reports whether a message may be added to the job.
 func (j *job) continues(o *op) bool {
 	return j.bytes+o.message.Size() <= jobMaxBytes && len(j.messages) < jobMaxMessages &&
-		!j.reset && !o.message.Resets() && j.history == o.history && (j.history == nil || o.message.Offset == j.offset+uint64(len(j.messages)))
+		!j.reset && !o.message.Resets() && j.except == nil && o.message.Except == nil && j.history == o.history && (j.history == nil || o.message.Offset == j.offset+uint64(len(j.messages)))
 }
 
 // openedAfter reports whether the connection opened after the job was made: its
@@ -162,6 +166,7 @@ func (c conn) openedAfter(j *job) bool { return c.generation-j.opened-1 < c.s.op
 
 // add adds a message.
 func (j *job) add(o *op) {
+	j.except = o.message.Except
 	if o.tally != nil {
 		j.tallies = append(j.tallies, tallied{len(j.messages), o.tally})
 	}

@@ -19,7 +19,7 @@ import (
 // there; otherwise the connection lags, or reads a history, from now on.
 func (c conn) serve(j *job, start int) {
 	s := c.s
-	if c.state != stateOpen {
+	if c.state != stateOpen || j.except != nil && c.excepted(j.except) {
 		return
 	}
 	j.match(start)
@@ -130,6 +130,8 @@ func (c conn) sentJob(j *job, start int, p []byte, n int, err error) (next int) 
 // of them if none is.
 func (c conn) wanted(j *job) (start int) {
 	switch {
+	case j.except != nil && c.excepted(j.except):
+		return len(j.messages)
 	case j.history != nil:
 		return len(j.messages) // that is read from history
 	case j.channel != nil:

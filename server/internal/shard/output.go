@@ -233,6 +233,23 @@ func (s *Shard) Reply(id netpoll.ID, op frame.Opcode, payload []byte) {
 	}
 }
 
+// Push sends a text message, unless it is nil, and binary ones behind it, in one piece: the
+// slow consumer policy applies to all of them, as to Send. It copies them. Loop only.
+func (s *Shard) Push(id netpoll.ID, text []byte, blobs [][]byte) {
+	c, ok := s.findOpen(id)
+	if !ok {
+		return
+	}
+	var run []byte
+	if text != nil {
+		run = c.appendMessage(run, frame.OpText, text)
+	}
+	for _, blob := range blobs {
+		run = c.appendMessage(run, frame.OpBinary, blob)
+	}
+	c.deliver(run)
+}
+
 // flushReplies writes what Reply gathered.
 func (c conn) flushReplies() {
 	s := c.s

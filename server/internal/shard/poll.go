@@ -127,9 +127,10 @@ func (s *Shard) answerPolls() {
 		}
 		if s.polls.ready == nil {
 			s.polls.ready = ready[:0]
-			return
+			break
 		}
 	}
+	s.serveBoxes()
 }
 
 // answer writes the response, and ends what belongs to the poll.

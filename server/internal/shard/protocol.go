@@ -18,6 +18,9 @@ type Protocol struct {
 	// Ask is a text message that the other side answers with Answer. They may be the
 	// same. If Ask is empty, the wire's own pings serve.
 	Ask, Answer string
+	// Paced: Ask is due after each PingInterval, whatever the client says meanwhile: it
+	// ends the connection without.
+	Paced bool
 
 	ask, answer []byte // framed
 }
@@ -37,6 +40,12 @@ func (s *Shard) protocolOf(sl *slot) *Protocol {
 		return &s.protocols[n-1]
 	}
 	return nil
+}
+
+// paced reports whether the connection's heartbeats do not wait for its silence.
+func (c conn) paced() bool {
+	n := c.protocol()
+	return n != 0 && c.s.protocols[n-1].Paced
 }
 
 // What a protocol asks of a shard. All of it on the loop only.

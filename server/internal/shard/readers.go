@@ -250,6 +250,9 @@ func (c conn) writeMessages(history *hub.History, messages []*hub.Message) (done
 	want := 0
 	for _, m := range messages {
 		p := s.encoded(m, variant)
+		if m.Except != nil && c.excepted(m.Except) {
+			p = nil
+		}
 		vector = append(vector, p)
 		want += len(p)
 	}

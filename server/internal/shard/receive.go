@@ -15,8 +15,10 @@ type decoder = frame.Decoder
 // receive decodes what an open connection has sent. p is ours.
 func (c conn) receive(p []byte) {
 	s, kind := c.s, c.kind()
+	if c.flags&flagAwaitsPong != 0 || !c.paced() {
+		c.heardTick = s.deadlines.tick
+	}
 	c.flags &^= flagAwaitsPong
-	c.heardTick = s.deadlines.tick
 	// Most connections are not in the middle of a message, so they share one decoder;
 	// a connection that leaves something in it keeps it.
 	d := s.input.decoder

@@ -116,6 +116,7 @@ type Shard struct {
 	rates     rates
 	turns     turns
 	polls     pollQueue
+	boxes     *mailboxes // nil if there are none
 
 	// Owned by the loop: subscriptions, and what is on its way to them.
 	users       *names
@@ -159,7 +160,11 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	if cfg.Deflate != nil {
 		s.intake.policy.Negotiate = s.negotiate
 	}
-	n := cfg.MaxConnections + SpareSlots
+	if most := cfg.Mailboxes.Max; most > 0 {
+		s.boxes = &mailboxes{Loop: loop, max: uint32(most), limit: cfg.PendingMaxBytes}
+		s.loop = s.boxes
+	}
+	n := cfg.MaxConnections + SpareSlots + cfg.Mailboxes.Max
 	err := errors.Join(
 		reserve(&s.slots.Table, n, true), reserve(&s.deadlines.Table, n, true),
 		reserve(&s.deadlines.messages, n, cfg.IdleTimeout > 0), reserve(&s.deadlines.expiry, n, len(cfg.Protocols) > 0),
@@ -326,6 +331,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 		s.countClose(why)
 		s.callClosed(id, why)
 	}
+	c.hungUp()
 	if c.flags&flagStalled != 0 {
 		s.count.Add(counters.Stalled, -1)
 	}

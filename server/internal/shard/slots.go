@@ -72,7 +72,7 @@ var legal = [...]uint16{
 	stateProxy:       1<<stateTLS | 1<<stateHead | 1<<stateFlushing | 1<<stateGone,
 	stateTLS:         1<<stateHead | 1<<stateFlushing | 1<<stateGone,
 	stateHead:        1<<stateAuthorizing | 1<<statePlain | 1<<stateOpen | 1<<stateFlushing | 1<<stateGone,
-	stateAuthorizing: 1<<stateOpen | 1<<stateFlushing | 1<<stateGone,
+	stateAuthorizing: 1<<stateOpen | 1<<statePlain | 1<<stateFlushing | 1<<stateGone,
 	statePlain:       1<<statePlain | 1<<stateAuthorizing | 1<<stateOpen | 1<<stateAnswered | 1<<stateFlushing | 1<<stateGone,
 	stateOpen:        1<<stateClosing | 1<<stateAnswered | 1<<stateFlushing | 1<<stateGone,
 	stateClosing:     1<<stateAnswered | 1<<stateFlushing | 1<<stateGone,

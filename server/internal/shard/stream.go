@@ -76,6 +76,8 @@ func (c conn) handleFallback(f *Fallback, p []byte, end int) {
 		c.refuse(err)
 	case method == "OPTIONS":
 		c.respond(handshake.AppendPreflight(s.output.replies[:0], lines, f.Methods, c.envelope()))
+	case f.isErrand() && c.flags&flagRefused == 0 && !s.draining:
+		c.readBody(p, end, f)
 	case !f.serves(method):
 		c.refuse(handshake.ErrMethod(f.Methods))
 	case c.flags&flagRefused != 0 || s.draining:
@@ -108,7 +110,10 @@ func (c conn) serveFallback(f *Fallback, body, rest []byte) {
 	switch {
 	case err != nil:
 		c.refuse(err)
-	case c.forwarded():
+	case !c.forwarded():
+	case f.isErrand():
+		c.serveErrand(o, body)
+	default:
 		c.openFallback(o, body)
 	}
 }
@@ -123,12 +128,17 @@ func (c conn) allowPage(lines []byte) (end func()) {
 
 // openFallback asks the application and opens the connection.
 func (c conn) openFallback(o *opening, body []byte) {
-	s := c.s
-	var err error
+	s, err := c.s, error(nil)
 	if o.Said, err = s.hooks.Commands(&s.intake.request, o.Fallback, body); err != nil {
 		c.refuse(err)
 		return
 	}
+	c.askUpgrade(o)
+}
+
+// askUpgrade asks the application whether it takes the client.
+func (c conn) askUpgrade(o *opening) {
+	s := c.s
 	o.lines = bytes.Clone(s.intake.lines)
 	u := &s.intake.upgrade
 	*u = Upgrade{ID: c.id, Request: &s.intake.request, Grant: Grant{
@@ -172,6 +182,10 @@ func (c conn) appendStream(dst []byte, g *Grant) ([]byte, error) {
 // respondBusy tells a client of a fallback to come back after some time. The status is
 // 200, because an EventSource would take any other for the end.
 func (c conn) respondBusy(f *Fallback, after time.Duration) {
+	if f.isErrand() {
+		c.respond(handshake.AppendUnavailable(c.s.output.replies[:0], after, c.envelope()))
+		return
+	}
 	s, w := c.s, wire.Of(f.Kind)
 	appendBusy := func(dst []byte) []byte {
 		dst = w.AppendMessage(dst, frame.OpText, s.hooks.Busy(nil, f.Protocol, after))

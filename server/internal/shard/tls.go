@@ -143,7 +143,9 @@ func (c conn) readTLS(t *intake.TLS) {
 			return // OnClose follows
 		}
 		if len(plain) > 0 {
-			c.onPlain(plain)
+			if c.onPlain(plain); !c.alive() {
+				return // t may be another loop's by now
+			}
 		}
 		if err == nil {
 			continue

@@ -25,6 +25,9 @@ const (
 	// Poll is a long poll: what the client wants it has said in its request, and what
 	// it gets is gathered for one response.
 	Poll
+	// Mailbox is no wire of a connection: a Fallback of this kind is served by mailboxes,
+	// connections without a socket that are WebSockets in all else.
+	Mailbox
 	// Free is the first kind that is not in use.
 	Free
 )

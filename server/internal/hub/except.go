@@ -1,0 +1,53 @@
+package hub
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/roostws/roost/netpoll"
+)
+
+// Except are connections that do not get a message.
+type Except struct {
+	// Clients are single ones, of the server that publishes.
+	Clients []netpoll.ID
+	// Channels are those whose subscribers, on whatever server, do not get it.
+	Channels []string
+}
+
+// A broker knows nothing of exceptions: they travel in the place of the sender, which a
+// message with exceptions does not have.
+
+// exceptMark begins a sender that is none: no user's ID may have a NUL in front of it that
+// says so, because Carry is the only one to write it.
+const exceptMark = "\x00except "
+
+// carried is an Except on its way; Life tells the hub whose Clients these are.
+type carried struct {
+	Life     string       `json:"life"`
+	Clients  []netpoll.ID `json:"clients,omitempty"`
+	Channels []string     `json:"channels,omitempty"`
+}
+
+// Carry returns an Except in the form in which it goes through a broker as the sender.
+// Any goroutine.
+func (h *Hub) Carry(e *Except) (from string) {
+	text, _ := json.Marshal(carried{h.life, e.Clients, e.Channels}) // texts and numbers only
+	return exceptMark + string(text)
+}
+
+// uncarry reads it; nil if from is a sender.
+func (h *Hub) uncarry(from string) *Except {
+	text, ok := strings.CutPrefix(from, exceptMark)
+	if !ok {
+		return nil
+	}
+	var c carried
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return nil
+	}
+	if c.Life != h.life {
+		c.Clients = nil // connections of another server
+	}
+	return &Except{c.Clients, c.Channels}
+}

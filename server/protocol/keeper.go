@@ -1,0 +1,55 @@
+package protocol
+
+import (
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/shard"
+)
+
+// A Keeper is a protocol that is found by its path, and keeps a state of its own for
+// each connection: its clients are carried over from one connection to another, or are
+// several clients on one. It decides what their messages mean. What is published to its
+// connections is encoded by its Message, as by that of any Codec, and its channels are
+// channels like all others; Decode, Reply and Error are not called.
+//
+// Its methods run on the event loops and must not block.
+type Keeper interface {
+	Codec
+	// Path is that of its requests, for WebSockets and for those that poll.
+	Path() string
+	// Start is called once, before anything else. rules are the server's.
+	Start(rules *Rules)
+	// Mailboxes are connections without a socket, for clients that poll: at most Max for
+	// each loop.
+	Mailboxes() shard.Mailboxes
+	// Admit checks a request for a WebSocket; what it returns is given to Open. An error
+	// refuses it.
+	Admit(r *handshake.Request) (kept any, err error)
+	// Open reports a new connection, a WebSocket or a mailbox. kept is what Admit has
+	// returned, or an Errand of Mailboxes.Read.
+	Open(x *Sessions, s *shard.Shard, id netpoll.ID, kept any)
+	// Received reports a message; p is valid until it returns.
+	Received(s *shard.Shard, id netpoll.ID, p []byte, binary bool)
+	// Closed reports the end of a connection that Open reported.
+	Closed(s *shard.Shard, id netpoll.ID, why shard.Closed)
+}
+
+// Keeper returns the protocol with this path, and its number: its place in
+// Application.Protocols, from 1; nil for none.
+func (r *Rules) Keeper(path []byte) (k Keeper, number int) {
+	for i, c := range r.Codecs {
+		if k, ok := c.(Keeper); ok && k.Path() == string(path) {
+			return k, i + 1
+		}
+	}
+	return nil, 0
+}
+
+// KeeperOf returns the protocol with this number if it is a Keeper.
+func (r *Rules) KeeperOf(number int) Keeper {
+	if number == 0 {
+		return nil
+	}
+	k, _ := r.Codecs[number-1].(Keeper)
+	return k
+}

@@ -1,0 +1,134 @@
+package socketio
+
+import (
+	"slices"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol/engineio"
+)
+
+// except is what a broadcast leaves out.
+type except = hub.Except
+
+// A Broadcast says who gets an event: the sockets of a namespace, or of some rooms there,
+// but not those of others. Its methods return another one.
+type Broadcast struct {
+	namespace *Namespace
+	sender    *Socket // who gets nothing; nil for nobody
+	rooms     []string
+	except    []string
+}
+
+// To adds rooms whose sockets get it; without any, all of the namespace do. A socket that
+// is in several gets it once. The ID of a socket is a room, too.
+func (b Broadcast) To(rooms ...string) Broadcast {
+	b.rooms = slices.Concat(b.rooms, rooms)
+	return b
+}
+
+// In is To.
+func (b Broadcast) In(rooms ...string) Broadcast { return b.To(rooms...) }
+
+// Except adds rooms whose sockets do not get it.
+func (b Broadcast) Except(rooms ...string) Broadcast {
+	b.except = slices.Concat(b.except, rooms)
+	return b
+}
+
+// Emit sends the event. The message is encoded once for all who get it. The error is that of
+// an argument, or server.ErrBusy.
+func (b Broadcast) Emit(event string, args ...any) error {
+	m, err := newMessage(event, args)
+	if err != nil {
+		return err
+	}
+	ns := b.namespace
+	var out except
+	if b.sender != nil {
+		out.Clients = append(out.Clients, b.sender.conn.ID())
+	}
+	for _, room := range b.except {
+		if id, ok := ns.io.parseSocketID(room, ns.number); ok {
+			out.Clients = append(out.Clients, id)
+		} else {
+			out.Channels = append(out.Channels, Channel(ns.name, room))
+		}
+	}
+	if len(b.rooms) == 0 {
+		return b.publish(Channel(ns.name, ""), m, out)
+	}
+	for i, room := range b.rooms {
+		if slices.Contains(b.rooms[:i], room) {
+			continue
+		}
+		if id, ok := ns.io.parseSocketID(room, ns.number); ok {
+			b.sendTo(id, m, out)
+			out.Clients = append(slices.Clone(out.Clients), id)
+			continue
+		}
+		if err := b.publish(Channel(ns.name, room), m, out); err != nil {
+			return err
+		}
+		out.Channels = append(slices.Clone(out.Channels), Channel(ns.name, room))
+	}
+	return nil
+}
+
+// publish publishes the event in a channel.
+func (b Broadcast) publish(channel string, m message, out except) error {
+	t, payload := frame.OpText, m.data
+	if len(m.blobs) > 0 {
+		t, payload = frame.OpBinary, m.appendBinary(nil)
+	}
+	var leave *except
+	if len(out.Clients)+len(out.Channels) > 0 {
+		leave = &out
+	}
+	return b.namespace.io.rules.Host.PublishExcept(channel, t, payload, leave)
+}
+
+// sendTo sends the event to one socket.
+func (b Broadcast) sendTo(origin netpoll.ID, m message, out except) {
+	ns := b.namespace
+	text := append(appendHead(nil, typeEvent, ns.name, len(m.blobs), nil), m.data...)
+	ns.io.Find(origin, func(s *shard.Shard, c *engineio.Conn) {
+		cl, _ := c.App.(*client)
+		if cl == nil || cl.socket(ns.name) == nil || s.Excepted(c.ID(), &out) {
+			return
+		}
+		c.Send(text, m.blobs...)
+	})
+}
+
+// Join puts the sockets that would get an event, on this server, into rooms.
+func (b Broadcast) Join(rooms ...string) { b.each(func(s *Socket) { _ = s.Join(rooms...) }) }
+
+// Leave takes them out of rooms.
+func (b Broadcast) Leave(rooms ...string) { b.each(func(s *Socket) { _ = s.Leave(rooms...) }) }
+
+// Disconnect disconnects them: see Socket.Disconnect.
+func (b Broadcast) Disconnect(all bool) { b.each(func(s *Socket) { _ = s.Disconnect(all) }) }
+
+// each calls f for each socket of this server that would get an event, on its loop, soon.
+func (b Broadcast) each(f func(s *Socket)) {
+	ns := b.namespace
+	b.namespace.io.Each(func(s *shard.Shard, c *engineio.Conn) {
+		cl, _ := c.App.(*client)
+		if cl == nil {
+			return
+		}
+		socket := cl.socket(ns.name)
+		if socket == nil || socket == b.sender {
+			return
+		}
+		in := func(room string) bool {
+			return room == socket.ID() || s.Subscribed(c.ID(), Channel(ns.name, room))
+		}
+		if (len(b.rooms) == 0 || slices.ContainsFunc(b.rooms, in)) && !slices.ContainsFunc(b.except, in) {
+			f(socket)
+		}
+	})
+}

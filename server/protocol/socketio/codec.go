@@ -1,0 +1,114 @@
+package socketio
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server/history"
+	"github.com/roostws/roost/server/internal/jsonx"
+	"github.com/roostws/roost/server/protocol"
+)
+
+// ChannelNamespace is the namespace, in the server's settings, of the channels of
+// namespaces and rooms of Socket.IO: see Channel.
+const ChannelNamespace = "io"
+
+// Channel returns the name of the channel of a namespace ("/chat"), or, with a room, of
+// that.
+func Channel(namespace, room string) string {
+	if room == "" {
+		return ChannelNamespace + ":" + namespace
+	}
+	return ChannelNamespace + ":" + namespace + "#" + room
+}
+
+// namespaceOf returns the namespace of a channel; "/" for those that have none.
+func namespaceOf(channel string) string {
+	name, ok := strings.CutPrefix(channel, ChannelNamespace+":/")
+	if !ok {
+		return "/"
+	}
+	name, _, _ = strings.Cut(name, "#")
+	return "/" + name
+}
+
+var _ protocol.Keeper = (*Server)(nil)
+
+// Message appends a publication as an event: what is no array with a name is the
+// argument of the event "message".
+func (io *Server) Message(out *protocol.Packets, p *protocol.Message) {
+	m := message{data: p.Data}
+	switch binary, ok := readBinary(p.Data); {
+	case p.Binary && ok:
+		m = binary
+	case p.Binary:
+		m, _ = newMessage("message", []any{p.Data})
+	case !isEvent(p.Data):
+		m.data = append(jsonText([]byte(`["message",`), p.Data), ']')
+	}
+	m.appendTo(out, typeEvent, namespaceOf(p.Channel), nil)
+}
+
+// isEvent reports whether data is the arguments of an event.
+func isEvent(data []byte) bool {
+	data = bytes.TrimSpace(data)
+	if len(data) == 0 || data[0] != '[' || !json.Valid(data) {
+		return false
+	}
+	_, ok := eventName(data)
+	return ok
+}
+
+// jsonText appends data, as a text unless it is JSON.
+func jsonText(dst, data []byte) []byte {
+	if json.Valid(data) {
+		return append(dst, data...)
+	}
+	return jsonx.AppendText(dst, string(data))
+}
+
+// appendTo appends the message as packets.
+func (m *message) appendTo(out *protocol.Packets, kind byte, namespace string, id *uint64) {
+	out.Text(append(appendHead(out.Begin(), kind, namespace, len(m.blobs), id), m.data...))
+	for _, blob := range m.blobs {
+		out.Binary(append(out.Begin(), blob...))
+	}
+}
+
+// What the other methods of a Codec say has no counterpart in Socket.IO.
+
+// Subprotocol is none: the path tells the protocol.
+func (*Server) Subprotocol() string { return "" }
+
+// Decode is not called.
+func (*Server) Decode([]byte, bool, *protocol.Command) ([]byte, error) {
+	return nil, protocol.EndMalformed
+}
+
+// Reply is not called.
+func (*Server) Reply(*protocol.Packets, *protocol.Command, *protocol.Result) {}
+
+// Error is not called.
+func (*Server) Error(*protocol.Packets, uint64, *protocol.Error) {}
+
+// Membership appends nothing.
+func (*Server) Membership(*protocol.Packets, *protocol.Membership) {}
+
+// Gap appends nothing.
+func (*Server) Gap(*protocol.Packets, string, string, uint64, uint64) {}
+
+// Reset appends nothing.
+func (*Server) Reset(*protocol.Packets, string, history.Position) {}
+
+// Subscribed appends nothing.
+func (*Server) Subscribed(*protocol.Packets, *protocol.ChannelState) {}
+
+// Unsubscribed appends nothing.
+func (*Server) Unsubscribed(*protocol.Packets, string, *protocol.Error) {}
+
+// Close returns the code and the reason of a Close frame.
+func (*Server) Close(protocol.Ending) (frame.CloseCode, string) {
+	return frame.ClosePolicyViolation, "no connect packet in time"
+}

@@ -1,0 +1,375 @@
+package socketio
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"hash/fnv"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol/engineio"
+)
+
+// A Socket is one client in one namespace. Any goroutine may call its methods, from
+// OnConnection on; those that set handlers belong there. After the client is gone they do
+// nothing.
+type Socket struct {
+	// Immutable once it is connected.
+	conn   *engineio.Conn
+	ns     *Namespace
+	origin netpoll.ID // of its connection when it connected
+
+	next *Socket // the client's next one; owned by the loop
+
+	mu sync.Mutex
+	// Guarded by mu.
+	rare *rare // nil if there is nothing
+	gone bool
+}
+
+// rare is what most sockets never need.
+type rare struct {
+	handshake *Handshake
+	data      any
+	// Owned by the loop.
+	handlers   map[string]func(e *Event)
+	disconnect func(reason string)
+
+	acks    map[uint64]*waiting
+	lastAck uint64
+}
+
+// waiting is an acknowledgement that has not come.
+type waiting struct {
+	timer *time.Timer
+	done  func(args []Value, err error)
+}
+
+// with calls f with the socket's rare state, made if need be.
+func (s *Socket) with(f func(r *rare)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rare == nil {
+		s.rare = &rare{}
+	}
+	f(s.rare)
+}
+
+// peek returns the rare state, nil without.
+func (s *Socket) peek() *rare {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rare
+}
+
+// ID returns the socket's ID, which the client knows as socket.id. It is a room of the
+// socket alone.
+func (s *Socket) ID() string { return s.ns.io.socketID(s.origin, s.ns.number) }
+
+// Namespace returns where the socket is.
+func (s *Socket) Namespace() *Namespace { return s.ns }
+
+// Handshake returns what the client has come with. It is forgotten after OnConnection.
+func (s *Socket) Handshake() *Handshake {
+	if r := s.peek(); r != nil && r.handshake != nil {
+		return r.handshake
+	}
+	return &Handshake{Auth: Value{raw: []byte("{}")}}
+}
+
+// Data returns what SetData was given.
+func (s *Socket) Data() any {
+	if r := s.peek(); r != nil {
+		return r.data
+	}
+	return nil
+}
+
+// SetData keeps v with the socket.
+func (s *Socket) SetData(v any) { s.with(func(r *rare) { r.data = v }) }
+
+// On sets the handler of an event of this socket. A handler of Namespace.On costs less
+// memory.
+func (s *Socket) On(event string, f func(e *Event)) {
+	s.with(func(r *rare) {
+		if r.handlers == nil {
+			r.handlers = map[string]func(*Event){}
+		}
+		r.handlers[event] = f
+	})
+}
+
+// OnDisconnect sets what is called when the socket is gone, and why, in the words of
+// Socket.IO: "transport close", "ping timeout", "client namespace disconnect", "server
+// namespace disconnect".
+func (s *Socket) OnDisconnect(f func(reason string)) { s.with(func(r *rare) { r.disconnect = f }) }
+
+// Emit sends an event to the client. Arguments are what encoding/json takes; []byte is
+// binary data.
+func (s *Socket) Emit(event string, args ...any) error {
+	m, err := newMessage(event, args)
+	if err != nil {
+		return err
+	}
+	return s.send(typeEvent, m, nil)
+}
+
+// EmitVolatile does the same unless output waits for the client already: then the event is
+// dropped.
+func (s *Socket) EmitVolatile(event string, args ...any) error {
+	m, err := newMessage(event, args)
+	if err != nil {
+		return err
+	}
+	text := s.packet(typeEvent, m, nil)
+	return s.do(func(sh *shard.Shard, id netpoll.ID) {
+		if _, pending := sh.Lag(id); pending == 0 && !sh.Unasked(id) {
+			sh.Push(id, text, m.blobs)
+		}
+	})
+}
+
+// EmitWithAck sends an event and calls done with the client's acknowledgement, on the
+// client's loop, or with ErrTimeout or ErrGone.
+func (s *Socket) EmitWithAck(timeout time.Duration, done func(args []Value, err error), event string, args ...any) error {
+	m, err := newMessage(event, args)
+	if err != nil {
+		return err
+	}
+	var id uint64
+	full := false
+	s.with(func(r *rare) {
+		if full = len(r.acks) >= acksMax; full {
+			return
+		}
+		if r.acks == nil {
+			r.acks = map[uint64]*waiting{}
+		}
+		id = r.lastAck
+		r.lastAck++
+		r.acks[id] = &waiting{time.AfterFunc(timeout, func() { s.acknowledged(id, nil, ErrTimeout) }), done}
+	})
+	if full {
+		return errAcks
+	}
+	if err := s.send(typeEvent, m, &id); err != nil {
+		s.acknowledged(id, nil, err)
+	}
+	return nil
+}
+
+// acknowledged ends the wait for an acknowledgement. One that nothing waits for is
+// dropped.
+func (s *Socket) acknowledged(id uint64, args []Value, err error) {
+	s.mu.Lock()
+	var w *waiting
+	if s.rare != nil {
+		if w = s.rare.acks[id]; w != nil {
+			delete(s.rare.acks, id)
+		}
+	}
+	s.mu.Unlock()
+	if w != nil {
+		w.timer.Stop()
+		w.done(args, err)
+	}
+}
+
+// packet returns the text packet of a message.
+func (s *Socket) packet(kind byte, m message, id *uint64) []byte {
+	return append(appendHead(nil, kind, s.ns.name, len(m.blobs), id), m.data...)
+}
+
+func (s *Socket) send(kind byte, m message, id *uint64) error {
+	if !s.conn.Send(s.packet(kind, m, id), m.blobs...) {
+		return ErrGone
+	}
+	return nil
+}
+
+// do calls f on the socket's loop, in order with what is sent, while it is connected.
+func (s *Socket) do(f doer) error {
+	if !s.conn.Do(func(sh *shard.Shard, id netpoll.ID) {
+		if !s.isGone() {
+			f(sh, id)
+		}
+	}) {
+		return ErrGone
+	}
+	return nil
+}
+
+func (s *Socket) isGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+// Connected reports whether the client is there.
+func (s *Socket) Connected() bool { return !s.isGone() }
+
+// Join puts the socket into rooms: it gets what is emitted there after that.
+func (s *Socket) Join(rooms ...string) error {
+	return s.do(func(sh *shard.Shard, id netpoll.ID) {
+		for _, room := range rooms {
+			if room != "" {
+				s.ns.io.Sessions(sh).SubscribeByServer(sh, id, Channel(s.ns.name, room))
+			}
+		}
+	})
+}
+
+// Leave takes the socket out of rooms.
+func (s *Socket) Leave(rooms ...string) error {
+	return s.do(func(sh *shard.Shard, id netpoll.ID) {
+		for _, room := range rooms {
+			if room != "" {
+				s.ns.io.Sessions(sh).UnsubscribeByServer(sh, id, Channel(s.ns.name, room))
+			}
+		}
+	})
+}
+
+// To returns where to emit to the others in rooms.
+func (s *Socket) To(rooms ...string) Broadcast { return s.Broadcast().To(rooms...) }
+
+// Except returns where to emit to the others that are not in these rooms.
+func (s *Socket) Except(rooms ...string) Broadcast { return s.Broadcast().Except(rooms...) }
+
+// Broadcast returns where to emit to all others in the namespace.
+func (s *Socket) Broadcast() Broadcast { return Broadcast{namespace: s.ns, sender: s} }
+
+// SetUser gives the client's connection an identity: what is published to the user
+// reaches it, and access rules, limits and the dashboard know it. The first one counts.
+func (s *Socket) SetUser(user string) error {
+	return s.do(func(sh *shard.Shard, id netpoll.ID) { sh.SetUser(id, user, nil) })
+}
+
+// RemoteAddr calls f with the client's address, on its loop.
+func (s *Socket) RemoteAddr(f func(netip.AddrPort)) error {
+	return s.do(func(sh *shard.Shard, id netpoll.ID) { f(sh.RemoteAddr(id)) })
+}
+
+// Disconnect ends the socket behind what was sent before; with all, the client's
+// connection, and its sockets in other namespaces.
+func (s *Socket) Disconnect(all bool) error {
+	return s.do(func(sh *shard.Shard, id netpoll.ID) {
+		if all {
+			sh.Shut(id, 1000, "")
+			return
+		}
+		sh.Push(id, appendHead(nil, typeDisconnect, s.ns.name, 0, nil), nil)
+		s.leave(sh, id, "server namespace disconnect")
+	})
+}
+
+// An Event is one that a client has sent. It may be kept.
+type Event struct {
+	// Name is what it is called.
+	Name   string
+	socket *Socket
+	values []Value
+	id     uint64
+	mu     sync.Mutex
+	wanted bool // guarded by mu: an acknowledgement is wanted and was not sent
+}
+
+// Socket returns the sender.
+func (e *Event) Socket() *Socket { return e.socket }
+
+// Len returns the number of arguments.
+func (e *Event) Len() int { return len(e.values) }
+
+// Arg returns argument i, from 0; null if there are fewer.
+func (e *Event) Arg(i int) Value {
+	if i < 0 || i >= len(e.values) {
+		return Value{raw: []byte("null")}
+	}
+	return e.values[i]
+}
+
+// Decode puts the first arguments into pointers, as Value.Decode does.
+func (e *Event) Decode(into ...any) error {
+	for i, v := range into {
+		if err := e.Arg(i).Decode(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Values returns all arguments, to be emitted again.
+func (e *Event) Values() []any { return anys(e.values) }
+
+func anys(values []Value) []any {
+	all := make([]any, len(values))
+	for i, v := range values {
+		all[i] = v
+	}
+	return all
+}
+
+// WantsAck reports whether the client waits for an acknowledgement.
+func (e *Event) WantsAck() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.wanted
+}
+
+// Ack sends the acknowledgement, if the client waits for one; the first one counts. Any
+// goroutine.
+func (e *Event) Ack(args ...any) error {
+	m, err := newMessage("", args)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	wanted := e.wanted
+	e.wanted = false
+	e.mu.Unlock()
+	if !wanted {
+		return nil
+	}
+	return e.socket.send(typeAck, m, &e.id)
+}
+
+// A socket's ID is its first connection and its namespace, hidden with a secret of the
+// process and checked: whoever has it finds the socket without a table of all.
+
+const socketIDBytes = 12
+
+func (io *Server) socketID(id netpoll.ID, namespace uint16) string {
+	var b [socketIDBytes]byte
+	binary.BigEndian.PutUint64(b[:], uint64(id))
+	binary.BigEndian.PutUint16(b[8:], namespace)
+	binary.BigEndian.PutUint16(b[10:], io.check(b[:10]))
+	for i := range b {
+		b[i] ^= io.secret[i]
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// parseSocketID reads the ID of a socket in a namespace.
+func (io *Server) parseSocketID(text string, namespace uint16) (id netpoll.ID, ok bool) {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(b) != socketIDBytes {
+		return 0, false
+	}
+	for i := range b {
+		b[i] ^= io.secret[i]
+	}
+	if binary.BigEndian.Uint16(b[10:]) != io.check(b[:10]) || binary.BigEndian.Uint16(b[8:]) != namespace {
+		return 0, false
+	}
+	return netpoll.ID(binary.BigEndian.Uint64(b)), true
+}
+
+func (io *Server) check(b []byte) uint16 {
+	h := fnv.New32a()
+	_, _ = h.Write(io.secret[:])
+	_, _ = h.Write(b)
+	return uint16(h.Sum32())
+}
