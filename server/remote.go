@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"hash/fnv"
+	"time"
 
 	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/internal/hub"
@@ -110,4 +112,33 @@ func (s *Server) BrokerHealth() (h broker.Health, ok bool) {
 		return h, false
 	}
 	return s.cfg.Broker.Health(), true
+}
+
+// failure is why a broker fails, nil if it does not.
+func failure(h broker.Health) error { return cmp.Or(h.Publishing, h.Receiving, h.Partly) }
+
+// watchBroker logs that the broker fails, once in brokerLogInterval while it does, and that it
+// works again, until the server ends.
+func (s *Server) watchBroker() {
+	const lookInterval, brokerLogInterval = time.Second, time.Minute
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	var logged time.Time
+	for failing := false; ; {
+		select {
+		case <-s.donec:
+			return
+		case now := <-tick.C:
+			h := s.cfg.Broker.Health()
+			err := failure(h)
+			switch {
+			case err != nil && now.Sub(logged) >= brokerLogInterval:
+				s.cfg.Logger.Warn("the broker fails", "err", err, "since", h.Since)
+				failing, logged = true, now
+			case err == nil && failing:
+				s.cfg.Logger.Info("the broker works again")
+				failing, logged = false, time.Time{}
+			}
+		}
+	}
 }

@@ -225,6 +225,9 @@ func (s *Server) Start() error {
 	s.started = true
 	s.cfg.Logger.Info("server started", "engine", s.cfg.Engine.Driver.Name(), "loops", len(made), "max_connections", s.cfg.Limits.MaxConnections)
 	go s.watch(engine)
+	if s.cfg.Broker != nil {
+		go s.watchBroker()
+	}
 	return nil
 }
 

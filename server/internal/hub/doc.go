@@ -7,6 +7,7 @@
 //	reader.go       Reader: a place in a history from which a connection reads on
 //	query.go        answering a Query; where a channel stands; resuming
 //	mirror.go       a channel of a broker
+//	pages.go        reads of a broker, as many at a time as there is room for
 //	remote.go       the hub beside its broker: publications on their way
 //	reset.go        Reset: a channel goes on in another epoch
 //	tally.go        Tally: what shards count for a publisher that wants a receipt

@@ -101,6 +101,7 @@ type Hub struct {
 	started atomic.Bool   // the broker is
 	tags    atomic.Uint64 // of this node's publications
 	tallies sync.Map      // of those whose counts are waited for, by tag
+	pages   pages
 	// publishing is the size of what the broker has not answered yet.
 	publishing atomic.Int64
 }

@@ -312,7 +312,12 @@ func (h *Hub) readOn(st *stripe, channel string, m *mirror) {
 	} else if l := st.histories[channel]; l != nil && m.known {
 		since = &history.Position{Epoch: l.epoch, Offset: l.tip()}
 	}
-	h.broker.Read(channel, h.Keep(channel), since, func(page broker.Page, err error) { h.read(st, channel, m, page, err) })
+	h.whenRoom(func() {
+		h.broker.Read(channel, h.Keep(channel), since, func(page broker.Page, err error) {
+			h.read(st, channel, m, page, err)
+			h.pageTaken()
+		})
+	})
 }
 
 // read takes a page.

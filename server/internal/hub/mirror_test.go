@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -106,5 +107,43 @@ func TestPublishingBounded(t *testing.T) {
 	publish()
 	if len(b.published) != taken+1 || results["done"] != taken {
 		t.Errorf("after the answers %d were taken; %v", len(b.published)-taken, results)
+	}
+}
+
+// Reading waits while an inbox is full, and so many reads are under way that what they return
+// is bounded: each channel is read in the end.
+func TestReadingWaitsForRoom(t *testing.T) {
+	r, b := silentRig(t)
+	r.pages.later = true // the test is the timer
+	const channels = 3 * pagesMax
+	answer := func() {
+		reads := b.reads
+		b.reads = nil
+		for _, done := range reads {
+			done(broker.Page{Position: history.Position{Epoch: "e"}}, nil)
+		}
+	}
+	for i := range channels {
+		name := fmt.Sprint("h:", i)
+		r.Want(name, nil, func() {})
+		b.in.Attached(name)
+	}
+	if n := len(b.reads); n != pagesMax {
+		t.Fatalf("%d reads are under way, want %d", n, pagesMax)
+	}
+	r.inboxes[1].full = true
+	answer()
+	if n := len(b.reads); n != 0 {
+		t.Errorf("%d reads began while an inbox is full", n)
+	}
+	r.inboxes[1].full = false
+	total := pagesMax
+	for range channels {
+		r.nextPages()
+		total += len(b.reads)
+		answer()
+	}
+	if total != channels {
+		t.Errorf("%d of %d channels were read", total, channels)
 	}
 }

@@ -1,6 +1,10 @@
 package hub
 
-import "github.com/roostws/roost/server/broker"
+import (
+	"errors"
+
+	"github.com/roostws/roost/server/broker"
+)
 
 // The hub as a client of its broker: it starts it, and hands publications to it. What the
 // broker hands back is in mirror.go.
@@ -73,7 +77,7 @@ func (h *Hub) Publish(p *broker.Publication, tally *Tally, done func(broker.Plac
 	}
 	h.broker.Publish(p, func(placed broker.Placed, err error) {
 		h.publishing.Add(-size)
-		if err != nil {
+		if err != nil && !errors.Is(err, broker.ErrKeyReused) { // which is the publisher's
 			h.kept.publishErrors.Add(1)
 		}
 		if tally != nil && (err != nil || placed.Duplicate || !h.Receives(p.Channel)) {
