@@ -23,6 +23,11 @@ func (s *Server) Stats() Stats {
 		sum[counters.HistoryEvicted] = int64(h.Evicted)
 		sum[counters.InboxRefused] += int64(h.Refused)
 	}
+	if s.nodes != nil {
+		n := s.nodes.Counts()
+		sum[counters.Nodes], sum[counters.NodeMessagesSent], sum[counters.NodeMessagesReceived] = int64(n.Nodes), int64(n.Sent), int64(n.Received)
+		sum[counters.NodeMessagesDropped], sum[counters.NodeQuestions], sum[counters.NodeQuestionsIncomplete] = int64(n.Dropped), int64(n.Asked), int64(n.Undecided)
+	}
 	if engine := s.engine(); engine != nil {
 		e := engine.Stats()
 		sum[counters.Handshaking] = max(e.Conns-sum[counters.Connections], 0)

@@ -128,6 +128,10 @@ func (f *fake) Unsubscribe(_ context.Context, a server.Audience, channel string)
 	return 1, f.note(call{method: "Unsubscribe", name: audienceName(a), other: channel})
 }
 
+func (f *fake) Nodes() []server.NodeInfo {
+	return []server.NodeInfo{{ID: "k3", Name: "a", Version: "1.2", Addrs: []string{"127.0.0.1:80"}, Connections: 7, Since: time.UnixMilli(5), Self: true}, {ID: "k4"}}
+}
+
 func (f *fake) Stats() server.Stats {
 	stats := new(server.Server).Stats()
 	for i := range stats {
@@ -643,6 +647,29 @@ func TestGzipBodies(t *testing.T) {
 		if w := zip("/v1/publish", body, typeJSON); w.Code != 400 {
 			t.Errorf("%s: %d %s, want 400", name, w.Code, w.Body)
 		}
+	}
+}
+
+// What other servers did not answer is missing, and named; the rest is there.
+func TestIncomplete(t *testing.T) {
+	f := &fake{err: fmt.Errorf("x: %w", &server.IncompleteError{Missing: []string{"b", "k4"}})}
+	for _, request := range []string{
+		"GET /v1/channels", "GET /v1/channels?order=clients", "GET /v1/connections", "GET /v1/users/42/connections", "DELETE /v1/users/42/connections",
+		"DELETE /v1/connections/0-1-2@k3", "POST /v1/users/42/subscriptions/news", "DELETE /v1/users/42/subscriptions/news",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		w := ask(t, newHandler(t, f, Config{}), method, path, "")
+		if body := strings.TrimSpace(w.Body.String()); w.Code != 200 || !strings.HasSuffix(body, `,"incomplete":true,"missing":["b","k4"]}`) || strings.Contains(body, `":null`) {
+			t.Errorf("%s: %d %s", request, w.Code, body)
+		}
+	}
+}
+
+func TestNodes(t *testing.T) {
+	w := ask(t, newHandler(t, &fake{}, Config{}), "GET", "/v1/nodes", "")
+	want := `{"nodes":[{"id":"k3","name":"a","version":"1.2","addrs":["127.0.0.1:80"],"connections":7,"since":5,"self":true},{"id":"k4","addrs":[],"connections":0,"since":-62135596800000}]}`
+	if body := strings.TrimSpace(w.Body.String()); w.Code != 200 || body != want {
+		t.Errorf("%d %s", w.Code, body)
 	}
 }
 

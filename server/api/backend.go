@@ -27,4 +27,5 @@ type Backend interface {
 	Subscribe(ctx context.Context, a server.Audience, channel string) (n int, err error)
 	Unsubscribe(ctx context.Context, a server.Audience, channel string) (n int, err error)
 	Stats() server.Stats
+	Nodes() []server.NodeInfo
 }

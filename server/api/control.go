@@ -40,11 +40,14 @@ func closeOf(r *http.Request) (frame.CloseCode, string, error) {
 
 // counted writes the number of connections that the request has changed.
 func (h *Handler) counted(w http.ResponseWriter, n int, err error) error {
+	others, err := shareOf(err)
 	if err != nil {
 		return err
 	}
-	answer(w, fmt.Appendf(nil, "{\"connections\":%d}\n", n))
-	return nil
+	return h.answerJSON(w, struct {
+		Connections int `json:"connections"`
+		share
+	}{n, others})
 }
 
 // waitForLoops bounds the wait for the loops.

@@ -70,6 +70,7 @@ var routes = []route{
 	{"POST", "/v1/connections/{client}/subscriptions/{channel}", ScopeSubscribe, false, (*Handler).subscribe},
 	{"DELETE", "/v1/connections/{client}/subscriptions/{channel}", ScopeSubscribe, false, (*Handler).unsubscribe},
 	{"GET", "/v1/stats", ScopeStats, false, (*Handler).stats},
+	{"GET", "/v1/nodes", ScopeStats, false, (*Handler).nodes},
 	{"GET", "/v1/openapi.json", "", false, (*Handler).openapi},
 	{"GET", "/healthz", "", false, (*Handler).healthz},
 	{"GET", "/readyz", "", false, (*Handler).readyz},

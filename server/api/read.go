@@ -59,6 +59,7 @@ func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) er
 	} else {
 		infos, more, err = h.backend.Channels(r.Context(), q.text("prefix"), q.text("cursor"), limit)
 	}
+	others, err := shareOf(err)
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,8 @@ func (h *Handler) channels(c *client, w http.ResponseWriter, r *http.Request) er
 		Channels []info `json:"channels"`
 		More     bool   `json:"more"`
 		Next     string `json:"next,omitempty"`
-	}{make([]info, 0, len(infos)), more, ""}
+		share
+	}{make([]info, 0, len(infos)), more, "", others}
 	for _, i := range infos {
 		result.Channels = append(result.Channels, info{i.Name, i.Clients})
 		if more && order != "clients" {
@@ -181,11 +183,13 @@ func (h *Handler) listConnections(w http.ResponseWriter, r *http.Request, user s
 		return allowed
 	}
 	infos, more, err := h.backend.Connections(r.Context(), user, q.text("cursor"), limit)
+	others, err := shareOf(err)
 	if err != nil {
 		return err
 	}
 	type info struct {
 		Client       string   `json:"client"`
+		Node         string   `json:"node,omitempty"`
 		User         string   `json:"user,omitempty"`
 		RemoteAddr   string   `json:"remote_addr,omitempty"`
 		Subprotocol  string   `json:"subprotocol,omitempty"`
@@ -198,9 +202,10 @@ func (h *Handler) listConnections(w http.ResponseWriter, r *http.Request, user s
 		Connections []info `json:"connections"`
 		More        bool   `json:"more"`
 		Next        string `json:"next,omitempty"`
-	}{make([]info, 0, len(infos)), more, ""}
+		share
+	}{make([]info, 0, len(infos)), more, "", others}
 	for _, i := range infos {
-		out := info{Client: i.Client, User: i.User, Subprotocol: i.Subprotocol, AgeMS: i.Age.Milliseconds(),
+		out := info{Client: i.Client, Node: i.Node, User: i.User, Subprotocol: i.Subprotocol, AgeMS: i.Age.Milliseconds(),
 			Channels: list(i.Channels), LagMessages: i.LagMessages, PendingBytes: i.PendingBytes}
 		if i.RemoteAddr.IsValid() {
 			out.RemoteAddr = i.RemoteAddr.String()

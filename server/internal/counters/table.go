@@ -80,6 +80,12 @@ const (
 	BrokerHoles
 	BrokerInterruptions
 	BrokerPublishErrors
+	Nodes
+	NodeMessagesSent
+	NodeMessagesReceived
+	NodeMessagesDropped
+	NodeQuestions
+	NodeQuestionsIncomplete
 	InboxEntries
 	Handshaking
 	EngineConns
@@ -179,6 +185,12 @@ var table = [count]Info{
 	BrokerHoles:               {"broker_holes", Total, "holes, and new epochs, in what the broker has delivered"},
 	BrokerInterruptions:       {"broker_interruptions", Total, "times that the broker could not deliver"},
 	BrokerPublishErrors:       {"broker_publish_errors", Total, "publications that the broker refused, or did not answer"},
+	Nodes:                     {"nodes", Gauge, "servers on the broker that are there, this one among them"},
+	NodeMessagesSent:          {"node_messages_sent", Total, "messages sent to other servers on the broker"},
+	NodeMessagesReceived:      {"node_messages_received", Total, "messages received from other servers on the broker"},
+	NodeMessagesDropped:       {"node_messages_dropped", Total, "messages between servers that were lost, as far as this one knows: the broker away, a queue full"},
+	NodeQuestions:             {"node_questions", Total, "questions asked of other servers on the broker"},
+	NodeQuestionsIncomplete:   {"node_questions_incomplete", Total, "questions that not all servers have answered in time"},
 	InboxEntries:              {"inbox_entries", Gauge, "entries that wait for the loops or are being fanned out"},
 	Handshaking:               {"handshaking", Gauge, "sockets that are not upgraded, or not yet"},
 	EngineConns:               {"engine_conns", Gauge, "open sockets"},
