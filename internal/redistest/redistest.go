@@ -134,7 +134,7 @@ func (s *Server) Do(words ...string) (string, error) {
 
 // All sends a command and returns the whole reply as it comes.
 func (s *Server) All(words ...string) (string, error) {
-	c, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	c, err := net.DialTimeout("tcp", s.Addr(), 10*time.Second)
 	if err != nil {
 		return "", err
 	}
