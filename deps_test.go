@@ -180,7 +180,7 @@ var layers = []struct {
 	},
 	{
 		"internal/clustertest",
-		[]string{"github.com/gobwas/ws", module + "/internal/badnetwork", module + "/internal/redistest"},
+		[]string{"github.com/gobwas/ws", module + "/internal/badnetwork", module + "/internal/redistest", module + "/internal/natstest"},
 		[]string{module + "/frame", module + "/netpoll", module + "/server", module + "/client"},
 		"it tries to break processes from outside, and shares no code with them",
 	},

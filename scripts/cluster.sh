@@ -2,7 +2,7 @@
 # Tries to break a cluster of roost serve from outside: processes on loopback addresses of
 # their own, a broker, and links between them that are cut.
 #
-#   scripts/cluster.sh exactness [--seed N] [--seeds N] [--broker redis] [--nodes 3]
+#   scripts/cluster.sh exactness [--seed N] [--seeds N] [--broker redis|nats] [--nodes 3]
 #                                [--clients 3000] [--channels 300] [--messages 100000]
 #                                [--faults 0] [--only 'FAULT,FAULT']
 #       Clients wander between the nodes, are cut and stalled, while messages are published

@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"github.com/roostws/roost/internal/clustertest"
+	"github.com/roostws/roost/internal/natstest"
 )
 
 // scripts/cluster.sh sets them.
 var (
 	seed     = flag.Uint64("seed", 0, "seed of TestExactness; 0 draws one")
-	broker   = flag.String("broker", "redis", "what connects the nodes: redis")
+	broker   = flag.String("broker", "redis", "what connects the nodes: redis or nats")
 	nodes    = flag.Int("nodes", 3, "nodes")
 	clients  = flag.Int("clients", 60, "clients")
 	channels = flag.Int("channels", 12, "channels")
@@ -28,6 +29,8 @@ var (
 	away     = flag.Duration("away", time.Second, "how long the broker is away in TestOutage")
 	binary   = flag.String("binary", "", "a built cmd/roost; if empty, it is built")
 )
+
+func TestMain(m *testing.M) { natstest.Main(m) }
 
 // build builds cmd/roost.
 func build(t *testing.T) string {
@@ -57,6 +60,8 @@ func TestExactness(t *testing.T) {
 	switch *broker {
 	case "redis":
 		o.Backend = clustertest.NewRedis(t, o.Nodes)
+	case "nats":
+		o.Backend = clustertest.NewNATS(t, o.Nodes)
 	default:
 		t.Fatalf("no broker %q", *broker)
 	}

@@ -13,9 +13,9 @@ import (
 
 // Redis is a Backend: a server and its replica, and a link from each node to the server.
 type Redis struct {
+	links
 	t                testing.TB
 	primary, replica *redistest.Server
-	links            []*badnetwork.Link
 	replication      *badnetwork.Link
 }
 
@@ -27,9 +27,7 @@ func NewRedis(t testing.TB, nodes int) *Redis {
 		return redistest.Start(t, "--appendonly", "yes", "--appendfsync", "no", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 	}
 	b.primary, b.replica = start(), start()
-	for range nodes {
-		b.links = append(b.links, badnetwork.NewLink(t, b.primary.Addr()))
-	}
+	b.links = newLinks(t, nodes, b.primary.Addr())
 	b.replication = badnetwork.NewLink(t, b.primary.Addr())
 	b.replicate()
 	return b
@@ -52,9 +50,6 @@ func (b *Redis) replicate() {
 		}
 	}
 }
-
-// pause lets 100 to 1,000 ms go by: messages are published meanwhile.
-func pause(rng *rand.Rand) { time.Sleep(time.Duration(100+rng.IntN(900)) * time.Millisecond) }
 
 // promote puts the replica in the place of the primary. It lacks what was written lately.
 // Until the links are moved, one after the other, the primary that was replaced goes on if
@@ -100,26 +95,7 @@ func (b *Redis) freeze(d time.Duration) {
 
 // Faults are those of links and of Redis.
 func (b *Redis) Faults(*Rig) []Fault {
-	link := func(rng *rand.Rand) *badnetwork.Link { return b.links[rng.IntN(len(b.links))] }
-	return []Fault{
-		{Name: "cut a node from Redis", Do: func(rng *rand.Rand) {
-			k := link(rng)
-			k.Cut()
-			time.Sleep(time.Duration(500+rng.IntN(2500)) * time.Millisecond)
-			k.Heal()
-		}},
-		{Name: "a link stands for less than 3 s", Do: func(rng *rand.Rand) {
-			k := link(rng)
-			k.Stall()
-			time.Sleep(time.Duration(200+rng.IntN(2300)) * time.Millisecond)
-			k.Heal()
-		}},
-		{Name: "partition a node from Redis for 5 s", Do: func(rng *rand.Rand) {
-			k := link(rng)
-			k.Stall()
-			time.Sleep(5 * time.Second)
-			k.Heal()
-		}},
+	return append(b.links.faults(), []Fault{
 		{Name: "all subscriptions cut", Do: func(*rand.Rand) { b.primary.Must("CLIENT", "KILL", "TYPE", "pubsub") }},
 		{Name: "all commands cut", Do: func(*rand.Rand) { b.primary.Must("CLIENT", "KILL", "TYPE", "normal") }},
 		{Name: "stop Redis for 1 s", Do: func(*rand.Rand) { b.freeze(time.Second) }},
@@ -129,7 +105,7 @@ func (b *Redis) Faults(*Rig) []Fault {
 		{Name: "flush Redis", Loses: true, Do: func(*rand.Rand) { b.primary.Must("FLUSHALL") }},
 		{Name: "a replica that lacks the last writes", Loses: true, Do: func(rng *rand.Rand) { b.promote(rng, false) }},
 		{Name: "a replica, while the old one lives", Loses: true, Do: func(rng *rand.Rand) { b.promote(rng, true) }},
-	}
+	}...)
 }
 
 // Outages are the ways in which Redis can be away.
@@ -144,17 +120,10 @@ func (b *Redis) Outages() []Outage {
 		n, _ := strconv.Atoi(number) // none: 0
 		return n
 	}
-	links := func(do func(*badnetwork.Link)) func() {
-		return func() {
-			for _, k := range b.links {
-				do(k)
-			}
-		}
-	}
 	reset := func() { b.primary.Must("CONFIG", "RESETSTAT") }
 	return []Outage{
 		{Name: "stopped", Begin: b.primary.Freeze, End: b.primary.Thaw},
-		{Name: "cut off", Begin: links((*badnetwork.Link).Cut), End: func() { reset(); links((*badnetwork.Link).Heal)() }, Reads: scripts},
+		{Name: "cut off", Begin: b.links.cut, End: func() { reset(); b.links.heal() }, Reads: scripts},
 		{Name: "killed, back with its data", Begin: b.primary.Kill, End: b.primary.Begin, Loses: true, Reads: scripts},
 		{Name: "killed, back empty", Begin: b.primary.Kill, End: func() { b.primary.Wipe(); b.primary.Begin() }, Loses: true, Reads: scripts},
 	}

@@ -7,7 +7,9 @@
 //	wanderer.go  clients
 //	publisher.go publishers
 //	record.go    what is known of the messages, and what contradicts it
+//	links.go     what lies between them and the broker
 //	redis.go     Redis as the broker, and its faults
+//	nats.go      NATS as the broker
 //
 // The clients share no code with the server, and follow docs/protocol.md by the letter.
 package clustertest
