@@ -4,7 +4,7 @@
 #
 #   scripts/cluster.sh exactness [--seed N] [--seeds N] [--broker redis|nats] [--nodes 3]
 #                                [--clients 3000] [--channels 300] [--messages 100000]
-#                                [--faults 0] [--only 'FAULT,FAULT']
+#                                [--faults 0] [--only 'FAULT;FAULT']
 #       Clients wander between the nodes, are cut and stalled, while messages are published
 #       and every fault happens once (--faults N: N of them). Every client must end with
 #       exactly the right sequence of each epoch, or have been told. About five minutes.

@@ -24,7 +24,7 @@ var (
 	channels = flag.Int("channels", 12, "channels")
 	messages = flag.Int("messages", 2000, "messages")
 	faults   = flag.Int("faults", 2, "faults; 0: each once")
-	only     = flag.String("only", "", "names of faults, with commas: no others are drawn")
+	only     = flag.String("only", "", "names of faults, with semicolons: no others are drawn")
 	result   = flag.String("result", "", "file for the result, JSON")
 	away     = flag.Duration("away", time.Second, "how long the broker is away in TestOutage")
 	binary   = flag.String("binary", "", "a built cmd/roost; if empty, it is built")
@@ -55,7 +55,7 @@ func TestExactness(t *testing.T) {
 		o.Seed = rand.Uint64() >> 1
 	}
 	if *only != "" {
-		o.Only = strings.Split(*only, ",")
+		o.Only = strings.Split(*only, ";")
 	}
 	switch *broker {
 	case "redis":
