@@ -114,7 +114,11 @@ func (o *options) startNode(c contender, i int, dir string, redis *process) (*pr
 		}
 		return p, err
 	}
-	_, port, _ := net.SplitHostPort(addr)
+	_, text, _ := net.SplitHostPort(addr)
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, err
+	}
 	config := map[string]any{
 		"http_server": map[string]any{"address": host, "port": port},
 		"client":      map[string]any{"insecure": true, "allowed_origins": []string{"*"}},
@@ -125,14 +129,14 @@ func (o *options) startNode(c contender, i int, dir string, redis *process) (*pr
 		}}},
 	}
 	if c.redis {
-		config["engine"] = map[string]any{"type": "redis", "redis": map[string]any{"address": "redis://" + redis.addr}}
+		config["engine"] = map[string]any{"type": "redis", "redis": map[string]any{"address": []string{"redis://" + redis.addr}}}
 	}
-	text, err := json.Marshal(config)
+	content, err := json.Marshal(config)
 	if err != nil {
 		return nil, err
 	}
 	file := filepath.Join(dir, fmt.Sprintf("centrifugo-%d.json", i))
-	if err := os.WriteFile(file, text, 0o600); err != nil {
+	if err := os.WriteFile(file, content, 0o600); err != nil {
 		return nil, err
 	}
 	p, err := start(addr, filepath.Join(o.bin, "centrifugo"), "--config", file)
