@@ -7,7 +7,7 @@
 #   scripts/test.sh --list       the steps, each with what it does
 #
 # On a fresh Debian machine that has only Go it installs what it needs: Debian
-# packages (as root), and three npm packages in a cache folder outside the tree
+# packages (as root), and four npm packages in a cache folder outside the tree
 # (ROOST_TEST_CACHE, by default ~/.cache/roost-test). Steps that wait for browsers and
 # networks run beside those that compute (docs/decisions/0032-gate-time.md); what they
 # print comes when they end. The last line is "N passed, N failed"; the exit status is 0 if
@@ -19,6 +19,7 @@ STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NPM_WS=ws@8.23.0
 NPM_PLAYWRIGHT=playwright-core@1.56.0
 NPM_SOCKETIO=socket.io-client@4.8.1
+NPM_DENO=deno@2.9.6
 FUZZ_TIME=${FUZZ_TIME:-20000x} # inputs, not seconds: the end of a time is now and then reported as a failure
 
 # Stamping the commit into test binaries needs a working git and a tree that
@@ -144,10 +145,10 @@ step_tools() { # install what the tests need
         const at = want.lastIndexOf("@");
         const have = require("./node_modules/" + want.slice(0, at) + "/package.json").version;
         if (have !== want.slice(at + 1)) process.exit(1);
-      }' "$NPM_WS" "$NPM_PLAYWRIGHT" "$NPM_SOCKETIO" 2>/dev/null); then
-    say "npm: $NPM_WS $NPM_PLAYWRIGHT $NPM_SOCKETIO into $cache"
+      }' "$NPM_WS" "$NPM_PLAYWRIGHT" "$NPM_SOCKETIO" "$NPM_DENO" 2>/dev/null); then
+    say "npm: $NPM_WS $NPM_PLAYWRIGHT $NPM_SOCKETIO $NPM_DENO into $cache"
     retry 3 npm install --prefix "$cache" --no-audit --no-fund --no-package-lock --ignore-scripts \
-      --loglevel=error "$NPM_WS" "$NPM_PLAYWRIGHT" "$NPM_SOCKETIO" || { fail "npm install"; return 1; }
+      --loglevel=error "$NPM_WS" "$NPM_PLAYWRIGHT" "$NPM_SOCKETIO" "$NPM_DENO" || { fail "npm install"; return 1; }
   fi
   [ -e bench/peers/node-ws/node_modules/ws/package.json ] ||
     retry 3 npm ci --prefix bench/peers/node-ws --no-audit --no-fund --ignore-scripts --loglevel=error ||

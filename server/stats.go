@@ -50,6 +50,17 @@ func (s *Server) Stats() Stats {
 	return stats
 }
 
+// Loops returns the counters of each loop, for those that loops count; the others are 0.
+// It may be called from any goroutine, and returns nothing before Start.
+func (s *Server) Loops() (loops []Stats) {
+	if p := s.parts.Load(); p != nil {
+		for _, sum := range p.group.Loops() {
+			loops = append(loops, sum.Stats())
+		}
+	}
+	return loops
+}
+
 // A Distribution is how often a duration was in each of some buckets.
 type Distribution = counters.Distribution
 

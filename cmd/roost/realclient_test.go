@@ -311,6 +311,21 @@ func TestBrowserClient(t *testing.T) {
 	})
 }
 
+// The browser client in Deno.
+func TestRealClientDeno(t *testing.T) {
+	deno := filepath.Join(needEnv(t, "ROOST_NODE_MODULES", "node_modules with deno"), ".bin", "deno")
+	p := startRoost(t, loopback("--native", "--anonymous", "--namespaces", `[{name: news, history-messages: 10, publish: anyone}]`)...)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, deno, "run", "--allow-all", "--no-config", "../../web/client/test/deno.mjs", p.addr)
+	cmd.Env = append(os.Environ(), "DENO_DIR="+t.TempDir(), "DENO_NO_UPDATE_CHECK=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "ok") {
+		t.Fatalf("deno: %v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
 // The examples of docs/browser.md do what it says.
 func TestRealClientJavaScriptDocumentation(t *testing.T) {
 	nodePath(t)

@@ -9,6 +9,8 @@ package metrics
 
 import (
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +28,8 @@ type Source interface {
 	Stats() server.Stats
 	// Distributions returns the durations: the same ones each time.
 	Distributions() []server.Distribution
+	// Loops returns the counters of each event loop.
+	Loops() []server.Stats
 }
 
 // New returns a handler that serves the metrics of source, of the process and of
@@ -55,6 +59,17 @@ func nameOf(info counters.Info) string {
 	return "roost_" + name
 }
 
+func kindOf(info counters.Info) prometheus.ValueType {
+	if info.Kind == counters.Total {
+		return prometheus.CounterValue
+	}
+	return prometheus.GaugeValue
+}
+
+// perLoop are the counters that each loop shows by itself, too: they tell whether one has
+// more to do than the others.
+var perLoop = []string{"connections", "subscriptions", "messages_received", "delivered", "inbox_entries"}
+
 // collector reads the source at each scrape.
 type collector struct{ source Source }
 
@@ -64,11 +79,17 @@ func (c collector) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByC
 // Collect is part of prometheus.Collector.
 func (c collector) Collect(to chan<- prometheus.Metric) {
 	for _, stat := range c.source.Stats() {
-		kind := prometheus.GaugeValue
-		if stat.Kind == counters.Total {
-			kind = prometheus.CounterValue
+		to <- prometheus.MustNewConstMetric(prometheus.NewDesc(nameOf(stat.Info), help(stat.Help), nil, nil), kindOf(stat.Info), float64(stat.Value))
+	}
+	for i, stats := range c.source.Loops() {
+		for _, stat := range stats {
+			if !slices.Contains(perLoop, stat.Name) {
+				continue
+			}
+			name := "roost_loop_" + strings.TrimPrefix(nameOf(stat.Info), "roost_")
+			to <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help(stat.Help+", of one loop"), []string{"loop"}, nil),
+				kindOf(stat.Info), float64(stat.Value), strconv.Itoa(i))
 		}
-		to <- prometheus.MustNewConstMetric(prometheus.NewDesc(nameOf(stat.Info), help(stat.Help), nil, nil), kind, float64(stat.Value))
 	}
 	for _, d := range c.source.Distributions() {
 		buckets, upTo := make(map[float64]uint64, len(d.Bounds)), uint64(0)

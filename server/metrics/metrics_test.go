@@ -99,6 +99,7 @@ func TestScrape(t *testing.T) {
 		`roost_build_info{engine="epoll",version="v1"} 1`, "roost_accepted_total 1\n", "roost_handshakes_refused_total 1\n",
 		"# TYPE roost_connections gauge\n", "# TYPE roost_turn_seconds histogram\n", `roost_publish_seconds_bucket{le="+Inf"} 0`,
 		"roost_token_jwks_keys 0\n", "roost_ask_questions_total 0\n", "roost_webhook_sent_connected_total 0\n", "# TYPE roost_webhook_queued_bytes gauge\n",
+		`roost_loop_connections{loop="0"} 0`, `roost_loop_delivered_total{loop="0"} 0`, `roost_loop_inbox_entries{loop="0"} 0`,
 		"# HELP roost_stalled Connections with output waiting for a full socket.\n", "process_cpu_seconds_total ", "go_goroutines ",
 	} {
 		if !strings.Contains(body, want) {

@@ -28,9 +28,23 @@ func (g *Group) CountShared(c counters.Counter) { g.counted.Inc(c) }
 func (g *Group) AddTo(sum *counters.Sum) {
 	sum.AddShared(&g.counted)
 	for _, s := range g.shards {
-		sum.AddLoop(&s.count)
-		sum[counters.InboxEntries] += int64(s.Waiting())
+		s.addTo(sum)
 	}
+}
+
+// Loops returns what each shard has counted up to its loop's last callback. Any
+// goroutine.
+func (g *Group) Loops() []counters.Sum {
+	sums := make([]counters.Sum, len(g.shards))
+	for i, s := range g.shards {
+		s.addTo(&sums[i])
+	}
+	return sums
+}
+
+func (s *Shard) addTo(sum *counters.Sum) {
+	sum.AddLoop(&s.count)
+	sum[counters.InboxEntries] += int64(s.Waiting())
 }
 
 // AddDurations adds the durations that the shards have seen. Any goroutine.

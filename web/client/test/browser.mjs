@@ -229,6 +229,40 @@ const tests = {
     await context.close();
   },
 
+  async 'a worker, and one that pages share'() {
+    const context = await newContext();
+    const pages = [await open(context), await open(context)];
+    const { path } = await (await context.request.get(`${origin}/roost/client.json`)).json();
+    const module = `import { Roost } from '${origin}${path}';
+      const roost = new Roost('${origin}/'), ports = [];
+      const say = (what) => ports.forEach((port) => port.postMessage(what));
+      const channel = roost.subscribe('news:worker', (m) => say([m.data, roost.transport]));
+      const begin = async (port) => { ports.push(port); await channel.subscribe(); port.postMessage('ready'); };
+      if (globalThis.DedicatedWorkerGlobalScope) begin(globalThis);
+      else onconnect = ({ ports: [port] }) => begin(port);`;
+    for (const kind of ['Worker', 'SharedWorker']) {
+      for (const page of pages) {
+        await page.evaluate(([kind, text]) => new Promise((done, no) => {
+          // The pages share a worker if its address is the same.
+          const made = new globalThis[kind](`data:text/javascript,${encodeURIComponent(text)}`, { type: 'module' });
+          globalThis.got = [];
+          made.onerror = (e) => no(new Error(e.message ?? 'the worker did not start'));
+          (made.port ?? made).onmessage = ({ data }) => (data === 'ready' ? done() : got.push(data));
+        }), [kind, module]);
+      }
+      await pages[0].evaluate(async ([url, kind]) => {
+        const roost = new Roost(url);
+        await roost.publish('news:worker', kind);
+        roost.close();
+      }, [`${origin}/`, kind]);
+      for (const page of pages) {
+        await has(page, 1);
+        assert.deepEqual(await got(page), [[kind, 'websocket']]);
+      }
+    }
+    await context.close();
+  },
+
   async 'a page of another origin'() {
     const context = await newContext();
     const page = await open(context);

@@ -1,6 +1,7 @@
 // Package top makes what roost top shows out of a server's metrics.
 //
 //	metrics.go  reading /metrics; figures and quantiles of what was read
+//	loops.go    what each event loop does
 //	view.go     what is known of a server at a moment; as a screen, a line, JSON
 //	text.go     numbers and columns
 //	screen.go   the terminal
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -54,6 +56,19 @@ func (m *Metrics) sum(names ...string) (sum float64) {
 		sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + metric.GetUntyped().GetValue()
 	}
 	return sum
+}
+
+// perLoop returns the metric of each event loop, by the number of the loop.
+func (m *Metrics) perLoop(name string) map[int]float64 {
+	values := map[int]float64{}
+	for _, metric := range m.families[name].GetMetric() {
+		for _, pair := range metric.GetLabel() {
+			if loop, err := strconv.Atoi(pair.GetValue()); err == nil && pair.GetName() == "loop" {
+				values[loop] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			}
+		}
+	}
+	return values
 }
 
 // label returns a label of roost_build_info.

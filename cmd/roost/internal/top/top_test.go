@@ -34,6 +34,16 @@ process_cpu_seconds_total %f
 roost_connections 123456
 # TYPE roost_delivered_total counter
 roost_delivered_total %d
+# TYPE roost_loop_connections gauge
+roost_loop_connections{loop="0"} 61728
+roost_loop_connections{loop="1"} 61728
+# TYPE roost_loop_subscriptions gauge
+roost_loop_subscriptions{loop="0"} 70000
+# TYPE roost_loop_delivered_total counter
+roost_loop_delivered_total{loop="0"} %[3]d
+roost_loop_delivered_total{loop="1"} 7
+# TYPE roost_loop_inbox_entries gauge
+roost_loop_inbox_entries{loop="1"} 5
 # TYPE roost_engine_written_bytes_total counter
 roost_engine_written_bytes_total %d
 # TYPE roost_lagging gauge

@@ -117,6 +117,11 @@ func (v *View) screen(width, height int, hint string) []Line {
 		add(Title, rows[0])
 		add(Plain, rows[1:]...)
 		add(Plain, "")
+		if rows = v.loopTable(width); rows != nil {
+			add(Title, rows[0])
+			add(Plain, rows[1:]...)
+			add(Plain, "")
+		}
 		rows = v.largest(width, height-len(lines)-1)
 		add(Title, rows[0])
 		add(Plain, rows[1:]...)
@@ -272,6 +277,7 @@ func (v *View) JSON(at time.Time) ([]byte, error) {
 		Engine    string              `json:"engine,omitempty"`
 		Figures   map[string]*float64 `json:"figures,omitempty"`
 		Latencies map[string]latency  `json:"latencies,omitempty"`
+		Loops     []loop              `json:"loops,omitempty"`
 		Channels  []Channel           `json:"channels,omitempty"`
 	}{Time: at.UTC(), Server: v.server, State: v.state()}
 	if v.last.Problem != nil {
@@ -279,6 +285,7 @@ func (v *View) JSON(at time.Time) ([]byte, error) {
 	} else {
 		now := v.looks.last()
 		out.Version, out.Engine, out.Channels = now.label("version"), now.label("engine"), v.channels
+		out.Loops = v.looks.loops()
 		out.Figures, out.Latencies = map[string]*float64{}, map[string]latency{}
 		for _, f := range v.figures {
 			if f.Histogram == "" {

@@ -96,7 +96,7 @@ async function startAndChat() {
     await scrolled.locator('#log button').click(wait);
     await shows(scrolled, 'hello from a');
     await confirmed(scrolled, 'from a terminal');
-    assert.equal(await scrolled.locator('#log p').count(), 63);
+    assert.equal(await scrolled.locator('#log p').count(), 64);
     await scrolled.close();
     await people(a, 'Anna', 'Ben');
 
