@@ -233,10 +233,10 @@ const tests = {
     const context = await newContext();
     const pages = [await open(context), await open(context)];
     const { path } = await (await context.request.get(`${origin}/roost/client.json`)).json();
-    const module = `import { Roost } from '${origin}${path}';
+    const module = (channel) => `import { Roost } from '${origin}${path}';
       const roost = new Roost('${origin}/'), ports = [];
       const say = (what) => ports.forEach((port) => port.postMessage(what));
-      const channel = roost.subscribe('news:worker', (m) => say([m.data, roost.transport]));
+      const channel = roost.subscribe('${channel}', (m) => say([m.data, roost.transport]));
       const begin = async (port) => { ports.push(port); await channel.subscribe(); port.postMessage('ready'); };
       if (globalThis.DedicatedWorkerGlobalScope) begin(globalThis);
       else onconnect = ({ ports: [port] }) => begin(port);`;
@@ -248,11 +248,11 @@ const tests = {
           globalThis.got = [];
           made.onerror = (e) => no(new Error(e.message ?? 'the worker did not start'));
           (made.port ?? made).onmessage = ({ data }) => (data === 'ready' ? done() : got.push(data));
-        }), [kind, module]);
+        }), [kind, module(`news:${kind}`)]);
       }
       await pages[0].evaluate(async ([url, kind]) => {
         const roost = new Roost(url);
-        await roost.publish('news:worker', kind);
+        await roost.publish(`news:${kind}`, kind);
         roost.close();
       }, [`${origin}/`, kind]);
       for (const page of pages) {
