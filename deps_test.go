@@ -128,13 +128,13 @@ var layers = []struct {
 		"server/token",
 		[]string{module + "/server", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"},
 		[]string{module + "/cmd", module + "/bench", module + "/web"},
-		"whoever checks identities in another way does not carry JWT",
+		"a program that checks identities in another way does not carry JWT",
 	},
 	{
 		"server/api",
 		[]string{module + "/frame", module + "/server", "golang.org/x/time/rate"},
 		[]string{module + "/cmd", module + "/bench", module + "/web"},
-		"whoever publishes from Go does not carry the HTTP API",
+		"a program that publishes from Go does not carry the HTTP API",
 	},
 	{
 		"server/metrics",
@@ -256,7 +256,7 @@ var layers = []struct {
 		"bench/report",
 		[]string{module + "/bench", "github.com/HdrHistogram/hdrhistogram-go"},
 		[]string{module + "/server", module + "/cmd", module + "/bench/cmd"},
-		"a report shows results, whoever measured them",
+		"a report shows results, whichever program measured them",
 	},
 	{
 		"bench/cmd",

@@ -199,7 +199,7 @@ func TestTooManyPending(t *testing.T) {
 		}
 		go func() {
 			id, _ := p.want("call")
-			p.send(`{"id":1,"call":{}}`) // a reply that nobody waits for
+			p.send(`{"id":1,"call":{}}`) // a reply without a caller
 			p.send(`{"id":%d,"call":{"data":{"b":2}}}`, id)
 		}()
 		if reply, err := c.Call(t.Context(), "m", 1); err != nil || string(reply) != `{"b":2}` {

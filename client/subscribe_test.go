@@ -131,7 +131,7 @@ func TestGaps(t *testing.T) {
 		p.send(`{"gap":{"channel":"news","epoch":"e","from":17,"to":120}}`)
 		p.pub("news", 50) // the policy "latest": the newest of each key come
 		p.pub("news", 121)
-		p.pub("news", 124) // a hole that nobody has told of
+		p.pub("news", 124) // a hole that was not announced
 		l.want(t, "news subscribed at e/16, recovered false", "news gap 17-120", "news 50 50", "news 121 121", "news gap 122-123", "news 124 124")
 		p.send(`{"gap":{"channel":"news","epoch":"e","from":125,"to":200}}`)
 		p.close(frame.CloseGoingAway, "")

@@ -65,7 +65,7 @@ func TestConn(t *testing.T) {
 		ann.WantEnd()
 		eventually(t, "ann has gone, with what was hers", func() bool { st := statsOf(s); return st.Get("connections") == 1 && st.Get("subscriptions") == 1 })
 
-		// A stale Conn does nothing to whoever has its place now.
+		// A stale Conn does nothing to the connection that has its place now.
 		var next []*client
 		for i := range 4 { // two loops: one of these gets the slot
 			next = append(next, upgraded(t, s, fmt.Sprintf("X-User: next%d", i)))
@@ -154,7 +154,7 @@ func TestErrBusy(t *testing.T) {
 	})
 }
 
-// All subscribers of a channel see one order, on all loops, whoever publishes.
+// All subscribers of a channel see one order, on all loops, from any number of publishers.
 // What one goroutine sends to a Conn arrives in its order.
 func TestOrder(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {

@@ -132,7 +132,7 @@ func TestNativeHooksThatFail(t *testing.T) {
 	})
 }
 
-// A hook that takes too long is told as a timeout, and holds nobody else up.
+// A hook that takes too long is reported as a timeout, and delays no other connection.
 func TestNativeHookTimeout(t *testing.T) {
 	eachEngineAtOnce(t, func(t *testing.T, engine netpoll.Driver) {
 		release := make(chan struct{})
@@ -213,7 +213,7 @@ func TestNativeUpgradeIdentity(t *testing.T) {
 	})
 }
 
-// Nobody gets in without an identity where that is not allowed.
+// A client without an identity is refused where anonymous clients are not allowed.
 func TestNativeAnonymousIsRefused(t *testing.T) {
 	s := nativeServer(t, nil, protocol.Application{}, nil)
 	c := speaking(t, s)
@@ -259,7 +259,7 @@ func TestNativePermissions(t *testing.T) {
 	})
 }
 
-// The application is told what happens, and a mistake of its own there hurts nobody.
+// The application is told what happens, and a mistake of its own there harms no client.
 func TestNativeEvents(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		var mu sync.Mutex

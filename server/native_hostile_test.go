@@ -32,7 +32,7 @@ func (c *client) flood(text string) {
 }
 
 // What is no message of the protocol ends the connection, before and after
-// connect, and hurts nobody else.
+// connect, and harms no other connection.
 func TestNativeBadMessages(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		s := nativeServer(t, engine, protocol.Application{Anonymous: true}, nil)

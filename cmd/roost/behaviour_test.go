@@ -33,7 +33,7 @@ func TestEcho(t *testing.T) {
 			c.SendBinary(text)
 			c.WantBinary(text)
 		}
-		// Nobody else got any of it: the first thing that comes is one's own.
+		// No other client got any of it: the first message that comes is the client's own.
 		silent.Send("mine")
 		silent.Want("mine")
 		// One byte over --message-max-bytes.

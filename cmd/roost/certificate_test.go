@@ -165,7 +165,7 @@ func TestCertificateIsRenewedUnderLoad(t *testing.T) {
 	if serial := shown(t, p, pool2); serial != 2 {
 		t.Errorf("after the files changed a newcomer sees certificate %d, want 2", serial)
 	}
-	// Written within the clock's resolution: nobody could see the change.
+	// Written within the clock's resolution: the file's time does not show the change.
 	_, _, pool3 := writeCertificate(t, dir, 3, then.Add(time.Minute))
 	p.signal(syscall.SIGHUP)
 	p.waitLog("the certificate was read again", 2)

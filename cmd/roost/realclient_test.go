@@ -152,7 +152,7 @@ func TestBrowserPages(t *testing.T) {
 }
 
 // Notifications reach all windows of a person, are read in all of them, and are there
-// after a reload, whoever has sent them.
+// after a reload, from every kind of sender.
 func TestBrowserNotifications(t *testing.T) {
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")

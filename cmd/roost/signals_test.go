@@ -124,7 +124,7 @@ func TestLostLogLinesAreCounted(t *testing.T) {
 	}
 }
 
-// A writer that is stuck holds up nobody, and what does not fit the queue is lost.
+// A writer that is stuck delays no caller, and what does not fit the queue is lost.
 func TestLogNeverBlocks(t *testing.T) {
 	t.Parallel()
 	r, w := io.Pipe() // unread
@@ -139,7 +139,7 @@ func TestLogNeverBlocks(t *testing.T) {
 	lines.flush()
 }
 
-// The output of a command that nobody reads ends it, as it ends other programs.
+// A command whose output is not read ends, as other programs do.
 func TestSubscribeWithoutReader(t *testing.T) {
 	t.Parallel()
 	p := startRoost(t, loopback("--native", "--anonymous", "--admin-addr", "127.0.0.1:0", "--namespaces", `[{name: "", history-messages: 10}]`)...)

@@ -355,7 +355,7 @@ func TestKeySetUnreachableAtStart(t *testing.T) {
 }
 
 // Who waits for a provider that hangs waits no longer than the context, and
-// Close waits for nobody.
+// Close does not wait for requests that hang.
 func TestKeySetThatHangsHoldsNobody(t *testing.T) {
 	released := make(chan struct{})
 	e := newEndpoint(t, "")

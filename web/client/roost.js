@@ -5,7 +5,7 @@
 const PROTOCOL = 'roost.v1.json';
 const DAY = 86400000;
 
-// What a channel is in: nobody wants it; it waits to be subscribed; its messages come.
+// The phases of a channel: not wanted; waiting to be subscribed; its messages come.
 const OFF = 0, WAITING = 1, ACTIVE = 2;
 
 const encoder = new TextEncoder();

@@ -641,7 +641,7 @@ func (s *sim) count(c counters.Counter) (sum int64) {
 	return sum
 }
 
-// check: whoever is still connected has everything that was published while it
+// check: each client that is still connected has everything that was published while it
 // was in the channel, in order, once; with SlowDrop, all but what was counted.
 func (s *sim) check() {
 	var lost uint64

@@ -272,7 +272,7 @@ test('heartbeats are answered, and a silent server is left', async (t) => {
   assert.match(e.error.message, /silent/);
 });
 
-test('a listener that throws harms nobody else', async (t) => {
+test('a listener that throws harms no other', async (t) => {
   const { fake, roost } = await scene(t);
   const problems = [];
   globalThis.reportError = (e) => problems.push(e.message);

@@ -1,6 +1,6 @@
 // A chat room: the channel chat:lobby, which has a history, presence, and events of who
 // comes and goes. Messages are {"text":…,"id":…}; the server adds "at", the time, and says who has
-// published ("from"), so that nobody can claim to be somebody else.
+// published ("from"), so that no client can take another's name.
 import { $, clockText, connect, element, follow, name, textOf } from '../demo.js';
 
 const roost = connect();

@@ -45,7 +45,7 @@ func TestGuestsHaveNames(t *testing.T) {
 	}
 }
 
-// What the flags have configured stays: nobody gets past tokens by choosing a name.
+// What the flags have configured stays: a guest's name does not replace a token.
 func TestFlagsWin(t *testing.T) {
 	t.Parallel()
 	refusal := errors.New("no token")

@@ -69,7 +69,7 @@ async function startAndChat() {
       assert.equal(published.status, 200);
       await confirmed(a, text);
     }
-    // One's own messages are told apart, and nobody else's.
+    // A window marks its own messages, and no others.
     assert.equal(await a.locator('#log li.mine').count(), 1);
     assert.equal(await b.locator('#log li.mine').count(), 1);
     await b.type('#text', 'hm');

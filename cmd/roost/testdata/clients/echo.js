@@ -11,7 +11,7 @@ const timer = setTimeout(() => { throw new Error('no end after 100 s'); }, 100_0
 
 async function open(options) {
   const ws = new WebSocket(url, { ...options, ca });
-  // Messages and pongs that come early are kept for whoever asks.
+  // Messages and pongs that come early are kept for the next caller.
   const inbox = { message: [], pong: [] };
   const waiting = { message: [], pong: [] };
   for (const kind of ['message', 'pong']) {

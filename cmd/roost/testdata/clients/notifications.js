@@ -26,7 +26,7 @@ const post = async (url, body, headers = {}) => {
     const errors = [];
     context.on('weberror', (e) => errors.push(String(e.error())));
 
-    // One that was sent before anybody came, and those that nobody takes.
+    // One that was sent before its receiver came, and those that are refused.
     assert.deepEqual(await post(`${base}notify/Anna`, 'before she came'), [200, 'number 1 of the inbox, for 0 windows that are open\n']);
     assert.equal((await post(`${base}notify/Anna`, ' '))[0], 400);
     assert.equal((await post(`${base}notify/Anna`, 'x'.repeat(501)))[0], 400);
