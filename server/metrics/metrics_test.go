@@ -129,6 +129,10 @@ func TestScrape(t *testing.T) {
 // Dashboard and alert rules ask for metrics that there are.
 func TestDeployFiles(t *testing.T) {
 	srv := newServer(t)
+	if err := srv.Start(); err != nil { // before that it has no loops
+		t.Fatal(err)
+	}
+	defer srv.Close()
 	w := httptest.NewRecorder()
 	New(srv, nil).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	known := map[string]bool{}
