@@ -18,8 +18,8 @@ type Except struct {
 // A broker knows nothing of exceptions: they travel in the place of the sender, which a
 // message with exceptions does not have.
 
-// exceptMark begins a sender that is none: no user's ID may have a NUL in front of it that
-// says so, because Carry is the only one to write it.
+// exceptMark begins a sender that is an Except. An application that gave a user such an ID
+// would leave some receivers out of what that user publishes, and no more.
 const exceptMark = "\x00except "
 
 // carried is an Except on its way; Life tells the hub whose Clients these are.

@@ -18,7 +18,7 @@ type Options struct {
 	// Path is that of the requests.
 	Path string
 	// SessionsMax is how many clients may poll at a time, for each loop. If zero, 4,096. One
-	// that is not asking costs some 300 bytes, and what waits for it.
+	// that is not asking costs some 600 bytes, and what waits for it.
 	SessionsMax int
 	// PingInterval and PingTimeout are what clients are told. If zero, the server's
 	// (Timeouts.PingInterval, PongTimeout). A client ends a connection on which no ping
