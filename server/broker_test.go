@@ -185,7 +185,7 @@ func TestNodesExactness(t *testing.T) {
 			if lose {
 				disturbances = append(disturbances, h.Forget, outage, func() { h.Interrupt(); h.Forget(); h.Restore() }, h.Cut)
 			}
-			nodetest.Exactness(t, nodetest.Scenario{Seed: rand.Uint64(), Node: h.Node, Disturbances: disturbances, Messages: 300, Resets: lose})
+			nodetest.Exactness(t, nodetest.Scenario{Seed: rand.Uint64(), Node: h.Node, Disturbances: disturbances, Messages: 100, Resets: lose})
 		})
 	}
 }

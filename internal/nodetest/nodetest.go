@@ -202,7 +202,7 @@ func Exactness(t *testing.T, c Scenario) {
 		}
 		return missing
 	}
-	for deadline := time.Now().Add(20 * time.Second); settled() != ""; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); settled() != ""; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(settled())
 		}
@@ -233,7 +233,7 @@ func Exactness(t *testing.T, c Scenario) {
 // subscribe lets a client follow a channel.
 func subscribe(t *testing.T, gc *client.Client, channel string, f *follower, known *record, mu *sync.Mutex) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	fail := func(format string, args ...any) {
 		if f.problem == "" {
