@@ -248,7 +248,7 @@ real_clients() { # PATTERN [PATTERN-TO-SKIP]
   # Three steps use the one test binary.
   [ -x "$work/realclients" ] || go test -tags realclients -vet=off -c -o "$work/realclients" ./cmd/roost || return 1
   (cd cmd/roost && ROOST_NODE_MODULES="$cache/node_modules" ROOST_PYTHON=/usr/bin/python3 ROOST_CHROMIUM=$(chromium_path) ROOST_FIREFOX=firefox-esr \
-    "$work/realclients" -test.count=1 -test.parallel 4 -test.timeout 10m -test.v -test.run "$1" -test.skip "${2:-^$}" >"$work/clients.log" 2>&1)
+    "$work/realclients" -test.count=1 -test.parallel 4 -test.timeout 15m -test.v -test.run "$1" -test.skip "${2:-^$}" >"$work/clients.log" 2>&1)
   local status=$?
   if [ $status = 0 ]; then grep -E '^ *--- ' "$work/clients.log"; else cat "$work/clients.log"; name_failed "$work/clients.log"; fi
   # A run that matches no test is a gap, not a success.

@@ -41,7 +41,7 @@ func needEnv(t *testing.T, name, what string) string {
 // with "ok".
 func script(t *testing.T, interpreter, name string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, interpreter, append([]string{filepath.Join("testdata", "clients", name)}, args...)...)
 	// A script ends its browser when it is asked to; a kill would leave it.
@@ -99,7 +99,7 @@ func TestBrowser(t *testing.T) {
 	p := startRoost(t, loopback("--demo", "--admin-addr", "127.0.0.1:0")...)
 	addr := p.addr
 
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", filepath.Join("testdata", "clients", "browser.js"),
 		"http://"+addr+"/", p.adminURL(), "http://"+startProxy(t, addr), textbook)
