@@ -113,6 +113,12 @@ var layers = []struct {
 		"the client library for NATS comes with this package alone, and no server of NATS with it",
 	},
 	{
+		"server/broker/embedded",
+		[]string{module + "/server/broker", "github.com/nats-io/nats-server/v2/server"},
+		[]string{module + "/server/internal", module + "/server/protocol", module + "/netpoll"},
+		"the server of NATS, 9 MB of a binary, comes with this package alone",
+	},
+	{
 		"server/internal/intake",
 		[]string{module + "/netpoll", module + "/server/internal/handshake", module + "/server/internal/gcra"},
 		[]string{module + "/server/internal/shard"},

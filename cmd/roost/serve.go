@@ -77,7 +77,7 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 		}
 		reload = append(reload, cert.reload)
 	}
-	if err := s.BrokerFlags.configure(&config); err != nil {
+	if err := s.BrokerFlags.configure(&config, logger); err != nil {
 		return err
 	}
 	verifier, err := s.NativeFlags.configure(&config, logger)

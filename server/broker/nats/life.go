@@ -49,6 +49,7 @@ type life struct {
 	probeCount uint64
 
 	delivering atomic.Bool
+	refusing   atomic.Bool // JetStream refuses what it is asked
 }
 
 // A subscription is one that waits to be made or, unless on, ended.
@@ -79,10 +80,15 @@ func (b *Broker) connect() (*life, error) {
 		l.hangUp()
 		return nil, err
 	}
-	l.memory = b.options.Memory
-	if l.memory == "" && !b.options.Trust && l.commands.ConnectedClusterName() == "" {
+	switch {
+	case b.options.Memory != nil:
+		l.memory = b.options.Memory()
+	case !b.options.Trust && l.commands.ConnectedClusterName() == "":
 		sum := sha256.Sum256([]byte(l.commands.ConnectedServerId()))
 		l.memory = hex.EncodeToString(sum[:6])
+	}
+	if l.memory != "" {
+		l.memory += "-" // no name of a memory begins with another one
 	}
 	return l, nil
 }

@@ -59,9 +59,13 @@ type Options struct {
 	// Without it, another process of a single server is another epoch. In a NATS cluster it
 	// is always trusted.
 	Trust bool
-	// Memory, if not empty, names what the server remembers: with another name, all channels
-	// begin another epoch. It takes the place of Trust.
-	Memory string
+	// Memory, if not nil, takes the place of Trust: it is asked at every connection, and names
+	// what the server remembers. With another name, all channels begin another epoch.
+	Memory func() string
+	// Acknowledged, if not nil, is called with the sequence in the stream of each record that
+	// the server has acknowledged, before its publishers are told; with an error they are told
+	// that its fate is not known. By any goroutine.
+	Acknowledged func(sequence uint64) error
 	// Alone says that no other node uses the stream: then it is known how many nodes have
 	// attached a channel.
 	Alone bool
@@ -235,6 +239,15 @@ func (b *Broker) live(l *life) {
 	case <-b.closec:
 	default:
 		b.in.Interrupted(nil, l.err())
+	}
+}
+
+// refused notes why publications are refused, nil if they are not any more.
+func (b *Broker) refused(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.health.Receiving == nil && (b.health.Publishing == nil) != (err == nil) {
+		b.health.Publishing, b.health.Since = err, time.Now()
 	}
 }
 

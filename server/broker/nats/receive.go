@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -43,11 +44,28 @@ func (l *life) probe(channels []string) {
 	number := l.probeCount
 	l.probes = append(l.probes, probe{number, time.Now(), channels})
 	l.mu.Unlock()
+	data := binary.BigEndian.AppendUint64(nil, number)
+	if l.b.options.Alone { // there is no other server on the way, and nothing to write
+		_, own := l.b.subjects.probe(l.id)
+		_ = l.receiver.Publish(own, data)
+		return
+	}
+	_ = l.receiver.PublishMsg(l.ripple(data)) // an error is the end of the connection
+}
+
+// ripple returns a message to this life through the stream.
+func (l *life) ripple(data []byte) *nats.Msg {
 	to, _ := l.b.subjects.probe(l.id)
-	_ = l.receiver.PublishMsg(&nats.Msg{
-		Subject: to, Data: binary.BigEndian.AppendUint64(nil, number),
-		Header: nats.Header{"Nats-Rollup": {"sub"}, "Nats-TTL": {"60s"}},
-	}) // an error is the end of the connection
+	return &nats.Msg{Subject: to, Data: data, Header: nats.Header{"Nats-Rollup": {"sub"}, "Nats-TTL": {"60s"}}}
+}
+
+// retry asks JetStream, which has refused something, whether it still does.
+func (l *life) retry() {
+	ctx, cancel := context.WithTimeout(l.ctx, probeInterval)
+	defer cancel()
+	if _, err := l.request(ctx, l.ripple(nil)); err == nil {
+		l.refused(nil)
+	}
 }
 
 // receive hands over what arrives.
@@ -156,6 +174,8 @@ func (l *life) watch() {
 		case waiting > deafAfter && idle > 3:
 			l.fail(fmt.Errorf("nats: a message through the stream did not come back for %v", waiting.Round(time.Second)))
 			return
+		case l.refusing.Load():
+			l.retry()
 		case n%3 == 0:
 			l.probe(nil)
 		}

@@ -119,10 +119,20 @@ func (l *life) request(ctx context.Context, m *nats.Msg) (*reply, error) {
 	if l.isOver() {
 		return nil, broker.ErrUnavailable
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	answer, err := l.commands.RequestMsgWithContext(ctx, m)
 	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject):
+	case errors.Is(err, nats.ErrNoResponders):
+		err := fmt.Errorf("%w: JetStream is not there", broker.ErrUnavailable)
+		l.refused(err)
+		return nil, err
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject):
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		err := fmt.Errorf("%w: JetStream does not answer", errUnanswered)
+		l.refused(fmt.Errorf("%w: %w", broker.ErrUnknown, err))
+		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
@@ -134,9 +144,20 @@ func (l *life) request(ctx context.Context, m *nats.Msg) (*reply, error) {
 		if e.ErrCode == codeWrongLast || e.ErrCode == codeWrongLastConstant {
 			return nil, errMoved
 		}
-		return &r, fmt.Errorf("%w: JetStream: %s", broker.ErrUnavailable, e.Description)
+		err := fmt.Errorf("%w: JetStream: %s", broker.ErrUnavailable, e.Description)
+		if e.ErrCode != codeNoMessage {
+			l.refused(err)
+		}
+		return &r, err
 	}
 	return &r, nil
+}
+
+// refused notes why JetStream refuses what is asked, nil if it does not.
+func (l *life) refused(err error) {
+	if l.refusing.Swap(err != nil) != (err != nil) {
+		l.b.refused(err)
+	}
 }
 
 // add appends a record to a subject whose last one is at the sequence last (0: there is
@@ -144,8 +165,16 @@ func (l *life) request(ctx context.Context, m *nats.Msg) (*reply, error) {
 // errMoved. The record is kept for ttl.
 func (l *life) add(ctx context.Context, subject string, r *record, last uint64, ttl time.Duration) (uint64, error) {
 	answer, err := l.request(ctx, addition(subject, r, last, ttl))
+	if err == nil {
+		l.refused(nil)
+	}
 	if err != nil {
 		return 0, err
+	}
+	if note := l.b.options.Acknowledged; note != nil {
+		if err := note(answer.Seq); err != nil {
+			return 0, fmt.Errorf("%w: %w", errUnanswered, err)
+		}
 	}
 	return answer.Seq, nil
 }
