@@ -1,11 +1,12 @@
 // Package embedded is a broker that brings its NATS server along, in this process: histories
-// in a directory of this machine, without another program.
+// in a directory of this machine, or of three, without another program.
 //
 // It is the broker of package nats, on a server of its own (github.com/nats-io/nats-server).
 // docs/decisions/0030-history-dir.md has the reasons.
 package embedded
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,8 @@ type Options struct {
 	// Sync says that a publication is on the disk before it is acknowledged. Without it, a
 	// killed process loses nothing, and a machine that goes down begins other epochs.
 	Sync bool
+	// Cluster, if not nil, connects this server with others.
+	Cluster *Cluster
 	// Logger gets what goes wrong in the server; nil is none.
 	Logger *slog.Logger
 }
@@ -36,23 +39,32 @@ type Options struct {
 type Broker struct {
 	*nats.Broker
 	// Immutable.
-	options Options
-	made    time.Time
-	memory  *memory
-	closec  chan struct{}
-	ended   sync.WaitGroup
-	started atomic.Bool // Broker is there
+	options  Options
+	made     time.Time
+	password string // of this process with its server
+	memory   *memory
+	closec   chan struct{}
+	ended    sync.WaitGroup
+	started  atomic.Bool // Broker is there
 
 	mu     sync.Mutex
 	server *natsserver.Server // guarded by mu
 }
 
-// New returns a Broker. Nothing is opened before Start.
-func New(o Options) *Broker {
+// New checks options. Nothing is opened before Start.
+func New(o Options) (*Broker, error) {
+	if o.Dir == "" {
+		return nil, errors.New("embedded: without a directory nothing is kept")
+	}
+	if o.Cluster != nil {
+		if err := o.Cluster.check(); err != nil {
+			return nil, fmt.Errorf("embedded: %w", err)
+		}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Broker{options: o, made: time.Now(), closec: make(chan struct{})}
+	return &Broker{options: o, made: time.Now(), closec: make(chan struct{}), password: rand.Text()}, nil
 }
 
 var errStarting = errors.New("embedded: the store is being read")
@@ -61,8 +73,9 @@ const (
 	prefix = "roost"
 	// startTimeout is how long the server may take to read what it has kept.
 	startTimeout = 5 * time.Minute
-	// watchInterval is how often it is looked whether the server has given up.
-	watchInterval = 5 * time.Second
+	// watchInterval is how often it is looked how the server is doing; at every restartTicks-th
+	// time one that has given up is started anew.
+	watchInterval, restartTicks = 500 * time.Millisecond, 10
 	// payloadMax is the largest record; the server of NATS advises against more.
 	payloadMax = 8 << 20
 )
@@ -81,9 +94,13 @@ func (b *Broker) Start(in broker.Inbound) (err error) {
 	if err = b.serve(); err != nil {
 		return fmt.Errorf("history directory %s: %w", b.options.Dir, err)
 	}
-	b.Broker, err = nats.New(nats.Options{
-		Server: b, Prefix: prefix, File: true, Alone: true, Memory: b.memory.name, Acknowledged: b.memory.note,
-	})
+	options := nats.Options{Server: b, Prefix: prefix, File: true, Password: b.password}
+	if b.options.Cluster != nil {
+		options.Replicas = replicas
+	} else {
+		options.Alone, options.Memory, options.Acknowledged = true, b.memory.name, b.memory.note
+	}
+	b.Broker, err = nats.New(options)
 	if err != nil {
 		return err
 	}
@@ -112,10 +129,17 @@ func (b *Broker) Health() broker.Health {
 
 // serve starts the server, and looks whether it has everything that it had.
 func (b *Broker) serve() error {
-	server, err := natsserver.NewServer(&natsserver.Options{
+	o := &natsserver.Options{
 		ServerName: "roost", DontListen: true, NoSigs: true, JetStream: true, StoreDir: filepath.Join(b.options.Dir, "store"),
 		MaxPayload: payloadMax, MaxPending: 64 << 20, SyncAlways: b.options.Sync, SyncInterval: time.Minute,
-	})
+		Username: prefix, Password: b.password,
+	}
+	if c := b.options.Cluster; c != nil {
+		if err := c.configure(o); err != nil {
+			return err
+		}
+	}
+	server, err := natsserver.NewServer(o)
 	if err != nil {
 		return err
 	}
@@ -141,6 +165,9 @@ func (b *Broker) check(server *natsserver.Server, problems *logger) error {
 	}
 	if !server.JetStreamEnabled() {
 		return fmt.Errorf("the store can't be opened: %s", problems.last())
+	}
+	if b.options.Cluster != nil {
+		return nil // what one server has lost, the others have
 	}
 	last, lost, err := stored(server)
 	if err != nil {
@@ -178,7 +205,8 @@ func stored(server *natsserver.Server) (last uint64, lost int, err error) {
 func (b *Broker) watch() {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
-	for {
+	var connected map[uint64]bool
+	for n := 1; ; n++ {
 		select {
 		case <-b.closec:
 			return
@@ -187,7 +215,15 @@ func (b *Broker) watch() {
 		b.mu.Lock()
 		server := b.server
 		b.mu.Unlock()
-		if server != nil && server.JetStreamEnabled() && !errors.Is(b.Broker.Health().Publishing, broker.ErrUnknown) {
+		failed := server == nil || !server.JetStreamEnabled()
+		if b.options.Cluster != nil {
+			if server != nil {
+				connected = b.watchRoutes(server, connected)
+			}
+		} else {
+			failed = failed || errors.Is(b.Broker.Health().Publishing, broker.ErrUnknown)
+		}
+		if !failed || n%restartTicks != 0 {
 			continue
 		}
 		b.options.Logger.Warn("the store of the histories has failed: it is opened again", "dir", b.options.Dir)

@@ -34,14 +34,17 @@ func TestMain(m *testing.M) {
 // deaf is a node that attaches nothing.
 type deaf struct{}
 
-func (deaf) Deliver(*broker.Message) {}
-func (deaf) Attached(string)         {}
-func (deaf) Interrupted(error)       {}
+func (deaf) Deliver(*broker.Message)              {}
+func (deaf) Attached(string)                      {}
+func (deaf) Interrupted(func(string) bool, error) {}
 
 var keep = broker.Keep{Messages: 1000, Age: time.Hour}
 
 func open(dir string) (*Broker, error) {
-	b := New(Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	b, err := New(Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
 	if err := b.Start(deaf{}); err != nil {
 		return nil, err
 	}
@@ -327,6 +330,28 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
+// What is no cluster is refused.
+func TestClusterOptions(t *testing.T) {
+	three := []string{"127.0.0.1:6222", "127.0.0.2:6222", "127.0.0.3:6222"}
+	for _, c := range []struct {
+		cluster Cluster
+		want    string
+	}{
+		{Cluster{Addr: three[0], Servers: three}, ""},
+		{Cluster{Addr: three[0], Servers: three[1:]}, ""},
+		{Cluster{Addr: three[0], Servers: three[:2]}, "3 servers at least, and these are 2"},
+		{Cluster{Addr: "", Servers: three}, "is not host:port"},
+		{Cluster{Addr: three[0], Servers: []string{"a", "b"}}, "is not host:port"},
+		{Cluster{Addr: three[0], Servers: []string{"10.0.0.2:6222", "10.0.0.3:6222"}}, "need a secret"},
+		{Cluster{Addr: three[0], Servers: []string{"db:6222", "10.0.0.3:6222"}, Secret: "x"}, ""},
+	} {
+		_, err := New(Options{Dir: "d", Cluster: &c.cluster})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, want %q", c.cluster, err, c.want)
+		}
+	}
+}
+
 // When another memory begins, and when not.
 func TestMemory(t *testing.T) {
 	boot := bootID()
@@ -379,7 +404,10 @@ func BenchmarkPublish(b *testing.B) {
 	for _, sync := range []bool{false, true} {
 		for _, channels := range []int{1, 100} {
 			b.Run(fmt.Sprintf("sync=%v/channels=%d", sync, channels), func(b *testing.B) {
-				e := New(Options{Dir: b.TempDir(), Sync: sync})
+				e, err := New(Options{Dir: b.TempDir(), Sync: sync})
+				if err != nil {
+					b.Fatal(err)
+				}
 				if err := e.Start(deaf{}); err != nil {
 					b.Fatal(err)
 				}

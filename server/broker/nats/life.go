@@ -47,6 +47,7 @@ type life struct {
 	readers    int
 	probes     []probe // on their way, the oldest first
 	probeCount uint64
+	missing    error // why messages may be missing, until receive has said so
 
 	delivering atomic.Bool
 	refusing   atomic.Bool // JetStream refuses what it is asked
@@ -107,7 +108,7 @@ func (l *life) dial(k int, hold func()) (*nats.Conn, error) {
 	}
 	url := l.b.options.URL
 	if server := l.b.options.Server; server != nil {
-		options, url = append(options, nats.InProcessServer(inProcess{server, keep})), ""
+		options, url = append(options, nats.InProcessServer(inProcess{server, keep}), nats.UserInfo("roost", l.b.options.Password)), ""
 	} else {
 		options = append(options, nats.SetCustomDialer(dialer{keep}))
 	}

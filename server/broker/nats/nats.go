@@ -48,6 +48,8 @@ type Options struct {
 	URL string
 	// Server, if not nil, is a server in this process, and URL is empty.
 	Server nats.InProcessConnProvider
+	// Password is what Server asks for, with the user "roost".
+	Password string
 	// Prefix begins all subjects and names the stream. Servers with the same NATS account
 	// and Prefix are one cluster. A colon at its end is left out. If empty, "roost".
 	Prefix string
@@ -272,6 +274,17 @@ func (b *Broker) Publish(p *broker.Publication, done func(broker.Placed, error))
 		b.life.sequence(&job{p: p, done: done})
 	default:
 		b.life.plain(&job{p: p, done: done})
+	}
+}
+
+// Interrupt says that messages may have been lost on their way between servers: everything
+// is attached and read again. Any goroutine.
+func (b *Broker) Interrupt(why error) {
+	b.mu.Lock()
+	l := b.life
+	b.mu.Unlock()
+	if l != nil {
+		l.lost(why)
 	}
 }
 

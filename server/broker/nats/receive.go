@@ -82,8 +82,13 @@ func (l *life) receive() {
 				l.probed(m)
 			case ok:
 				l.deliver(channel, m)
-			default: // another server leads the stream: what it has handed on may be less than it keeps
+			case m.Subject != "": // another server leads the stream: it does not hand on what the old one had not
 				l.interrupt(errors.New("nats: the stream has another leader"))
+			default:
+				l.mu.Lock()
+				why := l.missing
+				l.mu.Unlock()
+				l.interrupt(why)
 			}
 			l.delivering.Store(false)
 		}
@@ -147,6 +152,17 @@ func (l *life) interrupt(why error) {
 	defer l.b.inbound.Unlock()
 	if l.ctx.Err() == nil {
 		l.b.in.Interrupted(nil, why)
+	}
+}
+
+// lost has receive say that messages may be missing, in the order of what arrives.
+func (l *life) lost(why error) {
+	l.mu.Lock()
+	l.missing = why
+	l.mu.Unlock()
+	select {
+	case l.arrivals <- &nats.Msg{}:
+	case <-l.ctx.Done():
 	}
 }
 
