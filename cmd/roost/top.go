@@ -174,6 +174,7 @@ func (w *watcher) look(ctx context.Context) (look top.Look) {
 		response.Body.Close()
 		look.Ready = true
 	}
+	look.Nodes = w.nodes(ctx)
 	// A server with very many channels takes a while to look at them all: it shall not
 	// do that for more than a fiftieth of the time.
 	if began := time.Now(); !began.Before(w.nextChannels) {
@@ -195,6 +196,20 @@ func (w *watcher) metrics(ctx context.Context) (*top.Metrics, error) {
 		return nil, fmt.Errorf("%w\nIs --url that of the admin port?", err)
 	}
 	return metrics, nil
+}
+
+// nodes asks for the servers on the broker. One that is older, or does not say, has none.
+func (w *watcher) nodes(ctx context.Context) []top.Node {
+	response, err := w.admin.get(ctx, "/v1/nodes")
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	var list struct {
+		Nodes []top.Node `json:"nodes"`
+	}
+	_ = json.NewDecoder(response.Body).Decode(&list)
+	return list.Nodes
 }
 
 // channels asks for those with the most connections.

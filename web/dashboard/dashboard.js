@@ -231,6 +231,15 @@ function status(state, text) {
   $('status').dataset.state = state;
 }
 
+// drawServers shows the servers on the broker.
+function drawServers(nodes) {
+  const versions = new Set(nodes.map((n) => n.version)).size;
+  $('versions').textContent = versions > 1 ? `${versions} versions` : '';
+  $('servers').querySelector('tbody').replaceChildren(...nodes.map((n) =>
+    row([(n.name ?? n.id) + (n.self ? ' (this one)' : ''), n.version ?? '', age(Date.now() - n.since), 'number', whole.format(n.connections)])));
+  $('servers').hidden = false;
+}
+
 async function look() {
   try {
     if (!cards.length) await makeCards();
@@ -244,6 +253,8 @@ async function look() {
     $('build').textContent = `${location.host} · ${version} · engine ${engine} · running for ${age(Date.now() - 1000 * value('process_start_time_seconds'))}`;
     drawCards();
     drawCounters();
+    if (value('roost_nodes') > 1) drawServers((await get('/v1/nodes')).nodes);
+    else $('servers').hidden = true;
     const ready = await fetch('/readyz', { cache: 'no-store' });
     status(ready.ok ? 'good' : 'bad', ready.ok ? 'ready' : 'shutting down');
   } catch (error) {

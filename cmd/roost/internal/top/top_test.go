@@ -87,6 +87,13 @@ func TestScreens(t *testing.T) {
 	away.Add(Look{Problem: errors.New("Get \"http://127.0.0.1:8081/metrics\": connection refused\nIs there a server?")})
 	new := NewView("127.0.0.1:8081")
 	new.Add(Look{Problem: errors.New("connection refused")})
+	several := seen(t)
+	look := several.last
+	look.Nodes = []Node{
+		{ID: "k3j2h1g5", Name: "a\x1b[2J", Version: "v1.2.0", Connections: 51_200, Since: noon.Add(-50 * time.Hour).UnixMilli(), Self: true},
+		{ID: "x7c4m2qa", Version: "v1.3.0", Connections: 7, Since: noon.Add(-time.Minute).UnixMilli()},
+	}
+	several.Add(look)
 	row := seen(t)
 	asJSON, err := row.JSON(noon)
 	if err != nil {
@@ -110,6 +117,7 @@ func TestScreens(t *testing.T) {
 		"80x24":       screen(seen(t), 80, 24),
 		"200x20":      screen(seen(t), 200, 20),
 		"30x30":       screen(seen(t), 30, 30),
+		"nodes-80x40": screen(several, 80, 40),
 		"10x3":        screen(seen(t), 10, 3),
 		"away-80x24":  screen(away, 80, 24),
 		"start-80x24": screen(new, 80, 24),

@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,16 @@ type Channel struct {
 	Clients int    `json:"clients"`
 }
 
+// A Node is one of the servers on a broker.
+type Node struct {
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	Version     string `json:"version"`
+	Connections int    `json:"connections"`
+	Since       int64  `json:"since"` // Unix milliseconds
+	Self        bool   `json:"self"`
+}
+
 // A Look is what a server said when it was asked once.
 type Look struct {
 	Metrics *Metrics
@@ -25,6 +36,9 @@ type Look struct {
 	Ready bool
 	// Problem is why the server said nothing, nil if it did.
 	Problem error
+
+	// Nodes are the servers on its broker, if it has said so.
+	Nodes []Node
 
 	// ChannelsAsked reports whether channels were asked for: the last ones are shown
 	// else. Channels are those with the most connections, the largest first, and
@@ -117,10 +131,12 @@ func (v *View) screen(width, height int, hint string) []Line {
 		add(Title, rows[0])
 		add(Plain, rows[1:]...)
 		add(Plain, "")
-		if rows = v.loopTable(width); rows != nil {
-			add(Title, rows[0])
-			add(Plain, rows[1:]...)
-			add(Plain, "")
+		for _, rows := range [][]string{v.loopTable(width), v.servers(width)} {
+			if rows != nil {
+				add(Title, rows[0])
+				add(Plain, rows[1:]...)
+				add(Plain, "")
+			}
 		}
 		rows = v.largest(width, height-len(lines)-1)
 		add(Title, rows[0])
@@ -193,6 +209,38 @@ func (v *View) often(f web.Figure) float64 {
 	}
 	_, _, n := v.looks.histogram(f.Histogram)
 	return float64(n) / v.looks.last().at.Sub(v.looks[0].at).Seconds()
+}
+
+// serversMax is how many servers have a line.
+const serversMax = 16
+
+// servers returns a table of the servers on the broker, if there are others.
+func (v *View) servers(width int) []string {
+	nodes := v.last.Nodes
+	if len(nodes) < 2 {
+		return nil
+	}
+	versions := map[string]bool{}
+	for _, n := range nodes {
+		versions[n.Version] = true
+	}
+	title := fmt.Sprintf("Connections         up  %d servers", len(nodes))
+	if len(versions) > 1 {
+		title += fmt.Sprintf(", of %d versions", len(versions))
+	}
+	lines := []string{fit(title, width)}
+	for _, n := range nodes[:min(len(nodes), serversMax)] {
+		name := cmp.Or(n.Name, n.ID) + " " + n.Version
+		if n.Self {
+			name += " (this one)"
+		}
+		up := formatAge(v.looks.last().at.Sub(time.UnixMilli(n.Since)))
+		lines = append(lines, fit(fmt.Sprintf("%11s %10s  %s", format(float64(n.Connections), "count"), up, clean(name)), width))
+	}
+	if more := len(nodes) - serversMax; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", more))
+	}
+	return lines
 }
 
 // largest returns a table of up to most channels.
