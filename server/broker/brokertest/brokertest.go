@@ -298,9 +298,9 @@ func testNotices(t *testing.T, r *Rig) {
 	}
 	b.attach("\x00nodes")
 	for i, name := range names {
-		want := 1
+		want := r.nodes(1)
 		if i == 0 {
-			want = 2
+			want = r.nodes(2)
 		}
 		for k := range 3 {
 			if placed := b.publish(name, fmt.Sprintf("%q %d", name, k)); placed.Nodes != want || placed.Position.Offset != 0 {
