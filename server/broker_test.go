@@ -40,7 +40,7 @@ func TestNodes(t *testing.T) {
 		t.Fatalf("subscribe was answered %s", text)
 	}
 	r, err := b.PublishMessage(ctx, server.Publication{Channel: "news:1", Payload: []byte("1"), IdempotencyKey: "k"})
-	if err != nil || r.Position != (history.Position{Epoch: epoch, Offset: 1}) || r.Complete || r.Matched != 0 {
+	if err != nil || r != (server.Receipt{Position: history.Position{Epoch: epoch, Offset: 1}, Matched: 1, Written: 1, Complete: true}) {
 		t.Errorf("published on the other: %+v, %v", r, err)
 	}
 	first.Want(`{"pub":{"channel":"news:1","epoch":"` + epoch + `","offset":1,"data":1}}`)

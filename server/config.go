@@ -59,9 +59,9 @@ type Config struct {
 	// Broker connects this server with others: it orders what is published on any of them
 	// and keeps the histories (package server/broker). The server starts and closes it. If
 	// nil, the server is alone. What reaches over all servers: publications to channels,
-	// users and all, with history and resume; Connections, Channels, Disconnect, Subscribe
-	// and Unsubscribe. Everything else (presence, joins and leaves, receipts, Events) is
-	// about this server's connections.
+	// users and all, with history, resume and receipts; presence, joins and leaves;
+	// Connections, Channels, Disconnect, Subscribe and Unsubscribe. Events are about this
+	// server's connections.
 	Broker broker.Broker
 	// NodeName is this server's name in lists of those on one broker, for people; it need
 	// not be unique. If empty, its ID is shown. NodeVersion is the program's there.

@@ -8,6 +8,7 @@ import (
 	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/roster"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 )
@@ -77,9 +78,14 @@ func (h host) History(channel string, q history.Query) (history.Page, error) {
 	return h.s.parts.Load().hub.Query(channel, q), nil
 }
 
-func (h host) Announce(m *protocol.Membership) {
-	if _, err := h.s.parts.Load().hub.Channel(m.Channel, hub.NewNotice(m), nil); err != nil {
-		h.s.cfg.Logger.Debug("a join or leave was not announced", "channel", m.Channel, "err", err)
+func (h host) Announce(m *protocol.Membership, here bool) {
+	if here {
+		if err := h.s.announce(m); err != nil {
+			h.s.cfg.Logger.Debug("a join or leave was not announced", "channel", m.Channel, "err", err)
+		}
+	}
+	if c := h.s.cluster; c != nil {
+		c.roster.Changed(roster.Change{Channel: m.Channel, Client: m.Client, User: m.User, Left: m.Left})
 	}
 }
 

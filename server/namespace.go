@@ -44,7 +44,21 @@ type Namespace struct {
 	JoinLeave bool
 	// JoinLeaveMax is that bound, for one loop's part of a channel. If zero, 1,000.
 	JoinLeaveMax int
+	// Outage is what happens to publications while Config.Broker is away: OutageRefuse or
+	// OutageLocal. If empty, OutageRefuse.
+	Outage OutagePolicy
 }
+
+// An OutagePolicy is what happens to publications while the broker is away.
+type OutagePolicy string
+
+const (
+	// OutageRefuse refuses them.
+	OutageRefuse OutagePolicy = "refuse"
+	// OutageLocal, for channels without history, delivers them to the connections of the
+	// server that has them. Those of others never get them.
+	OutageLocal OutagePolicy = "local"
+)
 
 // policy is what the shards call it.
 func (p SlowPolicy) policy() hub.Policy {
@@ -75,6 +89,9 @@ func (n *Namespace) validate() []error {
 	}
 	if n.SlowConsumer != SlowDisconnect && n.HistoryMessages == 0 && len(errs) == 0 {
 		errs = append(errs, n.fieldError("SlowConsumer", n.SlowConsumer, "a history with it: for channels without history there is one setting for all"))
+	}
+	if n.Outage == OutageLocal && n.HistoryMessages > 0 {
+		errs = append(errs, n.fieldError("Outage", n.Outage, "no history with it: without the broker a message has no place there"))
 	}
 	return errs
 }

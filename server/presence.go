@@ -78,21 +78,34 @@ func (l *least) cut() []netpoll.ID {
 	return l.ids
 }
 
-// afterClient returns the ID of a cursor, which is the name of a connection, and 0
-// for none.
+// afterClient returns the highest ID of this server that is not after a cursor, which is the
+// name of a connection, and 0 for none. Of the same number on several servers, those of the
+// server with the higher ID come later.
 func (s *Server) afterClient(cursor string) (netpoll.ID, error) {
 	if cursor == "" {
 		return 0, nil
 	}
-	id, _, err := s.connOf(cursor)
+	id, node, err := s.connOf(cursor)
+	if node != "" && err == nil && node < s.nodes.ID() {
+		return id - 1, nil
+	}
 	return id, err
 }
 
 // Presence returns how many connections are in a channel, and up to limit of them, in
 // the order of their names' numbers, after the connection named after, if that is not
-// empty. Connections that are closing are left out. It must not be called from
+// empty. Connections that are closing are left out. With Config.Broker those of all servers
+// are among them; Incomplete says that a server did not answer. It must not be called from
 // callbacks.
 func (s *Server) Presence(ctx context.Context, channel, after string, limit int) (protocol.ChannelMembers, error) {
+	if s.cluster != nil && s.members() != nil {
+		return s.cluster.presence(ctx, channel, after, limit)
+	}
+	return s.presence(ctx, channel, after, limit)
+}
+
+// presence is Presence for the connections of this server.
+func (s *Server) presence(ctx context.Context, channel, after string, limit int) (protocol.ChannelMembers, error) {
 	if err := s.checkName("channel", channel); err != nil {
 		return protocol.ChannelMembers{}, err
 	}

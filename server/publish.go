@@ -60,9 +60,8 @@ type Receipt struct {
 	// Written is for how many of them the kernel (or TLS) took it at once. The others
 	// get it when they read on, or fall under the slow consumer policy.
 	Written int
-	// Complete reports that every loop has counted. It is false if ctx was done
-	// before, and, with Config.Broker, if another server has subscribers, whose connections
-	// are not counted.
+	// Complete reports that every loop has counted, with Config.Broker those of all servers
+	// that have attached the channel. It is false if ctx was done before.
 	Complete bool
 	// Duplicate reports that the idempotency key was known: nothing was published
 	// now.

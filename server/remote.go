@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"context"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Publishing through a broker.
@@ -60,8 +62,11 @@ type remoteResult struct {
 	err    error
 }
 
+// countsWait bounds how long a receipt waits for the counts of all nodes.
+const countsWait = 5 * time.Second
+
 // publishRemote publishes p through the broker and waits for the result, and for the counts
-// of this node until ctx is done. With NoWait it waits for nothing.
+// of all nodes that have attached the channel until ctx is done. With NoWait it waits for nothing.
 func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, error) {
 	own := *p
 	own.Payload = bytes.Clone(p.Payload)
@@ -69,7 +74,7 @@ func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, er
 	results := make(chan remoteResult, 1)
 	done := func(placed broker.Placed, err error) { results <- remoteResult{placed, err} }
 	if ctx == NoWait {
-		if s.cfg.Broker.Health().Publishing != nil && s.parts.Load() != nil {
+		if s.cfg.Broker.Health().Publishing != nil && s.parts.Load() != nil && (out.Channel == "" || !s.goesOnAlone(out.Channel)) {
 			return Receipt{}, broker.ErrUnavailable
 		}
 		s.putLater(out, nil, done)
@@ -80,8 +85,13 @@ func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, er
 			return Receipt{}, nil
 		}
 	}
-	tally := hub.NewTally()
+	var tally *hub.Tally
+	if ctx.Err() == nil { // else nothing is waited for, and nothing has to be counted
+		tally = hub.NewTally()
+	}
 	s.putLater(out, tally, done)
+	h := s.parts.Load().hub
+	defer h.Forgo(out)
 	var r remoteResult
 	select {
 	case r = <-results:
@@ -91,18 +101,28 @@ func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, er
 	if r.err != nil {
 		return Receipt{}, r.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, brokerWait) // the message may be lost on its way to this node
-	defer cancel()
-	receipt := s.receipt(ctx, sent{r.placed.Position, tally})
-	h := s.parts.Load().hub
-	h.Forgo(out)
-	mine := 0
-	if h.Receives(out.Channel) {
-		mine = 1
+	if tally == nil {
+		return Receipt{Position: r.placed.Position, Duplicate: r.placed.Duplicate}, nil
 	}
-	receipt.Complete = receipt.Complete && r.placed.Nodes == mine && !r.placed.Duplicate
+	ctx, cancel := context.WithTimeout(ctx, countsWait+p.Spread) // a message, or counts, may be lost on the way
+	defer cancel()
+	known := true
+	if r.placed.Nodes == broker.NodesUnknown {
+		var others int
+		others, known = s.cluster.attached(ctx, out.Channel)
+		tally.Expect(others)
+	}
+	receipt := s.receipt(ctx, sent{r.placed.Position, tally})
+	receipt.Complete = receipt.Complete && known && !r.placed.Duplicate
 	receipt.Duplicate = r.placed.Duplicate
 	return receipt, nil
+}
+
+// goesOnAlone reports whether what is published to a channel while the broker is away is
+// delivered to this server's connections.
+func (s *Server) goesOnAlone(channel string) bool {
+	name := protocol.NamespaceOf(channel)
+	return slices.ContainsFunc(s.cfg.Namespaces, func(ns Namespace) bool { return ns.Name == name && ns.Outage == OutageLocal })
 }
 
 // BrokerHealth returns how Config.Broker is doing; without one, or before Start, ok is

@@ -43,6 +43,7 @@ type Server struct {
 	fallbacks   map[string]*shard.Fallback // by path
 	repetitions *hub.Repetitions[sent]
 	nodes       *nodes.Nodes
+	cluster     *cluster // nil without a broker
 
 	donec chan struct{} // closed when the loops have ended
 
@@ -127,6 +128,11 @@ func New(cfg Config) (*Server, error) {
 	s.repetitions = hub.NewRepetitions[sent](cfg.Limits.IdempotencyAge)
 	s.rules = s.newRules()
 	s.fallbacks = s.newFallbacks()
+	if cfg.Broker != nil {
+		s.cluster = newCluster(s)
+		h := &s.shards.Hub
+		h.Cluster, h.Node, h.Local = s.cluster, nodeNumber(s.nodes.ID()), s.goesOnAlone
+	}
 	for i := range cfg.Namespaces {
 		ns := &cfg.Namespaces[i]
 		if ns.HistoryMessages > 0 {
@@ -227,6 +233,9 @@ func (s *Server) Start() error {
 	go s.watch(engine)
 	if s.cfg.Broker != nil {
 		go s.watchBroker()
+	}
+	if s.cluster != nil {
+		go s.cluster.run()
 	}
 	return nil
 }

@@ -117,6 +117,8 @@ var namespaceSettings = settings.Table{
 		Help: "Who may subscribe"},
 	{Field: "Publish", Default: string(protocol.AccessNobody), Choices: accessNames,
 		Help: "Who may publish, besides the application"},
+	{Field: "Outage", Default: string(OutageRefuse), Choices: []string{string(OutageRefuse), string(OutageLocal)},
+		Help: "What happens to publications while the broker is away. local, for channels without history, delivers them to this server's own clients"},
 	{Field: "JoinLeaveMax", Default: 1000, Min: 1, Max: 1 << 20, Unit: "subscribers",
 		Help: "Subscribers of a channel, in one loop, up to which join and leave are told"},
 }

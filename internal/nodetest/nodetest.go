@@ -23,14 +23,15 @@ import (
 )
 
 // Start starts a server on a broker, with the namespaces "news" and "user", which have
-// history, and "plain".
+// history, and "plain", "room", which has presence, and joins and leaves, and
+// "alone", which goes on in an outage.
 func Start(t testing.TB, b broker.Broker, historyMessages int, logger *slog.Logger) *server.Server {
 	t.Helper()
 	s, err := server.New(server.Config{
 		Listen: []string{"127.0.0.1:0"}, Engine: server.Engine{Loops: 2}, Broker: b, Logger: logger,
 		Namespaces: []server.Namespace{
 			{Name: "news", HistoryMessages: historyMessages, Publish: protocol.AccessAnyone}, {Name: "user", HistoryMessages: historyMessages},
-			{Name: "plain", Publish: protocol.AccessAnyone},
+			{Name: "plain", Publish: protocol.AccessAnyone}, {Name: "room", Presence: true, JoinLeave: true}, {Name: "alone", Outage: server.OutageLocal},
 		},
 		Application: &protocol.Application{Anonymous: true, Connect: func(_ context.Context, r *protocol.ConnectRequest) error {
 			r.User = r.Token

@@ -147,11 +147,12 @@ func (h *Handler) presence(c *client, w http.ResponseWriter, r *http.Request) er
 		Info   json.RawMessage `json:"info,omitempty"`
 	}
 	result := struct {
-		Clients   int      `json:"clients"`
-		Members   []member `json:"members"`
-		Truncated bool     `json:"truncated"`
-		Next      string   `json:"next,omitempty"`
-	}{p.Clients, make([]member, 0, len(p.Members)), p.Truncated, ""}
+		Clients    int      `json:"clients"`
+		Members    []member `json:"members"`
+		Truncated  bool     `json:"truncated"`
+		Next       string   `json:"next,omitempty"`
+		Incomplete bool     `json:"incomplete,omitempty"`
+	}{p.Clients, make([]member, 0, len(p.Members)), p.Truncated, "", p.Incomplete}
 	for _, m := range p.Members {
 		result.Members = append(result.Members, member(m))
 		if p.Truncated {

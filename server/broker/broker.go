@@ -98,7 +98,7 @@ type Message struct {
 	Position history.Position
 	// Time is when it was published, in Unix milliseconds; 0 where nothing is kept.
 	Time int64
-	// Type is frame.OpText or frame.OpBinary.
+	// Type is frame.OpText or frame.OpBinary, or TypeNotice.
 	Type frame.Opcode
 	// Payload must not be changed.
 	Payload []byte
@@ -108,6 +108,10 @@ type Message struct {
 	// Tag is the publisher's, by which its node knows its own messages again.
 	Tag uint64
 }
+
+// TypeNotice is the type of what nodes tell each other about a channel. Nothing is kept of
+// it, and no client gets it.
+const TypeNotice = frame.OpPing
 
 // Keep is what is kept of a channel; nothing, if it is zero.
 type Keep struct {

@@ -257,8 +257,12 @@ func (x *Sessions) left(s *shard.Shard, id netpoll.ID, channel string) {
 
 func (x *Sessions) announce(s *shard.Shard, id netpoll.ID, channel string, left bool) {
 	ns := x.rules.Namespaces[NamespaceOf(channel)]
-	if ns != nil && ns.JoinLeave && !s.Polls(id) && s.Subscribers(channel) <= ns.JoinLeaveMax {
-		x.rules.Host.Announce(&Membership{Channel: channel, Client: x.name(id), User: s.User(id), Left: left})
+	if ns == nil || !ns.JoinLeave || s.Polls(id) {
+		return
+	}
+	// Other servers may know of a join from when the channel was small.
+	if here := s.Subscribers(channel) <= ns.JoinLeaveMax; here || left && x.rules.Host.Remote() {
+		x.rules.Host.Announce(&Membership{Channel: channel, Client: x.name(id), User: s.User(id), Left: left}, here)
 	}
 }
 

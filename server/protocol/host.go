@@ -34,9 +34,9 @@ type Host interface {
 	Presence(ctx context.Context, channel string, limit int) (ChannelMembers, error)
 	// History returns a part of what is kept of a channel.
 	History(channel string, q history.Query) (history.Page, error)
-	// Announce publishes a membership to the subscribers of its channel. If the
-	// loops are busy, it is left out.
-	Announce(m *Membership)
+	// Announce tells the subscribers of a channel of a membership: those of other servers,
+	// and, if here, those of this one. If the loops are busy, it is left out.
+	Announce(m *Membership, here bool)
 	// Name returns a connection's name, as Audience.Client of the server takes it.
 	Name(id netpoll.ID) string
 	// Context ends with the server.

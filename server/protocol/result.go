@@ -69,6 +69,8 @@ type ChannelMembers struct {
 	Members []Member
 	// Truncated: there are more.
 	Truncated bool
+	// Incomplete: a server did not answer in time. Its connections are not among these.
+	Incomplete bool
 }
 
 // memberOverheadBytes is what a member takes beside its texts.

@@ -35,8 +35,29 @@ type Config struct {
 	Now func() time.Time
 	// Broker orders the messages, from StartBroker on; nil: the hub does.
 	Broker broker.Broker
+	// Cluster is told what the broker hands over beside messages. Nil: there is none.
+	Cluster Cluster
+	// Node is this node's number among those that count for each other, in the tags of
+	// publications.
+	Node uint32
+	// Local reports whether this node delivers the messages of a channel itself while the
+	// broker is away.
+	Local func(channel string) bool
 	// Done is closed when the server ends.
 	Done <-chan struct{}
+}
+
+// A Cluster is what this node has in common with others on its broker. The hub calls its
+// methods one after the other, on the broker's goroutine, without a lock. They must not block.
+type Cluster interface {
+	// Notice takes what another node, or this one, has told about a channel.
+	Notice(channel string, b []byte)
+	// Attached says that what is told about a channel arrives from now on, and Interrupted
+	// that something may be missing until then.
+	Attached(channel string)
+	Interrupted()
+	// Counted takes the counts of this node for another node's publication. Any goroutine.
+	Counted(tag uint64, matched, written int)
 }
 
 // Target is a kind of audience.
@@ -117,7 +138,7 @@ func New(cfg Config, inboxes []Inbox) *Hub {
 		cfg: cfg, broker: cfg.Broker, inboxes: inboxes, seed: maphash.MakeSeed(),
 		life: strings.ToLower(base32.StdEncoding.EncodeToString(random[:])),
 	}
-	h.tags.Store(mathrand.Uint64()) // other nodes' are far away
+	h.tags.Store(mathrand.Uint64())
 	return h
 }
 
@@ -229,7 +250,7 @@ func (h *Hub) publish(e Entry) (history.Position, error) {
 // the stripe's lock held: that is what makes the order the same everywhere.
 func (h *Hub) deliver(e Entry) error {
 	if e.Tally != nil {
-		e.Tally.left.Store(int32(len(h.inboxes)))
+		e.Tally.begin(len(h.inboxes))
 	}
 	for _, in := range h.inboxes {
 		// There was room a moment ago; that is bound enough, and all shards or none

@@ -29,6 +29,9 @@ type Message struct {
 	Notice any
 	// Except, if set before publishing, are connections that do not get the message.
 	Except *Except
+	// SubscribersMax, if positive, leaves the message out on shards where the channel has
+	// more subscribers.
+	SubscribersMax int
 
 	raw   *frame.Prepared
 	forms [ProtocolsMax]atomic.Pointer[frame.Prepared] // made when they are needed
@@ -75,6 +78,11 @@ func (m *Message) Form(number int, encode func(*Message) *frame.Prepared) *frame
 	f := encode(m)
 	form.Store(f)
 	return f
+}
+
+// TooMany reports whether the message is not for a channel with so many subscribers.
+func (m *Message) TooMany(subscribers int) bool {
+	return m.SubscribersMax > 0 && subscribers > m.SubscribersMax
 }
 
 // Resets reports whether the message is a Reset.

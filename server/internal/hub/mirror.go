@@ -95,6 +95,8 @@ func (h *Hub) Want(channel string, since *history.Position, done func()) (forgo 
 	defer st.mu.Unlock()
 	m := h.want(channel)
 	switch l := st.histories[channel]; {
+	case !m.known && h.goesOnAlone(channel):
+		return nil
 	case !m.known:
 	case l != nil && since != nil && since.Epoch == l.epoch && since.Offset > l.tip():
 		// The client comes from a node that was faster. Without the broker it has to wait.
@@ -158,6 +160,12 @@ func (in inbound) Deliver(bm *broker.Message) {
 			return
 		case <-time.After(time.Millisecond):
 		}
+	}
+	if bm.Type == broker.TypeNotice {
+		if h.cfg.Cluster != nil {
+			h.cfg.Cluster.Notice(bm.Channel, bm.Payload)
+		}
+		return
 	}
 	st, _ := h.stripe(bm.Channel)
 	st.mu.Lock()
@@ -234,14 +242,17 @@ func (in inbound) Attached(channel string) {
 		return
 	}
 	m.attached = true
+	release := func() {}
 	if h.Namespace(channel) != nil {
 		h.readOn(st, channel, m)
-		st.mu.Unlock()
-		return
+	} else {
+		m.live, m.known = true, true
+		release = m.release()
 	}
-	m.live, m.known = true, true
-	release := m.release()
 	st.mu.Unlock()
+	if h.cfg.Cluster != nil {
+		h.cfg.Cluster.Attached(channel)
+	}
 	release()
 }
 
@@ -253,6 +264,9 @@ func (in inbound) Interrupted(affected func(channel string) bool, _ error) {
 		h.endTally(tag.(uint64))
 		return true
 	})
+	if h.cfg.Cluster != nil {
+		defer h.cfg.Cluster.Interrupted()
+	}
 	for i := range h.stripes {
 		st := &h.stripes[i]
 		st.mu.Lock()

@@ -52,8 +52,9 @@ func (h *Hub) Keep(channel string) broker.Keep {
 }
 
 // Publish hands a publication to the broker, without waiting for the result, which done
-// gets on another goroutine. tally, if it is not nil, gets the counts of this node; it is
-// completed at once where there is nothing to count. The error is ErrBusy, at once, while
+// gets on another goroutine. tally, if it is not nil, gets the counts of all nodes that have
+// attached the channel; if that is broker.NodesUnknown, the caller calls Expect. Forgo has to be
+// called when the counts are not waited for any more. The error is ErrBusy, at once, while
 // the broker has too much to answer. Any goroutine.
 func (h *Hub) Publish(p *broker.Publication, tally *Tally, done func(broker.Placed, error)) {
 	if !h.started.Load() {
@@ -72,7 +73,8 @@ func (h *Hub) Publish(p *broker.Publication, tally *Tally, done func(broker.Plac
 		return
 	}
 	if tally != nil {
-		p.Tag = h.tags.Add(1)
+		tally.await()
+		p.Tag = uint64(h.cfg.Node)<<32 | uint64(uint32(h.tags.Add(1)))
 		h.tallies.Store(p.Tag, tally)
 	}
 	h.broker.Publish(p, func(placed broker.Placed, err error) {
@@ -80,32 +82,85 @@ func (h *Hub) Publish(p *broker.Publication, tally *Tally, done func(broker.Plac
 		if err != nil && !errors.Is(err, broker.ErrKeyReused) { // which is the publisher's
 			h.kept.publishErrors.Add(1)
 		}
-		if tally != nil && (err != nil || placed.Duplicate || !h.Receives(p.Channel)) {
-			h.endTally(p.Tag)
+		alone := errors.Is(err, broker.ErrUnavailable) && h.goesOnAlone(p.Channel)
+		if alone {
+			placed, err = broker.Placed{Nodes: broker.NodesUnknown}, h.deliverAlone(&p.Message)
+		}
+		if tally != nil {
+			others, here := placed.Nodes, alone || h.Receives(p.Channel)
+			if err != nil || placed.Duplicate || !here {
+				h.endTally(p.Tag)
+			} else {
+				others--
+			}
+			if placed.Nodes != broker.NodesUnknown {
+				tally.Expect(max(others, 0))
+			}
 		}
 		done(placed, err)
 	})
 }
 
+// goesOnAlone reports whether this node delivers what is published to a channel itself.
+func (h *Hub) goesOnAlone(channel string) bool {
+	return h.cfg.Local != nil && channel != "" && h.cfg.Local(channel) && h.broker.Health().Publishing != nil
+}
+
+// deliverAlone delivers a message to this node's connections, behind the broker's back.
+func (h *Hub) deliverAlone(bm *broker.Message) error {
+	if h.full() {
+		return ErrBusy
+	}
+	st, _ := h.stripe(bm.Channel)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	h.pass(bm)
+	return nil
+}
+
 // Forgo ends the wait for the counts of a publication. Any goroutine.
 func (h *Hub) Forgo(p *broker.Publication) { h.tallies.Delete(p.Tag) }
 
-// takeTally returns the tally of one of this node's publications, once.
+// takeTally returns the tally of one of this node's publications, once, or one whose counts
+// go to the node that has published.
 func (h *Hub) takeTally(tag uint64) *Tally {
-	if tag == 0 {
+	switch {
+	case tag == 0:
 		return nil
+	case uint32(tag>>32) != h.cfg.Node:
+		if h.cfg.Cluster == nil {
+			return nil
+		}
+		return &Tally{tag: tag, counted: h.cfg.Cluster.Counted}
 	}
-	if t, ok := h.tallies.LoadAndDelete(tag); ok {
+	if t, ok := h.tallies.Load(tag); ok && t.(*Tally).taken.CompareAndSwap(false, true) {
 		return t.(*Tally)
 	}
 	return nil
 }
 
-// endTally ends the count of a message that does not arrive by Deliver.
+// endTally ends this node's count of a message that does not arrive by Deliver.
 func (h *Hub) endTally(tag uint64) {
-	if t := h.takeTally(tag); t != nil {
-		t.finish(len(h.inboxes))
+	if uint32(tag>>32) == h.cfg.Node {
+		if t := h.takeTally(tag); t != nil {
+			t.begin(0)
+		}
 	}
+}
+
+// Count adds what another node has counted for one of this node's publications. Any
+// goroutine.
+func (h *Hub) Count(tag uint64, matched, written int) {
+	if t, ok := h.tallies.Load(tag); ok {
+		t.(*Tally).Add(matched, written)
+	}
+}
+
+// Notice hands what this node has to tell about a channel to all nodes that have attached it.
+// done is called as in Publish. It keeps b. Any goroutine.
+func (h *Hub) Notice(channel string, b []byte, done func(error)) {
+	p := &broker.Publication{Message: broker.Message{Channel: channel, Type: broker.TypeNotice, Payload: b}}
+	h.Publish(p, nil, func(_ broker.Placed, err error) { done(err) })
 }
 
 // Receives reports whether messages of a channel arrive at this node. Any goroutine.

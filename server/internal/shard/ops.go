@@ -109,7 +109,7 @@ func (s *Shard) do(o *op) {
 			s.count.Inc(counters.SendsToClosed)
 		}
 	case opPublish:
-		if ch := s.members.byName[o.name]; ch != nil {
+		if ch := s.members.byName[o.name]; ch != nil && !o.message.TooMany(int(ch.subscribers.n)) {
 			s.enqueue(ch, 0, o)
 		} else {
 			s.dropUnheard(o)

@@ -99,7 +99,7 @@ func (b builder) members(p *protocol.ChannelMembers) builder {
 		m := &p.Members[i]
 		b = append(b, '{').text("client", m.Client).optional("user", m.User).raw("info", m.Info).close()
 	}
-	return append(b, ']').flag("truncated", p.Truncated)
+	return append(b, ']').flag("truncated", p.Truncated).flag("incomplete", p.Incomplete)
 }
 
 func (b builder) page(p *history.Page) builder {
