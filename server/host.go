@@ -47,7 +47,7 @@ func (h host) PublishExcept(channel string, t frame.Opcode, data []byte, except 
 		return err
 	}
 	if h.s.cfg.Broker != nil {
-		_, err := h.s.publishRemote(NoWait, &p)
+		_, err := h.s.beginRemote(NoWait, &p)()
 		return err
 	}
 	_, err := h.s.put(&p, nil)

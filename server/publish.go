@@ -93,7 +93,7 @@ func (s *Server) publishNow(p *Publication) error {
 		return err
 	}
 	if s.cfg.Broker != nil {
-		_, err := s.publishRemote(NoWait, p)
+		_, err := s.beginRemote(NoWait, p)()
 		return err
 	}
 	_, err := s.put(p, nil)
@@ -109,33 +109,53 @@ func (s *Server) publishNow(p *Publication) error {
 // called with NoWait. Its errors are those of Publish, and ErrKeyReused; after any of
 // them nothing was published. ErrServerClosed is returned from the moment that Shutdown begins.
 func (s *Server) PublishMessage(ctx context.Context, p Publication) (Receipt, error) {
+	return s.BeginPublish(ctx, p)()
+}
+
+// BeginPublish is the first half of PublishMessage: what it returns is the second one, which
+// waits, and is called once by any goroutine. So that many publications are on their way at
+// a time, a caller begins all of them before it waits for the first one: they keep their
+// order. ctx bounds the wait. p's payload is free when BeginPublish returns.
+func (s *Server) BeginPublish(ctx context.Context, p Publication) (result func() (Receipt, error)) {
 	if p.Type == 0 {
 		p.Type = Text
 	}
 	if err := s.checkPublication(&p); err != nil {
-		return Receipt{}, err
+		return refused(err)
 	}
-	if p.Client != "" {
-		return s.sendTo(ctx, &p)
+	switch {
+	case p.Client != "":
+		r, err := s.sendTo(ctx, &p)
+		return func() (Receipt, error) { return r, err }
+	case s.cfg.Broker != nil:
+		return s.beginRemote(ctx, &p)
 	}
-	if s.cfg.Broker != nil {
-		return s.publishRemote(ctx, &p)
-	}
+	var sent sent
+	var repeated bool
+	var err error
 	if p.IdempotencyKey == "" {
-		sent, err := s.send(&p)
-		if err != nil {
-			return Receipt{}, err
-		}
-		return s.receipt(ctx, sent), nil
+		sent, err = s.send(&p)
+	} else {
+		key := p.Channel + "\x00" + p.User + "\x00" + p.IdempotencyKey
+		sent, repeated, err = s.sendOnce(key, &p)
 	}
-	key := p.Channel + "\x00" + p.User + "\x00" + p.IdempotencyKey
-	sent, repeated, err := s.repetitions.Do(key, p.digest(), func() (sent, error) { return s.send(&p) })
 	if err != nil {
-		return Receipt{}, err
+		return refused(err)
 	}
-	r := s.receipt(ctx, sent)
-	r.Duplicate = repeated
-	return r, nil
+	return func() (Receipt, error) {
+		r := s.receipt(ctx, sent)
+		r.Duplicate = repeated
+		return r, nil
+	}
+}
+
+// refused is the result of what was not published.
+func refused(err error) func() (Receipt, error) {
+	return func() (Receipt, error) { return Receipt{}, err }
+}
+
+func (s *Server) sendOnce(key string, p *Publication) (out sent, repeated bool, err error) {
+	return s.repetitions.Do(key, p.digest(), func() (sent, error) { return s.send(p) })
 }
 
 // sent is a publication that is in the inbox of each loop.

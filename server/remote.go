@@ -65,9 +65,10 @@ type remoteResult struct {
 // countsWait bounds how long a receipt waits for the counts of all nodes.
 const countsWait = 5 * time.Second
 
-// publishRemote publishes p through the broker and waits for the result, and for the counts
-// of all nodes that have attached the channel until ctx is done. With NoWait it waits for nothing.
-func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, error) {
+// beginRemote hands p to the broker. What it returns waits for the result, and for the counts
+// of all nodes that have attached the channel until ctx is done. With NoWait it waits for
+// nothing.
+func (s *Server) beginRemote(ctx context.Context, p *Publication) func() (Receipt, error) {
 	own := *p
 	own.Payload = bytes.Clone(p.Payload)
 	out := s.publication(&own)
@@ -75,14 +76,16 @@ func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, er
 	done := func(placed broker.Placed, err error) { results <- remoteResult{placed, err} }
 	if ctx == NoWait {
 		if s.cfg.Broker.Health().Publishing != nil && s.parts.Load() != nil && (out.Channel == "" || !s.goesOnAlone(out.Channel)) {
-			return Receipt{}, broker.ErrUnavailable
+			return refused(broker.ErrUnavailable)
 		}
 		s.putLater(out, nil, done)
-		select {
-		case r := <-results:
-			return Receipt{Position: r.placed.Position}, r.err
-		default:
-			return Receipt{}, nil
+		return func() (Receipt, error) {
+			select {
+			case r := <-results:
+				return Receipt{Position: r.placed.Position}, r.err
+			default:
+				return Receipt{}, nil
+			}
 		}
 	}
 	var tally *hub.Tally
@@ -90,8 +93,16 @@ func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, er
 		tally = hub.NewTally()
 	}
 	s.putLater(out, tally, done)
-	h := s.parts.Load().hub
-	defer h.Forgo(out)
+	spread := p.Spread
+	return func() (Receipt, error) { return s.remoteReceipt(ctx, out, tally, spread, results) }
+}
+
+// remoteReceipt waits for the result of a publication through the broker, and for its
+// counts, if there is a tally.
+func (s *Server) remoteReceipt(ctx context.Context, out *broker.Publication, tally *hub.Tally, spread time.Duration, results <-chan remoteResult) (Receipt, error) {
+	if running := s.parts.Load(); running != nil {
+		defer running.hub.Forgo(out)
+	}
 	var r remoteResult
 	select {
 	case r = <-results:
@@ -104,7 +115,7 @@ func (s *Server) publishRemote(ctx context.Context, p *Publication) (Receipt, er
 	if tally == nil {
 		return Receipt{Position: r.placed.Position, Duplicate: r.placed.Duplicate}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, countsWait+p.Spread) // a message, or counts, may be lost on the way
+	ctx, cancel := context.WithTimeout(ctx, countsWait+spread) // a message, or counts, may be lost on the way
 	defer cancel()
 	known := true
 	if r.placed.Nodes == broker.NodesUnknown {

@@ -43,7 +43,12 @@ type fake struct {
 	publish   func(server.Publication) (server.Receipt, error)
 }
 
-func (f *fake) PublishMessage(ctx context.Context, p server.Publication) (server.Receipt, error) {
+func (f *fake) BeginPublish(ctx context.Context, p server.Publication) func() (server.Receipt, error) {
+	receipt, err := f.publishMessage(ctx, p)
+	return func() (server.Receipt, error) { return receipt, err }
+}
+
+func (f *fake) publishMessage(ctx context.Context, p server.Publication) (server.Receipt, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p.Payload = bytes.Clone(p.Payload) // as the real one does

@@ -12,9 +12,9 @@ import (
 // Backend is the server behind the API: a *server.Server, which documents the
 // methods. They are called from many goroutines at a time.
 type Backend interface {
-	// PublishMessage publishes even if ctx is done: ctx only ends the wait for
-	// the receipt. It copies the payload.
-	PublishMessage(ctx context.Context, p server.Publication) (server.Receipt, error)
+	// BeginPublish publishes even if ctx is done: ctx only ends the wait for
+	// the receipt, which result does. It copies the payload.
+	BeginPublish(ctx context.Context, p server.Publication) (result func() (server.Receipt, error))
 	// CheckNamespace refuses channels whose namespace is not configured.
 	CheckNamespace(channel string) error
 	ClearHistory(channel string) (n int, err error)

@@ -92,17 +92,24 @@ func (h *Handler) publishMany(c *client, w http.ResponseWriter, r *http.Request)
 	ctx, cancel := waiting(r.Context(), p.wait)
 	defer cancel()
 	all := newResults()
+	begun := make([]func() (server.Receipt, error), 0, n)
 	for i := range n {
 		one := p
 		if i < len(p.channels) {
 			one.Channel = p.channels[i]
-			all.begin("channel", one.Channel)
 		} else {
 			one.User = p.users[i-len(p.channels)]
-			all.begin("user", one.User)
 		}
 		one.IdempotencyKey = itemKey(header, i)
-		receipt, err := h.sendItem(ctx, c, &one)
+		begun = append(begun, h.beginItem(ctx, c, &one))
+	}
+	for i, result := range begun {
+		if i < len(p.channels) {
+			all.begin("channel", p.channels[i])
+		} else {
+			all.begin("user", p.users[i-len(p.channels)])
+		}
+		receipt, err := result()
 		all.end(h, &receipt, err)
 	}
 	all.answer(w)
@@ -130,17 +137,13 @@ func (h *Handler) batch(c *client, w http.ResponseWriter, r *http.Request) error
 	ctx, cancel := waiting(r.Context(), wait)
 	defer cancel()
 	all := newResults()
+	begun := make([]func() (server.Receipt, error), 0, len(items))
 	for i, item := range items {
-		var p publication
-		var receipt server.Receipt
+		begun = append(begun, h.beginOne(ctx, c, item, wait, itemKey(header, i)))
+	}
+	for _, result := range begun {
 		all.begin()
-		err := h.parseOne(&p, item, wait)
-		if err == nil {
-			if p.IdempotencyKey == "" {
-				p.IdempotencyKey = itemKey(header, i)
-			}
-			receipt, err = h.sendItem(ctx, c, &p)
-		}
+		receipt, err := result()
 		all.end(h, &receipt, err)
 	}
 	all.answer(w)
@@ -213,16 +216,21 @@ func itemKey(key string, i int) string {
 	return key + "#" + strconv.Itoa(i)
 }
 
-// sendItem is send for one of many.
-func (h *Handler) sendItem(ctx context.Context, c *client, p *publication) (server.Receipt, error) {
+// beginItem is begin for one of many.
+func (h *Handler) beginItem(ctx context.Context, c *client, p *publication) (result func() (server.Receipt, error)) {
 	if err := c.take(); err != nil {
-		return server.Receipt{}, err
+		return refused(err)
 	}
-	return h.send(ctx, c, p)
+	return h.begin(ctx, c, p)
 }
 
-// How long a stream may stand still in either direction.
-const streamTimeout = 30 * time.Second
+const (
+	// streamTimeout is how long a stream may stand still in either direction.
+	streamTimeout = 30 * time.Second
+	// streamAhead is how many lines, if they have come, are published before the result of
+	// the first one is waited for: a round trip to the broker is shared by all of them.
+	streamAhead = 256
+)
 
 // stream publishes line by line and writes a line of result for each as it comes: the
 // client may send for as long as it likes. Empty lines have no result.
@@ -239,7 +247,24 @@ func (h *Handler) stream(c *client, w http.ResponseWriter, r *http.Request, head
 	in := bufio.NewReaderSize(r.Body, 32<<10)
 	line, out := h.buffer(), []byte(nil)
 	defer h.release(line)
+	begun := make([]func() (server.Receipt, error), 0, streamAhead)
+	write := func() (err error) {
+		for _, result := range begun {
+			receipt, failed := result()
+			out = append(h.appendResult(append(out[:0], '{'), &receipt, failed), '}', '\n')
+			if err == nil { // else the client is gone; what is begun is waited for
+				_, err = w.Write(out)
+			}
+		}
+		begun = begun[:0]
+		return err
+	}
 	for i := 0; ; {
+		if in.Buffered() == 0 || len(begun) == cap(begun) {
+			if write() != nil {
+				return nil
+			}
+		}
 		if in.Buffered() == 0 {
 			_ = control.Flush()
 			deadline := time.Now().Add(streamTimeout)
@@ -247,23 +272,18 @@ func (h *Handler) stream(c *client, w http.ResponseWriter, r *http.Request, head
 			_ = control.SetWriteDeadline(deadline.Add(WaitMax))
 		}
 		err := h.readLine(in, line)
-		if errors.Is(err, io.EOF) && line.Len() == 0 {
-			return nil
-		}
-		last := err != nil && !errors.Is(err, io.EOF)
-		var receipt server.Receipt
-		if last {
+		switch text := bytes.TrimSpace(line.Bytes()); {
+		case err != nil && !errors.Is(err, io.EOF):
 			// What follows a line that is too long, or did not come, can't be found.
-			err = h.streamError(err)
-		} else if text := bytes.TrimSpace(line.Bytes()); len(text) == 0 {
-			continue
-		} else {
-			receipt, err = h.streamLine(r.Context(), c, text, itemKey(header, i))
+			begun = append(begun, refused(h.streamError(err)))
+			_ = write() // the end, whether or not the client is there
+			return nil
+		case err != nil && line.Len() == 0:
+			_ = write()
+			return nil
+		case len(text) > 0:
+			begun = append(begun, h.beginOne(r.Context(), c, text, h.cfg.Wait, itemKey(header, i)))
 			i++
-		}
-		out = h.appendResult(append(out[:0], '{'), &receipt, err)
-		if _, err := w.Write(append(out, '}', '\n')); err != nil || last {
-			return nil // the client is gone, or has been told
 		}
 	}
 }
@@ -275,16 +295,17 @@ func (h *Handler) streamError(err error) error {
 	return h.readError(err)
 }
 
-// streamLine publishes one line.
-func (h *Handler) streamLine(ctx context.Context, c *client, text []byte, key string) (server.Receipt, error) {
+// beginOne begins an item of a batch or of a stream, which has the idempotency key if it has
+// none of its own.
+func (h *Handler) beginOne(ctx context.Context, c *client, text []byte, wait time.Duration, key string) (result func() (server.Receipt, error)) {
 	var p publication
-	if err := h.parseOne(&p, text, h.cfg.Wait); err != nil {
-		return server.Receipt{}, err
+	if err := h.parseOne(&p, text, wait); err != nil {
+		return refused(err)
 	}
 	if p.IdempotencyKey == "" {
 		p.IdempotencyKey = key
 	}
-	return h.sendItem(ctx, c, &p)
+	return h.beginItem(ctx, c, &p)
 }
 
 // readLine reads up to a line feed or the end.

@@ -8,7 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -187,5 +190,39 @@ func TestBatchTakesFromTheRate(t *testing.T) {
 	wantProblem(t, limited, 429, CodeRateLimited, "0.001 requests a second")
 	if got := limited.Header().Get("Retry-After"); got != "1000" && got != "999" {
 		t.Errorf("Retry-After %q, want some 1000 seconds", got)
+	}
+}
+
+// later is a backend whose results are there when all publications of a test have come.
+type later struct {
+	*fake
+	due sync.WaitGroup
+}
+
+func (l *later) BeginPublish(ctx context.Context, p server.Publication) func() (server.Receipt, error) {
+	result := l.fake.BeginPublish(ctx, p)
+	l.due.Done()
+	return func() (server.Receipt, error) {
+		l.due.Wait()
+		return result()
+	}
+}
+
+// What comes together is on its way to a broker together, and its results keep their order.
+func TestManyAreBegunBeforeTheFirstIsWaitedFor(t *testing.T) {
+	const n = 5
+	lines := strings.Repeat("{\"channel\":\"c\",\"data\":1}\n", n)
+	for _, tc := range []struct{ target, body, contentType string }{
+		{"/v1/batch", `{"publications":[` + strings.TrimSuffix(strings.ReplaceAll(lines, "\n", ","), ",") + `]}`, "application/json"},
+		{"/v1/batch", lines, typeNDJSON},
+		{"/v1/publish/many", `{"channels":["a","b","c","d","e"],"data":1}`, "application/json"},
+	} {
+		backend := &later{fake: &fake{}}
+		backend.due.Add(n)
+		w := ask(t, newHandler(t, backend, Config{}), "POST", tc.target, tc.body, "Content-Type", tc.contentType)
+		offsets := regexp.MustCompile(`"offset":\d`).FindAllString(w.Body.String(), -1)
+		if want := []string{`"offset":1`, `"offset":2`, `"offset":3`, `"offset":4`, `"offset":5`}; !slices.Equal(offsets, want) {
+			t.Errorf("%s as %s: %s", tc.target, tc.contentType, w.Body)
+		}
 	}
 }

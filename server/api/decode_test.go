@@ -165,6 +165,8 @@ type quiet struct{ Backend }
 
 func (quiet) CheckNamespace(string) error { return nil }
 
-func (quiet) PublishMessage(context.Context, server.Publication) (server.Receipt, error) {
-	return server.Receipt{Position: history.Position{Epoch: "e1", Offset: 7}, Matched: 3, Written: 3, Complete: true}, nil
+func (quiet) BeginPublish(context.Context, server.Publication) func() (server.Receipt, error) {
+	return func() (server.Receipt, error) {
+		return server.Receipt{Position: history.Position{Epoch: "e1", Offset: 7}, Matched: 3, Written: 3, Complete: true}, nil
+	}
 }

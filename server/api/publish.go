@@ -55,16 +55,13 @@ func (h *Handler) parseOne(p *publication, body []byte, wait time.Duration) erro
 
 // send publishes what c may publish, and waits for the receipt.
 func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.Receipt, error) {
-	if err := c.mayPublish(p); err != nil {
-		return server.Receipt{}, err
-	}
-	if p.Channel != "" {
-		if err := h.backend.CheckNamespace(p.Channel); err != nil {
-			return server.Receipt{}, err
-		}
-	}
-	if p.Client != "" && p.IdempotencyKey != "" {
-		return server.Receipt{}, problem(http.StatusBadRequest, CodeBadValue, "A message to one connection has no idempotency key. Leave it out.").about("idempotency_key")
+	return h.begin(ctx, c, p)()
+}
+
+// begin publishes what c may publish. result waits for the receipt, and is called once.
+func (h *Handler) begin(ctx context.Context, c *client, p *publication) (result func() (server.Receipt, error)) {
+	if err := h.check(c, p); err != nil {
+		return refused(err)
 	}
 	if p.IdempotencyKey != "" && c.Name != "" {
 		// A key's repetitions are its own.
@@ -76,11 +73,35 @@ func (h *Handler) send(ctx context.Context, c *client, p *publication) (server.R
 	case p.wait <= 0:
 		ctx = noReceipt // and not NoWait, with which it would not wait for a broker's answer
 	default:
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, p.wait)
-		defer cancel()
+		ctx, cancel := context.WithTimeout(ctx, p.wait)
+		wait := h.backend.BeginPublish(ctx, p.Publication)
+		return func() (server.Receipt, error) {
+			defer cancel()
+			return wait()
+		}
 	}
-	return h.backend.PublishMessage(ctx, p.Publication)
+	return h.backend.BeginPublish(ctx, p.Publication)
+}
+
+// check refuses what c may not publish, and what cannot be.
+func (h *Handler) check(c *client, p *publication) error {
+	if err := c.mayPublish(p); err != nil {
+		return err
+	}
+	if p.Channel != "" {
+		if err := h.backend.CheckNamespace(p.Channel); err != nil {
+			return err
+		}
+	}
+	if p.Client != "" && p.IdempotencyKey != "" {
+		return problem(http.StatusBadRequest, CodeBadValue, "A message to one connection has no idempotency key. Leave it out.").about("idempotency_key")
+	}
+	return nil
+}
+
+// refused is the result of what is not published.
+func refused(err error) func() (server.Receipt, error) {
+	return func() (server.Receipt, error) { return server.Receipt{}, err }
 }
 
 // noReceipt is a context that is done.
