@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/broker"
 	"github.com/roostws/roost/server/history"
 )
@@ -71,6 +72,37 @@ func TestWantForgotten(t *testing.T) {
 	}
 	if r.Want("h:1", nil, func() {}) != nil {
 		t.Error("the channel is not known, although it was read")
+	}
+}
+
+// A storm of clients that resume reads each channel once, whether they come before or after
+// the page, and whatever their positions.
+func TestStormReadsEachChannelOnce(t *testing.T) {
+	r, b := silentRig(t)
+	const channels, clients = 100, 10_000
+	page := broker.Page{Position: history.Position{Epoch: "e", Offset: 5}}
+	for offset := uint64(1); offset <= page.Position.Offset; offset++ {
+		page.Messages = append(page.Messages, &broker.Message{Position: history.Position{Epoch: "e", Offset: offset}, Type: frame.OpText, Payload: []byte("x")})
+	}
+	name := func(i int) string { return fmt.Sprintf("h:%d", i%channels) }
+	ready := 0
+	come := func(from, to int) {
+		for i := from; i < to; i++ {
+			if r.Want(name(i), &history.Position{Epoch: "e", Offset: uint64(i % 6)}, func() { ready++ }) == nil {
+				ready++
+			}
+		}
+	}
+	come(0, clients/2)
+	for i := range channels {
+		b.in.Attached(name(i))
+	}
+	for answered := 0; answered < len(b.reads); answered++ { // an answer may make room for the next read
+		b.reads[answered](page, nil)
+	}
+	come(clients/2, clients)
+	if len(b.reads) != channels || ready != clients {
+		t.Errorf("%d reads for %d channels; %d of %d clients may go on", len(b.reads), channels, ready, clients)
 	}
 }
 
