@@ -75,11 +75,11 @@ func TestWantForgotten(t *testing.T) {
 	}
 }
 
-// A storm of clients that resume reads each channel once, whether they come before or after
-// the page, and whatever their positions.
+// A storm of clients that resume reads each channel once, whether they come before,
+// while or after the page comes, and whatever their positions.
 func TestStormReadsEachChannelOnce(t *testing.T) {
 	r, b := silentRig(t)
-	const channels, clients = 100, 10_000
+	const channels, clients = 100, 12_000
 	page := broker.Page{Position: history.Position{Epoch: "e", Offset: 5}}
 	for offset := uint64(1); offset <= page.Position.Offset; offset++ {
 		page.Messages = append(page.Messages, &broker.Message{Position: history.Position{Epoch: "e", Offset: offset}, Type: frame.OpText, Payload: []byte("x")})
@@ -93,14 +93,15 @@ func TestStormReadsEachChannelOnce(t *testing.T) {
 			}
 		}
 	}
-	come(0, clients/2)
+	come(0, clients/3)
 	for i := range channels {
 		b.in.Attached(name(i))
 	}
+	come(clients/3, 2*clients/3)                             // while the pages are on their way
 	for answered := 0; answered < len(b.reads); answered++ { // an answer may make room for the next read
 		b.reads[answered](page, nil)
 	}
-	come(clients/2, clients)
+	come(2*clients/3, clients)
 	if len(b.reads) != channels || ready != clients {
 		t.Errorf("%d reads for %d channels; %d of %d clients may go on", len(b.reads), channels, ready, clients)
 	}
