@@ -321,8 +321,8 @@ func (s *Shard) Busy(id netpoll.ID, busy bool) bool {
 }
 
 // Move moves what belongs to the mailbox from, mail, subscriptions and identity, to the
-// open connection to, which has had nothing of that so far: nothing is lost, and nothing
-// comes twice. then is called when that is done, with false if one of them is gone. from
+// open connection to, which has no subscriptions so far: nothing is lost, and nothing
+// comes twice. An identity that to has is replaced. then is called when that is done, with false if one of them is gone. from
 // ends without Hooks.Closed. Loop only.
 func (s *Shard) Move(from, to netpoll.ID, then func(ok bool)) {
 	move := func() {
@@ -366,7 +366,7 @@ func (s *Shard) move(from, to netpoll.ID) moveResult {
 	v, ok := s.findOpen(from)
 	c, alive := s.findOpen(to)
 	b := s.boxes.find(from)
-	if !ok || !alive || b == nil || c.subs != 0 || c.user != 0 {
+	if !ok || !alive || b == nil || c.subs != 0 {
 		return moveFailed
 	}
 	for v.flags&flagStalled != 0 {
@@ -389,6 +389,7 @@ func (s *Shard) move(from, to netpoll.ID) moveResult {
 		s.members.channels[sub.channel].subscribers.at(sub.pos).slot = to.Slot()
 	}
 	c.subs, v.subs = v.subs, 0
+	c.dropUser() // the hook for its own request may have set one: the session's counts
 	c.inheritUser(v)
 	if v.flags&flagUnready == 0 {
 		c.flags &^= flagUnready
@@ -410,6 +411,7 @@ func (s *Shard) move(from, to netpoll.ID) moveResult {
 	s.count.Inc(counters.Closed)
 	s.countClose(Closed{Code: frame.CloseNormal, ByPeer: true})
 	s.count.Add(counters.Mailboxes, -1)
+	s.boxes.noteOrigin(to, from)
 	s.OnClose(from, nil)
 	s.boxes.release(b)
 	return moved

@@ -90,6 +90,37 @@ type mailboxes struct {
 	generations []uint32
 	free        []uint32
 	ready       []*box // something happened that a request may wait for
+	// origins are the mailboxes in which sessions began that have moved, by their
+	// WebSocket: a session may be excepted from a publication by either ID.
+	origins map[netpoll.ID]netpoll.ID
+}
+
+// noteOrigin notes that the session of a mailbox is on a WebSocket now.
+func (m *mailboxes) noteOrigin(socket, mailbox netpoll.ID) {
+	if m.origins == nil {
+		m.origins = map[netpoll.ID]netpoll.ID{}
+	}
+	m.origins[socket] = mailbox
+}
+
+// origin returns the mailbox in which the session of a connection began, 0 if it has not
+// moved.
+func (m *mailboxes) origin(id netpoll.ID) netpoll.ID {
+	if m == nil {
+		return 0
+	}
+	return m.origins[id]
+}
+
+// forgetOrigin is for a connection that has ended. A map that many have made large goes with
+// the last one.
+func (m *mailboxes) forgetOrigin(id netpoll.ID) {
+	if m == nil || m.origins == nil {
+		return
+	}
+	if delete(m.origins, id); len(m.origins) == 0 {
+		m.origins = nil
+	}
 }
 
 // shift is the distance between the loop's IDs and the shard's.

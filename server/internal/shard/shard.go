@@ -348,6 +348,7 @@ func (s *Shard) OnClose(id netpoll.ID, err error) {
 	c.leaveAll()
 	c.dropUser()
 	c.freeExt()
+	s.boxes.forgetOrigin(id)
 	*c.slot = slot{}
 	c.setDeadline(0)
 	s.slots.used--

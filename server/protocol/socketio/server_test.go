@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/broker/memory"
@@ -254,6 +256,98 @@ func TestUpgradeLosesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// upgrade moves a client that polls to a WebSocket.
+func (p *poller) upgrade() *wstest.Client {
+	p.r.t.Helper()
+	c := p.r.dial("&sid=" + p.sid)
+	c.Send("2probe")
+	c.Want("3probe")
+	for p.get() && p.got[len(p.got)-1] != "6" {
+	}
+	c.Send("5")
+	return c
+}
+
+// A session upgrades where the application gives each request an identity, and keeps its own.
+func TestUpgradeWithUser(t *testing.T) {
+	user := func(r *server.UpgradeRequest) string {
+		values, _ := url.ParseQuery(r.RawQuery())
+		return values.Get("user")
+	}
+	for name, handler := range map[string]server.Handler{
+		"Upgrade":   {Upgrade: func(r *server.UpgradeRequest) error { r.User = user(r); return nil }},
+		"Authorize": {Authorize: func(_ context.Context, r *server.UpgradeRequest) error { r.User = user(r); return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, func(cfg *server.Config, io *socketio.Server) {
+				cfg.Handler = handler
+				io.Of("/").On("echo", func(_ *socketio.Socket, e *socketio.Event) { _ = e.Ack(e.Values()...) })
+			})
+			for _, user := range []string{"ann", "bob", ""} {
+				p := &poller{r: r, http: webClient()}
+				_, content := p.try("GET", "&user=ann", "")
+				if _, err := fmt.Sscanf(content, `0{"sid":%q`, &p.sid); err != nil {
+					t.Fatal(content, err)
+				}
+				p.post("40")
+				p.await("40")
+				own := p.sid
+				p.sid += "&user=" + user
+				c := p.upgrade()
+				p.sid = own
+				c.Send(`421["echo",1]`)
+				c.Want("431[1]")
+				for user, want := range map[string]int{"ann": 1, "bob": 0} {
+					if n, err := r.srv.Disconnect(t.Context(), server.Audience{User: user}, frame.CloseNormal, "over"); n != want || err != nil {
+						t.Errorf("%d connections of %s, %v; want %d", n, user, err, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// What leaves a socket out, or is for it alone, follows it when it upgrades.
+func TestExceptionsFollowUpgrades(t *testing.T) {
+	ids := make(chan string, 1)
+	r := start(t, func(_ *server.Config, io *socketio.Server) {
+		io.OnConnection(func(s *socketio.Socket) {
+			_ = s.Join("room")
+			select {
+			case ids <- s.ID():
+			default:
+			}
+		})
+		io.Of("/").On("shout", func(s *socketio.Socket, e *socketio.Event) {
+			_ = s.Broadcast().Emit("heard")
+			_ = e.Ack()
+		})
+	})
+	p := r.poller()
+	p.post("40")
+	p.await("40")
+	id := <-ids
+	witness := r.websocket()
+	c := p.upgrade()
+	c.Send(`421["shout"]`)
+	c.Want("431[]") // and nothing before it
+	witness.Want(`42["heard"]`)
+	for _, b := range []socketio.Broadcast{r.io.Except(id), r.io.To("room").Except(id)} {
+		if err := b.Emit("without"); err != nil {
+			t.Fatal(err)
+		}
+		witness.Want(`42["without"]`)
+	}
+	if err := r.io.To(id, "room").Emit("once"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.io.To("room").Emit("end"); err != nil {
+		t.Fatal(err)
+	}
+	c.Want(`42["once"]`)
+	c.Want(`42["end"]`)
 }
 
 // Rooms, exceptions and the sender: each socket gets an event once, polling or not.
