@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ func Test(t *testing.T, make func(t *testing.T) *Rig) {
 		{"fields", testFields},
 		{"interest", testInterest},
 		{"notices", testNotices},
+		{"notices beside messages", testNoticesBeside},
 		{"idempotency", testIdempotency},
 		{"cut", testCut},
 		{"outage", testOutage},
@@ -317,6 +319,53 @@ func testNotices(t *testing.T, r *Rig) {
 			if want := []string{fmt.Sprintf("%q 0", name), fmt.Sprintf("%q 1", name), fmt.Sprintf("%q 2", name)}; !slices.Equal(got, want) {
 				t.Errorf("%q: %q arrived, want %q", name, got, want)
 			}
+		}
+	}
+}
+
+// Notices on a channel with history get no place in it, and take none from a message.
+func testNoticesBeside(t *testing.T, r *Rig) {
+	a, b := start(t, r), start(t, r)
+	a.attach("h:1")
+	const each = 200
+	results := make([]result, 2*each)
+	var all sync.WaitGroup
+	all.Add(len(results))
+	for i := range results {
+		p := publication("h:1", fmt.Sprint("text ", i))
+		if i%2 == 1 {
+			p.Type, p.Keep = broker.TypeNotice, broker.Keep{}
+		}
+		b.node.Publish(p, func(placed broker.Placed, err error) {
+			results[i] = result{placed, err}
+			all.Done()
+		})
+	}
+	all.Wait()
+	for i, got := range results {
+		want := uint64(0)
+		if i%2 == 0 {
+			want = uint64(i/2 + 1)
+		}
+		if got.err != nil || got.placed.Position.Offset != want {
+			t.Errorf("message %d: %+v, %v, want offset %d", i, got.placed, got.err, want)
+		}
+	}
+	if n := len(a.texts("h:1", len(results))); n != len(results) {
+		t.Errorf("%d messages arrived, want %d", n, len(results))
+	}
+	for offset := 0; offset < each; {
+		since := results[0].placed.Position
+		since.Offset = uint64(offset)
+		page := b.pageOf("h:1", keep, &since)
+		if len(page.Messages) == 0 {
+			t.Fatalf("nothing comes after %v", since)
+		}
+		for _, m := range page.Messages {
+			if want := fmt.Sprint("text ", 2*offset); string(m.Payload) != want || m.Position.Offset != uint64(offset+1) {
+				t.Fatalf("at %v is %q, want %q", m.Position, m.Payload, want)
+			}
+			offset++
 		}
 	}
 }

@@ -102,9 +102,10 @@ func TestURL(t *testing.T) {
 	}
 }
 
-// No key is in one record twice, and a record has bounds.
+// No key is in one record twice, kept messages and notices are apart, and a record has bounds.
 func TestTogether(t *testing.T) {
 	plain := &job{p: &broker.Publication{Message: broker.Message{Payload: make([]byte, 100)}}}
+	kept := &job{p: &broker.Publication{Keep: broker.Keep{Messages: 1}}}
 	large := &job{p: &broker.Publication{Message: broker.Message{Payload: make([]byte, recordBytes)}}}
 	key := func(hash string) *job { return &job{p: plain.p, hash: hash} }
 	many := make([]*job, 2*recordMax)
@@ -117,6 +118,7 @@ func TestTogether(t *testing.T) {
 	}{
 		{nil, 0}, {[]*job{plain}, 1}, {many, recordMax}, {[]*job{large, plain}, 1}, {[]*job{plain, large}, 1}, {[]*job{large, large}, 1},
 		{[]*job{key("a"), plain, plain, key("b"), key("a"), plain}, 4},
+		{[]*job{kept, plain}, 1}, {[]*job{plain, kept}, 1}, {[]*job{kept, kept, plain, kept}, 2}, {[]*job{plain, plain, kept}, 2},
 	} {
 		if got := together(c.queue); got != c.want {
 			t.Errorf("of %d jobs %d go together, want %d", len(c.queue), got, c.want)

@@ -38,7 +38,7 @@ type sequencer struct {
 	running bool
 	used    time.Time
 
-	// Owned by its goroutine, and while there is none by that of life.sweep.
+	// Owned by its goroutine, and while there is none by life.drop.
 	tip   tip
 	known bool // tip is where the channel stood the last time
 	keep  broker.Keep
@@ -115,13 +115,14 @@ func (s *sequencer) run() {
 }
 
 // together returns how many jobs at the head of the queue are published together. No key is
-// in one record twice.
+// in one record twice, and messages that are kept are not mixed with notices, which are not.
 func together(queue []*job) int {
 	bytes := 0
 	var keys map[string]bool
 	for n, j := range queue {
 		size := len(j.p.Payload) + len(j.p.From) + len(j.p.Key)
-		if n == recordMax || n > 0 && bytes+size > recordBytes || keys[j.hash] {
+		other := (j.p.Keep.Messages > 0) != (queue[0].p.Keep.Messages > 0)
+		if n == recordMax || n > 0 && bytes+size > recordBytes || other || keys[j.hash] {
 			return n
 		}
 		bytes += size
@@ -156,6 +157,7 @@ func (l *life) load(ctx context.Context, channel string) (tip, *record, error) {
 // where the channel stands and tries again.
 func (s *sequencer) publish(ctx context.Context, jobs []*job) {
 	claimed := false
+	s.keep = jobs[len(jobs)-1].p.Keep // also where all turn out to be duplicates: drop goes by it
 	for {
 		if !s.known {
 			var err error
@@ -177,7 +179,6 @@ func (s *sequencer) publish(ctx context.Context, jobs []*job) {
 			r.items = append(r.items, item{j.hash, &j.p.Message})
 		}
 		begin := time.Now()
-		s.keep = jobs[len(jobs)-1].p.Keep
 		at, err := s.l.add(ctx, s.subject, r, s.tip.at, recordAge(s.keep))
 		switch {
 		case err == nil:
@@ -238,7 +239,7 @@ func (s *sequencer) trim(now time.Time) {
 	}
 }
 
-// sweep drops the histories that are too old, and the sequencers that nothing needs.
+// sweep calls drop now and then.
 func (l *life) sweep() {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
@@ -247,21 +248,26 @@ func (l *life) sweep() {
 		case <-l.ctx.Done():
 			return
 		case now := <-tick.C:
-			l.mu.Lock()
-			for channel, s := range l.sequencers {
-				if s.running || now.Sub(s.used) <= s.keep.Age {
-					continue
-				}
-				delete(l.sequencers, channel)
-				if s.tip.at > 0 {
-					l.purge(s.subject, s.tip.at)
-				}
-			}
-			if len(l.spots) > spotsMax {
-				clear(l.spots)
-			}
-			l.mu.Unlock()
+			l.drop(now)
 		}
+	}
+}
+
+// drop drops the histories that are too old, and the sequencers that nothing needs.
+func (l *life) drop(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for channel, s := range l.sequencers {
+		if s.running || now.Sub(s.used) <= s.keep.Age {
+			continue
+		}
+		delete(l.sequencers, channel)
+		if s.tip.at > 0 {
+			l.purge(s.subject, s.tip.at)
+		}
+	}
+	if len(l.spots) > spotsMax {
+		clear(l.spots)
 	}
 }
 

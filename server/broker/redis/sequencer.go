@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -27,7 +26,6 @@ type sequencer struct {
 	// moves: where the server is found may change, and is asked again and again.
 	moves  bool
 	closec chan struct{}
-	ended  sync.WaitGroup
 
 	// Guarded by b.mu.
 	life   *life // nil while there is none
