@@ -46,6 +46,7 @@ type Broker struct {
 	closec   chan struct{}
 	ended    sync.WaitGroup
 	started  atomic.Bool // Broker is there
+	closed   atomic.Bool
 
 	mu     sync.Mutex
 	server *natsserver.Server // guarded by mu
@@ -88,7 +89,7 @@ func (b *Broker) Start(in broker.Inbound) (err error) {
 	defer func() {
 		if err != nil {
 			b.stop()
-			err = errors.Join(err, b.memory.lock.Close())
+			err = errors.Join(err, b.memory.acknowledged.Close(), b.memory.lock.Close())
 		}
 	}()
 	if err = b.serve(); err != nil {
@@ -160,8 +161,18 @@ func (b *Broker) serve() error {
 
 // check waits for a server that has begun, and compares it with the memory.
 func (b *Broker) check(server *natsserver.Server, problems *logger) error {
-	if !server.ReadyForConnections(startTimeout) {
-		return fmt.Errorf("the store is not ready after %v", startTimeout)
+	for end := time.Now().Add(startTimeout); !server.ReadyForConnections(time.Second); {
+		if problem := problems.fatal(); problem != "" {
+			return errors.New(problem)
+		}
+		select {
+		case <-b.closec:
+			return errStarting
+		default:
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the store is not ready after %v", startTimeout)
+		}
 	}
 	if !server.JetStreamEnabled() {
 		return fmt.Errorf("the store can't be opened: %s", problems.last())
@@ -248,7 +259,7 @@ func (b *Broker) stop() {
 
 // Close ends the broker and its server, and lets the directory go.
 func (b *Broker) Close() error {
-	if !b.started.Load() {
+	if !b.started.Load() || b.closed.Swap(true) {
 		return nil
 	}
 	close(b.closec)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -325,8 +326,10 @@ func TestDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatalf("after Close: %v", err)
 	}
-	if err := again.Close(); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -348,6 +351,29 @@ func TestClusterOptions(t *testing.T) {
 		_, err := New(Options{Dir: "d", Cluster: &c.cluster})
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.cluster, err, c.want)
+		}
+	}
+}
+
+// A server whose address is taken says so, and not after minutes.
+func TestAddressTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	addr := l.Addr().String()
+	dir := t.TempDir()
+	for range 2 { // the first one lets the directory go
+		b, err := New(Options{Dir: dir, Cluster: &Cluster{Addr: addr, Servers: []string{addr, "127.0.0.2:1", "127.0.0.3:1"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Start(deaf{}); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("%v, want that the address is in use", err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +103,11 @@ func (m *memory) begin(last uint64, lost int, sync bool) (string, error) {
 			return "", err
 		}
 	}
+	if sync && !before.Sync && !before.Ended { // from here on, the state vouches for earlier records, too
+		if err := syncAll(m.dir); err != nil {
+			return "", err
+		}
+	}
 	m.last = last
 	m.state = memoryState{Name: before.Name, Boot: bootID(), Sync: sync}
 	return why, m.save()
@@ -128,7 +134,32 @@ func (m *memory) save() error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(name, m.path())
+	if err := os.Rename(name, m.path()); err != nil {
+		return err
+	}
+	return syncFile(m.dir)
+}
+
+// syncFile writes a file, or the entries of a folder, to the disk.
+func syncFile(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// syncAll writes all files below a folder to the disk. The store may remove some meanwhile.
+func syncAll(dir string) error {
+	return filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			err = syncFile(name)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
 }
 
 // read returns the sequence in the file "acknowledged", 0 if there is none yet.
@@ -167,13 +198,14 @@ func (m *memory) write(sequence uint64) error {
 	return err
 }
 
-// end notes that the store was closed in order, and lets the directory go.
+// end notes that the store was closed in order, when all of it is on the disk, and lets the
+// directory go. The server has stopped: it writes its last records without syncing them.
 func (m *memory) end() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.state.Ended = true
-	err := m.save()
-	return errors.Join(err, m.acknowledged.Close(), m.lock.Close())
+	err := syncAll(m.dir)
+	m.state.Ended = err == nil
+	return errors.Join(err, m.save(), m.acknowledged.Close(), m.lock.Close())
 }
 
 // bootID names this start of the machine, where the system has a name for it.

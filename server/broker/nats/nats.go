@@ -169,6 +169,9 @@ func (o *Options) parse() error {
 		case "cert":
 			o.security = append(o.security, nats.ClientCert(value, values.Get("key")))
 		case "key":
+			if !values.Has("cert") {
+				return fmt.Errorf("nats: key needs cert")
+			}
 		case "storage":
 			if o.File = value == "file"; !o.File && value != "memory" {
 				return fmt.Errorf("nats: storage is memory or file")
@@ -183,6 +186,11 @@ func (o *Options) parse() error {
 			}
 		default:
 			return fmt.Errorf("nats: the URL has no parameter %q; it has credentials, ca, cert, key, storage, replicas and trust", name)
+		}
+	}
+	for _, option := range o.security { // files that can't be read are told now, and not at every try to connect
+		if err := option(&nats.Options{}); err != nil {
+			return err
 		}
 	}
 	return nil

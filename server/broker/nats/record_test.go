@@ -73,7 +73,7 @@ func TestRecord(t *testing.T) {
 // Parameters of the URL, and what is wrong with them, without the password.
 func TestURL(t *testing.T) {
 	for _, url := range []string{
-		"nats://h", "nats://a:secret@h:4222,nats://h2", "tls://h:4222?ca=/ca.pem&credentials=/c", "nats://h?storage=file&replicas=3", "nats://h?trust=true",
+		"nats://h", "nats://a:secret@h:4222,nats://h2", "tls://h:4222", "nats://h?storage=file&replicas=3", "nats://h?trust=true",
 	} {
 		if _, err := New(Options{URL: url}); err != nil {
 			t.Errorf("%s: %v", url, err)
@@ -84,6 +84,10 @@ func TestURL(t *testing.T) {
 		"redis://ann:secret@h":                 "is not",
 		"nats://":                              "is not",
 		"nats://ann:secret@h:port":             "is not",
+		"tls://ann:secret@h?ca=/no/file":       "no such file",
+		"tls://ann:secret@h?cert=/no/file":     "no such file",
+		"tls://ann:secret@h?credentials=/no":   "no such file",
+		"tls://ann:secret@h?key=k":             "key needs cert",
 		"ws://ann:secret@h":                    "is not",
 		"nats://ann:secret@h?replicas=3":       "in memory",
 		"nats://ann:secret@h?replicas=x":       "replicas",

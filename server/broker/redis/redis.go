@@ -88,7 +88,7 @@ func New(o Options) (*Broker, error) {
 	if len(list) == 0 {
 		return nil, errors.New("redis: the URL is not one of " + urls)
 	}
-	names := map[string]bool{}
+	names, database := map[string]bool{}, 0
 	for _, text := range list {
 		t, err := parseURL(text, o.TLS)
 		if err != nil {
@@ -113,7 +113,10 @@ func New(o Options) (*Broker, error) {
 		default:
 			b.sequencers = append(b.sequencers, b.newSequencer(t.name(), t, fixed(t.addresses[0])))
 		}
-		if t.client.SelectDB != 0 {
+		if len(names) > 1 && t.client.SelectDB != database {
+			return nil, errors.New("redis: servers side by side have the same database") // the topics hold one number
+		}
+		if database = t.client.SelectDB; database != 0 {
 			b.topics = fmt.Sprintf("%sc%d:", o.Prefix, t.client.SelectDB)
 		}
 	}

@@ -49,6 +49,9 @@ func parseURL(text string, security *tls.Config) (*target, error) {
 	if err != nil {
 		return nil, errors.New("redis: the URL is not one of " + urls)
 	}
+	if u.Scheme != "unix" && strings.Contains(u.Path, "@") || strings.Contains(u.RawQuery+u.Fragment, "@") {
+		return nil, errors.New("redis: in a password / ? # @ are written %2F %3F %23 %40")
+	}
 	t := &target{}
 	scheme, mode, _ := strings.Cut(u.Scheme, "+")
 	t.mode = mode
@@ -65,6 +68,9 @@ func parseURL(text string, security *tls.Config) (*target, error) {
 			o.TLSConfig = security.Clone()
 		}
 	case "unix":
+		if u.Path == "" {
+			return nil, errors.New("redis: the URL is not one of " + urls)
+		}
 		o.DialCtxFn = func(ctx context.Context, _ string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", u.Path)
 		}
@@ -124,6 +130,9 @@ func parseURL(text string, security *tls.Config) (*target, error) {
 				return &pair, err
 			}
 		case "key":
+			if !q.Has("cert") {
+				return nil, errors.New("redis: key needs cert")
+			}
 		case "trust":
 			if t.trusted, err = strconv.ParseBool(value); err != nil {
 				return nil, errors.New("redis: trust is true or false")
