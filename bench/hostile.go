@@ -170,7 +170,7 @@ func (k *hostileKind) run(ctx context.Context, rawURL string, trusted trust) (di
 		return did, err
 	}
 	for ctx.Err() == nil {
-		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", e.to.String())
+		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", e.to.String())
 		if err != nil {
 			if ctx.Err() != nil {
 				break

@@ -27,6 +27,9 @@ func (s *Server) handlers() {
 			if err != nil || r.node != "" {
 				return 0, err
 			}
+			if o.NoWait {
+				ctx = NoWait
+			}
 			return s.carryOut(ctx, kind, r, o)
 		})
 	}

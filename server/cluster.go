@@ -44,7 +44,11 @@ func newCluster(s *Server) *cluster {
 		Covers:   func(channel string) bool { return s.joinLeave(channel) != nil },
 		Receives: func(channel string) bool { return s.parts.Load().hub.Receives(channel) },
 		Publish: func(channel string, b []byte, done func(error)) {
-			s.parts.Load().hub.Notice(channel, b, done)
+			if running := s.parts.Load(); running != nil {
+				running.hub.Notice(channel, b, done)
+			} else {
+				done(errNotStarted)
+			}
 		},
 		Ask: func(node string, question []byte, done func([]byte, bool)) {
 			go func() {
@@ -175,7 +179,7 @@ func (c *cluster) show(channel, node string, part *presencePart, all *protocol.C
 		}
 	}
 	if c.s.joinLeave(channel) == nil {
-		each(nil)
+		each(func(string, string) bool { return true }) // the other node tells, this one does not
 	} else if !c.roster.Seen(channel, node, part.Version, each) {
 		return false
 	}

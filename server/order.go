@@ -18,6 +18,8 @@ type order struct {
 	// Of send.
 	Type    MessageType `json:",omitzero"`
 	Payload []byte      `json:",omitzero"`
+	// NoWait: the result is not wanted, and nothing is waited for.
+	NoWait bool `json:",omitzero"`
 }
 
 // carryOut carries an order out on this server.
@@ -53,7 +55,9 @@ func (s *Server) order(ctx context.Context, kind nodes.Kind, o *order) (n int, e
 	case len(o.Payload) > orderMaxBytes:
 		return 0, ErrMessageTooBig
 	case ctx == NoWait:
-		s.nodes.Tell(r.node, kind, encode(o))
+		told := *o
+		told.NoWait = true
+		s.nodes.Tell(r.node, kind, encode(&told))
 		if r.id != 0 {
 			return 0, nil
 		}

@@ -130,15 +130,7 @@ func (s *Server) BeginPublish(ctx context.Context, p Publication) (result func()
 	case s.cfg.Broker != nil:
 		return s.beginRemote(ctx, &p)
 	}
-	var sent sent
-	var repeated bool
-	var err error
-	if p.IdempotencyKey == "" {
-		sent, err = s.send(&p)
-	} else {
-		key := p.Channel + "\x00" + p.User + "\x00" + p.IdempotencyKey
-		sent, repeated, err = s.sendOnce(key, &p)
-	}
+	sent, repeated, err := s.sendHereOnce(&p)
 	if err != nil {
 		return refused(err)
 	}
@@ -154,7 +146,13 @@ func refused(err error) func() (Receipt, error) {
 	return func() (Receipt, error) { return Receipt{}, err }
 }
 
-func (s *Server) sendOnce(key string, p *Publication) (out sent, repeated bool, err error) {
+// sendHereOnce sends p to this server's connections, unless its idempotency key is known.
+func (s *Server) sendHereOnce(p *Publication) (out sent, repeated bool, err error) {
+	if p.IdempotencyKey == "" {
+		out, err = s.send(p)
+		return out, false, err
+	}
+	key := p.Channel + "\x00" + p.User + "\x00" + p.IdempotencyKey
 	return s.repetitions.Do(key, p.digest(), func() (sent, error) { return s.send(p) })
 }
 

@@ -92,25 +92,30 @@ func (h *Handler) publishMany(c *client, w http.ResponseWriter, r *http.Request)
 	ctx, cancel := waiting(r.Context(), p.wait)
 	defer cancel()
 	all := newResults()
-	begun := make([]func() (server.Receipt, error), 0, n)
-	for i := range n {
-		one := p
-		if i < len(p.channels) {
-			one.Channel = p.channels[i]
-		} else {
-			one.User = p.users[i-len(p.channels)]
+	together := 1 + aheadMaxBytes/(1+len(p.Payload))
+	for from := 0; from < n; from += together {
+		items := make([]publication, min(together, n-from))
+		begun := make([]func() (server.Receipt, error), len(items))
+		for i := range items {
+			one := &items[i]
+			*one = p
+			if at := from + i; at < len(p.channels) {
+				one.Channel = p.channels[at]
+			} else {
+				one.User = p.users[at-len(p.channels)]
+			}
+			one.IdempotencyKey = itemKey(header, from+i)
+			begun[i] = h.beginItem(ctx, c, one)
 		}
-		one.IdempotencyKey = itemKey(header, i)
-		begun = append(begun, h.beginItem(ctx, c, &one))
-	}
-	for i, result := range begun {
-		if i < len(p.channels) {
-			all.begin("channel", p.channels[i])
-		} else {
-			all.begin("user", p.users[i-len(p.channels)])
+		for i, result := range begun {
+			if one := &items[i]; one.Channel != "" {
+				all.begin("channel", one.Channel)
+			} else {
+				all.begin("user", one.User)
+			}
+			receipt, err := result()
+			all.end(h, &receipt, err)
 		}
-		receipt, err := result()
-		all.end(h, &receipt, err)
 	}
 	all.answer(w)
 	return nil
@@ -230,6 +235,9 @@ const (
 	// streamAhead is how many lines, if they have come, are published before the result of
 	// the first one is waited for: a round trip to the broker is shared by all of them.
 	streamAhead = 256
+	// aheadMaxBytes bounds the payloads that are on their way for one request: what a
+	// broker has not answered yet is bounded for all of them together.
+	aheadMaxBytes = 4 << 20
 )
 
 // stream publishes line by line and writes a line of result for each as it comes: the
@@ -259,11 +267,12 @@ func (h *Handler) stream(c *client, w http.ResponseWriter, r *http.Request, head
 		begun = begun[:0]
 		return err
 	}
-	for i := 0; ; {
-		if in.Buffered() == 0 || len(begun) == cap(begun) {
+	for i, ahead := 0, 0; ; {
+		if in.Buffered() == 0 || len(begun) == cap(begun) || ahead > aheadMaxBytes {
 			if write() != nil {
 				return nil
 			}
+			ahead = 0
 		}
 		if in.Buffered() == 0 {
 			_ = control.Flush()
@@ -283,6 +292,7 @@ func (h *Handler) stream(c *client, w http.ResponseWriter, r *http.Request, head
 			return nil
 		case len(text) > 0:
 			begun = append(begun, h.beginOne(r.Context(), c, text, h.cfg.Wait, itemKey(header, i)))
+			ahead += len(text)
 			i++
 		}
 	}

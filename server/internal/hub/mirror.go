@@ -260,8 +260,10 @@ func (in inbound) Attached(channel string) {
 func (in inbound) Interrupted(affected func(channel string) bool, _ error) {
 	h := in.h
 	h.kept.interruptions.Add(1)
-	h.tallies.Range(func(tag, _ any) bool { // what they wait for may never arrive
-		h.endTally(tag.(uint64))
+	h.tallies.Range(func(tag, t any) bool { // what they wait for may never arrive
+		if affected == nil || affected(t.(awaited).channel) {
+			h.endTally(tag.(uint64))
+		}
 		return true
 	})
 	if h.cfg.Cluster != nil {

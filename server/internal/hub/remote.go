@@ -75,14 +75,14 @@ func (h *Hub) Publish(p *broker.Publication, tally *Tally, done func(broker.Plac
 	if tally != nil {
 		tally.await()
 		p.Tag = uint64(h.cfg.Node)<<32 | uint64(uint32(h.tags.Add(1)))
-		h.tallies.Store(p.Tag, tally)
+		h.tallies.Store(p.Tag, awaited{tally, p.Channel})
 	}
 	h.broker.Publish(p, func(placed broker.Placed, err error) {
 		h.publishing.Add(-size)
 		if err != nil && !errors.Is(err, broker.ErrKeyReused) { // which is the publisher's
 			h.kept.publishErrors.Add(1)
 		}
-		alone := errors.Is(err, broker.ErrUnavailable) && h.goesOnAlone(p.Channel)
+		alone := p.Type != broker.TypeNotice && errors.Is(err, broker.ErrUnavailable) && h.goesOnAlone(p.Channel)
 		if alone {
 			placed, err = broker.Placed{Nodes: broker.NodesUnknown}, h.deliverAlone(&p.Message)
 		}
@@ -121,6 +121,12 @@ func (h *Hub) deliverAlone(bm *broker.Message) error {
 // Forgo ends the wait for the counts of a publication. Any goroutine.
 func (h *Hub) Forgo(p *broker.Publication) { h.tallies.Delete(p.Tag) }
 
+// awaited is a tally that is waited for, of a publication to a channel.
+type awaited struct {
+	*Tally
+	channel string
+}
+
 // takeTally returns the tally of one of this node's publications, once, or one whose counts
 // go to the node that has published.
 func (h *Hub) takeTally(tag uint64) *Tally {
@@ -133,8 +139,8 @@ func (h *Hub) takeTally(tag uint64) *Tally {
 		}
 		return &Tally{tag: tag, counted: h.cfg.Cluster.Counted}
 	}
-	if t, ok := h.tallies.Load(tag); ok && t.(*Tally).taken.CompareAndSwap(false, true) {
-		return t.(*Tally)
+	if t, ok := h.tallies.Load(tag); ok && t.(awaited).taken.CompareAndSwap(false, true) {
+		return t.(awaited).Tally
 	}
 	return nil
 }
@@ -152,7 +158,7 @@ func (h *Hub) endTally(tag uint64) {
 // goroutine.
 func (h *Hub) Count(tag uint64, matched, written int) {
 	if t, ok := h.tallies.Load(tag); ok {
-		t.(*Tally).Add(matched, written)
+		t.(awaited).Add(matched, written)
 	}
 }
 

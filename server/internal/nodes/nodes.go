@@ -203,6 +203,7 @@ func (n *Nodes) send(channel string, h header, body []byte, failed func()) {
 		lost()
 		return
 	}
+	payloads := split(h, body)
 	n.sending.Lock()
 	defer n.sending.Unlock()
 	select {
@@ -212,7 +213,7 @@ func (n *Nodes) send(channel string, h header, body []byte, failed func()) {
 	default:
 	}
 	n.counts.sent.Add(1)
-	for _, payload := range split(h, body) {
+	for _, payload := range payloads {
 		n.unsent.Add(int64(len(payload)))
 		p := &broker.Publication{Message: broker.Message{Channel: channel, Type: frame.OpBinary, Payload: payload}}
 		n.broker.Publish(p, func(_ broker.Placed, err error) {

@@ -93,7 +93,9 @@ func (in inbound) Attached(channel string) {
 }
 
 func (in inbound) Interrupted(affected func(channel string) bool, why error) {
-	in.n.endAsks() // answers may be lost
+	if affected == nil || affected(nodeChannel(in.n.id)) {
+		in.n.endAsks() // answers may be lost
+	}
 	in.rest.Interrupted(affected, why)
 }
 

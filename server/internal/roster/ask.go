@@ -51,6 +51,7 @@ func (r *Roster) askNext(node string, a *asking) {
 		}
 	}
 	if len(q.Channels) == 0 {
+		r.askNext(node, a) // these have been forgotten
 		return
 	}
 	a.waiting = true

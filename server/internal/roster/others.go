@@ -267,12 +267,16 @@ func (r *Roster) tellLater() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.telling = false
-		for len(r.untold) > 0 {
+		for n := 1; len(r.untold) > 0; n++ {
 			if r.cfg.Tell(r.untold[0]) != nil {
 				r.tellLater()
 				return
 			}
 			r.untold = r.untold[1:]
+			if n%256 == 0 {
+				r.mu.Unlock() // loops may wait for it
+				r.mu.Lock()
+			}
 		}
 		r.untold = nil
 	})
@@ -333,11 +337,13 @@ func (r *Roster) Down(node string) {
 	defer r.mu.Unlock()
 	delete(r.live, node)
 	for _, name := range slices.Sorted(maps.Keys(r.channels)) {
-		ch := r.channels[name]
-		if p := ch.others[node]; p != nil {
+		if ch := r.channels[name]; ch != nil && ch.others[node] != nil {
+			p := ch.others[node]
 			delete(ch.others, node)
 			r.tellAll(name, p.users, nil, true)
 			r.tellAll(name, p.seen, p.users, true)
 		}
+		r.mu.Unlock() // loops may wait for it
+		r.mu.Lock()
 	}
 }

@@ -196,20 +196,29 @@ func (r *Roster) retry() {
 	r.cfg.After(retryAfter, func() {
 		r.mu.Lock()
 		r.retrying = false
+		if r.closed {
+			r.mu.Unlock()
+			return
+		}
 		failed := r.failed
 		r.failed = map[string]bool{}
-		due := map[string]*notice{}
-		for name := range failed {
-			if ch := r.channels[name]; ch != nil {
-				due[name] = ch.own.next(r.cfg.Node)
-			}
-		}
 		r.askAll()
 		r.mu.Unlock()
-		for _, name := range slices.Sorted(maps.Keys(due)) {
-			r.send(name, due[name])
+		for _, name := range slices.Sorted(maps.Keys(failed)) {
+			r.sendDue(name)
 		}
 	})
+}
+
+// sendDue sends what is due in a channel.
+func (r *Roster) sendDue(name string) {
+	r.mu.Lock()
+	var n *notice
+	if ch := r.channels[name]; ch != nil {
+		n = ch.own.next(r.cfg.Node)
+	}
+	r.mu.Unlock()
+	r.send(name, n)
 }
 
 // settled is after how many sweeps what was sent has arrived, or the broker was interrupted.
