@@ -317,15 +317,15 @@ func TestStalledClientsCostLittle(t *testing.T) {
 func TestRelayHoldsPublishers(t *testing.T) {
 	eachPausingEngine(t, func(t *testing.T, engine netpoll.Driver) {
 		var errs sync.Map
-		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{PendingMaxBytes: 64 << 20, PublishPauseBytes: 32 << 10}, Handler: server.Handler{
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine}, Limits: server.Limits{PendingMaxBytes: 64 << 20}, Handler: server.Handler{
 			Message: func(m *server.Message) {
 				if err := m.Broadcast(m.Type, m.Payload); err != nil {
 					errs.Store(err.Error(), true)
 				}
 			},
 		}})
-		// What is read at once, 128 messages, is more than PublishPauseBytes.
-		const receivers, count, size = 20, 3000, 1000
+		// What is read at once, 128 messages, is more than publishPauseBytes.
+		const receivers, count, size = 20, 1000, 3000
 		publisher := upgraded(t, s)
 		clients := []*client{publisher}
 		for range receivers - 1 {

@@ -61,12 +61,12 @@ func (d *deployment) ready(i int) bool {
 
 // connections is how many a server has.
 func (d *deployment) connections(i int) int {
-	_, body := get(d.t, d.nodes[i].adminURL()+"/v1/connections?limit=1000", "")
-	var list struct{ Connections []json.RawMessage }
-	if err := json.Unmarshal([]byte(body), &list); err != nil {
+	_, body := get(d.t, d.nodes[i].adminURL()+"/v1/stats", "")
+	var stats struct{ Connections int }
+	if err := json.Unmarshal([]byte(body), &stats); err != nil {
 		d.t.Fatalf("%s: %v", body, err)
 	}
-	return len(list.Connections)
+	return stats.Connections
 }
 
 // follow connects a client through the balancer, which notes where it is.

@@ -121,10 +121,15 @@ func (b *Redis) Outages() []Outage {
 		return n
 	}
 	reset := func() { b.primary.Must("CONFIG", "RESETSTAT") }
+	// A replica that comes back to it fences the server once more, at some moment.
+	kill := func() {
+		b.replica.Must("REPLICAOF", "NO", "ONE")
+		b.primary.Kill()
+	}
 	return []Outage{
 		{Name: "stopped", Begin: b.primary.Freeze, End: b.primary.Thaw},
 		{Name: "cut off", Begin: b.links.cut, End: func() { reset(); b.links.heal() }, Reads: scripts},
-		{Name: "killed, back with its data", Begin: b.primary.Kill, End: b.primary.Begin, Loses: true, Reads: scripts},
-		{Name: "killed, back empty", Begin: b.primary.Kill, End: func() { b.primary.Wipe(); b.primary.Begin() }, Loses: true, Reads: scripts},
+		{Name: "killed, back with its data", Begin: kill, End: b.primary.Begin, Loses: true, Reads: scripts},
+		{Name: "killed, back empty", Begin: kill, End: func() { b.primary.Wipe(); b.primary.Begin() }, Loses: true, Reads: scripts},
 	}
 }

@@ -55,7 +55,7 @@ func TestBroker(t *testing.T) {
 				return &brokertest.Rig{
 					Node: func() broker.Broker { return node(t, s.URL()+parameters) },
 					Cut:  s.Cut, Stop: s.Kill, Return: s.Begin,
-					Forget: func() { purge(t, s) }, NodesUnknown: true,
+					Forget: func() { purge(t, s) }, NodesUnknown: true, PublishersOrder: true,
 				}
 			})
 		})
