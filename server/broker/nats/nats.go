@@ -277,7 +277,7 @@ func (b *Broker) Publish(p *broker.Publication, done func(broker.Placed, error))
 	defer b.mu.Unlock()
 	switch {
 	case b.life == nil:
-		go done(broker.Placed{}, broker.ErrUnavailable)
+		b.later(func() { done(broker.Placed{}, broker.ErrUnavailable) })
 	case p.Keep.Messages > 0:
 		b.life.sequence(&job{p: p, done: done})
 	default:
@@ -293,6 +293,15 @@ func (b *Broker) Interrupt(why error) {
 	b.mu.Unlock()
 	if l != nil {
 		l.lost(why)
+	}
+}
+
+// later calls done on a goroutine that Close waits for, unless it was called. With mu held.
+func (b *Broker) later(done func()) {
+	if b.closed {
+		go done()
+	} else {
+		b.ended.Go(done)
 	}
 }
 
@@ -338,7 +347,7 @@ func (b *Broker) Read(channel string, keep broker.Keep, since *history.Position,
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.life == nil {
-		go done(broker.Page{}, broker.ErrUnavailable)
+		b.later(func() { done(broker.Page{}, broker.ErrUnavailable) })
 		return
 	}
 	var after history.Position

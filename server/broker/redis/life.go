@@ -414,10 +414,11 @@ func (l *life) onMessage(m rueidis.PubSubMessage) {
 	message, err := parse(channel, m.Message)
 	l.b.inbound.Lock()
 	defer l.b.inbound.Unlock()
-	if l.ctx.Err() == nil {
+	// What a server of a cluster says late about a part that it has lost is dropped.
+	if l.ctx.Err() == nil && (l.b.cluster == nil && err == nil || l.b.isAttached(channel, l.s)) {
 		if err == nil {
 			l.b.in.Deliver(message)
-		} else if l.b.isAttached(channel, l.s) {
+		} else {
 			// It comes from a later version, or from somebody else: the message can't be
 			// had, the channel goes on, and its subscribers are told.
 			l.b.in.Interrupted(func(name string) bool { return name == channel }, err)

@@ -216,10 +216,19 @@ func (b *Broker) Publish(p *broker.Publication, done func(broker.Placed, error))
 	defer b.mu.Unlock()
 	l := b.lifeOf(p.Channel)
 	if l == nil {
-		go done(broker.Placed{}, broker.ErrUnavailable)
+		b.later(func() { done(broker.Placed{}, broker.ErrUnavailable) })
 		return
 	}
 	l.do(l.publication(p, done))
+}
+
+// later calls done on a goroutine that Close waits for, unless it was called. With mu held.
+func (b *Broker) later(done func()) {
+	if b.closed {
+		go done()
+	} else {
+		b.ended.Go(done)
+	}
 }
 
 // Attach subscribes to a channel.
@@ -254,7 +263,7 @@ func (b *Broker) Read(channel string, keep broker.Keep, since *history.Position,
 	defer b.mu.Unlock()
 	l := b.lifeOf(channel)
 	if l == nil {
-		go done(broker.Page{}, broker.ErrUnavailable)
+		b.later(func() { done(broker.Page{}, broker.ErrUnavailable) })
 		return
 	}
 	l.do(l.reading(channel, keep, since, done))
