@@ -59,6 +59,7 @@ while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || die "$1 wants a value"
   case $1 in
     --rounds | --rate | --period | --host) [ "$mode" = performance ] || die "no flag $1"; args+=("${1#-}" "$2") ;;
+    --seed | --seeds | --broker | --nodes | --channels | --messages | --faults | --only | --away) [ "$mode" != performance ] || die "performance has no flag $1" ;;&
     --seed) seed=$2 ;;
     --seeds) seeds=$2 ;;
     --out) out=$2 ;;

@@ -24,12 +24,17 @@ run() { # run FOLDER ARGUMENTS: a suite, and how to start its server
   cp -r "$source/docs/$1" "$suite"
   (cd "$suite" && npm ci --silent --no-audit --no-fund --ignore-scripts)
   shift
+  if curl -s -o "$work/answer" http://localhost:3000/; then
+    echo "socketio.sh: another program listens on port 3000" >&2
+    exit 2
+  fi
   "$work/suiteserver" "$@" &
   server=$!
   for _ in $(seq 50); do
     curl -s -o "$work/answer" http://localhost:3000/ && break
     sleep 0.1
   done
+  kill -0 "$server" || { echo "socketio.sh: the server has ended" >&2; exit 1; }
   (cd "$suite" && npm test --silent)
   kill "$server"
   wait "$server" || true

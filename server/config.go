@@ -246,6 +246,9 @@ func (c Config) validate() error {
 	for _, codec := range c.protocols() {
 		if k, ok := codec.(protocol.Keeper); ok {
 			kept++
+			if c.Timeouts.PingInterval < 0 {
+				bad("Timeouts.PingInterval", c.Timeouts.PingInterval, fmt.Sprintf("a time, because the clients on %s hang up if no pings come", k.Path()))
+			}
 			if n := c.Limits.MaxConnections + shard.SpareSlots + k.Mailboxes().Max; n > netpoll.MaxSlots {
 				bad("Limits.MaxConnections", c.Limits.MaxConnections, fmt.Sprintf("at most %d beside so many clients that poll", c.Limits.MaxConnections-n+netpoll.MaxSlots))
 			}

@@ -1030,7 +1030,7 @@ class Fallback extends Session {
     this.queue ??= [];
     if (this.queue.push(job) > 1) return;
     this.sending = Promise.resolve(this.sending).then(() => new Promise((next) => {
-      const hangs = setTimeout(next, this.roost._options.timeout / 3);
+      const hangs = setTimeout(next, this.roost._options.timeout / 3 || 5000);
       this.single(this.queue.splice(0)).then(() => { clearTimeout(hangs); next(); });
     }));
   }

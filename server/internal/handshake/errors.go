@@ -18,6 +18,8 @@ type Error struct {
 	Reason string
 	// Advice says what to do about it. May be empty.
 	Advice string
+	// JSON: Reason is a JSON document, and the content of the response, without Advice.
+	JSON bool
 	// RetryAfter asks the client to stay away that long. If zero, it is not
 	// mentioned.
 	RetryAfter time.Duration
@@ -177,6 +179,14 @@ func appendRefusal(dst []byte, e *Error, env Envelope) []byte {
 	}
 	if env.Unread {
 		return append(dst, "Content-Length: 0\r\n\r\n"...)
+	}
+	if e.JSON {
+		dst = append(dst, "Content-Type: application/json\r\nContent-Length: "...)
+		dst = strconv.AppendInt(dst, int64(len(e.Reason)), 10)
+		if dst = append(dst, "\r\n\r\n"...); env.Head {
+			return dst
+		}
+		return append(dst, e.Reason...)
 	}
 	// The length: reason, full stop, LF; advice, LF.
 	n := len(e.Reason) + 2

@@ -111,6 +111,10 @@ func TestAppendError(t *testing.T) {
 			t.Errorf("%v: %s %q", c.err, r.Status, body)
 		}
 	}
+	r, body := readResponse(t, AppendError(nil, &Error{Status: 400, JSON: true, Reason: `{"code":1}`}, Envelope{}))
+	if r.StatusCode != 400 || body != `{"code":1}` || r.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("JSON: %s %v %q", r.Status, r.Header, body)
+	}
 }
 
 // A refusal to a request that was not read has no content, and says so: it may be HEAD.

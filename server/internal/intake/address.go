@@ -37,7 +37,7 @@ func (a *Addresses) Tracked() bool {
 func (a *Addresses) Counts() bool { return a.Limit > 0 || a.Rate > 0 }
 
 // An Address is whose a connection is, in 20 bytes without a pointer. It changes
-// by Limits.Move only: what is counted under one address must be given back under
+// by Limits.Move and TakeCount only: what is counted under one address must be given back under
 // the same one.
 type Address struct {
 	ip      [16]byte // IPv4 is mapped; IPv6 without its zone
@@ -82,6 +82,14 @@ func (l *Limits) Move(a *Address, p netip.AddrPort) {
 	*a = Address{known: p.IsValid()}
 	if a.known {
 		a.ip, a.port = p.Addr().As16(), p.Port()
+	}
+}
+
+// TakeCount lets a, unless it is counted, take the place of b: the connection of a goes on
+// with what the one of b began, which ends. b is empty then.
+func (a *Address) TakeCount(b *Address) {
+	if !a.counted && b.counted {
+		*a, *b = *b, Address{}
 	}
 }
 

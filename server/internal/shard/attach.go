@@ -78,7 +78,7 @@ func (c conn) adopted(tag uint64) {
 	}
 	if a.address.IsValid() {
 		c.notePeer()
-		c.setAddress(a.address) // it was counted, and its session is
+		c.setAddress(a.address) // its session is counted, whose place it takes when that moves
 	} else if peer, _ := c.notePeer(); !c.admitAddress(peer, true) {
 		return
 	}

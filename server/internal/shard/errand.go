@@ -286,6 +286,7 @@ func (s *Shard) HangUp(id netpoll.ID, fault bool) {
 	case fault:
 		c.startClose(frame.CloseUnsupportedData, "bad packet")
 	default:
+		c.decide(Closed{Code: frame.CloseNormal, ByPeer: true})
 		c.startClose(frame.CloseNormal, "")
 	}
 }
@@ -411,6 +412,9 @@ func (s *Shard) move(from, to netpoll.ID) moveResult {
 	s.count.Inc(counters.Closed)
 	s.countClose(Closed{Code: frame.CloseNormal, ByPeer: true})
 	s.count.Add(counters.Mailboxes, -1)
+	if s.intake.tracked() {
+		c.address().TakeCount(v.address()) // one that another shard has handed over is not counted
+	}
 	s.boxes.noteOrigin(to, from)
 	s.OnClose(from, nil)
 	s.boxes.release(b)

@@ -30,7 +30,7 @@ const separator = '\x1e'
 
 // refusal is an error of the protocol, as its own server words it.
 func refusal(code int, message string) *handshake.Error {
-	return &handshake.Error{Status: http.StatusBadRequest, Reason: `{"code":` + strconv.Itoa(code) + `,"message":"` + message + `"}`}
+	return &handshake.Error{Status: http.StatusBadRequest, JSON: true, Reason: `{"code":` + strconv.Itoa(code) + `,"message":"` + message + `"}`}
 }
 
 var (

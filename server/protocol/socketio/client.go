@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"time"
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
@@ -48,7 +49,12 @@ func (x *clients) Opened(c *engineio.Conn, query url.Values) {
 		cl.rest.query = query
 	}
 	c.App = cl
-	c.Do(func(s *shard.Shard, id netpoll.ID) { s.SetExpiry(id, x.options.ConnectTimeout) })
+	x.expect(c, x.options.ConnectTimeout)
+}
+
+// expect ends a client from which what is due does not come in time; 0: nothing is due.
+func (x *clients) expect(c *engineio.Conn, within time.Duration) {
+	c.Do(func(s *shard.Shard, id netpoll.ID) { s.SetExpiry(id, within) })
 }
 
 // Closed ends a client's sockets.
@@ -90,13 +96,14 @@ func (x *clients) Message(c *engineio.Conn, p []byte, binary bool) bool {
 	}
 	if k.attachments > 0 {
 		k.data = bytes.Clone(k.data)
-		if !checkPlaceholders(k.data, k.attachments) {
+		if cl.first == nil || !checkPlaceholders(k.data, k.attachments) {
 			return false
 		}
 		if cl.rest == nil {
 			cl.rest = &clientRest{}
 		}
 		cl.rest.partial, cl.rest.blobs, cl.rest.blobBytes = &k, nil, 0
+		x.expect(c, x.options.ConnectTimeout)
 		return true
 	}
 	return x.act(c, cl, &k, nil)
@@ -112,8 +119,10 @@ func (x *clients) attachment(c *engineio.Conn, cl *client, p []byte) bool {
 		return false
 	}
 	if r.blobs = append(r.blobs, bytes.Clone(p)); len(r.blobs) < r.partial.attachments {
+		x.expect(c, x.options.ConnectTimeout)
 		return true
 	}
+	x.expect(c, 0)
 	k, blobs := r.partial, r.blobs
 	r.partial, r.blobs = nil, nil
 	cl.trim()

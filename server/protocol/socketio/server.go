@@ -23,8 +23,8 @@ import (
 type Options struct {
 	// Path is that of the clients' requests. If empty, /socket.io/.
 	Path string
-	// ConnectTimeout is how long a client may take to connect to a namespace. If zero,
-	// 45 s.
+	// ConnectTimeout is how long a client may take to connect to a namespace, and for each
+	// attachment of an event. If zero, 45 s.
 	ConnectTimeout time.Duration
 	// PingInterval and PingTimeout are what clients are told. If zero, the server's
 	// Timeouts.PingInterval and PongTimeout.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/wstest"
@@ -38,8 +39,13 @@ type rig struct {
 
 func start(t *testing.T, change func(cfg *server.Config, io *socketio.Server)) *rig {
 	t.Helper()
+	return startWith(t, socketio.Options{PollingMax: 16}, change)
+}
+
+func startWith(t *testing.T, options socketio.Options, change func(cfg *server.Config, io *socketio.Server)) *rig {
+	t.Helper()
 	cfg := server.Config{Listen: []string{"127.0.0.1:0"}, Engine: server.Engine{Loops: 2, KeepGOMAXPROCS: true}, Limits: server.Limits{MaxConnections: 1000}}
-	io := socketio.New(socketio.Options{PollingMax: 16})
+	io := socketio.New(options)
 	if change != nil {
 		change(&cfg, io)
 	}
@@ -346,8 +352,136 @@ func TestExceptionsFollowUpgrades(t *testing.T) {
 	if err := r.io.To("room").Emit("end"); err != nil {
 		t.Fatal(err)
 	}
-	c.Want(`42["once"]`)
-	c.Want(`42["end"]`)
+	// What is for one socket is not in order with what is for a room.
+	if first, second := c.Text(), c.Text(); min(first, second) != `42["end"]` || max(first, second) != `42["once"]` {
+		t.Errorf("got %s and %s", first, second)
+	}
+	c.Send(`422["shout"]`)
+	c.Want("432[]")
+}
+
+// A client that has upgraded counts for its address, whatever loop its WebSocket came to.
+func TestUpgradeCountsForTheAddress(t *testing.T) {
+	const limit = 4
+	r := start(t, func(cfg *server.Config, io *socketio.Server) {
+		io.Of("/")
+		cfg.Limits.ConnectionsPerAddress = limit
+	})
+	upgraded := 0
+	attempt := func() {
+		p := &poller{r: r, http: webClient()}
+		defer p.http.CloseIdleConnections()
+		request := func(query string) (string, bool) {
+			response, err := p.http.Get(r.url("http", "&transport=polling"+query))
+			if err != nil {
+				return "", false
+			}
+			defer response.Body.Close()
+			content, err := io.ReadAll(response.Body)
+			return string(content), err == nil && response.StatusCode == 200
+		}
+		content, ok := request("")
+		if !ok {
+			return
+		}
+		if _, err := fmt.Sscanf(content, `0{"sid":%q`, &p.sid); err != nil {
+			t.Fatal(content, err)
+		}
+		p.http.CloseIdleConnections() // it counts, too
+		dialer := ws.Dialer{Timeout: patience}
+		conn, _, _, err := dialer.Dial(t.Context(), r.url("ws", "&transport=websocket&sid="+p.sid))
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if err := wsutil.WriteClientText(conn, []byte("2probe")); err != nil {
+			return
+		}
+		if answer, err := wsutil.ReadServerText(conn); err != nil || string(answer) != "3probe" {
+			return
+		}
+		if wsutil.WriteClientText(conn, []byte("5")) != nil || wsutil.WriteClientText(conn, []byte("40")) != nil {
+			return
+		}
+		if answer, err := wsutil.ReadServerText(conn); err == nil && strings.HasPrefix(string(answer), "40") {
+			upgraded++
+		}
+	}
+	for range 8 * limit {
+		attempt()
+	}
+	if upgraded < 1 || upgraded > limit {
+		t.Errorf("%d clients of one address have upgraded, at most %d may", upgraded, limit)
+	}
+}
+
+// A room whose name cannot be one of a channel is refused, and a socket that has left its
+// namespace emits nothing.
+func TestSocketRefuses(t *testing.T) {
+	var got collector
+	r := start(t, func(_ *server.Config, io *socketio.Server) {
+		io.Of("/").On("leave", func(s *socketio.Socket, e *socketio.Event) {
+			for _, room := range []string{strings.Repeat("r", 1<<16), "\xff"} {
+				if err := s.Join("fine", room); !errors.Is(err, server.ErrBadName) {
+					got.add(fmt.Sprintf("the room %.10q: %v", room, err))
+				}
+			}
+			s.OnDisconnect(func(string) {
+				got.add(fmt.Sprint(s.Emit("late")))
+				_ = e.Ack()
+			})
+			_ = s.Disconnect(false)
+		})
+		io.Of("/other")
+	})
+	c := r.websocket()
+	c.Send("40/other,")
+	c.Text()
+	c.Send(`421["leave"]`)
+	c.Want("41")
+	got.wait(t, socketio.ErrGone.Error())
+	if err := r.io.Of("/other").Emit("end"); err != nil {
+		t.Fatal(err)
+	}
+	c.Want(`42/other,["end"]`)
+	if n, err := r.srv.Disconnect(t.Context(), server.Audience{Channel: socketio.Channel("/", "fine")}, frame.CloseNormal, ""); n != 0 || err != nil {
+		t.Errorf("%d connections, %v in a room of a socket that is gone", n, err)
+	}
+}
+
+// Without pings clients hang up, and those that poll never end.
+func TestPingsAreNeeded(t *testing.T) {
+	cfg := server.Config{Listen: []string{"127.0.0.1:0"}, Timeouts: server.Timeouts{PingInterval: -1}}
+	socketio.New(socketio.Options{}).Configure(&cfg)
+	if _, err := server.New(cfg); err == nil || !strings.Contains(err.Error(), "Timeouts.PingInterval") {
+		t.Errorf("a server without pings: %v", err)
+	}
+}
+
+// The attachments of an event come in time, and after CONNECT.
+func TestAttachmentsComeInTime(t *testing.T) {
+	var gone collector
+	r := startWith(t, socketio.Options{ConnectTimeout: 4 * time.Second}, func(_ *server.Config, io *socketio.Server) {
+		io.OnConnection(func(s *socketio.Socket) { s.OnDisconnect(func(string) { gone.add("gone") }) })
+		io.Of("/").On("echo", func(_ *socketio.Socket, e *socketio.Event) { _ = e.Ack() })
+	})
+	c, whole := r.websocket(), r.websocket()
+	whole.Send(`451-1["echo",{"_placeholder":true,"num":0}]`)
+	whole.SendBinary("x")
+	whole.Want("431[]")
+	c.Send(`451-["echo",{"_placeholder":true,"num":0}]`)
+	gone.wait(t, "gone")
+	whole.Send(`422["echo"]`)
+	whole.Want("432[]")
+	early := r.dial("")
+	early.Text()
+	early.Send(`451-["echo",{"_placeholder":true,"num":0}]`)
+	if op, payload, err := early.Receive(); err == nil || !strings.Contains(err.Error(), "1003") {
+		t.Errorf("an event before CONNECT: got %v %q, %v, want Close 1003", op, payload, err)
+	}
 }
 
 // Rooms, exceptions and the sender: each socket gets an event once, polling or not.
@@ -557,8 +691,8 @@ func TestHostileClients(t *testing.T) {
 	witness.Send(`42["echo",{"_placeholder":true,"num":3}]`) // in a text packet it means nothing
 	witness.Want(`42["echo",null]`)
 	for _, query := range []string{"&sid=x", "&sid=" + strings.Repeat("A", 22), "&sid=" + strings.Repeat("_", 22)} {
-		if status, _ := (&poller{r: r, http: webClient()}).try("GET", query, ""); status != 400 {
-			t.Errorf("%s: status %d", query, status)
+		if status, content := (&poller{r: r, http: webClient()}).try("GET", query, ""); status != 400 || content != `{"code":1,"message":"Session ID unknown"}` {
+			t.Errorf("%s: status %d, %s", query, status, content)
 		}
 	}
 	witness.Send(`42["echo",1]`)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/protocol/engineio"
 )
 
@@ -184,7 +185,7 @@ func (s *Socket) packet(kind byte, m message, id *uint64) []byte {
 }
 
 func (s *Socket) send(kind byte, m message, id *uint64) error {
-	if !s.conn.Send(s.packet(kind, m, id), m.blobs...) {
+	if s.isGone() || !s.conn.Send(s.packet(kind, m, id), m.blobs...) {
 		return ErrGone
 	}
 	return nil
@@ -211,8 +212,15 @@ func (s *Socket) isGone() bool {
 // Connected reports whether the client is there.
 func (s *Socket) Connected() bool { return !s.isGone() }
 
-// Join puts the socket into rooms: it gets what is emitted there after that.
+// Join puts the socket into rooms: it gets what is emitted there after that. The error is
+// that of a room whose name cannot be one of a channel, then the socket joins none of them,
+// or ErrGone.
 func (s *Socket) Join(rooms ...string) error {
+	for _, room := range rooms {
+		if err := protocol.CheckChannel(Channel(s.ns.name, room), s.ns.io.rules.NameMaxBytes); err != nil {
+			return err
+		}
+	}
 	return s.do(func(sh *shard.Shard, id netpoll.ID) {
 		for _, room := range rooms {
 			if room != "" {
