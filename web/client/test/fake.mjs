@@ -11,6 +11,30 @@ export const { WebSocket, WebSocketServer } = createRequire(import.meta.url)('ws
 // test is node:test's, with an end to what hangs.
 export const test = (name, f) => node.test(name, { timeout: 60000 }, f);
 
+// clock puts a clock that the test moves in the place of the process's timers until the test
+// ends. That of node:test is another one in each release of Node.
+export function clock(t) {
+  const own = { setTimeout, clearTimeout, setInterval, clearInterval };
+  const due = new Map();
+  let now = 0, last = 0;
+  const add = (every) => (f, after = 0, ...args) => {
+    due.set(++last, { run: () => f(...args), at: now + after, every: every && after });
+    return last;
+  };
+  const clear = (id) => { due.delete(id); };
+  Object.assign(globalThis, { setTimeout: add(false), setInterval: add(true), clearTimeout: clear, clearInterval: clear });
+  t.after(() => Object.assign(globalThis, own));
+  return (ms) => { // moves it
+    for (const end = now + ms; ;) {
+      const [id, timer] = [...due].filter(([, { at }]) => at <= end).sort(([, a], [, b]) => a.at - b.at)[0] ?? [];
+      if (!timer) { now = end; return; }
+      now = timer.at;
+      if (timer.every) timer.at += timer.every; else due.delete(id);
+      timer.run();
+    }
+  };
+}
+
 // until waits for an event that fits.
 export const until = (emitter, type, fits = () => true) => new Promise((done) => {
   const off = emitter.on(type, (e) => { if (fits(e)) { off(); done(e); } });

@@ -1,7 +1,7 @@
 // The transports of the client against a fake server: which one is taken, and that
 // none of them loses or repeats a message.
 import assert from 'node:assert/strict';
-import { Fake, Roost, WebSocket, collect, test, until } from './fake.mjs';
+import { clock, Fake, Roost, WebSocket, collect, test, until } from './fake.mjs';
 
 async function scene(t, options, fakeOptions) {
   const fake = await new Fake(fakeOptions).start();
@@ -253,8 +253,7 @@ for (const [name, opens, at] of [
   ['opens, and lets nothing through', 400, { sse: 1400, poll: 2200 }],
 ]) {
   test(`when a fallback begins: the WebSocket ${name}`, async (t) => {
-    const apis = ['setTimeout', 'setInterval'];
-    t.mock.timers.enable(process.versions.node.startsWith('18.') ? apis : { apis });
+    const tick = clock(t);
     const began = {};
     let now = 0;
     class WebSocket {
@@ -271,7 +270,7 @@ for (const [name, opens, at] of [
     await soon();
     for (; now < 3000; now += 100) {
       assert.ok(!(began.poll > now));
-      t.mock.timers.tick(now ? 100 : 0);
+      tick(now ? 100 : 0);
       await soon();
     }
     roost.close();
