@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,16 +30,16 @@ type life struct {
 	id       string // names what the life sends to itself
 	memory   string // begins the epochs of the server's memory
 	arrivals chan *nats.Msg
-	brokenc  chan struct{}
-	ctx      context.Context
-	cancel   context.CancelFunc
-	ended    sync.WaitGroup
+	// broken is done when the life is over, with the reason that fail got first.
+	broken context.Context
+	fail   context.CancelCauseFunc
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
 
 	mu   sync.Mutex
 	wake sync.Cond
 	// Guarded by mu.
-	why        error // why it is over
-	ending     bool
 	subs       []subscription
 	plains     []*job
 	sequencers map[string]*sequencer
@@ -62,9 +63,10 @@ type subscription struct {
 // connect makes the connections.
 func (b *Broker) connect() (*life, error) {
 	l := &life{
-		b: b, id: wire.NewID(), brokenc: make(chan struct{}), arrivals: make(chan *nats.Msg, arrivalsMax),
+		b: b, id: wire.NewID(), arrivals: make(chan *nats.Msg, arrivalsMax),
 		sequencers: map[string]*sequencer{}, spots: map[string]spot{},
 	}
+	l.broken, l.fail = context.WithCancelCause(context.Background())
 	l.wake.L = &l.mu
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	var err error
@@ -169,39 +171,15 @@ func (l *life) begin() {
 	}
 }
 
-// fail ends the life.
-func (l *life) fail(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.why == nil {
-		l.why = err
-		close(l.brokenc)
-	}
-}
-
 // err returns why the life is over.
-func (l *life) err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.why == nil {
-		return broker.ErrUnavailable
-	}
-	return l.why
-}
+func (l *life) err() error { return cmp.Or(context.Cause(l.broken), broker.ErrUnavailable) }
 
 // isOver reports whether nothing is to be sent any more.
-func (l *life) isOver() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.why != nil || l.ending
-}
+func (l *life) isOver() bool { return l.broken.Err() != nil || l.ctx.Err() != nil }
 
 // end closes the connections. Nothing is handed over any more when it has returned, and all
 // that was asked is answered.
 func (l *life) end() {
-	l.mu.Lock()
-	l.ending = true
-	l.mu.Unlock()
 	l.cancel()
 	l.mu.Lock()
 	l.wake.Broadcast()

@@ -235,7 +235,7 @@ func (b *Broker) live(l *life) {
 	b.mu.Unlock()
 	l.begin()
 	select {
-	case <-l.brokenc:
+	case <-l.broken.Done():
 	case <-b.closec:
 	}
 	b.fail(l.err())

@@ -25,18 +25,19 @@ type life struct {
 	receiver rueidis.DedicatedClient
 	release  func()
 	scripts  scripts
-	brokenc  chan struct{}
-	ctx      context.Context
-	cancel   context.CancelFunc
-	ended    sync.WaitGroup
-	probe    string // a channel of its own
+	// broken is done when the life is over, with the reason that fail got first.
+	broken context.Context
+	fail   context.CancelCauseFunc
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+	probe  string // a channel of its own
 
 	heard atomic.Int64 // when something was received, in Unix nanoseconds
 
 	mu   sync.Mutex
 	wake sync.Cond
 	// Guarded by mu.
-	why      error // why it is over
 	commands []command
 	subs     []subscription
 	// pending are the subscriptions of a channel that the server has not confirmed, and
@@ -99,9 +100,10 @@ func (s *sequencer) connect() (*life, error) {
 		return nil, fmt.Errorf("redis: connect: %w", err)
 	}
 	l := &life{
-		b: s.b, s: s, client: client, brokenc: make(chan struct{}), ctx: ctx, cancel: cancel,
+		b: s.b, s: s, client: client, ctx: ctx, cancel: cancel,
 		pending: map[string]int{}, ending: map[string]int{}, probe: s.b.prefix + "probe:" + newID(),
 	}
+	l.broken, l.fail = context.WithCancelCause(context.Background())
 	l.wake.L = &l.mu
 	l.heard.Store(time.Now().UnixNano())
 	l.receiver, l.release = client.Dedicate()
@@ -157,25 +159,8 @@ func (l *life) begin() {
 	}
 }
 
-// fail ends the life.
-func (l *life) fail(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.why == nil {
-		l.why = err
-		close(l.brokenc)
-	}
-}
-
 // err returns why the life is over.
-func (l *life) err() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.why == nil {
-		return broker.ErrUnavailable
-	}
-	return l.why
-}
+func (l *life) err() error { return cmp.Or(context.Cause(l.broken), broker.ErrUnavailable) }
 
 // end closes the connections. Nothing is handed over any more when it has returned, and
 // all commands are answered.

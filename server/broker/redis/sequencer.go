@@ -77,7 +77,7 @@ func (s *sequencer) live(l *life) {
 	b.mu.Unlock()
 	l.begin()
 	select {
-	case <-l.brokenc:
+	case <-l.broken.Done():
 	case <-s.closec:
 	}
 	b.mu.Lock()
