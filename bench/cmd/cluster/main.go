@@ -77,7 +77,6 @@ type row struct {
 type results struct {
 	Name        string            `json:"name"`
 	Started     time.Time         `json:"started"`
-	Command     string            `json:"command"`
 	Environment bench.Environment `json:"environment"`
 	Clients     int               `json:"clients"`
 	Rate        int               `json:"rate"`
@@ -110,13 +109,14 @@ func run(o options) error {
 	}
 	r := &results{
 		Name: "cluster", Started: time.Now().UTC().Truncate(time.Second), Environment: bench.ReadEnvironment(),
-		Command: strings.Join(append([]string{"scripts/cluster.sh", "performance"}, os.Args[1:]...), " "),
 		Clients: o.clients, Rate: o.rate, Rounds: o.rounds, Period: o.period.String(),
 	}
-	if i := strings.Index(r.Command, " -bin "); i >= 0 { // a temporary folder
-		rest := strings.Fields(r.Command[i+6:])
-		r.Command = strings.TrimSpace(r.Command[:i] + " " + strings.Join(rest[1:], " "))
-	}
+	r.Environment.Command = []string{"scripts/cluster.sh", "performance"}
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name != "bin" { // the script's temporary folder
+			r.Environment.Command = append(r.Environment.Command, "--"+f.Name, f.Value.String())
+		}
+	})
 	if o.host != "" {
 		r.Environment.Host = o.host
 	}
@@ -226,7 +226,7 @@ func (r *results) judge() {
 // markdown is the results for people.
 func (r *results) markdown() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "# Clusters measured\n\n%s on %s (%s, %d CPUs, %s), commit %s, `%s`.\n\n", r.Started.Format(time.DateOnly), r.Environment.Host, r.Environment.CPU, r.Environment.CPUs, r.Environment.OS, r.Environment.Commit, r.Command)
+	fmt.Fprintf(&s, "# Clusters measured\n\n%s on %s (%s, %d CPUs, %s), commit %s, `%s`.\n\n", r.Started.Format(time.DateOnly), r.Environment.Host, r.Environment.CPU, r.Environment.CPUs, r.Environment.OS, r.Environment.Commit, strings.Join(r.Environment.Command, " "))
 	fmt.Fprintf(&s, "Medians of the rounds: %d. Publications go through the HTTP API of all nodes in turn, one in a request (32 at a time) or %d (8 requests at a time), to %d channels with history and one subscriber each. "+
 		"Deliveries: %d subscribers of three channels, spread over the nodes, and %d publications a second. CPU is that of all nodes together, and of Redis; the load runs on the same machine, so that rates show both.\n\n", r.Rounds, batchSize, quietChannels, r.Clients, r.Rate)
 	s.WriteString("| | nodes | publications/s | CPU each | Redis each | in batches/s | CPU each | Redis each | CPU a delivery | deliveries/s | p50 | p99 | missing |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
