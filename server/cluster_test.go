@@ -180,6 +180,7 @@ func TestClusterJoinLeave(t *testing.T) {
 		t.Error(err)
 	}
 	seen("leave", "dora")
+	together(t, a) // until then the list says that b does not answer
 	users, clients, _ := usersIn(t, a, "room:1", "", 10)
 	if clients != 1 || !slices.Equal(users, []string{"ann"}) {
 		t.Errorf("at the end: %v, %d", users, clients)
