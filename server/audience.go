@@ -65,7 +65,7 @@ func (r resolved) in(sh *shard.Shard) (ids []netpoll.ID) {
 	switch {
 	case r.id != 0:
 		if r.id.Loop() == sh.Loop().Index() {
-			add(r.id)
+			add(sh.Current(r.id))
 		}
 	case r.user != "":
 		sh.UserMembers(r.user, add)

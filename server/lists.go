@@ -282,13 +282,14 @@ func (s *Server) connections(ctx context.Context, q *listQuestion) (part[Connect
 	err := askLoops(ctx, s, func(sh *shard.Shard) (found []ConnectionInfo) {
 		// One more shows that there are more.
 		chosen := least{after: from, limit: q.Limit + 1 - len(infos)}
+		add := func(id netpoll.ID) bool { return chosen.add(sh.Origin(id)) }
 		if q.User != "" {
-			sh.UserMembers(q.User, chosen.add)
+			sh.UserMembers(q.User, add)
 		} else {
-			sh.All(chosen.add)
+			sh.All(add)
 		}
 		for _, id := range chosen.cut() {
-			found = append(found, s.connection(sh, id))
+			found = append(found, s.connection(sh, sh.Current(id)))
 		}
 		return found
 	}, func(found []ConnectionInfo) bool {
@@ -299,7 +300,7 @@ func (s *Server) connections(ctx context.Context, q *listQuestion) (part[Connect
 }
 
 func (s *Server) connection(sh *shard.Shard, id netpoll.ID) ConnectionInfo {
-	info := ConnectionInfo{Client: s.nameOf(id), Node: s.label(), User: sh.User(id), RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
+	info := ConnectionInfo{Client: s.nameOf(sh.Origin(id)), Node: s.label(), User: sh.User(id), RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
 	if n := sh.Protocol(id); n != 0 {
 		info.Subprotocol = s.cfg.Application.Protocols[n-1].Subprotocol()
 	}

@@ -120,7 +120,7 @@ func (s *Server) presence(ctx context.Context, channel, after string, limit int)
 		chosen := least{after: from, limit: limit + 1 - len(all.Members)}
 		count := func(id netpoll.ID) bool {
 			part.Clients++
-			return chosen.add(id)
+			return chosen.add(sh.Origin(id))
 		}
 		if ofUser {
 			sh.UserMembers(user, count)
@@ -128,7 +128,7 @@ func (s *Server) presence(ctx context.Context, channel, after string, limit int)
 			sh.Members(channel, count)
 		}
 		for _, id := range chosen.cut() {
-			part.Members = append(part.Members, s.member(sh, id))
+			part.Members = append(part.Members, s.member(sh, sh.Current(id)))
 		}
 		return part
 	}, func(part protocol.ChannelMembers) bool {
@@ -146,5 +146,5 @@ func (s *Server) presence(ctx context.Context, channel, after string, limit int)
 
 // member is what presence shows of a connection.
 func (s *Server) member(sh *shard.Shard, id netpoll.ID) protocol.Member {
-	return protocol.Member{Client: s.nameOf(id), User: sh.User(id), Info: s.hooksOf(sh).sessions.Info(id)}
+	return protocol.Member{Client: s.nameOf(sh.Origin(id)), User: sh.User(id), Info: s.hooksOf(sh).sessions.Info(id)}
 }

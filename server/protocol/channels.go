@@ -98,7 +98,7 @@ func (t *task) subscribe() {
 }
 
 func (t *task) subscribeRequest() *SubscribeRequest {
-	return &SubscribeRequest{Client: t.x.name(t.id), User: t.user(), Channel: t.cmd.Channel, Token: t.cmd.Token}
+	return &SubscribeRequest{Client: t.x.name(t.s, t.id), User: t.user(), Channel: t.cmd.Channel, Token: t.cmd.Token}
 }
 
 // subscribeNow subscribes the client, until the token expires.
@@ -262,7 +262,7 @@ func (x *Sessions) announce(s *shard.Shard, id netpoll.ID, channel string, left 
 	}
 	// Other servers may know of a join from when the channel was small.
 	if here := s.Subscribers(channel) <= ns.JoinLeaveMax; here || left && x.rules.Host.Remote() {
-		x.rules.Host.Announce(&Membership{Channel: channel, Client: x.name(id), User: s.User(id), Left: left}, here)
+		x.rules.Host.Announce(&Membership{Channel: channel, Client: x.name(s, id), User: s.User(id), Left: left}, here)
 	}
 }
 

@@ -28,7 +28,7 @@ func (t *task) publish() {
 	case v == denied || check == nil:
 		t.fail(errDenied)
 	default:
-		r := &PublishRequest{Client: t.x.name(t.id), User: t.user(), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data), Base64: t.cmd.Base64}
+		r := &PublishRequest{Client: t.x.name(t.s, t.id), User: t.user(), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data), Base64: t.cmd.Base64}
 		t.ask("Application.Publish", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
 			if err == nil {
 				err = t.checkJSON("Publish", "Data", r.Data)
@@ -178,7 +178,7 @@ func (t *task) call() {
 		t.fail(&Error{Code: CodeUnknownMethod, Message: fmt.Sprintf("there is no method %.100q", t.cmd.Method)})
 		return
 	}
-	r := &CallRequest{Client: t.x.name(t.id), User: t.user(), Method: t.cmd.Method, Data: bytes.Clone(t.cmd.Data)}
+	r := &CallRequest{Client: t.x.name(t.s, t.id), User: t.user(), Method: t.cmd.Method, Data: bytes.Clone(t.cmd.Data)}
 	t.ask("Application.Call", func(ctx context.Context) error { return call(ctx, r) }, func(t *task, err error) {
 		if err == nil {
 			err = t.checkJSON("Call", "Reply", r.Reply)

@@ -24,7 +24,7 @@ func (t *task) connect() {
 	}
 	n := t.x.of(t.id)
 	r := &ConnectRequest{
-		Client: t.x.name(t.id), Token: cmp.Or(t.cmd.Token, n.token), Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(), User: t.user(),
+		Client: t.x.name(t.s, t.id), Token: cmp.Or(t.cmd.Token, n.token), Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(), User: t.user(),
 		Upgrade: n.upgrade,
 	}
 	known := r.User != "" || app.Anonymous
@@ -194,7 +194,7 @@ func (t *task) refresh() {
 		return
 	}
 	user := t.user()
-	r := &ConnectRequest{Client: t.x.name(t.id), Token: t.cmd.Token, User: user, RemoteAddr: t.addr()}
+	r := &ConnectRequest{Client: t.x.name(t.s, t.id), Token: t.cmd.Token, User: user, RemoteAddr: t.addr()}
 	t.ask("Application.Refresh", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
 		switch {
 		case err != nil:

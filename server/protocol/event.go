@@ -73,7 +73,7 @@ func (x *Sessions) Occupied(channel string, occupied bool) {
 func (x *Sessions) event(s *shard.Shard, id netpoll.ID, e Event) {
 	if x.rules.Events != nil && !(s.Polls(id) && e.Type != EventMessage && e.Type != EventAcknowledged) {
 		own := e // so that nothing is allocated where nothing listens
-		own.Client, own.User = x.name(id), s.User(id)
+		own.Client, own.User = x.name(s, id), s.User(id)
 		x.tell(id, &own)
 	}
 }

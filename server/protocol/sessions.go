@@ -143,8 +143,17 @@ func (x *Sessions) drop(id netpoll.ID) {
 	}
 }
 
-// name returns a connection's name for everything but logs.
-func (x *Sessions) name(id netpoll.ID) string { return x.rules.Host.Name(id) }
+// Moved follows a session from one connection to another one of the same loop.
+func (x *Sessions) Moved(from, to netpoll.ID) {
+	if n := x.byID[from]; n != nil {
+		x.byID[to] = n
+		delete(x.byID, from)
+	}
+}
+
+// name returns a connection's name for everything but logs. It stays the same when a
+// session moves to another connection.
+func (x *Sessions) name(s *shard.Shard, id netpoll.ID) string { return x.rules.Host.Name(s.Origin(id)) }
 
 // Info returns what presence shows of a connection, JSON or nothing.
 func (x *Sessions) Info(id netpoll.ID) []byte {

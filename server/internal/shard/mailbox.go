@@ -91,16 +91,36 @@ type mailboxes struct {
 	free        []uint32
 	ready       []*box // something happened that a request may wait for
 	// origins are the mailboxes in which sessions began that have moved, by their
-	// WebSocket: a session may be excepted from a publication by either ID.
-	origins map[netpoll.ID]netpoll.ID
+	// WebSocket, and moved is the other way round: a session keeps its first name, and is
+	// found by either ID.
+	origins, moved map[netpoll.ID]netpoll.ID
 }
 
 // noteOrigin notes that the session of a mailbox is on a WebSocket now.
 func (m *mailboxes) noteOrigin(socket, mailbox netpoll.ID) {
 	if m.origins == nil {
-		m.origins = map[netpoll.ID]netpoll.ID{}
+		m.origins, m.moved = map[netpoll.ID]netpoll.ID{}, map[netpoll.ID]netpoll.ID{}
 	}
-	m.origins[socket] = mailbox
+	m.origins[socket], m.moved[mailbox] = mailbox, socket
+}
+
+// Origin returns the ID by which the application knows a connection: that in which its
+// session began. Loop only.
+func (s *Shard) Origin(id netpoll.ID) netpoll.ID {
+	if from := s.boxes.origin(id); from != 0 {
+		return from
+	}
+	return id
+}
+
+// Current returns the connection of a session that is known by this ID. Loop only.
+func (s *Shard) Current(id netpoll.ID) netpoll.ID {
+	if s.boxes != nil && s.boxes.owns(id) {
+		if to := s.boxes.moved[id]; to != 0 {
+			return to
+		}
+	}
+	return id
 }
 
 // origin returns the mailbox in which the session of a connection began, 0 if it has not
@@ -118,8 +138,9 @@ func (m *mailboxes) forgetOrigin(id netpoll.ID) {
 	if m == nil || m.origins == nil {
 		return
 	}
+	delete(m.moved, m.origins[id])
 	if delete(m.origins, id); len(m.origins) == 0 {
-		m.origins = nil
+		m.origins, m.moved = nil, nil
 	}
 }
 

@@ -100,6 +100,7 @@ func (s *Shard) Call(f func(*Shard)) error { return s.post(op{kind: opCall, call
 // do executes one entry of the inbox. A panic in it (in the application's
 // code, called by a hook) must not take the rest with it.
 func (s *Shard) do(o *op) {
+	o.id = s.Current(o.id)
 	defer s.recoverHook(o.id, "the inbox")
 	switch o.kind {
 	case opSend:

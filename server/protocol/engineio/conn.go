@@ -16,9 +16,6 @@ import (
 type Conn struct {
 	// App is the application's. Owned by the loop.
 	App any
-	// began is the mailbox in which the client began, once it has upgraded. Owned by the
-	// loop.
-	began netpoll.ID
 
 	mu sync.Mutex
 	// Guarded by mu; id and shard are written on the loop only.

@@ -53,8 +53,6 @@ type Engine struct {
 type loop struct {
 	sessions *protocol.Sessions
 	conns    map[netpoll.ID]*Conn
-	// moved are clients that have upgraded, by the mailbox in which they began.
-	moved map[netpoll.ID]*Conn
 	// probes are connections on which the client of a mailbox tries a WebSocket.
 	probes map[netpoll.ID]probe
 }
@@ -137,7 +135,7 @@ func (e *Engine) Admit(r *handshake.Request) (kept any, err error) {
 func (e *Engine) loop(s *shard.Shard) *loop {
 	at := &e.loops[s.Loop().Index()]
 	if *at == nil {
-		*at = &loop{conns: map[netpoll.ID]*Conn{}, moved: map[netpoll.ID]*Conn{}, probes: map[netpoll.ID]probe{}}
+		*at = &loop{conns: map[netpoll.ID]*Conn{}, probes: map[netpoll.ID]probe{}}
 		e.shards[s.Loop().Index()].Store(s)
 	}
 	return *at
@@ -234,10 +232,7 @@ func (e *Engine) Find(id netpoll.ID, f func(s *shard.Shard, c *Conn)) {
 		if s == nil {
 			return
 		}
-		l := e.loop(s)
-		if c := l.conns[id]; c != nil {
-			f(s, c)
-		} else if c := l.moved[id]; c != nil {
+		if c := e.loop(s).conns[s.Current(id)]; c != nil {
 			f(s, c)
 		}
 	})
@@ -283,9 +278,9 @@ func (e *Engine) moved(s *shard.Shard, from, to netpoll.ID, ok bool) {
 	}
 	delete(l.probes, to)
 	delete(l.conns, from)
-	l.conns[to], l.moved[from] = c, c
-	c.began = from
+	l.conns[to] = c
 	c.moveTo(to)
+	l.sessions.Moved(from, to)
 	s.Unpause(to)
 }
 
@@ -302,7 +297,6 @@ func (e *Engine) Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) {
 		return
 	}
 	delete(l.conns, id)
-	delete(l.moved, c.began)
 	if s.IsMailbox(id) {
 		for other, pr := range l.probes {
 			if pr.mailbox == id {

@@ -1,0 +1,61 @@
+package socketio_test
+
+import (
+	"testing"
+
+	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
+	"github.com/roostws/roost/server/protocol/socketio"
+)
+
+// The application knows a client by one name from its first request on: events, lists,
+// members and orders go on with it when the client upgrades.
+func TestNamesOutliveUpgrades(t *testing.T) {
+	connected, disconnected := make(chan string, 1), make(chan string, 1)
+	r := start(t, func(cfg *server.Config, io *socketio.Server) {
+		cfg.Events = func(e *protocol.Event) {
+			switch e.Type {
+			case protocol.EventConnected:
+				connected <- e.Client
+			case protocol.EventDisconnected:
+				disconnected <- e.Client
+			}
+		}
+		io.Of("/").On("echo", func(_ *socketio.Socket, e *socketio.Event) { _ = e.Ack() })
+	})
+	p := r.poller()
+	p.post("40")
+	p.await("40")
+	name := <-connected
+	c := p.upgrade()
+	c.Send(`421["echo"]`)
+	c.Want("431[]")
+
+	infos, _, err := r.srv.Connections(t.Context(), "", "", 10)
+	if err != nil || len(infos) != 1 || infos[0].Client != name {
+		t.Fatalf("listed are %+v, %v; want %s", infos, err, name)
+	}
+	if after, _, err := r.srv.Connections(t.Context(), "", name, 10); err != nil || len(after) != 0 {
+		t.Errorf("after %s there are %+v, %v", name, after, err)
+	}
+	if _, err := r.srv.Subscribe(t.Context(), server.Audience{Client: name}, "io:/#room"); err != nil {
+		t.Fatal(err)
+	}
+	members, err := r.srv.Presence(t.Context(), "io:/#room", "", 10)
+	if err != nil || len(members.Members) != 1 || members.Members[0].Client != name {
+		t.Errorf("the members are %+v, %v; want %s", members, err, name)
+	}
+	receipt, err := r.srv.PublishMessage(t.Context(), server.Publication{Client: name, Payload: []byte(`["hello"]`)})
+	if err != nil || receipt.Matched != 1 {
+		t.Errorf("a message to %s: %+v, %v", name, receipt, err)
+	}
+	c.Want(`42["hello"]`)
+	if n, err := r.srv.Disconnect(t.Context(), server.Audience{Client: name}, frame.CloseNormal, "over"); n != 1 || err != nil {
+		t.Errorf("disconnected are %d, %v", n, err)
+	}
+	c.WantClosing(1000)
+	if got := <-disconnected; got != name {
+		t.Errorf("%s has disconnected, %s had connected", got, name)
+	}
+}
