@@ -198,8 +198,8 @@ type CloseEvent struct {
 	id    netpoll.ID
 }
 
-// Conn names the connection that ended; it does nothing any more.
-func (e *CloseEvent) Conn() Conn { return Conn{e.hooks.server, e.id} }
+// Conn names the connection that ended, as OpenEvent.Conn did; it does nothing any more.
+func (e *CloseEvent) Conn() Conn { return Conn{e.hooks.server, e.shard.Origin(e.id)} }
 
 // User was its identity.
 func (e *CloseEvent) User() string { return e.shard.User(e.id) }

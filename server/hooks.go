@@ -43,7 +43,9 @@ func (h *hooks) protocol(subprotocol string) int {
 // has to connect first.
 func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 	if k := h.server.rules.KeeperOf(g.Protocol); k != nil {
-		k.Open(h.sessions, s, id, g.Kept)
+		if !k.Open(h.sessions, s, id, g.Kept) {
+			return
+		}
 	} else if g.Protocol != 0 {
 		upgrade, _ := g.Kept.(*protocol.UpgradeParts)
 		h.sessions.Open(id, g.Channels, upgrade, g.Token())
@@ -76,11 +78,11 @@ func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload 
 func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 	if log := h.server.cfg.Logger; log.Enabled(context.Background(), slog.LevelDebug) {
 		log.LogAttrs(context.Background(), slog.LevelDebug, "connection closed",
-			slog.String("conn_id", id.String()), slog.String("remote_addr", addrText(s.RemoteAddr(id))), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
+			slog.String("conn_id", s.Origin(id).String()), slog.String("remote_addr", addrText(s.RemoteAddr(id))), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
 			slog.Bool("by_peer", c.ByPeer), slog.Duration("age", c.Age), slog.Any("err", c.Err))
 	}
-	if k := h.server.rules.KeeperOf(s.Protocol(id)); k != nil {
-		k.Closed(s, id, c)
+	if k := h.server.rules.KeeperOf(s.Protocol(id)); k != nil && !k.Closed(s, id, c) {
+		return
 	}
 	h.sessions.Closed(s, id, c)
 	if f := h.server.cfg.Handler.Close; f != nil {

@@ -25,13 +25,15 @@ type Keeper interface {
 	// Admit checks a request for a WebSocket; what it returns is given to Open. An error
 	// refuses it.
 	Admit(r *handshake.Request) (kept any, err error)
-	// Open reports a new connection, a WebSocket or a mailbox. kept is what Admit has
-	// returned, or an Errand of Mailboxes.Read.
-	Open(x *Sessions, s *shard.Shard, id netpoll.ID, kept any)
+	// Open reports a new connection, a WebSocket or a mailbox, and returns whether it is a
+	// new client: Handler.Open is called for those. kept is what Admit has returned, or an
+	// Errand of Mailboxes.Read.
+	Open(x *Sessions, s *shard.Shard, id netpoll.ID, kept any) bool
 	// Received reports a message; p is valid until it returns.
 	Received(s *shard.Shard, id netpoll.ID, p []byte, binary bool)
-	// Closed reports the end of a connection that Open reported.
-	Closed(s *shard.Shard, id netpoll.ID, why shard.Closed)
+	// Closed reports the end of a connection that Open reported, and returns whether a
+	// client is gone with it: Handler.Close is called for those.
+	Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) bool
 }
 
 // Keeper returns the protocol with this path, and its number: its place in

@@ -323,8 +323,9 @@ func (s *Shard) Busy(id netpoll.ID, busy bool) bool {
 
 // Move moves what belongs to the mailbox from, mail, subscriptions and identity, to the
 // open connection to, which has no subscriptions so far: nothing is lost, and nothing
-// comes twice. An identity that to has is replaced. then is called when that is done, with false if one of them is gone. from
-// ends without Hooks.Closed. Loop only.
+// comes twice. An identity that to has is replaced. then is called when that is done, with
+// false if one of them is gone. from ends without Hooks.Closed; what is asked for by its ID
+// concerns to from then on. Loop only.
 func (s *Shard) Move(from, to netpoll.ID, then func(ok bool)) {
 	move := func() {
 		switch s.move(from, to) {

@@ -107,8 +107,10 @@ func (m *mailboxes) noteOrigin(socket, mailbox netpoll.ID) {
 // Origin returns the ID by which the application knows a connection: that in which its
 // session began. Loop only.
 func (s *Shard) Origin(id netpoll.ID) netpoll.ID {
-	if from := s.boxes.origin(id); from != 0 {
-		return from
+	if s.boxes != nil {
+		if from := s.boxes.origins[id]; from != 0 {
+			return from
+		}
 	}
 	return id
 }
@@ -121,15 +123,6 @@ func (s *Shard) Current(id netpoll.ID) netpoll.ID {
 		}
 	}
 	return id
-}
-
-// origin returns the mailbox in which the session of a connection began, 0 if it has not
-// moved.
-func (m *mailboxes) origin(id netpoll.ID) netpoll.ID {
-	if m == nil {
-		return 0
-	}
-	return m.origins[id]
 }
 
 // forgetOrigin is for a connection that has ended. A map that many have made large goes with

@@ -46,13 +46,8 @@ func (s *Shard) Subscribed(id netpoll.ID, channel string) (found bool) {
 
 // excepted reports whether the connection is among those that do not get a message.
 func (c conn) excepted(e *hub.Except) bool {
-	if len(e.Clients) > 0 {
-		if slices.Contains(e.Clients, c.id) {
-			return true
-		}
-		if from := c.s.boxes.origin(c.id); from != 0 && slices.Contains(e.Clients, from) {
-			return true
-		}
+	if len(e.Clients) > 0 && (slices.Contains(e.Clients, c.id) || slices.Contains(e.Clients, c.s.Origin(c.id))) {
+		return true
 	}
 	for _, channel := range e.Channels {
 		if ch := c.s.members.byName[channel]; ch != nil && c.s.members.of(c.subs, ch) != nil {

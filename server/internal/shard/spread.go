@@ -98,7 +98,7 @@ func (s *Shard) stepSpread(sp *spread) bool {
 		c = s.in(sp.channel.subscribers.at(sp.next).slot)
 	case sp.ids != nil:
 		var ok bool
-		if c, ok = s.find(sp.ids[sp.next]); !ok {
+		if c, ok = s.find(s.Current(sp.ids[sp.next])); !ok {
 			return false
 		}
 	default:

@@ -142,22 +142,23 @@ func (e *Engine) loop(s *shard.Shard) *loop {
 }
 
 // Open opens a session, or notes where a client may move to.
-func (e *Engine) Open(x *protocol.Sessions, s *shard.Shard, id netpoll.ID, kept any) {
+func (e *Engine) Open(x *protocol.Sessions, s *shard.Shard, id netpoll.ID, kept any) (client bool) {
 	q, _ := kept.(request)
 	l := e.loop(s)
 	l.sessions = x
 	if m := q.errand.Mailbox; m != 0 {
 		if key, ok := s.MailboxKey(m); !ok || key != q.errand.Key || l.tried(m) {
 			s.Shut(id, frame.ClosePolicyViolation, "no such session")
-			return
+			return false
 		}
 		l.probes[id] = probe{mailbox: m}
-		return
+		return false
 	}
 	c := &Conn{shard: s, id: id}
 	l.conns[id] = c
 	e.sayOpen(s, id)
 	e.on(s, c, func() bool { e.app.Opened(c, q.values); return true })
+	return true
 }
 
 // tried reports whether a client tries a WebSocket already.
@@ -264,8 +265,15 @@ func (e *Engine) probe(s *shard.Shard, l *loop, id netpoll.ID, pr probe, p []byt
 		s.Pause(id) // what follows is for the session
 		s.Move(pr.mailbox, id, func(ok bool) { e.moved(s, pr.mailbox, id, ok) })
 	default:
+		l.forgetProbe(s, id)
 		s.HangUp(id, true)
 	}
+}
+
+// forgetProbe lets the client of a mailbox go on polling, or try another WebSocket.
+func (l *loop) forgetProbe(s *shard.Shard, id netpoll.ID) {
+	s.Busy(l.probes[id].mailbox, false)
+	delete(l.probes, id)
 }
 
 // moved follows the move of a session.
@@ -285,16 +293,15 @@ func (e *Engine) moved(s *shard.Shard, from, to netpoll.ID, ok bool) {
 }
 
 // Closed ends a session, or a probe: then its client goes on polling.
-func (e *Engine) Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) {
+func (e *Engine) Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) (client bool) {
 	l := e.loop(s)
-	if pr, ok := l.probes[id]; ok {
-		delete(l.probes, id)
-		s.Busy(pr.mailbox, false)
-		return
+	if _, ok := l.probes[id]; ok {
+		l.forgetProbe(s, id)
+		return false
 	}
 	c := l.conns[id]
 	if c == nil {
-		return
+		return false
 	}
 	delete(l.conns, id)
 	if s.IsMailbox(id) {
@@ -306,4 +313,5 @@ func (e *Engine) Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) {
 	}
 	e.app.Closed(c, why)
 	c.end()
+	return true
 }
