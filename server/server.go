@@ -143,6 +143,9 @@ func New(cfg Config) (*Server, error) {
 		if k, ok := codec.(protocol.Keeper); ok {
 			k.Start(s.rules)
 			s.shards.Mailboxes = k.Mailboxes()
+			if n, ok := codec.(protocol.Namer); ok {
+				s.shards.Named = n.Named
+			}
 		}
 		s.shards.Protocols = append(s.shards.Protocols, shardProtocol(codec))
 		if name := codec.Subprotocol(); name != "" && !slices.Contains(s.shards.Policy.Subprotocols, name) {

@@ -36,6 +36,12 @@ type Keeper interface {
 	Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) bool
 }
 
+// A Namer is a Keeper that knows clients by names of its own, which hub.Except takes.
+type Namer interface {
+	// Named returns the connection of this loop that has a name, 0 for none. Loop only.
+	Named(s *shard.Shard, name string) netpoll.ID
+}
+
 // Keeper returns the protocol with this path, and its number: its place in
 // Application.Protocols, from 1; nil for none.
 func (r *Rules) Keeper(path []byte) (k Keeper, number int) {

@@ -13,6 +13,17 @@ type Except struct {
 	Clients []netpoll.ID
 	// Channels are those whose subscribers, on whatever server, do not get it.
 	Channels []string
+	// Names are those by which a protocol knows single connections, on whatever server.
+	Names []string
+	// Only, unless it is nil, are those of the message's subscribers who get it.
+	Only *Group
+}
+
+// A Group is some connections.
+type Group struct {
+	Channels []string     // whose subscribers belong to it
+	Names    []string     // of single connections, see Except.Names
+	Clients  []netpoll.ID // what a shard has found for Names
 }
 
 // A broker knows nothing of exceptions: they travel in the place of the sender, which a
@@ -27,12 +38,24 @@ type carried struct {
 	Life     string       `json:"life"`
 	Clients  []netpoll.ID `json:"clients,omitempty"`
 	Channels []string     `json:"channels,omitempty"`
+	Names    []string     `json:"names,omitempty"`
+	Only     *carriedOnly `json:"only,omitempty"`
+}
+
+// carriedOnly is a Group on its way.
+type carriedOnly struct {
+	Channels []string `json:"channels,omitempty"`
+	Names    []string `json:"names,omitempty"`
 }
 
 // Carry returns an Except in the form in which it goes through a broker as the sender.
 // Any goroutine.
 func (h *Hub) Carry(e *Except) (from string) {
-	text, _ := json.Marshal(carried{h.life, e.Clients, e.Channels}) // texts and numbers only
+	c := carried{Life: h.life, Clients: e.Clients, Channels: e.Channels, Names: e.Names}
+	if e.Only != nil {
+		c.Only = &carriedOnly{e.Only.Channels, e.Only.Names}
+	}
+	text, _ := json.Marshal(c) // texts and numbers only
 	return exceptMark + string(text)
 }
 
@@ -49,5 +72,9 @@ func (h *Hub) uncarry(from string) *Except {
 	if c.Life != h.life {
 		c.Clients = nil // connections of another server
 	}
-	return &Except{c.Clients, c.Channels}
+	e := &Except{Clients: c.Clients, Channels: c.Channels, Names: c.Names}
+	if c.Only != nil {
+		e.Only = &Group{Channels: c.Only.Channels, Names: c.Only.Names}
+	}
+	return e
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
@@ -39,9 +40,12 @@ type Config struct {
 	Hub hub.Config
 	// Protocols are what connections may speak beside raw messages, at most
 	// hub.ProtocolsMax.
-	Protocols         []Protocol
-	SubscriptionsMax  int
-	Mailboxes         Mailboxes
+	Protocols        []Protocol
+	SubscriptionsMax int
+	Mailboxes        Mailboxes
+	// Named returns the connection of a shard that a protocol knows by a name, 0 for none. It
+	// is called on the loop. Nil: there are no names.
+	Named             func(s *Shard, name string) netpoll.ID
 	InboxMaxEntries   int
 	InboxMaxBytes     int
 	PublishPauseBytes int

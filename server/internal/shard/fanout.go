@@ -116,6 +116,7 @@ func (s *Shard) begin() {
 	j := q.waiting.take()
 	q.active = j
 	s.journal.begin(j)
+	s.choose(j)
 	switch {
 	case j.channel != nil:
 		if j.channel.waiting == j {
@@ -221,6 +222,8 @@ func (s *Shard) step(j *job) (done bool) {
 		s.jobs.budget--
 		j.call()
 		return true
+	case j.few:
+		return s.fanOutFew(j)
 	case j.channel != nil:
 		return s.fanOutChannel(j)
 	case j.user != 0:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/frame"
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
 )
 
@@ -65,8 +66,11 @@ type job struct {
 	weight       int
 	// closing is an opClose that waits behind what was published.
 	closing *op
-	// except are connections that do not get the job's one message.
+	// except are connections that do not get the job's one message. If few is set, it is for
+	// those in chosen only.
 	except *hub.Except
+	few    bool
+	chosen []netpoll.ID
 	// call is what waits behind what was published.
 	call func()
 	// drain closes all connections instead of writing, with this code and reason;

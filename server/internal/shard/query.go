@@ -1,11 +1,9 @@
 package shard
 
 import (
-	"slices"
 	"time"
 
 	"github.com/roostws/roost/netpoll"
-	"github.com/roostws/roost/server/internal/hub"
 )
 
 // Questions about connections and channels. All of them on the loop only. Members,
@@ -42,26 +40,6 @@ func (s *Shard) Subscribed(id netpoll.ID, channel string) (found bool) {
 		return !found
 	})
 	return found
-}
-
-// excepted reports whether the connection is among those that do not get a message.
-func (c conn) excepted(e *hub.Except) bool {
-	if len(e.Clients) > 0 && (slices.Contains(e.Clients, c.id) || slices.Contains(e.Clients, c.s.Origin(c.id))) {
-		return true
-	}
-	for _, channel := range e.Channels {
-		if ch := c.s.members.byName[channel]; ch != nil && c.s.members.of(c.subs, ch) != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// Excepted reports whether a connection is among those that do not get a message. Loop
-// only.
-func (s *Shard) Excepted(id netpoll.ID, e *hub.Except) bool {
-	c, ok := s.find(id)
-	return ok && c.excepted(e)
 }
 
 // Subscribers is how many connections of this shard are in a channel.

@@ -20,6 +20,7 @@
 //	receive.go rates.go turn.go pause.go    what arrives
 //	channels.go names.go                    subscribers and users
 //	fanout.go jobs.go spread.go             sending it: the design is in fanout.go
+//	except.go                               messages for some of a channel's subscribers
 //	lag.go journal.go readers.go            catching up
 //	ping.go close.go deadlines.go           silence and the end
 //	output.go message.go                    bytes to a socket

@@ -222,22 +222,8 @@ func (e *Engine) message(s *shard.Shard, c *Conn, p []byte, binary bool) {
 // Sessions returns those of the loop of s, which has had a client. Loop only.
 func (e *Engine) Sessions(s *shard.Shard) *protocol.Sessions { return e.loop(s).sessions }
 
-// Find calls f on the loop of a client, soon, if it is there. id is its connection, or the
-// one in which it began. Any goroutine.
-func (e *Engine) Find(id netpoll.ID, f func(s *shard.Shard, c *Conn)) {
-	s := e.shards[id.Loop()].Load()
-	if s == nil {
-		return
-	}
-	_ = s.Call(func(s *shard.Shard) {
-		if s == nil {
-			return
-		}
-		if c := e.loop(s).conns[s.Current(id)]; c != nil {
-			f(s, c)
-		}
-	})
-}
+// Conn returns the client of a connection, nil if there is none. Loop only.
+func (e *Engine) Conn(s *shard.Shard, id netpoll.ID) *Conn { return e.loop(s).conns[id] }
 
 // Each calls f for each client, on its loop, soon. Any goroutine.
 func (e *Engine) Each(f func(s *shard.Shard, c *Conn)) {

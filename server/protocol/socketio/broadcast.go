@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/roostws/roost/frame"
-	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol/engineio"
@@ -46,27 +45,32 @@ func (b Broadcast) Emit(event string, args ...any) error {
 		return err
 	}
 	ns := b.namespace
+	whole := Channel(ns.name, "")
 	var out except
 	if b.sender != nil {
 		out.Clients = append(out.Clients, b.sender.conn.ID())
 	}
 	for _, room := range b.except {
-		if id, ok := ns.io.parseSocketID(room, ns.number); ok {
-			out.Clients = append(out.Clients, id)
-		} else {
-			out.Channels = append(out.Channels, Channel(ns.name, room))
+		out.Channels = append(out.Channels, Channel(ns.name, room))
+		if mayBeSocketID(room) {
+			out.Names = append(out.Names, room)
 		}
 	}
 	if len(b.rooms) == 0 {
-		return b.publish(Channel(ns.name, ""), m, out)
+		return b.publish(whole, m, out)
+	}
+	if slices.ContainsFunc(b.rooms, mayBeSocketID) {
+		out.Only = &hub.Group{}
+		for _, room := range b.rooms {
+			out.Only.Channels = append(out.Only.Channels, Channel(ns.name, room))
+			if mayBeSocketID(room) {
+				out.Only.Names = append(out.Only.Names, room)
+			}
+		}
+		return b.publish(whole, m, out)
 	}
 	for i, room := range b.rooms {
 		if slices.Contains(b.rooms[:i], room) {
-			continue
-		}
-		if id, ok := ns.io.parseSocketID(room, ns.number); ok {
-			b.sendTo(id, m, out)
-			out.Clients = append(slices.Clone(out.Clients), id)
 			continue
 		}
 		if err := b.publish(Channel(ns.name, room), m, out); err != nil {
@@ -84,23 +88,10 @@ func (b Broadcast) publish(channel string, m message, out except) error {
 		t, payload = frame.OpBinary, m.appendBinary(nil)
 	}
 	var leave *except
-	if len(out.Clients)+len(out.Channels) > 0 {
+	if len(out.Clients)+len(out.Channels) > 0 || out.Only != nil {
 		leave = &out
 	}
 	return b.namespace.io.rules.Host.PublishExcept(channel, t, payload, leave)
-}
-
-// sendTo sends the event to one socket.
-func (b Broadcast) sendTo(origin netpoll.ID, m message, out except) {
-	ns := b.namespace
-	text := append(appendHead(nil, typeEvent, ns.name, len(m.blobs), nil), m.data...)
-	ns.io.Find(origin, func(s *shard.Shard, c *engineio.Conn) {
-		cl, _ := c.App.(*client)
-		if cl == nil || cl.socket(ns.name) == nil || s.Excepted(c.ID(), &out) {
-			return
-		}
-		c.Send(text, m.blobs...)
-	})
 }
 
 // Join puts the sockets that would get an event, on this server, into rooms.

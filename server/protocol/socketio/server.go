@@ -2,7 +2,7 @@ package socketio
 
 import (
 	"context"
-	"crypto/rand"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"net/url"
@@ -43,7 +43,7 @@ type Server struct {
 	namespaces map[string]*Namespace
 
 	rules  *protocol.Rules // set before any connection
-	secret [socketIDBytes]byte
+	cipher cipher.Block    // of socket IDs
 }
 
 // New makes a Server. Configure it, and the namespaces, before the server starts.
@@ -54,8 +54,7 @@ func New(options Options) *Server {
 	if options.ConnectTimeout == 0 {
 		options.ConnectTimeout = 45 * time.Second
 	}
-	io := &Server{options: options, namespaces: map[string]*Namespace{}}
-	_, _ = rand.Read(io.secret[:]) // it never fails
+	io := &Server{options: options, namespaces: map[string]*Namespace{}, cipher: newCipher()}
 	io.Engine = engineio.New(engineio.Options{
 		Path: options.Path, SessionsMax: options.PollingMax, PingInterval: options.PingInterval, PingTimeout: options.PingTimeout,
 	}, (*clients)(io))

@@ -349,13 +349,17 @@ func TestExceptionsFollowUpgrades(t *testing.T) {
 	if err := r.io.To(id, "room").Emit("once"); err != nil {
 		t.Fatal(err)
 	}
+	c.Want(`42["once"]`)
+	witness.Want(`42["once"]`)
+	if err := r.io.To(id).Emit("alone"); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.io.To("room").Emit("end"); err != nil {
 		t.Fatal(err)
 	}
-	// What is for one socket is not in order with what is for a room.
-	if first, second := c.Text(), c.Text(); min(first, second) != `42["end"]` || max(first, second) != `42["once"]` {
-		t.Errorf("got %s and %s", first, second)
-	}
+	c.Want(`42["alone"]`)
+	c.Want(`42["end"]`)
+	witness.Want(`42["end"]`)
 	c.Send(`422["shout"]`)
 	c.Want("432[]")
 }
@@ -769,6 +773,7 @@ func TestTwoServers(t *testing.T) {
 			cfg.Engine.Loops = 1 // both servers have connections with the same names
 			io.OnConnection(func(s *socketio.Socket) {
 				s.On("join", func(e *socketio.Event) { _, _ = s.Join(e.Arg(0).String()), e.Ack() })
+				s.On("id", func(e *socketio.Event) { _ = e.Ack(s.ID()) })
 				s.On("say", func(e *socketio.Event) { _ = s.To("room").Except("quiet").Emit("said", e.Values()...) })
 			})
 		})
@@ -797,14 +802,34 @@ func TestTwoServers(t *testing.T) {
 		for c.Text() != `42["said",1]` {
 		}
 	}
+	// The ID of a socket is a room on every server, alone and among others.
+	far.Send(`421["id"]`)
+	var id string
+	if text := far.Text(); json.Unmarshal([]byte(text[3:]), &[]any{&id}) != nil {
+		t.Fatal(text)
+	}
+	for _, b := range []socketio.Broadcast{rigs[0].io.To(id), rigs[0].io.To("nobody", id), rigs[0].io.Except(id, "room"), rigs[0].io.To("room").Except(id, "quiet")} {
+		if err := b.Emit("told"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(c *wstest.Client, text string) {
+		t.Helper()
+		got := c.Text()
+		for got == `42["ready"]` {
+			got = c.Text()
+		}
+		if got != text {
+			t.Errorf("got %s, want %s", got, text)
+		}
+	}
+	for _, c := range []*wstest.Client{far, far, near, sender} {
+		want(c, `42["told"]`)
+	}
 	if err := rigs[1].io.To("room").Emit("end"); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []*wstest.Client{sender, quiet} {
-		for text := c.Text(); text != `42["end"]`; text = c.Text() {
-			if text != `42["ready"]` {
-				t.Errorf("got %s", text)
-			}
-		}
+	for _, c := range []*wstest.Client{far, near, sender, quiet} {
+		want(c, `42["end"]`)
 	}
 }

@@ -1,9 +1,6 @@
 package socketio
 
 import (
-	"encoding/base64"
-	"encoding/binary"
-	"hash/fnv"
 	"net/netip"
 	"sync"
 	"time"
@@ -342,42 +339,4 @@ func (e *Event) Ack(args ...any) error {
 		return nil
 	}
 	return e.socket.send(typeAck, m, &e.id)
-}
-
-// A socket's ID is its first connection and its namespace, hidden with a secret of the
-// process and checked: whoever has it finds the socket without a table of all.
-
-const socketIDBytes = 12
-
-func (io *Server) socketID(id netpoll.ID, namespace uint16) string {
-	var b [socketIDBytes]byte
-	binary.BigEndian.PutUint64(b[:], uint64(id))
-	binary.BigEndian.PutUint16(b[8:], namespace)
-	binary.BigEndian.PutUint16(b[10:], io.check(b[:10]))
-	for i := range b {
-		b[i] ^= io.secret[i]
-	}
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// parseSocketID reads the ID of a socket in a namespace.
-func (io *Server) parseSocketID(text string, namespace uint16) (id netpoll.ID, ok bool) {
-	b, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(b) != socketIDBytes {
-		return 0, false
-	}
-	for i := range b {
-		b[i] ^= io.secret[i]
-	}
-	if binary.BigEndian.Uint16(b[10:]) != io.check(b[:10]) || binary.BigEndian.Uint16(b[8:]) != namespace {
-		return 0, false
-	}
-	return netpoll.ID(binary.BigEndian.Uint64(b)), true
-}
-
-func (io *Server) check(b []byte) uint16 {
-	h := fnv.New32a()
-	_, _ = h.Write(io.secret[:])
-	_, _ = h.Write(b)
-	return uint16(h.Sum32())
 }

@@ -1,0 +1,93 @@
+package socketio
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+
+	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
+)
+
+// A socket's ID is its first connection and its namespace, as one block of a cipher whose
+// key the process alone has: the server that has given it finds the socket without a table
+// of all, no other server takes it for one of its own, and nobody can make one.
+
+// socketIDChars is the length of an ID.
+const socketIDChars = 22 // base64url of aes.BlockSize bytes
+
+func newCipher() cipher.Block {
+	var key [16]byte
+	_, _ = rand.Read(key[:]) // it never fails
+	block, _ := aes.NewCipher(key[:])
+	return block
+}
+
+func (io *Server) socketID(id netpoll.ID, namespace uint16) string {
+	var b [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(b[:], uint64(id))
+	binary.BigEndian.PutUint16(b[8:], namespace) // the rest is zero
+	io.cipher.Encrypt(b[:], b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// parseSocketID reads the ID of a socket in a namespace, if this process has given it.
+func (io *Server) parseSocketID(text string, namespace uint16) (id netpoll.ID, ok bool) {
+	id, number, ok := io.decodeSocketID(text)
+	return id, ok && number == namespace
+}
+
+func (io *Server) decodeSocketID(text string) (id netpoll.ID, namespace uint16, ok bool) {
+	var b [aes.BlockSize]byte
+	if len(text) != socketIDChars {
+		return 0, 0, false
+	}
+	if n, err := base64.RawURLEncoding.Decode(b[:], []byte(text)); err != nil || n != len(b) {
+		return 0, 0, false
+	}
+	io.cipher.Decrypt(b[:], b[:])
+	if binary.BigEndian.Uint32(b[10:]) != 0 || b[14] != 0 || b[15] != 0 {
+		return 0, 0, false
+	}
+	return netpoll.ID(binary.BigEndian.Uint64(b[:])), binary.BigEndian.Uint16(b[8:]), true
+}
+
+// mayBeSocketID reports whether a room's name could be the ID of a socket, of whatever
+// server.
+func mayBeSocketID(room string) bool {
+	if len(room) != socketIDChars {
+		return false
+	}
+	_, err := base64.RawURLEncoding.Strict().DecodeString(room)
+	return err == nil
+}
+
+// Named returns the connection of the socket with this ID.
+func (io *Server) Named(s *shard.Shard, name string) netpoll.ID {
+	id, number, ok := io.decodeSocketID(name)
+	if !ok || id.Loop() != s.Loop().Index() {
+		return 0
+	}
+	id = s.Current(id)
+	if c := io.Conn(s, id); c != nil {
+		if cl, _ := c.App.(*client); cl != nil && cl.numbered(number) != nil {
+			return id
+		}
+	}
+	return 0
+}
+
+// numbered returns the client's socket in the namespace with this number, nil for none.
+func (cl *client) numbered(number uint16) *Socket {
+	for s := cl.first; s != nil; s = s.next {
+		if s.ns.number == number {
+			return s
+		}
+	}
+	return nil
+}
+
+var _ protocol.Namer = (*Server)(nil)
