@@ -18,7 +18,8 @@ type Audience struct {
 	Client string
 	// User is all connections of a user.
 	User string
-	// Channel is all connections in a channel; "user:ID" is the same as User: ID.
+	// Channel is all connections in a channel; "user:ID" is the same as User: ID. The channel
+	// of a socket's ID, "io:/chat#ID", is that one.
 	Channel string
 }
 
@@ -27,6 +28,7 @@ type resolved struct {
 	id            netpoll.ID // 0: user or channel
 	node          string     // that of id, if it is another one
 	user, channel string
+	name          string // of a client for which the channel may stand
 }
 
 func (s *Server) resolve(a Audience) (r resolved, err error) {
@@ -48,6 +50,7 @@ func (s *Server) resolve(a Audience) (r resolved, err error) {
 		id, node, err := s.connOf(a.Client)
 		return resolved{id: id, node: node}, err
 	case r.channel != "":
+		_, r.name, _ = s.rules.Single(r.channel)
 		return r, s.checkName("channel", r.channel)
 	}
 	return r, s.checkName("user", r.user)
@@ -55,7 +58,7 @@ func (s *Server) resolve(a Audience) (r resolved, err error) {
 
 // in returns the open connections of one loop. They may be changed while the result is
 // walked.
-func (r resolved) in(sh *shard.Shard) (ids []netpoll.ID) {
+func (s *Server) in(sh *shard.Shard, r resolved) (ids []netpoll.ID) {
 	add := func(id netpoll.ID) bool {
 		if sh.Stays(id) {
 			ids = append(ids, id)
@@ -71,6 +74,11 @@ func (r resolved) in(sh *shard.Shard) (ids []netpoll.ID) {
 		sh.UserMembers(r.user, add)
 	default:
 		sh.Members(r.channel, add)
+		if r.name != "" {
+			if id := s.rules.Named(sh, r.name); id != 0 {
+				add(id)
+			}
+		}
 	}
 	return ids
 }
@@ -114,7 +122,7 @@ func (s *Server) each(ctx context.Context, r resolved, f func(*shard.Shard, netp
 				return // the server has ended
 			}
 			part := 0
-			for _, id := range r.in(sh) {
+			for _, id := range s.in(sh, r) {
 				if f(sh, id) {
 					part++
 				}

@@ -34,8 +34,12 @@ type hooks struct {
 func (s *Server) hooksOf(sh *shard.Shard) *hooks { return s.parts.Load().hooks[sh.Loop().Index()] }
 
 // protocol returns the number of the protocol that a connection with this
-// subprotocol speaks: its place in Application.Protocols, from 1, or 0 for none.
+// subprotocol speaks: its place in Application.Protocols, from 1, or 0 for none. Those with
+// a path have no subprotocol.
 func (h *hooks) protocol(subprotocol string) int {
+	if subprotocol == "" {
+		return 0
+	}
 	return 1 + slices.IndexFunc(h.server.cfg.protocols(), func(c protocol.Codec) bool { return c.Subprotocol() == subprotocol })
 }
 
@@ -81,10 +85,10 @@ func (h *hooks) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 			slog.String("conn_id", s.Origin(id).String()), slog.String("remote_addr", addrText(s.RemoteAddr(id))), slog.Int("close_code", int(c.Code)), slog.String("reason", c.Reason),
 			slog.Bool("by_peer", c.ByPeer), slog.Duration("age", c.Age), slog.Any("err", c.Err))
 	}
+	h.sessions.Closed(s, id, c)
 	if k := h.server.rules.KeeperOf(s.Protocol(id)); k != nil && !k.Closed(s, id, c) {
 		return
 	}
-	h.sessions.Closed(s, id, c)
 	if f := h.server.cfg.Handler.Close; f != nil {
 		h.close = CloseEvent{Code: c.Code, Reason: c.Reason, ByPeer: c.ByPeer, Err: c.Err, Age: c.Age, Missed: c.Missed,
 			hooks: h, shard: s, id: id}
@@ -124,7 +128,20 @@ func (h *hooks) Occupied(_ *shard.Shard, channel string, occupied bool) {
 }
 
 // Expired reports that a connection's time is over.
-func (h *hooks) Expired(s *shard.Shard, id netpoll.ID) { h.sessions.Expired(s, id) }
+func (h *hooks) Expired(s *shard.Shard, id netpoll.ID) {
+	if k := h.server.rules.KeeperOf(s.Protocol(id)); k != nil {
+		k.Expired(s, id)
+		return
+	}
+	h.sessions.Expired(s, id)
+}
+
+// Closing reports that the application closes a connection.
+func (h *hooks) Closing(s *shard.Shard, id netpoll.ID, code frame.CloseCode, reason string) {
+	if k := h.server.rules.KeeperOf(s.Protocol(id)); k != nil && s.IsOpen(id) {
+		k.Dismissed(s, id, code, reason)
+	}
+}
 
 // Tick comes with each tick of the loop.
 func (h *hooks) Tick(s *shard.Shard) { h.sessions.Tick(s) }

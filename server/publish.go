@@ -201,6 +201,9 @@ func (p *Publication) hash(h io.Writer) {
 	_ = binary.Write(h, binary.LittleEndian, []int64{int64(p.Type), int64(p.Spread), int64(len(p.Key)), int64(len(p.From))}) // never fails
 	_, _ = io.WriteString(h, p.Key)
 	_, _ = io.WriteString(h, p.From)
+	if p.except != nil {
+		_, _ = h.Write(encode(p.except))
+	}
 	_, _ = h.Write(p.Payload)
 }
 
@@ -262,6 +265,7 @@ func (s *Server) checkPublication(p *Publication) error {
 		if err := s.checkName("channel", p.Channel); err != nil {
 			return err
 		}
+		s.aim(p)
 	}
 	if len(p.Key) > publicationKeyMaxBytes {
 		return fmt.Errorf("%w: the key has %d bytes, want at most %d", ErrBadName, len(p.Key), publicationKeyMaxBytes)
@@ -273,6 +277,17 @@ func (s *Server) checkPublication(p *Publication) error {
 		return fmt.Errorf("%w: a spread of %v, want 0 to %v", ErrBadName, p.Spread, spreadMax)
 	}
 	return s.checkMessage(p.Type, p.Payload)
+}
+
+// aim turns the channel of a single client into one that the client is in, with the others
+// left out.
+func (s *Server) aim(p *Publication) {
+	whole, name, ok := s.rules.Single(p.Channel)
+	if !ok || p.except != nil {
+		return
+	}
+	p.except = &hub.Except{Only: &hub.Group{Channels: []string{p.Channel}, Names: []string{name}}}
+	p.Channel = whole
 }
 
 const (

@@ -144,7 +144,7 @@ func New(cfg Config) (*Server, error) {
 			k.Start(s.rules)
 			s.shards.Mailboxes = k.Mailboxes()
 			if n, ok := codec.(protocol.Namer); ok {
-				s.shards.Named = n.Named
+				s.rules.Namer, s.shards.Named = n, n.Named
 			}
 		}
 		s.shards.Protocols = append(s.shards.Protocols, shardProtocol(codec))

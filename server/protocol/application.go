@@ -50,6 +50,9 @@ type ConnectRequest struct {
 	Name string
 	// Data is what the client adds, JSON or nothing.
 	Data json.RawMessage
+	// Protocol is that of the client if it is a Keeper, and Namespace the part of the server
+	// to which it connects there.
+	Protocol, Namespace string
 	// RemoteAddr is the client's address, as in UpgradeRequest.
 	RemoteAddr netip.AddrPort
 	// Upgrade has the parts of the upgrade request that Application.Parts selects, nil if
@@ -64,6 +67,9 @@ type ConnectRequest struct {
 	Expires time.Time
 	// Channels are subscribed by the server. Set by the application. Only in Connect.
 	Channels []string
+	// Rooms are joined by the client, in its Namespace. Set by the application. Only in
+	// Connect, and for protocols with rooms.
+	Rooms []string
 	// Allow is what the client may do in namespaces with AccessGranted. Set by the application.
 	Allow Permissions
 	// MessageRate bounds the messages a second of this client, below
@@ -101,6 +107,13 @@ type CallRequest struct {
 	Client, User, Method string
 	// Data is the request, JSON or nothing.
 	Data json.RawMessage
+	// Protocol, Namespace and Socket are those of the client if its protocol is a Keeper; Method
+	// is then the name of the client's event, and Data its arguments, an array.
+	Protocol, Namespace, Socket string
 	// Reply is the answer, JSON or nothing. Set by the application.
 	Reply json.RawMessage
+	// Join and Leave are channels that the client is subscribed to, and taken out of, before it
+	// gets the answer; where its protocol has rooms, rooms of the Namespace. Set by the
+	// application.
+	Join, Leave []string
 }

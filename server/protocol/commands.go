@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/roostws/roost/frame"
@@ -31,7 +32,7 @@ func (t *task) publish() {
 		r := &PublishRequest{Client: t.x.name(t.s, t.id), User: t.user(), Channel: t.cmd.Channel, Data: bytes.Clone(t.cmd.Data), Base64: t.cmd.Base64}
 		t.ask("Application.Publish", func(ctx context.Context) error { return check(ctx, r) }, func(t *task, err error) {
 			if err == nil {
-				err = t.checkJSON("Publish", "Data", r.Data)
+				err = t.x.rules.checkJSON("Publish", "Data", r.Data)
 			}
 			if err != nil {
 				t.fail(t.refusal("publish", err))
@@ -175,20 +176,30 @@ func (t *task) history() {
 func (t *task) call() {
 	call := t.x.rules.Application.Call
 	if call == nil {
-		t.fail(&Error{Code: CodeUnknownMethod, Message: fmt.Sprintf("there is no method %.100q", t.cmd.Method)})
+		t.fail(errNoMethod(t.cmd.Method))
 		return
 	}
 	r := &CallRequest{Client: t.x.name(t.s, t.id), User: t.user(), Method: t.cmd.Method, Data: bytes.Clone(t.cmd.Data)}
 	t.ask("Application.Call", func(ctx context.Context) error { return call(ctx, r) }, func(t *task, err error) {
 		if err == nil {
-			err = t.checkJSON("Call", "Reply", r.Reply)
+			err = errors.Join(t.x.rules.checkJSON("Call", "Reply", r.Reply), t.x.rules.checkNames("Call", slices.Concat(r.Join, r.Leave)))
 		}
 		if err != nil {
 			t.fail(t.refusal("call", err))
 			return
 		}
+		for _, name := range r.Join {
+			t.x.SubscribeByServer(t.s, t.id, name)
+		}
+		for _, name := range r.Leave {
+			t.x.UnsubscribeByServer(t.s, t.id, name)
+		}
 		t.reply(&Result{Data: r.Reply})
 	})
+}
+
+func errNoMethod(method string) *Error {
+	return &Error{Code: CodeUnknownMethod, Message: fmt.Sprintf("there is no method %.100q", method)}
 }
 
 // ack tells the application how far the client is.

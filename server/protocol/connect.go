@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/shard"
@@ -27,14 +28,11 @@ func (t *task) connect() {
 		Client: t.x.name(t.s, t.id), Token: cmp.Or(t.cmd.Token, n.token), Name: t.cmd.Name, Data: bytes.Clone(t.cmd.Data), RemoteAddr: t.addr(), User: t.user(),
 		Upgrade: n.upgrade,
 	}
-	known := r.User != "" || app.Anonymous
-	switch {
-	case r.Token == "" && known:
+	switch err := t.x.rules.mayConnect(r); {
+	case err != nil:
+		t.turnAway(err)
+	case t.x.rules.trusts(r):
 		t.admitClient(r)
-	case app.Connect == nil && r.Token != "":
-		t.turnAway(&Error{Code: CodeUnauthorized, Message: "this server takes no tokens: connect without one"})
-	case app.Connect == nil:
-		t.turnAway(&Error{Code: CodeUnauthorized, Message: "this server admits no client without an identity"})
 	default:
 		t.ask("Application.Connect", func(ctx context.Context) error { return app.Connect(ctx, r) }, func(t *task, err error) {
 			if err != nil {
@@ -44,6 +42,22 @@ func (t *task) connect() {
 			t.admitClient(r)
 		})
 	}
+}
+
+// trusts reports whether a client needs no token and shows none.
+func (rules *Rules) trusts(r *ConnectRequest) bool {
+	return r.Token == "" && (r.User != "" || rules.Application.Anonymous)
+}
+
+// mayConnect refuses a client about whom there is nobody to ask.
+func (rules *Rules) mayConnect(r *ConnectRequest) error {
+	switch {
+	case rules.Application.Connect != nil || rules.trusts(r):
+		return nil
+	case r.Token != "":
+		return &Error{Code: CodeUnauthorized, Message: "this server takes no tokens: connect without one"}
+	}
+	return &Error{Code: CodeUnauthorized, Message: "this server admits no client without an identity"}
 }
 
 // turnAway refuses a connect. The client may try again while there is time, with
@@ -79,7 +93,7 @@ func endOf(refusal *Error) Ending {
 func (t *task) admitClient(r *ConnectRequest) {
 	n := t.x.of(t.id)
 	channels := slices.Concat(n.channels, r.Channels) // both are the application's
-	if err := t.checkAnswer(r, channels); err != nil {
+	if err := t.x.rules.checkAnswer(t.id, t.user(), r, channels); err != nil {
 		t.turnAway(err)
 		return
 	}
@@ -129,11 +143,11 @@ func (t *task) admitted(r *ConnectRequest, channels []string) {
 }
 
 // checkAnswer refuses an answer of the application that cannot be kept. What the
-// same token brings again is permanent: the client has to get another one.
-func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
-	rules := t.x.rules
+// same token brings again is permanent: the client has to get another one. before is the
+// identity that the connection has already.
+func (rules *Rules) checkAnswer(id netpoll.ID, before string, r *ConnectRequest, channels []string) error {
 	var err error
-	if before := t.user(); before != "" && r.User != before {
+	if before != "" && r.User != before {
 		err = fmt.Errorf("the connection is that of user %q, the token of user %q", before, r.User)
 	} else if r.User != "" {
 		err = CheckName("user", r.User, rules.NameMaxBytes)
@@ -147,17 +161,17 @@ func (t *task) checkAnswer(r *ConnectRequest, channels []string) error {
 	}
 	for _, name := range r.Channels {
 		if ns := NamespaceOf(name); err == nil && ns != "" && rules.Namespaces[ns] == nil {
-			t.x.log(slog.LevelError, "a token, or the application, names a channel without a namespace", "conn_id", t.id.String(), "user", r.User, "channel", name)
+			rules.log(slog.LevelError, "a token, or the application, names a channel without a namespace", "conn_id", id.String(), "user", r.User, "channel", name)
 			return &Error{Code: CodeUnknownNamespace, Message: fmt.Sprintf("the token, or the application, names the channel %.255q, and there is no namespace %q", name, ns)}
 		}
 	}
 	if err != nil {
-		t.x.log(slog.LevelError, "the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)
+		rules.log(slog.LevelError, "the application's answer to a connect is invalid", "conn_id", id.String(), "err", err)
 		return &Error{Code: CodeUnauthorized, Message: plain(err)}
 	}
-	if err = errors.Join(t.checkJSON("Connect", "Reply", r.Reply), t.checkJSON("Connect", "Info", r.Info)); err != nil {
-		t.x.log(slog.LevelError, "the application's answer to a connect is invalid", "conn_id", t.id.String(), "err", err)
-		return &Error{Code: CodeInternal, Message: "something went wrong in the server"}
+	if err = errors.Join(rules.checkJSON("Connect", "Reply", r.Reply), rules.checkJSON("Connect", "Info", r.Info)); err != nil {
+		rules.log(slog.LevelError, "the application's answer to a connect is invalid", "conn_id", id.String(), "err", err)
+		return errInternal
 	}
 	return nil
 }

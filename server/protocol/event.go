@@ -32,6 +32,9 @@ const (
 	// EventAcknowledged: a client has processed everything up to Position:
 	// Client, User, Channel, Position.
 	EventAcknowledged EventType = "acknowledged"
+	// EventCalled: a client has sent an event for the application that wants no reply:
+	// Client, User, Protocol, Namespace, Socket, Method, Data. Protocols with such events only.
+	EventCalled EventType = "called"
 )
 
 // An Event tells the application what happened to clients, whatever they speak.
@@ -49,6 +52,10 @@ type Event struct {
 	// Data is the message, JSON unless it is Binary. It is immutable and may be kept.
 	Data   []byte
 	Binary bool
+	// Protocol is that of the client if it is a Keeper; Namespace and Socket are what it
+	// calls the part of its server and the client there (connected, disconnected, called),
+	// and Method is the name of a client's event (called).
+	Protocol, Namespace, Socket, Method string
 }
 
 // Connected tells the application of a connection that speaks raw messages, and
@@ -68,12 +75,22 @@ func (x *Sessions) Occupied(channel string, occupied bool) {
 	x.tell(0, &e)
 }
 
+// Listens reports whether the application is told anything.
+func (r *Rules) Listens() bool { return r.Events != nil }
+
+// Tell tells the application of a client of a Keeper; Client, User, Protocol and Time of the
+// event are set here.
+func (x *Sessions) Tell(s *shard.Shard, id netpoll.ID, e Event) { x.event(s, id, e) }
+
 // event tells the application of a connection. Polls come and go with each request:
 // only what they say is told.
 func (x *Sessions) event(s *shard.Shard, id netpoll.ID, e Event) {
 	if x.rules.Events != nil && !(s.Polls(id) && e.Type != EventMessage && e.Type != EventAcknowledged) {
 		own := e // so that nothing is allocated where nothing listens
 		own.Client, own.User = x.name(s, id), s.User(id)
+		if k := x.rules.KeeperOf(s.Protocol(id)); k != nil {
+			own.Protocol = k.Name()
+		}
 		x.tell(id, &own)
 	}
 }

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/shard"
@@ -15,6 +16,8 @@ import (
 // Its methods run on the event loops and must not block.
 type Keeper interface {
 	Codec
+	// Name is what the application, and lists of connections, call the protocol.
+	Name() string
 	// Path is that of its requests, for WebSockets and for those that poll.
 	Path() string
 	// Start is called once, before anything else. rules are the server's.
@@ -31,15 +34,45 @@ type Keeper interface {
 	Open(x *Sessions, s *shard.Shard, id netpoll.ID, kept any) bool
 	// Received reports a message; p is valid until it returns.
 	Received(s *shard.Shard, id netpoll.ID, p []byte, binary bool)
+	// Expired reports that the time is over that Shard.SetExpiry gave a connection.
+	Expired(s *shard.Shard, id netpoll.ID)
+	// Dismissed reports that the application closes a connection with this code and
+	// reason: what it is sent now goes before the Close frame.
+	Dismissed(s *shard.Shard, id netpoll.ID, code frame.CloseCode, reason string)
 	// Closed reports the end of a connection that Open reported, and returns whether a
-	// client is gone with it: Handler.Close is called for those.
+	// client is gone with it: Handler.Close is called for those. The Keeper has told the
+	// application of it with Sessions.Tell, as of its beginning.
 	Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) bool
 }
 
 // A Namer is a Keeper that knows clients by names of its own, which hub.Except takes.
 type Namer interface {
+	Keeper
 	// Named returns the connection of this loop that has a name, 0 for none. Loop only.
 	Named(s *shard.Shard, name string) netpoll.ID
+	// Single reports whether a channel may stand for one client alone: then it returns its
+	// name, and a channel that it is in. Any goroutine.
+	Single(channel string) (whole, name string, ok bool)
+}
+
+// Single reports whether a channel may stand for one client, of whatever protocol: see Namer.
+func (r *Rules) Single(channel string) (whole, name string, ok bool) {
+	if r.Namer == nil {
+		return "", "", false
+	}
+	return r.Namer.Single(channel)
+}
+
+// Named returns the connection of this loop that a protocol knows by a name, 0 for none. Loop
+// only.
+func (r *Rules) Named(s *shard.Shard, name string) netpoll.ID { return r.Namer.Named(s, name) }
+
+// NameOf returns what lists of connections call a protocol.
+func NameOf(c Codec) string {
+	if k, ok := c.(Keeper); ok {
+		return k.Name()
+	}
+	return c.Subprotocol()
 }
 
 // Keeper returns the protocol with this path, and its number: its place in

@@ -40,6 +40,9 @@ type Rules struct {
 	// application.
 	Timeout time.Duration
 
+	// Namer is the protocol that has names of its own for clients, nil if none has.
+	Namer Namer
+
 	grants grants
 	lines  sync.Map // *throttle.Throttle by message of the log; any goroutine
 }
@@ -184,7 +187,9 @@ func (x *Sessions) Closed(s *shard.Shard, id netpoll.ID, c shard.Closed) {
 	x.releaseGrants(s, id)
 	if s.WasReady(id) {
 		x.eachChannel(s, id, x.left)
-		x.event(s, id, Event{Type: EventDisconnected, Code: c.Code, Reason: c.Reason, Age: c.Age})
+		if x.rules.KeeperOf(s.Protocol(id)) == nil {
+			x.event(s, id, Event{Type: EventDisconnected, Code: c.Code, Reason: c.Reason, Age: c.Age})
+		}
 	}
 	x.drop(id)
 }
@@ -226,12 +231,16 @@ func (x *Sessions) Reset(s *shard.Shard, id netpoll.ID, channel string, at histo
 // log writes a line that clients, or an application, can cause again and again: a
 // few of each message in an interval, with the number of those held back.
 func (x *Sessions) log(level slog.Level, message string, args ...any) {
-	if !x.rules.Logger.Enabled(context.Background(), level) {
+	x.rules.log(level, message, args...)
+}
+
+func (rules *Rules) log(level slog.Level, message string, args ...any) {
+	if !rules.Logger.Enabled(context.Background(), level) {
 		return
 	}
-	line, _ := x.rules.lines.LoadOrStore(message, &throttle.Throttle{Lines: linesPerInterval})
+	line, _ := rules.lines.LoadOrStore(message, &throttle.Throttle{Lines: linesPerInterval})
 	if held, ok := line.(*throttle.Throttle).Pass(); ok {
-		x.rules.Logger.Log(context.Background(), level, message, append(args, "lines_held", held)...)
+		rules.Logger.Log(context.Background(), level, message, append(args, "lines_held", held)...)
 	}
 }
 

@@ -89,7 +89,7 @@ func (t *task) begin(err error) {
 		t.fail(t.tooDeep())
 	default:
 		if wait := t.spendToken(); wait > 0 {
-			t.fail(&Error{Code: CodeLimit, Message: "more messages a second than this client may send", RetryAfter: wait})
+			t.fail(errRate(wait))
 			return
 		}
 		t.act()
@@ -177,6 +177,10 @@ func (t *task) fail(err error) {
 
 // explain returns err as the client may be told it.
 func (t *task) explain(err error) *Error {
+	return t.x.rules.explain(t.cmd.Kind.String(), t.id, err)
+}
+
+func (rules *Rules) explain(command string, id netpoll.ID, err error) *Error {
 	var known *Error
 	switch {
 	case errors.As(err, &known):
@@ -200,9 +204,11 @@ func (t *task) explain(err error) *Error {
 	case errors.Is(err, ErrMessageTooBig):
 		return &Error{Code: CodeLimit, Message: "the message is too big"}
 	}
-	t.x.log(slog.LevelError, "a command of a client failed", "conn_id", t.id.String(), "command", t.cmd.Kind.String(), "err", err)
-	return &Error{Code: CodeInternal, Message: "something went wrong in the server"}
+	rules.log(slog.LevelError, "a command of a client failed", "conn_id", id.String(), "command", command, "err", err)
+	return errInternal
 }
+
+var errInternal = &Error{Code: CodeInternal, Message: "something went wrong in the server"}
 
 // errNotJSON: what a function of the application has set would break the message
 // that it becomes a part of.
@@ -213,23 +219,25 @@ var errTooDeep = errors.New("nested too deep")
 
 // checkJSON refuses what the application has set if it is neither JSON that
 // receivers can read nor nothing. function and field name it.
-func (t *task) checkJSON(function, field string, value []byte) error {
+func (rules *Rules) checkJSON(function, field string, value []byte) error {
 	if len(value) != 0 && !(json.Valid(value) && utf8.Valid(value)) {
 		return fmt.Errorf("server: Application.%s has set %s to %.40q: %w", function, field, value, errNotJSON)
 	}
-	if n := jsonx.Depth(value); n > t.x.rules.DataMaxDepth {
-		return fmt.Errorf("server: Application.%s has set %s to JSON %d deep, DataMaxDepth is %d: %w", function, field, n, t.x.rules.DataMaxDepth, errTooDeep)
+	if n := jsonx.Depth(value); n > rules.DataMaxDepth {
+		return fmt.Errorf("server: Application.%s has set %s to JSON %d deep, DataMaxDepth is %d: %w", function, field, n, rules.DataMaxDepth, errTooDeep)
 	}
 	return nil
 }
 
 // refusal returns an error of the application as the client is told it.
-func (t *task) refusal(what string, err error) error {
+func (t *task) refusal(what string, err error) error { return t.x.rules.refusal(what, t.id, err) }
+
+func (rules *Rules) refusal(what string, id netpoll.ID, err error) error {
 	var known *Error
 	if errors.As(err, &known) || errors.Is(err, errGone) || errors.Is(err, errNotJSON) || errors.Is(err, errNotBase64) || errors.Is(err, errTooDeep) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, hub.ErrBusy) {
 		return err
 	}
-	t.x.log(slog.LevelInfo, "the application refused a client", "what", what, "conn_id", t.id.String(), "err", err)
+	rules.log(slog.LevelInfo, "the application refused a client", "what", what, "conn_id", id.String(), "err", err)
 	return errDenied
 }
 

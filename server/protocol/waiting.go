@@ -203,17 +203,26 @@ var errNoBroker = &Error{Code: CodeBusy, Message: "the broker is away; nothing w
 // Rules.Timeout then gets context.DeadlineExceeded, and a later result is dropped.
 // If the application has too much work already, then gets hub.ErrBusy at once.
 func (t *task) ask(what string, work func(ctx context.Context) error, then func(t *task, err error)) {
-	rules, id := t.x.rules, t.id
-	deadline := time.Now().Add(rules.Timeout)
-	finish := t.later(then)
-	started := rules.Host.Work(func() {
-		ctx, cancel := context.WithDeadline(rules.Host.Context(), deadline)
+	if !t.x.rules.ask(what, t.id, work, t.later(then)) {
+		then(t, hub.ErrBusy)
+		return
+	}
+	t.underWay() // finish comes through the inbox: after this
+}
+
+// ask runs work, which may block, on another goroutine, and calls finish there, or on a third
+// one when the time is over; it may do so twice. It returns false if the application has too
+// much work already.
+func (r *Rules) ask(what string, id netpoll.ID, work func(ctx context.Context) error, finish func(error)) bool {
+	deadline := time.Now().Add(r.Timeout)
+	return r.Host.Work(func() {
+		ctx, cancel := context.WithDeadline(r.Host.Context(), deadline)
 		defer cancel()
 		stop := context.AfterFunc(ctx, func() { finish(context.DeadlineExceeded) })
 		err := errGone // what a goroutine that just ends (runtime.Goexit) leaves behind
 		defer func() {
 			if value := recover(); value != nil {
-				rules.Host.Panicked(what, id, value)
+				r.Host.Panicked(what, id, value)
 			}
 			stop()
 			finish(err)
@@ -222,9 +231,4 @@ func (t *task) ask(what string, work func(ctx context.Context) error, then func(
 			err = context.DeadlineExceeded // no client is admitted by a look-up that was cut short
 		}
 	})
-	if !started {
-		then(t, hub.ErrBusy)
-		return
-	}
-	t.underWay() // finish comes through the inbox: after this
 }

@@ -115,6 +115,11 @@ type Question struct {
 	Channel string `json:"channel,omitempty"`
 	// Method: call.
 	Method string `json:"method,omitempty"`
+	// Protocol, Namespace and Socket are those of clients whose protocol has them: connect,
+	// call.
+	Protocol  string `json:"protocol,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Socket    string `json:"socket,omitempty"`
 	// Data is what the client adds: connect, refresh, publish, call.
 	Data json.RawMessage `json:"data,omitempty"`
 	// Encoding is "base64" where Data is a string that holds binary data: publish.
@@ -136,6 +141,7 @@ type connectAnswer struct {
 		Subscribe []string `json:"subscribe"`
 		Publish   []string `json:"publish"`
 	} `json:"allow"`
+	Join []string        `json:"join"`
 	Rate jsonx.Int       `json:"rate"`
 	Info json.RawMessage `json:"info"`
 	Data json.RawMessage `json:"data"`
@@ -149,7 +155,9 @@ type publishAnswer struct {
 
 // callAnswer is the answer to call.
 type callAnswer struct {
-	Data json.RawMessage `json:"data"`
+	Data  json.RawMessage `json:"data"`
+	Join  []string        `json:"join"`
+	Leave []string        `json:"leave"`
 }
 
 // Connect asks who a client is. It is for protocol.Application.Connect.
@@ -164,7 +172,7 @@ func (a *Asker) Refresh(ctx context.Context, r *protocol.ConnectRequest) error {
 }
 
 func (a *Asker) connect(ctx context.Context, kind string, r *protocol.ConnectRequest) error {
-	q := Question{Type: kind, Client: r.Client, User: r.User, Token: r.Token, Name: r.Name, Data: r.Data}
+	q := Question{Type: kind, Client: r.Client, User: r.User, Token: r.Token, Name: r.Name, Data: r.Data, Protocol: r.Protocol, Namespace: r.Namespace}
 	if r.RemoteAddr.IsValid() {
 		q.Address = r.RemoteAddr.String()
 	}
@@ -185,7 +193,7 @@ func (a *Asker) connect(ctx context.Context, kind string, r *protocol.ConnectReq
 		}
 		r.Expires, r.Channels, r.MessageRate = expires, got.Channels, int(got.Rate)
 		r.Allow = protocol.Permissions{Subscribe: got.Allow.Subscribe, Publish: got.Allow.Publish}
-		r.Info, r.Reply = orNothing(got.Info), orNothing(got.Data)
+		r.Info, r.Reply, r.Rooms = orNothing(got.Info), orNothing(got.Data), got.Join
 		return nil
 	})
 }
@@ -223,9 +231,9 @@ func (a *Asker) Publish(ctx context.Context, r *protocol.PublishRequest) error {
 // Call passes a client's request to the application. It is for protocol.Application.Call.
 func (a *Asker) Call(ctx context.Context, r *protocol.CallRequest) error {
 	var got callAnswer
-	q := Question{Type: "call", Client: r.Client, User: r.User, Method: r.Method, Data: r.Data}
+	q := Question{Type: "call", Client: r.Client, User: r.User, Method: r.Method, Data: r.Data, Protocol: r.Protocol, Namespace: r.Namespace, Socket: r.Socket}
 	return a.ask(ctx, q, &got, func() error {
-		r.Reply = orNothing(got.Data)
+		r.Reply, r.Join, r.Leave = orNothing(got.Data), got.Join, got.Leave
 		return nil
 	})
 }

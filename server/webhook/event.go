@@ -42,12 +42,18 @@ type Event struct {
 	Data json.RawMessage `json:"data,omitempty"`
 	// Encoding is "base64" where the message is not JSON: Data is then a string.
 	Encoding string `json:"encoding,omitempty"`
+	// Protocol, Namespace and Socket are those of clients whose protocol has them, Method the
+	// name of their event.
+	Protocol  string `json:"protocol,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Socket    string `json:"socket,omitempty"`
+	Method    string `json:"method,omitempty"`
 }
 
 // defaultEvents are sent if SenderConfig.Events is empty. The others come many times
 // for each connection.
 var defaultEvents = []protocol.EventType{
-	protocol.EventConnected, protocol.EventDisconnected, protocol.EventOccupied, protocol.EventVacated, protocol.EventMessage,
+	protocol.EventConnected, protocol.EventDisconnected, protocol.EventOccupied, protocol.EventVacated, protocol.EventMessage, protocol.EventCalled,
 }
 
 // allEvents are the types that SenderConfig.Events may hold.
@@ -60,6 +66,7 @@ func encode(e *protocol.Event) []byte {
 	w := Event{
 		Type: e.Type, Time: e.Time.UnixMilli(),
 		Client: e.Client, User: e.User, Channel: e.Channel, Reason: e.Reason,
+		Protocol: e.Protocol, Namespace: e.Namespace, Socket: e.Socket, Method: e.Method,
 	}
 	if e.Position.Epoch != "" {
 		w.Epoch, w.Offset = e.Position.Epoch, &e.Position.Offset
@@ -87,6 +94,6 @@ func encode(e *protocol.Event) []byte {
 // cost returns roughly how much memory a waiting event takes, in bytes: itself, and
 // what it points to.
 func cost(e *protocol.Event) int {
-	const itself = 192 // the size class of protocol.Event, and its place in the queue
-	return itself + len(e.Client) + len(e.User) + len(e.Channel) + len(e.Position.Epoch) + len(e.Reason) + len(e.Data)
+	const itself = 256 // the size class of protocol.Event, and its place in the queue
+	return itself + len(e.Client) + len(e.User) + len(e.Channel) + len(e.Position.Epoch) + len(e.Reason) + len(e.Data) + len(e.Namespace) + len(e.Socket) + len(e.Method)
 }

@@ -240,7 +240,7 @@ func TestOnlyWantedEventsAreSent(t *testing.T) {
 		events []protocol.EventType
 		want   []string
 	}{
-		{nil, []string{"connected", "disconnected", "message", "occupied", "vacated"}},
+		{nil, []string{"called", "connected", "disconnected", "message", "occupied", "vacated"}},
 		{[]protocol.EventType{"subscribed", "acknowledged"}, []string{"acknowledged", "subscribed"}},
 	} {
 		rec := newReceiver(t, nil)

@@ -59,6 +59,9 @@ type Hooks interface {
 	Tick(s *Shard)
 	// Expired is called when the time that SetExpiry gave is over.
 	Expired(s *Shard, id netpoll.ID)
+	// Closing is called before a connection is closed at the wish of Close: what it is sent
+	// then goes before the Close frame.
+	Closing(s *Shard, id netpoll.ID, code frame.CloseCode, reason string)
 	// Occupied is called, with hub.Config.Occupancy, when a channel gets its first
 	// subscriber or has lost its last. It is called with a lock held: it must not
 	// publish or subscribe.

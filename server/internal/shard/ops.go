@@ -196,6 +196,8 @@ func (s *Shard) dropUnheard(o *op) {
 
 // closeNow begins to close a connection.
 func (s *Shard) closeNow(o *op) {
+	o.id = s.Current(o.id) // it may have moved while others were served
+	s.hooks.Closing(s, o.id, o.code, o.name)
 	if c, ok := s.find(o.id); ok {
 		c.closeBehind(o.code, o.name)
 	}

@@ -63,6 +63,7 @@ func (h *rigHooks) Reset(*Shard, netpoll.ID, string, history.Position)     {}
 func (h *rigHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
 func (h *rigHooks) Tick(*Shard)                                            {}
 func (h *rigHooks) Expired(*Shard, netpoll.ID)                             {}
+func (h *rigHooks) Closing(*Shard, netpoll.ID, frame.CloseCode, string)    {}
 func (h *rigHooks) Occupied(*Shard, string, bool)                          {}
 func (h *rigHooks) Joined(*Shard, netpoll.ID, string, history.Position)    {}
 func (h *rigHooks) Left(*Shard, netpoll.ID, string)                        {}

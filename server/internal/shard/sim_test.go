@@ -190,6 +190,7 @@ func (h *simHooks) Reset(*Shard, netpoll.ID, string, history.Position)     {}
 func (h *simHooks) Gap(*Shard, netpoll.ID, string, string, uint64, uint64) {}
 func (h *simHooks) Tick(*Shard)                                            {}
 func (h *simHooks) Expired(*Shard, netpoll.ID)                             {}
+func (h *simHooks) Closing(*Shard, netpoll.ID, frame.CloseCode, string)    {}
 func (h *simHooks) Occupied(*Shard, string, bool)                          {}
 func (h *simHooks) Joined(*Shard, netpoll.ID, string, history.Position)    {}
 func (h *simHooks) Left(*Shard, netpoll.ID, string)                        {}

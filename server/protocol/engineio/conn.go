@@ -8,6 +8,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // A Conn is one client, wherever it is: its session may move from a mailbox to a
@@ -130,6 +131,9 @@ func (c *Conn) end() {
 	c.ended, c.queue = true, nil
 }
 
+// Shard returns that of the client's loop. Loop only.
+func (c *Conn) Shard() *shard.Shard { return c.shard }
+
 // ID returns the connection's name, which changes when the client upgrades. Any goroutine.
 func (c *Conn) ID() netpoll.ID {
 	c.mu.Lock()
@@ -141,7 +145,7 @@ func (c *Conn) ID() netpoll.ID {
 type Echo struct{}
 
 // Opened does nothing.
-func (Echo) Opened(*Conn, url.Values) {}
+func (Echo) Opened(*Conn, url.Values, *protocol.UpgradeParts) {}
 
 // Message sends p back.
 func (Echo) Message(c *Conn, p []byte, binary bool) bool {

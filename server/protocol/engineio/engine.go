@@ -30,8 +30,8 @@ type Options struct {
 // block.
 type App interface {
 	// Opened reports a new client. Query are the values of its request that are not
-	// the protocol's.
-	Opened(c *Conn, query url.Values)
+	// the protocol's, and parts those that Application.Parts selects, nil without.
+	Opened(c *Conn, query url.Values, parts *protocol.UpgradeParts)
 	// Message reports a message of a client: what is behind the packet's type, or binary
 	// data. p is valid until it returns. It returns false if the client may not go on.
 	Message(c *Conn, p []byte, binary bool) bool
@@ -128,6 +128,9 @@ func (e *Engine) Admit(r *handshake.Request) (kept any, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if a := e.rules.Application; a != nil && q.errand.Mailbox == 0 {
+		q.parts = a.Parts.Of(func(name string) string { return string(r.Get(name)) }, string(r.RawQuery))
+	}
 	return q, nil
 }
 
@@ -157,7 +160,7 @@ func (e *Engine) Open(x *protocol.Sessions, s *shard.Shard, id netpoll.ID, kept 
 	c := &Conn{shard: s, id: id}
 	l.conns[id] = c
 	e.sayOpen(s, id)
-	e.on(s, c, func() bool { e.app.Opened(c, q.values); return true })
+	e.on(s, c, func() bool { e.app.Opened(c, q.values, q.parts); return true })
 	return true
 }
 
@@ -219,11 +222,22 @@ func (e *Engine) message(s *shard.Shard, c *Conn, p []byte, binary bool) {
 	s.HoldPublisher(c.id)
 }
 
-// Sessions returns those of the loop of s, which has had a client. Loop only.
-func (e *Engine) Sessions(s *shard.Shard) *protocol.Sessions { return e.loop(s).sessions }
+// What an application of Engine.IO has no use for by itself.
+
+// Name is what lists call the protocol.
+func (e *Engine) Name() string { return "engine.io" }
+
+// Dismissed says nothing: the close packet is all.
+func (e *Engine) Dismissed(*shard.Shard, netpoll.ID, frame.CloseCode, string) {}
+
+// Expired ends a connection.
+func (e *Engine) Expired(s *shard.Shard, id netpoll.ID) { s.HangUp(id, true) }
 
 // Conn returns the client of a connection, nil if there is none. Loop only.
 func (e *Engine) Conn(s *shard.Shard, id netpoll.ID) *Conn { return e.loop(s).conns[id] }
+
+// Sessions returns those of the loop of s, which has had a client. Loop only.
+func (e *Engine) Sessions(s *shard.Shard) *protocol.Sessions { return e.loop(s).sessions }
 
 // Each calls f for each client, on its loop, soon. Any goroutine.
 func (e *Engine) Each(f func(s *shard.Shard, c *Conn)) {

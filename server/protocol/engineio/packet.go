@@ -12,6 +12,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // The types of packets.
@@ -46,6 +47,7 @@ type request struct {
 	websocket bool
 	errand    shard.Errand // Mailbox is 0 without a session
 	values    url.Values   // those that are not the protocol's
+	parts     *protocol.UpgradeParts
 }
 
 // readQuery reads the query of a request.

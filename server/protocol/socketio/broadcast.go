@@ -53,7 +53,7 @@ func (b Broadcast) Emit(event string, args ...any) error {
 	for _, room := range b.except {
 		out.Channels = append(out.Channels, Channel(ns.name, room))
 		if mayBeSocketID(room) {
-			out.Names = append(out.Names, room)
+			out.Names = append(out.Names, Channel(ns.name, room))
 		}
 	}
 	if len(b.rooms) == 0 {
@@ -64,7 +64,7 @@ func (b Broadcast) Emit(event string, args ...any) error {
 		for _, room := range b.rooms {
 			out.Only.Channels = append(out.Only.Channels, Channel(ns.name, room))
 			if mayBeSocketID(room) {
-				out.Only.Names = append(out.Only.Names, room)
+				out.Only.Names = append(out.Only.Names, Channel(ns.name, room))
 			}
 		}
 		return b.publish(whole, m, out)

@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/protocol/engineio"
 )
 
@@ -25,6 +27,9 @@ type client struct {
 // clientRest is what a client has until it is connected, and while attachments come.
 type clientRest struct {
 	query      url.Values
+	parts      *protocol.UpgradeParts
+	expires    time.Time       // when the client's token ends; zero: never
+	refused    int             // connects
 	connecting map[string]bool // namespaces whose checks are under way
 	partial    *packet         // attachments of it are still to come
 	blobs      [][]byte
@@ -43,8 +48,8 @@ var errAcks = errors.New("socketio: the client owes too many acknowledgements")
 func (x *clients) io() *Server { return (*Server)(x) }
 
 // Opened notes a new client, which has to connect to a namespace in time.
-func (x *clients) Opened(c *engineio.Conn, query url.Values) {
-	cl := &client{rest: &clientRest{}}
+func (x *clients) Opened(c *engineio.Conn, query url.Values, parts *protocol.UpgradeParts) {
+	cl := &client{rest: &clientRest{parts: parts}}
 	if len(query) > 0 {
 		cl.rest.query = query
 	}
@@ -52,9 +57,17 @@ func (x *clients) Opened(c *engineio.Conn, query url.Values) {
 	x.expect(c, x.options.ConnectTimeout)
 }
 
-// expect ends a client from which what is due does not come in time; 0: nothing is due.
+// expect ends a client from which what is due does not come in time; 0: nothing is due. A
+// client whose token ends before is ended then.
 func (x *clients) expect(c *engineio.Conn, within time.Duration) {
-	c.Do(func(s *shard.Shard, id netpoll.ID) { s.SetExpiry(id, within) })
+	c.Do(func(s *shard.Shard, id netpoll.ID) {
+		if cl, _ := c.App.(*client); cl != nil && cl.rest != nil && !cl.rest.expires.IsZero() {
+			if left := max(time.Until(cl.rest.expires), 1); within == 0 || left < within {
+				within = left
+			}
+		}
+		s.SetExpiry(id, within)
+	})
 }
 
 // Closed ends a client's sockets.
@@ -73,6 +86,7 @@ func (x *clients) Closed(c *engineio.Conn, why shard.Closed) {
 		reason = "transport error"
 	}
 	for s := cl.first; s != nil; s = s.next {
+		x.tellEnd(c, s, why.Code, reason, why.Age)
 		s.end(reason)
 	}
 	cl.first = nil
@@ -131,7 +145,7 @@ func (x *clients) attachment(c *engineio.Conn, cl *client, p []byte) bool {
 
 // trim drops what is not needed any more.
 func (cl *client) trim() {
-	if r := cl.rest; r != nil && r.query == nil && r.partial == nil && len(r.connecting) == 0 {
+	if r := cl.rest; r != nil && r.query == nil && r.parts == nil && r.partial == nil && len(r.connecting) == 0 && r.expires.IsZero() {
 		cl.rest = nil
 	}
 }
@@ -170,6 +184,10 @@ func (x *clients) act(c *engineio.Conn, cl *client, k *packet, blobs [][]byte) b
 
 // received calls the handler of an event.
 func (s *Socket) received(e *Event) {
+	if s.ns.application {
+		s.ask(e)
+		return
+	}
 	if r := s.peek(); r != nil {
 		if f := r.handlers[e.Name]; f != nil {
 			f(e)
@@ -198,12 +216,14 @@ func (x *clients) connect(c *engineio.Conn, cl *client, k *packet) bool {
 		h.Auth.raw = bytes.Clone(k.data)
 	}
 	if cl.rest != nil {
-		h.Query = cl.rest.query
+		h.Query, h.Parts = cl.rest.query, cl.rest.parts
 	}
-	if len(k.data) > 0 || h.Query != nil {
+	if len(k.data) > 0 || h.Query != nil || h.Parts != nil {
 		s.rare = &rare{handshake: h}
 	}
-	if len(ns.middleware) == 0 {
+	if ns.application {
+		s.rare = &rare{handshake: h, connect: x.connecting(c, cl, s, h)}
+	} else if len(ns.middleware) == 0 {
 		x.connected(cl, s)
 		return true
 	}
@@ -233,17 +253,28 @@ func (x *clients) check(cl *client, s *Socket) {
 		if value := recover(); value != nil {
 			x.rules.Host.Panicked("socketio.Use", s.origin, value)
 		}
-		s.conn.Do(func(*shard.Shard, netpoll.ID) {
+		s.conn.Do(func(sh *shard.Shard, id netpoll.ID) {
 			if cl.rest != nil {
 				delete(cl.rest.connecting, s.ns.name)
 			}
+			if s.ns.application {
+				err = x.admit(sh, id, cl, s, err)
+			}
 			if err != nil {
 				x.refuse(s.conn, s.ns.name, err)
+				if cl.rest != nil && cl.rest.refused >= protocol.KeeperConnectTries {
+					s.conn.Do(func(sh *shard.Shard, id netpoll.ID) { sh.Shut(id, closeUnauthorized, "unauthorized") })
+				}
 				return
 			}
 			x.connected(cl, s)
 		})
 	}()
+	if s.ns.application {
+		if err = s.rare.connect.check(ctx, x.rules); err != nil {
+			return
+		}
+	}
 	for _, f := range s.ns.middleware {
 		if e := f(ctx, s); e != nil {
 			err = e
@@ -275,17 +306,23 @@ func (x *clients) refuse(c *engineio.Conn, namespace string, why error) bool {
 func (x *clients) connected(cl *client, s *Socket) {
 	s.next, cl.first = cl.first, s
 	only := s.next == nil
+	var rooms []string
+	if s.ns.application {
+		rooms = s.rare.connect.request.Rooms
+		s.rare = nil
+	}
 	s.conn.Send(append(append(appendHead(nil, typeConnect, s.ns.name, 0, nil), `{"sid":"`...), s.ID()+`"}`...))
 	s.conn.Do(func(sh *shard.Shard, id netpoll.ID) {
 		sessions := x.Sessions(sh)
 		if only {
-			sh.SetExpiry(id, 0)
-			if !sh.IsReady(id) {
-				sh.Ready(id)
-				sessions.Connected(sh, id)
-			}
+			x.expect(s.conn, 0)
+			sh.Ready(id)
+		}
+		if x.rules.Listens() {
+			sessions.Tell(sh, id, protocol.Event{Type: protocol.EventConnected, Namespace: s.ns.name, Socket: s.ID()})
 		}
 		sessions.SubscribeByServer(sh, id, Channel(s.ns.name, ""))
+		s.enter(sh, id, rooms)
 	})
 	if s.ns.connection != nil {
 		s.ns.connection(s)
@@ -296,7 +333,7 @@ func (x *clients) connected(cl *client, s *Socket) {
 	}
 	s.mu.Unlock()
 	if cl.rest != nil {
-		cl.rest.query = nil
+		cl.rest.query, cl.rest.parts = nil, nil
 		cl.trim()
 	}
 }
@@ -309,6 +346,7 @@ func (s *Socket) leave(sh *shard.Shard, id netpoll.ID, reason string) {
 			continue
 		}
 		*link = s.next
+		(*clients)(s.ns.io).tellEnd(s.conn, s, frame.CloseNormal, reason, sh.Age(id))
 		s.end(reason)
 		var channels []string
 		sh.Channels(id, func(name string) bool {

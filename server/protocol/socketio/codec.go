@@ -24,20 +24,18 @@ func Channel(namespace, room string) string {
 	return ChannelNamespace + ":" + namespace + "#" + room
 }
 
-// namespaceOf returns the namespace of a channel; "/" for those that have none.
-func namespaceOf(channel string) string {
-	name, ok := strings.CutPrefix(channel, ChannelNamespace+":/")
-	if !ok {
-		return "/"
-	}
-	name, _, _ = strings.Cut(name, "#")
-	return "/" + name
+// splitChannel undoes Channel; ok is false for one that is none of these: that of a user, say.
+func splitChannel(channel string) (namespace, room string, ok bool) {
+	name, ok := strings.CutPrefix(channel, ChannelNamespace+":")
+	namespace, room, _ = strings.Cut(name, "#")
+	return namespace, room, ok && strings.HasPrefix(namespace, "/")
 }
 
 var _ protocol.Keeper = (*Server)(nil)
 
 // Message appends a publication as an event: what is no array with a name is the
-// argument of the event "message".
+// argument of the event "message". What is published elsewhere than in a namespace or a room,
+// to a user, say, is an event in all namespaces.
 func (io *Server) Message(out *protocol.Packets, p *protocol.Message) {
 	m := message{data: p.Data}
 	switch binary, ok := readBinary(p.Data); {
@@ -48,7 +46,19 @@ func (io *Server) Message(out *protocol.Packets, p *protocol.Message) {
 	case !isEvent(p.Data):
 		m.data = append(jsonText([]byte(`["message",`), p.Data), ']')
 	}
-	m.appendTo(out, typeEvent, namespaceOf(p.Channel), nil)
+	if len(io.options.Namespaces) > 0 && len(m.blobs) == 0 {
+		m = readMarked(m.data)
+	}
+	if name, _, ok := splitChannel(p.Channel); ok {
+		m.appendTo(out, typeEvent, name, nil)
+		return
+	}
+	io.mu.RLock()
+	names := io.names
+	io.mu.RUnlock()
+	for _, name := range names { // a client has no ear for those that it is not in
+		m.appendTo(out, typeEvent, name, nil)
+	}
 }
 
 // isEvent reports whether data is the arguments of an event.

@@ -36,23 +36,18 @@ func (io *Server) socketID(id netpoll.ID, namespace uint16) string {
 
 // parseSocketID reads the ID of a socket in a namespace, if this process has given it.
 func (io *Server) parseSocketID(text string, namespace uint16) (id netpoll.ID, ok bool) {
-	id, number, ok := io.decodeSocketID(text)
-	return id, ok && number == namespace
-}
-
-func (io *Server) decodeSocketID(text string) (id netpoll.ID, namespace uint16, ok bool) {
 	var b [aes.BlockSize]byte
 	if len(text) != socketIDChars {
-		return 0, 0, false
+		return 0, false
 	}
 	if n, err := base64.RawURLEncoding.Decode(b[:], []byte(text)); err != nil || n != len(b) {
-		return 0, 0, false
+		return 0, false
 	}
 	io.cipher.Decrypt(b[:], b[:])
-	if binary.BigEndian.Uint32(b[10:]) != 0 || b[14] != 0 || b[15] != 0 {
-		return 0, 0, false
+	if binary.BigEndian.Uint16(b[8:]) != namespace || binary.BigEndian.Uint32(b[10:]) != 0 || b[14] != 0 || b[15] != 0 {
+		return 0, false
 	}
-	return netpoll.ID(binary.BigEndian.Uint64(b[:])), binary.BigEndian.Uint16(b[8:]), true
+	return netpoll.ID(binary.BigEndian.Uint64(b[:])), true
 }
 
 // mayBeSocketID reports whether a room's name could be the ID of a socket, of whatever
@@ -65,29 +60,31 @@ func mayBeSocketID(room string) bool {
 	return err == nil
 }
 
-// Named returns the connection of the socket with this ID.
-func (io *Server) Named(s *shard.Shard, name string) netpoll.ID {
-	id, number, ok := io.decodeSocketID(name)
+// Named returns the connection of a socket by the channel of the room that is its ID.
+func (io *Server) Named(s *shard.Shard, channel string) netpoll.ID {
+	name, room, _ := splitChannel(channel)
+	ns := io.find(name)
+	if ns == nil {
+		return 0
+	}
+	id, ok := io.parseSocketID(room, ns.number)
 	if !ok || id.Loop() != s.Loop().Index() {
 		return 0
 	}
 	id = s.Current(id)
 	if c := io.Conn(s, id); c != nil {
-		if cl, _ := c.App.(*client); cl != nil && cl.numbered(number) != nil {
+		if cl, _ := c.App.(*client); cl != nil && cl.socket(name) != nil {
 			return id
 		}
 	}
 	return 0
 }
 
-// numbered returns the client's socket in the namespace with this number, nil for none.
-func (cl *client) numbered(number uint16) *Socket {
-	for s := cl.first; s != nil; s = s.next {
-		if s.ns.number == number {
-			return s
-		}
-	}
-	return nil
+// Single reports whether a channel is that of a room that may be the ID of a socket: the
+// channel is its name, then.
+func (*Server) Single(channel string) (whole, name string, ok bool) {
+	namespace, room, ok := splitChannel(channel)
+	return Channel(namespace, ""), channel, ok && mayBeSocketID(room)
 }
 
 var _ protocol.Namer = (*Server)(nil)

@@ -76,6 +76,7 @@ func testNames(t *testing.T, driver netpoll.Driver) {
 	if n, err := r.srv.Disconnect(t.Context(), server.Audience{Client: name}, frame.CloseNormal, "over"); n != 1 || err != nil {
 		t.Errorf("disconnected are %d, %v", n, err)
 	}
+	c.Want("41") // so that the client does not come back by itself
 	c.WantClosing(1000)
 	told.wait(t, append(want, "subscribed "+name+" io:/#room",
 		"unsubscribed "+name+" io:/#room", "unsubscribed "+name+" io:/", "disconnected "+name, "close "+name)...)

@@ -23,6 +23,13 @@ import (
 type Options struct {
 	// Path is that of the clients' requests. If empty, /socket.io/.
 	Path string
+	// Namespaces are served by the server's Application instead of handlers in Go: Connect
+	// decides who may connect to them, Call answers events, and Server.Publish and its
+	// like emit. Handlers of these namespaces are not called.
+	Namespaces []string
+	// AskAll has Call answer all events of Namespaces. Otherwise those that want no
+	// acknowledgement are told to server.Config.Events, if that is set.
+	AskAll bool
 	// ConnectTimeout is how long a client may take to connect to a namespace, and for each
 	// attachment of an event. If zero, 45 s.
 	ConnectTimeout time.Duration
@@ -41,6 +48,7 @@ type Server struct {
 	mu sync.RWMutex
 	// Guarded by mu.
 	namespaces map[string]*Namespace
+	names      []string // of namespaces, in the order of Of; elements do not change
 
 	rules  *protocol.Rules // set before any connection
 	cipher cipher.Block    // of socket IDs
@@ -48,16 +56,14 @@ type Server struct {
 
 // New makes a Server. Configure it, and the namespaces, before the server starts.
 func New(options Options) *Server {
-	if options.Path == "" {
-		options.Path = "/socket.io/"
-	}
-	if options.ConnectTimeout == 0 {
-		options.ConnectTimeout = 45 * time.Second
-	}
+	optionSettings.Fill(&options)
 	io := &Server{options: options, namespaces: map[string]*Namespace{}, cipher: newCipher()}
 	io.Engine = engineio.New(engineio.Options{
 		Path: options.Path, SessionsMax: options.PollingMax, PingInterval: options.PingInterval, PingTimeout: options.PingTimeout,
 	}, (*clients)(io))
+	for _, name := range options.Namespaces {
+		io.Of(name).application = true
+	}
 	return io
 }
 
@@ -83,11 +89,19 @@ func (io *Server) Start(rules *protocol.Rules) {
 	io.Engine.Start(rules)
 }
 
-// Of returns a namespace, which exists from then on. It panics if the name does not begin
-// with a slash, or has a comma, a question mark or a # in it.
-func (io *Server) Of(name string) *Namespace {
+// CheckNamespace refuses what cannot be the name of a namespace.
+func CheckNamespace(name string) error {
 	if !strings.HasPrefix(name, "/") || strings.ContainsAny(name, ",?#") || len(name) > namespaceMaxBytes {
-		panic(fmt.Sprintf("socketio: the namespace %q: want a slash and then no comma, question mark or #", name))
+		return fmt.Errorf("socketio: the namespace %q: want a slash and then no comma, question mark or #", name)
+	}
+	return nil
+}
+
+// Of returns a namespace, which exists from then on. It panics if the name cannot be one
+// (CheckNamespace).
+func (io *Server) Of(name string) *Namespace {
+	if err := CheckNamespace(name); err != nil {
+		panic(err.Error())
 	}
 	io.mu.Lock()
 	defer io.mu.Unlock()
@@ -96,6 +110,7 @@ func (io *Server) Of(name string) *Namespace {
 		ns = &Namespace{Broadcast: Broadcast{}, io: io, name: name, number: uint16(len(io.namespaces))}
 		ns.namespace = ns
 		io.namespaces[name] = ns
+		io.names = append(slices.Clip(io.names), name)
 	}
 	return ns
 }
@@ -129,6 +144,8 @@ type Namespace struct {
 	io     *Server
 	name   string
 	number uint16 // its place in the order of Of
+	// application: the server's Application decides, see Options.Namespaces.
+	application bool
 
 	connection func(s *Socket)
 	middleware []func(ctx context.Context, s *Socket) error
@@ -176,6 +193,8 @@ type Handshake struct {
 	Auth Value
 	// Query are the values of its request, without the protocol's.
 	Query url.Values
+	// Parts are those of its request that protocol.Application.Parts selects, nil without.
+	Parts *protocol.UpgradeParts
 }
 
 // ErrGone: the client is not connected any more.

@@ -31,6 +31,7 @@ type Socket struct {
 // rare is what most sockets never need.
 type rare struct {
 	handshake *Handshake
+	connect   *connecting // of a socket of the application
 	data      any
 	// Owned by the loop.
 	handlers   map[string]func(e *Event)
@@ -263,6 +264,7 @@ func (s *Socket) RemoteAddr(f func(netip.AddrPort)) error {
 func (s *Socket) Disconnect(all bool) error {
 	return s.do(func(sh *shard.Shard, id netpoll.ID) {
 		if all {
+			s.ns.io.dismiss(sh, id)
 			sh.Shut(id, 1000, "")
 			return
 		}
@@ -331,6 +333,10 @@ func (e *Event) Ack(args ...any) error {
 	if err != nil {
 		return err
 	}
+	return e.acknowledge(m)
+}
+
+func (e *Event) acknowledge(m message) error {
 	e.mu.Lock()
 	wanted := e.wanted
 	e.wanted = false

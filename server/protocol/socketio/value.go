@@ -98,12 +98,27 @@ func placeholder(object []byte) (num int, ok bool) {
 }
 
 // rewrite appends value with what f appends in place of each placeholder.
-func rewrite(dst, value []byte, f func(dst []byte, num int) ([]byte, error)) (_ []byte, err error) {
-	if !bytes.Contains(value, placeholderKey) {
+func rewrite(dst, value []byte, f func(dst []byte, num int) ([]byte, error)) ([]byte, error) {
+	return rewriteObjects(dst, value, placeholderKey, func(dst, object []byte) ([]byte, bool, error) {
+		num, ok := placeholder(object)
+		if !ok {
+			return dst, false, nil
+		}
+		dst, err := f(dst, num)
+		return dst, true, err
+	})
+}
+
+// rewriteObjects appends value with what f appends in place of objects in which key stands, where
+// it returns true.
+func rewriteObjects(dst, value, key []byte, f func(dst, object []byte) ([]byte, bool, error)) (_ []byte, err error) {
+	if !bytes.Contains(value, key) {
 		return append(dst, value...), nil
 	}
-	if num, ok := placeholder(value); ok {
-		return f(dst, num)
+	if value[0] == '{' {
+		if out, done, err := f(dst, value); done || err != nil {
+			return out, err
+		}
 	}
 	first := true
 	comma := func() {
@@ -117,7 +132,7 @@ func rewrite(dst, value []byte, f func(dst []byte, num int) ([]byte, error)) (_ 
 		dst = append(dst, '[')
 		for w := jsonx.Walk(value); w.More(); {
 			comma()
-			if dst, err = rewrite(dst, w.Element(), f); err != nil {
+			if dst, err = rewriteObjects(dst, w.Element(), key, f); err != nil {
 				return dst, err
 			}
 		}
@@ -128,7 +143,7 @@ func rewrite(dst, value []byte, f func(dst []byte, num int) ([]byte, error)) (_ 
 			comma()
 			name, member := w.Member()
 			dst = append(append(dst, name...), ':')
-			if dst, err = rewrite(dst, member, f); err != nil {
+			if dst, err = rewriteObjects(dst, member, key, f); err != nil {
 				return dst, err
 			}
 		}
