@@ -223,7 +223,8 @@ var layers = []struct {
 	{
 		"cmd/roost",
 		[]string{module + "/server", module + "/bench", module + "/client", module + "/web", module + "/frame", module + "/netpoll",
-			module + "/internal/procs", module + "/cmd/roost/internal", "github.com/alecthomas/kong", "go.yaml.in/yaml/v3"},
+			module + "/internal/procs", module + "/cmd/roost/internal", "github.com/alecthomas/kong", "go.yaml.in/yaml/v3",
+			"golang.org/x/sys/unix"}, // SO_REUSEPORT of the admin port
 		[]string{module + "/bench/cmd", "gonum.org", "codeberg.org/go-fonts", "golang.org/x/image"},
 		"the binary puts everything together; what it puts together knows nothing of flags. Its plots are SVG written by bench/report: a plotting library with its fonts made the binary 8 MB larger",
 	},

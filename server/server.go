@@ -52,6 +52,7 @@ type Server struct {
 	parts     atomic.Pointer[parts]
 	running   atomic.Pointer[netpoll.Engine]
 	nextShard atomic.Uint32
+	stopping  atomic.Bool // Shutdown was called
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -60,7 +61,7 @@ type Server struct {
 
 	// publishing is read-locked while a publication goes into the inboxes.
 	publishing sync.RWMutex
-	draining   bool // guarded by publishing: Shutdown has begun, nothing is published any more
+	draining   bool // guarded by publishing: nothing is published any more, because it might be lost
 }
 
 // parts are what runs; they do not change once they are complete.
@@ -297,54 +298,6 @@ func (s *Server) checkMessage(t MessageType, payload []byte) error {
 		return protocol.CheckDepth("the message", payload, s.cfg.Limits.DataMaxDepth)
 	}
 	return nil
-}
-
-// Shutdown ends the server gracefully: it takes no new connections and no more
-// publications, closes each connection with 1001 after everything that was sent to it,
-// and waits until the clients have answered or ctx is done: it then cuts the rest and
-// returns ctx's error. It must not be called from callbacks.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	running := s.started && !s.closed
-	s.mu.Unlock()
-	if !running {
-		return s.Close()
-	}
-	engine := s.engine()
-	engine.StopAccepting()
-	s.publishing.Lock()
-	s.draining = true
-	s.publishing.Unlock()
-	spread := reconnectSpread(s.parts.Load().group.Connections())
-	for _, sh := range s.members() {
-		sh.Drain(frame.CloseGoingAway, "server is going away", spread)
-	}
-	// Polling is good enough for the last seconds of a process.
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		// Lingering connections have last messages on their way. The engine's
-		// counters are those of its loops' last turns: a newcomer of this turn
-		// is in the group's only.
-		if st := engine.Stats(); s.parts.Load().group.Connections() == 0 && st.Conns == 0 && st.Lingering == 0 {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), s.Close())
-		case <-engine.Done():
-			return errors.Join(engine.Err(), s.Close())
-		case <-poll.C:
-		}
-	}
-	return s.Close()
-}
-
-// reconnectSpread is over how long the clients of a server that stops come back: a
-// thousand a second, which one machine takes beside its other work, within a
-// second at least and half a minute at most.
-func reconnectSpread(connections int64) time.Duration {
-	return min(max(time.Duration(connections)*time.Millisecond, time.Second), 30*time.Second)
 }
 
 // Close ends the server at once; connections are cut. Not from callbacks.

@@ -103,7 +103,11 @@ var configSettings = settings.Table{
 	{Field: "Timeouts.WriteStallTimeout", Default: 30 * time.Second, Min: shortest,
 		Help: "Time in which a client takes no byte of waiting output, after which it is cut"},
 	{Field: "Timeouts.CloseTimeout", Default: 5 * time.Second, Min: shortest,
-		Help: "Wait for the client's part of the closing handshake"},
+		Help: "Wait for the client's part of the closing handshake; while the server stops, a second at most"},
+	{Field: "Timeouts.DrainDelay", Min: time.Duration(0), Zero: "none",
+		Help: "How long a server that is to stop serves on with /readyz 503, until balancers send no more clients"},
+	{Field: "Timeouts.DrainOver", Min: time.Duration(0), Zero: "all at once",
+		Help: "Over how long it then closes its clients, at an even pace; each is told when to come back"},
 }
 
 var namespaceSettings = settings.Table{

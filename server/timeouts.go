@@ -30,8 +30,14 @@ type Timeouts struct {
 	// output for that long. If zero, 30 s.
 	WriteStallTimeout time.Duration
 	// CloseTimeout limits the wait for the peer's part of the closing handshake.
-	// If zero, 5 s.
+	// If zero, 5 s; while the server stops, one second at most.
 	CloseTimeout time.Duration
+	// DrainDelay is for how long Shutdown serves on as before, with Stopping true and
+	// /readyz 503, until balancers send no more clients. If zero, it does not wait.
+	DrainDelay time.Duration
+	// DrainOver is over how long Shutdown closes the connections, at an even pace. If
+	// zero, all at once. Each client is told when to come back.
+	DrainOver time.Duration
 }
 
 // tickInterval is a quarter of the shortest timeout, at most 250 ms: fine enough

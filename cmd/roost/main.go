@@ -6,6 +6,7 @@
 //	roost token      make a token for a client
 //	roost publish    publish to a running server
 //	roost subscribe  print what is published to channels
+//	roost drain      let the clients of a running server go, and end it
 //	roost top        show a running server, live
 //	roost version    print the version of this binary
 //
@@ -59,6 +60,7 @@ type CLI struct {
 	Token     TokenCmd     `cmd:"" help:"Make a token for a client, or show what is wrong with one."`
 	Publish   PublishCmd   `cmd:"" help:"Publish to a channel, a user or everybody, through a running server's admin port."`
 	Subscribe SubscribeCmd `cmd:"" help:"Print what is published to channels, as a client of a running server."`
+	Drain     DrainCmd     `cmd:"" help:"End a running server without a storm: its clients are closed at a set pace, each with a moment of its own to come back."`
 	Top       TopCmd       `cmd:"" help:"Show a running server, live: connections, rates, latencies, slow clients, the largest channels."`
 	Version   VersionCmd   `cmd:"" help:"Print the version of this binary."`
 }
@@ -159,7 +161,7 @@ func report(stderr io.Writer, command string, err error) int {
 		return 128 + int(syscall.SIGPIPE) // roost subscribe news | head -1: as other programs end there
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "roost: %v\n", err)
-		if !slices.Contains([]string{"serve", "bench", "doctor", "token", "publish", "subscribe", "top"}, command) {
+		if !slices.Contains([]string{"serve", "bench", "doctor", "token", "publish", "subscribe", "drain", "top"}, command) {
 			command = ""
 		}
 		fmt.Fprintf(stderr, "All flags, with their defaults: %s\n", strings.Join(strings.Fields("roost "+command+" --help"), " "))

@@ -47,6 +47,14 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	var adminListener net.Listener
+	var adminShared bool
+	if s.AdminAddr != "" {
+		if adminListener, adminShared, err = s.AdminFlags.listen(activated, s.ReusePort); err != nil {
+			return explainStart("--admin-addr", err)
+		}
+		defer adminListener.Close()
+	}
 	if config.Listen, err = activated.resolve("--addr", config.Listen); err != nil {
 		return err
 	}
@@ -104,7 +112,7 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	admin, err := s.AdminFlags.open(srv, logger)
+	admin, err := s.AdminFlags.open(srv, adminListener, adminShared, s.shutdownTime(), logger)
 	if err != nil {
 		return err
 	}
@@ -130,14 +138,14 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 		case sig := <-signals.c:
 			switch sig {
 			case syscall.SIGTERM, syscall.SIGINT:
-				_ = tellSystemd("STOPPING=1") // the end shows it as well
-				admin.end()
-				return s.shutdown(srv, hooks, logger, sig, signals.c)
+				return s.shutdown(srv, admin, hooks, logger, sig, signals.c)
 			case syscall.SIGHUP:
 				reload.all(logger)
 			default:
 				logger.Info("the signal has no meaning here", "signal", sig.String())
 			}
+		case <-admin.drains():
+			return s.shutdown(srv, admin, hooks, logger, nil, signals.c)
 		case <-srv.Done():
 			hooks.flush()
 			return fmt.Errorf("the event loops have ended by themselves: %w", srv.Err())
@@ -172,13 +180,21 @@ func (s *ServeCmd) announce(logger *slog.Logger, srv *server.Server, admin *admi
 // group. Tests change it.
 var repeatedSignal = 500 * time.Millisecond
 
-// shutdown closes the clients, for ShutdownTimeout at most, and sends the last
-// events to the application; a second signal ends it at once.
-func (s *ServeCmd) shutdown(srv *server.Server, hooks *webhooks, logger *slog.Logger, sig os.Signal, again <-chan os.Signal) error {
+// shutdown closes the clients, and sends the last events to the application. It takes
+// shutdownTime at most; a second signal ends it at once. sig is nil if roost drain asked
+// for it.
+func (s *ServeCmd) shutdown(srv *server.Server, admin *adminPort, hooks *webhooks, logger *slog.Logger, sig os.Signal, again <-chan os.Signal) error {
 	first := time.Now()
-	before := srv.Stats()
-	logger.Info("shutting down", "signal", sig.String(), "connections", before.Get("connections"), "timeout", s.ShutdownTimeout)
-	ctx, cancel := context.WithTimeout(context.Background(), s.ShutdownTimeout)
+	state, reason := "STOPPING=1", "roost drain"
+	if s.DrainDelay+s.DrainOver > 0 {
+		state += fmt.Sprintf("\nEXTEND_TIMEOUT_USEC=%d", (s.shutdownTime() + 5*time.Second).Microseconds())
+	}
+	_ = tellSystemd(state) // the end shows it as well
+	if sig != nil {
+		reason = sig.String()
+	}
+	logger.Info("shutting down", "signal", reason, "connections", srv.Stats().Get("connections"), "drain_delay", s.DrainDelay, "drain_over", s.DrainOver, "timeout", s.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.shutdownTime())
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
@@ -186,6 +202,7 @@ func (s *ServeCmd) shutdown(srv *server.Server, hooks *webhooks, logger *slog.Lo
 		hooks.flush()
 		ended <- err
 	}()
+	admin.leave()
 	for {
 		select {
 		case err := <-ended:
@@ -203,6 +220,11 @@ func (s *ServeCmd) shutdown(srv *server.Server, hooks *webhooks, logger *slog.Lo
 			return exitCode(128 + int(second.(syscall.Signal)))
 		}
 	}
+}
+
+// shutdownTime is the longest time from the first signal to the end.
+func (s *ServeCmd) shutdownTime() time.Duration {
+	return s.DrainDelay + s.DrainOver + s.ShutdownTimeout
 }
 
 // addrs are the listeners' addresses, as --addr takes them.

@@ -9,9 +9,13 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/api"
@@ -21,7 +25,7 @@ import (
 
 // AdminFlags are those of roost serve for the admin port.
 type AdminFlags struct {
-	AdminAddr           string `group:"admin" help:"Address of the admin port, with the publish API (docs/api.md): host:port, or a port alone for 127.0.0.1. Beyond loopback it needs --api-keys-file. Without it there is no admin port." placeholder:"ADDR"`
+	AdminAddr           string `group:"admin" help:"Address of the admin port, with the publish API (docs/api.md): host:port, a port alone for 127.0.0.1, or systemd:NAME. Beyond loopback it needs --api-keys-file. Without it there is no admin port." placeholder:"ADDR"`
 	APIKeysFile         string `name:"api-keys-file" group:"admin" help:"Who may use it: lines of name, scopes and key. Read again on SIGHUP." placeholder:"FILE"`
 	AdminPprof          bool   `group:"admin" help:"Serve Go's profiles there, under /debug/pprof/."`
 	PublishBodyMaxBytes int    `group:"admin"`
@@ -44,6 +48,9 @@ func (f *AdminFlags) check() error {
 
 // adminAddr is what to listen on: without a host, loopback.
 func adminAddr(text string) (string, error) {
+	if name, _, _ := strings.Cut(text, ":"); name == "systemd" {
+		return text, nil
+	}
 	if !strings.Contains(text, ":") {
 		text = ":" + text
 	}
@@ -64,32 +71,60 @@ type adminPort struct {
 	logger   *slog.Logger
 	metrics  http.Handler
 	listener net.Listener
+	shared   bool // another process may listen there, too
+	within   time.Duration
 	http     http.Server
 
 	// Atomic: any goroutine.
 	handler atomic.Pointer[http.Handler] // replaced when keys are read again
-	ending  atomic.Bool
+	drain   chan struct{}                // gets a value when roost drain asks for the end
 }
 
-// open listens and answers. Until srv runs, the answer is that it does not.
-func (f *AdminFlags) open(srv *server.Server, logger *slog.Logger) (*adminPort, error) {
+// listen opens the listener. shared reports whether another process may have it, too.
+func (f *AdminFlags) listen(activated *activation, reusePort bool) (l net.Listener, shared bool, err error) {
+	addr, err := adminAddr(f.AdminAddr)
+	if err != nil {
+		return nil, false, usageError{err}
+	}
+	addrs, err := activated.resolve("--admin-addr", []string{addr})
+	if err != nil {
+		return nil, false, err
+	}
+	if len(addrs) != 1 {
+		return nil, false, usagef("--admin-addr %s: systemd has opened %d such sockets, want one", f.AdminAddr, len(addrs))
+	}
+	if text, ok := strings.CutPrefix(addrs[0], "fd:"); ok {
+		fd, _ := strconv.Atoi(text) // resolve has made it
+		file := os.NewFile(uintptr(fd), f.AdminAddr)
+		defer file.Close()
+		l, err = net.FileListener(file)
+		return l, true, err
+	}
+	config := net.ListenConfig{}
+	if reusePort {
+		config.Control = func(_, _ string, conn syscall.RawConn) (err error) {
+			if controlErr := conn.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); controlErr != nil {
+				return controlErr
+			}
+			return err
+		}
+	}
+	l, err = config.Listen(context.Background(), "tcp", addrs[0])
+	return l, reusePort, err
+}
+
+// open answers on l. Until srv runs, the answer is that it does not. within is the
+// longest time that the server takes to end.
+func (f *AdminFlags) open(srv *server.Server, l net.Listener, shared bool, within time.Duration, logger *slog.Logger) (*adminPort, error) {
 	if f.AdminAddr == "" {
 		return nil, nil
 	}
-	a := &adminPort{flags: f, srv: srv, logger: logger}
+	a := &adminPort{flags: f, srv: srv, logger: logger, listener: l, shared: shared, within: within, drain: make(chan struct{}, 1)}
 	a.metrics = metrics.New(srv, map[string]string{"version": version(), "engine": srv.Config().Engine.Driver.Name()})
 	if err := a.load(); err != nil {
 		return nil, err
 	}
-	addr, err := adminAddr(f.AdminAddr)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	if a.listener, err = net.Listen("tcp", addr); err != nil {
-		return nil, explainStart("--admin-addr", err)
-	}
 	if tcp, ok := a.listener.Addr().(*net.TCPAddr); f.APIKeysFile == "" && (!ok || !tcp.IP.IsLoopback()) {
-		a.listener.Close()
 		return nil, usagef("--admin-addr %s can be reached from other machines, and nothing keeps them out: add --api-keys-file, or use 127.0.0.1", f.AdminAddr)
 	}
 	a.http = http.Server{
@@ -103,7 +138,7 @@ func (f *AdminFlags) open(srv *server.Server, logger *slog.Logger) (*adminPort, 
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	go func() {
-		if err := a.http.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := a.http.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) && !srv.Stopping() {
 			logger.Error("the admin port has ended by itself", "err", err)
 		}
 	}()
@@ -134,6 +169,7 @@ func (a *adminPort) load() error {
 	mux.Handle("/dashboard/", http.StripPrefix("/dashboard", web.Dashboard()))
 	mux.Handle("GET /{$}", http.RedirectHandler("/dashboard/", http.StatusSeeOther))
 	mux.Handle("GET /metrics", handler.Require(api.ScopeStats, a.metrics))
+	mux.Handle("POST /drain", handler.Require(api.ScopeDrain, http.HandlerFunc(a.beginDrain)))
 	if a.flags.AdminPprof {
 		for path, profile := range map[string]http.HandlerFunc{
 			"/debug/pprof/": pprof.Index, "/debug/pprof/cmdline": pprof.Cmdline, "/debug/pprof/profile": pprof.Profile,
@@ -163,24 +199,25 @@ func readKeys(name string, logger *slog.Logger) ([]api.Key, error) {
 	return keys, nil
 }
 
-// healthy responds to GET /healthz: a load balancer stops sending clients here
-// when the end has begun.
+// healthy responds to GET /healthz: whether the server lives. It does while it drains,
+// so that no supervisor kills it then.
 func (a *adminPort) healthy() error {
 	select {
 	case <-a.srv.Done():
 		return server.ErrServerClosed
 	default:
 	}
-	if a.ending.Load() {
-		return errors.New("the server is shutting down")
-	}
 	return nil
 }
 
-// ready responds to GET /readyz: the server has started, is healthy, and so is its broker.
+// ready responds to GET /readyz: the server has started, is healthy and not to stop, and
+// its broker is healthy.
 func (a *adminPort) ready() error {
 	if err := a.healthy(); err != nil {
 		return err
+	}
+	if a.srv.Stopping() {
+		return errors.New("the server is shutting down")
 	}
 	if len(a.srv.Addrs()) == 0 {
 		return errors.New("the server has not started yet")
@@ -206,11 +243,20 @@ func (a *adminPort) addr() string {
 	return a.listener.Addr().String()
 }
 
-// end lets /healthz tell that the end has begun.
-func (a *adminPort) end() {
-	if a != nil {
-		a.ending.Store(true)
+// leave leaves a listener that is shared to the next process: what is asked there is not
+// about this one any more.
+func (a *adminPort) leave() {
+	if a != nil && a.shared {
+		_ = a.listener.Close()
 	}
+}
+
+// drains gets a value when roost drain asks for the end; nil without an admin port.
+func (a *adminPort) drains() <-chan struct{} {
+	if a == nil {
+		return nil
+	}
+	return a.drain
 }
 
 // close lets requests under way have their answers, and ends.

@@ -43,7 +43,7 @@ type ServeCmd struct {
 	Compression     server.Compression `group:"engine"`
 	server.Sockets  `group:"engine"`
 	GCPercent       int           `group:"engine" name:"gc-percent"`
-	ShutdownTimeout time.Duration `group:"engine" help:"How long a first SIGTERM or SIGINT waits for clients to close (${default}). A second one ends at once." placeholder:"TIME" default:"10s"`
+	ShutdownTimeout time.Duration `group:"engine" help:"How long a first SIGTERM or SIGINT waits for clients to close, after --drain-delay and --drain-over (${default}). A second one ends at once." placeholder:"TIME" default:"10s"`
 
 	server.Limits   `group:"limits"`
 	server.Timeouts `group:"deadlines"`

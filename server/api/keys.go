@@ -39,13 +39,15 @@ const (
 	ScopeClear Scope = "clear"
 	// ScopeStats: counters.
 	ScopeStats Scope = "stats"
+	// ScopeDrain: stop the server, where that is served.
+	ScopeDrain Scope = "drain"
 	// ScopeDebug: profiles, where they are served.
 	ScopeDebug Scope = "debug"
 )
 
 // Scopes are all scopes.
 func Scopes() []Scope {
-	return []Scope{ScopePublish, ScopeRead, ScopeDisconnect, ScopeSubscribe, ScopeClear, ScopeStats, ScopeDebug}
+	return []Scope{ScopePublish, ScopeRead, ScopeDisconnect, ScopeSubscribe, ScopeClear, ScopeStats, ScopeDrain, ScopeDebug}
 }
 
 // A Key is a program's permission to use the API.

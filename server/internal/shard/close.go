@@ -1,8 +1,6 @@
 package shard
 
 import (
-	"fmt"
-
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/wire"
@@ -98,19 +96,6 @@ func (c conn) abort(why Closed) {
 	}
 }
 
-// drainOne closes the connection of a server that stops. A connection that waits for
-// a response gets it: the response ends it.
-func (c conn) drainOne(j *job) {
-	if c.state == statePlain || c.state == stateAuthorizing || c.state == stateAnswered {
-		return
-	}
-	reason := j.reason
-	if c.protocol() != 0 && j.spread > 0 {
-		reason += fmt.Sprintf("; retry=%d", c.s.random.Int64N(j.spread.Milliseconds()+1))
-	}
-	c.closeBehind(j.code, reason)
-}
-
 // closeBehind closes a connection behind everything that was published before: now,
 // or when it has read that.
 func (c conn) closeBehind(code frame.CloseCode, reason string) {
@@ -127,7 +112,7 @@ func (c conn) closeBehind(code frame.CloseCode, reason string) {
 func (c conn) closeIfRead() {
 	x := c.ext()
 	if why := x.closing; why != nil && c.flags&flagLagging == 0 && !c.reads() {
-		x.closing = nil
+		x.closing, x.closeBy = nil, 0
 		c.startClose(why.Code, why.Reason)
 	}
 }

@@ -71,7 +71,7 @@ func (s *Shard) OnTick() {
 	s.intake.refusalsLeft = refusalsPerTick
 	s.resumeLimited()
 	s.hooks.Tick(s)
-	if len(s.spreads) > 0 || len(s.turns.paced) > 0 {
+	if len(s.spreads) > 0 || len(s.turns.paced) > 0 || s.drain.begun {
 		s.loop.Wake()
 	}
 	if s.index == 0 {
@@ -139,6 +139,9 @@ func (c conn) expire() {
 // expireOpen pings a silent connection, and ends one that is dead or idle.
 func (c conn) expireOpen() {
 	s := c.s
+	if c.closeOverdue() {
+		return
+	}
 	if w := c.poll(); w != nil {
 		c.expirePoll(w)
 		return

@@ -98,14 +98,17 @@ func (c conn) hungUp() {
 // gets what is said first.
 func (c conn) openMailbox(g *Grant) {
 	s, o := c.s, g.opening
-	b := s.boxes.open(s.opened)
+	var b *box
+	if !s.drain.begun {
+		b = s.boxes.open(s.opened)
+	}
 	if b == nil || s.group.connections.Add(1) > s.group.limit {
 		if b != nil {
 			s.group.connections.Add(-1)
 			s.boxes.release(b)
 		}
 		c.noteFull()
-		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
+		c.respond(handshake.AppendUnavailable(nil, s.comeBackAfter(), c.envelope()))
 		return
 	}
 	i := b.id.Slot()

@@ -50,6 +50,7 @@ type ext struct {
 	lagFrame  uint32
 	lagFrames uint64
 	closing   *Closed
+	closeBy   uint32 // the tick from which on that is not waited for, 0 for never
 	// readers are the places in channels' histories to go on with.
 	readers []hub.Reader
 	// missed counts messages left out by SlowDrop.

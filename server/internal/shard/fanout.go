@@ -269,11 +269,7 @@ func (s *Shard) fanOutAll(j *job) (done bool) {
 			return false
 		}
 		c := s.in(j.cursor)
-		switch {
-		case j.drain && c.state != stateFree:
-			s.jobs.budget--
-			c.drainOne(j)
-		case c.state == stateOpen && c.flags&flagUnready == 0 && !c.openedAfter(j):
+		if c.state == stateOpen && c.flags&flagUnready == 0 && !c.openedAfter(j) {
 			s.jobs.budget--
 			c.serve(j, 0)
 		}

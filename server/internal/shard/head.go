@@ -101,9 +101,9 @@ func (c conn) handleHead(p []byte) {
 			return
 		}
 	}
-	if c.flags&flagRefused != 0 || s.draining {
+	if c.refused() {
 		c.noteFull()
-		c.respond(handshake.AppendUnavailable(s.output.replies[:0], retryAfter, c.envelope()))
+		c.respond(handshake.AppendUnavailable(s.output.replies[:0], s.comeBackAfter(), c.envelope()))
 		return
 	}
 	if !upgrade {
@@ -120,10 +120,13 @@ func (c conn) handleHead(p []byte) {
 	c.handleUpgrade(p, end)
 }
 
+// refused reports whether there is no room for the connection, or not any more.
+func (c conn) refused() bool { return c.flags&flagRefused != 0 || c.leaves() }
+
 // noteFull counts a client that is refused for lack of room.
 func (c conn) noteFull() {
 	c.s.count.Inc(counters.RefusedFull)
-	if !c.s.draining {
+	if !c.s.drain.begun {
 		c.noteRefusal(intake.RefusedFull)
 	}
 }
@@ -189,14 +192,14 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 		}
 		rest = g.opening.Lines
 	}
-	if s.draining && g.Err == nil {
+	if c.leaves() && g.Err == nil {
 		// The drain has passed this connection and would not close it.
 		c.noteFull()
 		if g.opening != nil {
-			c.respondBusy(g.opening.Fallback, retryAfter)
+			c.respondBusy(g.opening.Fallback, s.comeBackAfter())
 			return
 		}
-		c.respond(handshake.AppendUnavailable(nil, retryAfter, c.envelope()))
+		c.respond(handshake.AppendUnavailable(nil, s.comeBackAfter(), c.envelope()))
 		return
 	}
 	c.finishUpgrade(g, rest)
@@ -366,13 +369,13 @@ func (c conn) respondTimeout() {
 	}
 	if x := c.ext(); x != nil && x.opening != nil {
 		defer c.allowPage(x.opening.lines)()
-		c.respondBusy(x.opening.Fallback, retryAfter)
+		c.respondBusy(x.opening.Fallback, c.s.comeBackAfter())
 		return
 	}
 	env := c.envelope()
 	env.Unread = c.state == stateHead && len(c.input()) < len("HEAD ")
 	if c.state != stateHead || c.queued() {
-		c.respond(handshake.AppendUnavailable(nil, retryAfter, env))
+		c.respond(handshake.AppendUnavailable(nil, c.s.comeBackAfter(), env))
 		return
 	}
 	if c.input() == nil {

@@ -24,7 +24,6 @@ const (
 	opAuthorized                // the answer to id's upgrade
 	opRespond                   // bytes are the response to id's plain HTTP request
 	opRespondKeep               // the same, and the connection may go on
-	opDrain                     // close all connections with code and name as reason
 	opCall                      // call runs on the loop
 	opSpread                    // message to a channel, a user, or all, over a time
 )

@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
 )
@@ -73,12 +72,6 @@ type job struct {
 	chosen []netpoll.ID
 	// call is what waits behind what was published.
 	call func()
-	// drain closes all connections instead of writing, with this code and reason;
-	// those that speak a protocol are told to come back at a moment within spread.
-	drain  bool
-	code   frame.CloseCode
-	reason string
-	spread time.Duration
 }
 
 // tallied is a message whose publisher wants a receipt.

@@ -115,7 +115,7 @@ func TestDrainBehindResponse(t *testing.T) {
 	if c, _ := s.find(id); c.state != stateAnswered {
 		t.Fatalf("state %d, want answered", c.state)
 	}
-	s.Drain(frame.CloseGoingAway, "bye", 0)
+	s.BeginDrain(frame.CloseGoingAway, "bye", 0, 0)
 	r.settle()
 	if got := l.TakeReceived(id); !bytes.HasSuffix(got, []byte("\r\n\r\n[hello]")) {
 		t.Errorf("got %q", got)

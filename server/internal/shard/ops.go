@@ -3,7 +3,6 @@ package shard
 import (
 	"fmt"
 	"runtime/debug"
-	"time"
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
@@ -87,13 +86,6 @@ func (s *Shard) Respond(id netpoll.ID, response []byte, keep bool) {
 	_ = s.post(o, true)
 }
 
-// Drain closes every connection, a slice at a time, and refuses newcomers. Clients of
-// protocols are told a slot within spread of their own to come back in. Any
-// goroutine.
-func (s *Shard) Drain(code frame.CloseCode, reason string, spread time.Duration) {
-	_ = s.post(op{kind: opDrain, code: code, name: reason, over: spread}, true)
-}
-
 // Call runs f on the loop, soon. Any goroutine.
 func (s *Shard) Call(f func(*Shard)) error { return s.post(op{kind: opCall, call: f}, true) }
 
@@ -158,12 +150,6 @@ func (s *Shard) do(o *op) {
 		if c, ok := s.find(o.id); ok && c.state == statePlain {
 			c.respondPlain(o.bytes, o.kind == opRespondKeep)
 		}
-	case opDrain:
-		s.draining = true
-		j := s.jobs.new()
-		j.drain, j.code, j.reason, j.spread = true, o.code, o.name, o.over
-		s.jobs.waiting.push(j)
-		s.jobs.toAll = nil // nothing may be added behind the drain
 	case opCall:
 		o.call(s)
 	case opSpread:

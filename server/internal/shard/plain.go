@@ -21,6 +21,10 @@ type body struct {
 // handlePlain handles a request that does not ask for a WebSocket: p begins with
 // its head, of end bytes, which is parsed.
 func (c conn) handlePlain(p []byte, end int) {
+	if c.s.group.stopping.Load() && string(c.s.intake.request.Path) == "/readyz" {
+		c.respond(handshake.AppendUnavailable(c.s.output.replies[:0], c.s.comeBackAfter(), c.envelope()))
+		return
+	}
 	if !c.s.hooks.ServesHTTP() {
 		if c.forwarded() {
 			c.handleHealth()
@@ -165,7 +169,7 @@ func (c conn) serveRequest(f *Fallback, head, body, rest []byte) {
 // connection, as keep tells, the connection goes on with the next request.
 func (c conn) respondPlain(response []byte, keep bool) {
 	x := c.ext()
-	if !keep || x == nil || x.next == nil || c.s.draining {
+	if !keep || x == nil || x.next == nil || c.leaves() {
 		c.respond(response)
 		return
 	}

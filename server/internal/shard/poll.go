@@ -137,7 +137,7 @@ func (s *Shard) answerPolls() {
 func (c conn) answer() {
 	s, x := c.s, c.ext()
 	w := x.poll
-	keep := x.next != nil && !s.draining && c.state == stateOpen
+	keep := x.next != nil && !c.leaves() && c.state == stateOpen
 	response := append(s.output.replies[:0], "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"...)
 	if !keep {
 		response = append(response, "Connection: close\r\n"...)
@@ -224,7 +224,7 @@ func (s *Shard) renewPolls() {
 // renew makes a connection that has its response ready for the next request.
 func (c conn) renew() {
 	s, x := c.s, c.ext()
-	if s.draining {
+	if c.leaves() {
 		c.shut()
 		return
 	}

@@ -22,7 +22,7 @@
 //	fanout.go jobs.go spread.go             sending it: the design is in fanout.go
 //	except.go                               messages for some of a channel's subscribers
 //	lag.go journal.go readers.go            catching up
-//	ping.go close.go deadlines.go           silence and the end
+//	ping.go close.go drain.go deadlines.go  silence and the end
 //	output.go message.go                    bytes to a socket
 //	conn.go slots.go ext.go                 a connection
 //	fifo.go chunks.go stats.go              containers, counters
@@ -62,6 +62,7 @@ type Group struct {
 	// Atomic: any goroutine.
 	connections atomic.Int64 // accepted and not closed, without those that are refused for lack of room
 	held        atomic.Int64 // connections that are paused because of backlog
+	stopping    atomic.Bool  // the server is to stop, and balancers are told
 }
 
 // NewGroup makes the common state for limit connections.
@@ -72,6 +73,10 @@ func NewGroup(limit int) *Group {
 // LogRefusals makes the group write refusals that a wrong setting may have caused
 // to log, before any event.
 func (g *Group) LogRefusals(log *slog.Logger) { g.refusals.Log = log }
+
+// Stop makes /readyz on the clients' port say that the server is to stop. Any
+// goroutine.
+func (g *Group) Stop() { g.stopping.Store(true) }
 
 // Connections is the number of open sockets that were not refused for lack of
 // room, now: an engine's own counter is that of its loops' last turns. Any
@@ -131,7 +136,7 @@ type Shard struct {
 	// Owned by the loop.
 	opened         uint32 // the generation of the connection that opened last: they count up
 	random         *rand.Rand
-	draining       bool
+	drain          drain
 	heldPublishers []netpoll.ID
 }
 
@@ -244,11 +249,11 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 	if s.cfg.MessageRate > 0 {
 		s.rates.tokens.Rows[i] = 0 // what the one before in this slot has spent
 	}
-	if s.group.connections.Add(1) > s.group.limit {
+	if s.group.connections.Add(1) > s.group.limit || s.drain.begun {
 		s.group.connections.Add(-1)
 		c.flags |= flagRefused
 	}
-	if s.draining {
+	if s.drain.begun {
 		// The drain may have passed this slot: do not wait long for a request.
 		s.deadlines.dueBy(i, s.deadlines.tick+s.deadlines.after.close)
 	}
@@ -367,6 +372,7 @@ func (s *Shard) OnWake() (again bool) {
 	s.takeInbox()
 	again = s.fanOut()
 	again = s.stepSpreads() || again
+	s.stepDrain()
 	again = s.readOnAll() || again
 	again = s.resumeYielded() || again
 	again = s.finishPolls() || again

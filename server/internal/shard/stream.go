@@ -76,13 +76,13 @@ func (c conn) handleFallback(f *Fallback, p []byte, end int) {
 		c.refuse(err)
 	case method == "OPTIONS":
 		c.respond(handshake.AppendPreflight(s.output.replies[:0], lines, f.Methods, c.envelope()))
-	case f.isErrand() && c.flags&flagRefused == 0 && !s.draining:
+	case f.isErrand() && !c.refused():
 		c.readBody(p, end, f)
 	case !f.serves(method):
 		c.refuse(handshake.ErrMethod(f.Methods))
-	case c.flags&flagRefused != 0 || s.draining:
+	case c.refused():
 		c.noteFull()
-		c.respondBusy(f, retryAfter)
+		c.respondBusy(f, s.comeBackAfter())
 	case method == "HEAD":
 		head, _ := handshake.AppendEventStream(s.output.replies[:0], lines, nil, c.envelope())
 		c.respond(head)
@@ -209,7 +209,7 @@ func (c conn) refuseGrant(g *Grant) {
 	var refusal *handshake.Error
 	if g.opening != nil && errors.As(g.Err, &refusal) && refusal.Status == http.StatusServiceUnavailable {
 		c.s.count.Inc(counters.HandshakesRefused)
-		c.respondBusy(g.opening.Fallback, cmp.Or(refusal.RetryAfter, retryAfter))
+		c.respondBusy(g.opening.Fallback, cmp.Or(refusal.RetryAfter, c.s.comeBackAfter()))
 		return
 	}
 	c.refuse(g.Err)

@@ -184,11 +184,11 @@ func TestEventStreamRepeatsNoID(t *testing.T) {
 // A server without room says so in a way that a page can read.
 func TestEventStreamBusy(t *testing.T) {
 	r := newRig(t, 1, nil)
-	r.shards[0].Drain(frame.CloseGoingAway, "bye", 0)
+	r.shards[0].BeginDrain(frame.CloseGoingAway, "bye", 0, 0)
 	r.settle()
 	id := r.stream(0, "ann", "")
 	got := string(r.loops[0].Received(id))
-	if !strings.HasPrefix(got, streamHead) || !strings.HasSuffix(got, "\r\n\r\ndata: busy\n\nretry: 5000\nevent: close\ndata: {\"code\":1013,\"reason\":\"the server is full or stopping\",\"retry\":5}\n\n") {
+	if !strings.HasPrefix(got, streamHead) || !strings.HasSuffix(got, "\r\n\r\ndata: busy\n\nretry: 1000\nevent: close\ndata: {\"code\":1013,\"reason\":\"the server is full or stopping\",\"retry\":1}\n\n") {
 		t.Errorf("got %q", got)
 	}
 }
