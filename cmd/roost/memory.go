@@ -29,6 +29,9 @@ const (
 	// keeperPause is the least time between two collections, except after a burst of
 	// new clients.
 	keeperPause = 30 * time.Second
+	// While more than keeperBusyBytes are allocated in a keeperPeriod, memory that was
+	// returned would be asked for again at once.
+	keeperBusyBytes = 2 << 20
 )
 
 // defaultGCPercent is below Go's own 100. Connections are not on the heap, so a
@@ -36,12 +39,53 @@ const (
 // twice their size.
 const defaultGCPercent = 25
 
-// gcPercent returns the value for debug.SetGCPercent, or 0 to leave it unchanged.
-func (s *ServeCmd) gcPercent() int {
-	if s.GCPercent == 0 && os.Getenv("GOGC") == "" {
-		return defaultGCPercent
+// gcHeadroomBytes is how far the heap may grow between two collections in any case, unless
+// the percentage is given. A quarter of a heap of 5 MiB is garbage within 10,000 requests of
+// the admin port, and a server that is busy with them would collect fifty times a second.
+// What a burst leaves of it, keepMemory returns.
+const gcHeadroomBytes = 16 << 20
+
+// setGCPercent sets how far the heap may grow between two collections.
+func (s *ServeCmd) setGCPercent() {
+	switch {
+	case s.GCPercent > 0:
+		debug.SetGCPercent(s.GCPercent)
+	case os.Getenv("GOGC") == "":
+		debug.SetGCPercent(defaultGCPercent)
+		afterEachGC(new(gcPace).adjust)
 	}
-	return s.GCPercent
+}
+
+// gcPace sets the percentage by the size of the heap.
+type gcPace struct{ percent int }
+
+// adjust follows each collection, so that a heap that grows does not grow by the percentage
+// that was right for a small one.
+func (p *gcPace) adjust() {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	// Each change stops all goroutines for some microseconds.
+	if percent := gcPercent(live[0].Value.Uint64()); percent > p.percent*9/8 || percent < p.percent*7/8 {
+		debug.SetGCPercent(percent)
+		p.percent = percent
+	}
+}
+
+// gcPercent returns the percentage for a heap of which so many bytes are in use.
+func gcPercent(live uint64) int {
+	return max(defaultGCPercent, int(gcHeadroomBytes*100/max(live, 1<<20)))
+}
+
+// afterEachGC calls f, which must be short, on a goroutine of the runtime after each
+// collection from now on.
+func afterEachGC(f func()) {
+	type unreachable struct{ _ [16]byte }
+	var again func(*unreachable)
+	again = func(u *unreachable) {
+		f()
+		runtime.SetFinalizer(u, again)
+	}
+	runtime.SetFinalizer(&unreachable{}, again)
 }
 
 // keepMemory runs until ctx ends. accepted returns the number of connections
@@ -52,6 +96,7 @@ func keepMemory(ctx context.Context, accepted func() uint64) {
 	base := uint64(0) // so that start-up counts as growth
 	before := accepted()
 	quiet, tries, stormed := 0, 0, false
+	allocatedBefore := allocatedBytes()
 	var last time.Time
 	for {
 		select {
@@ -64,6 +109,11 @@ func keepMemory(ctx context.Context, accepted func() uint64) {
 			quiet, tries, stormed = 0, 0, true
 		}
 		before = now
+		allocated := allocatedBytes()
+		if allocated-allocatedBefore > keeperBusyBytes {
+			quiet, tries = 0, 0
+		}
+		allocatedBefore = allocated
 		heap, free := heapBytes()
 		base = min(base, heap)
 		// The garbage of start-up is collected at once: otherwise a benchmark would
@@ -82,6 +132,13 @@ func keepMemory(ctx context.Context, accepted func() uint64) {
 		last, stormed = time.Now(), false
 		base, _ = heapBytes()
 	}
+}
+
+// allocatedBytes returns how much was allocated so far.
+func allocatedBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 // heapBytes returns the memory of the system that the heap holds, and how much of it

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,9 +29,7 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	// the start-up line is always handled gracefully.
 	signals := catchSignals()
 	defer signals.stop()
-	if percent := s.gcPercent(); percent > 0 {
-		debug.SetGCPercent(percent)
-	}
+	s.setGCPercent()
 	if !s.AdminPprof {
 		// Its table of call sites is 1.4 MiB, touched here and there: a storm of ten
 		// thousand clients with tokens cost 24 bytes for each of them.
