@@ -2,6 +2,7 @@
 // hands them to the inboxes of the shards.
 //
 //	hub.go          Hub: the settings, stripes and inboxes; publishing
+//	audience.go     which shards a publication concerns
 //	message.go      Message, shared by all shards and by its channel's history
 //	history.go      History: the ring of a channel's last messages
 //	reader.go       Reader: a place in a history from which a connection reads on
@@ -17,7 +18,7 @@
 //
 // Channels are spread over 64 stripes by a hash of their names. A publication
 // holds its stripe's lock while the message gets its offset, goes into the
-// history and then into every inbox, so the offsets, the histories and all
+// history and then into the inbox of each shard that it concerns, so the offsets, the histories and all
 // inboxes agree on one order, and nothing has to go round the loops. The lock is
 // the only one on the path, the rest of which does not allocate.
 //

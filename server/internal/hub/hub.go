@@ -90,6 +90,9 @@ type Entry struct {
 type Inbox interface {
 	// Full reports that the inbox has no room. Any goroutine.
 	Full() bool
+	// MaySubscribe reports that what is in the inbox may make connections subscribers, or
+	// give them a user: what is published after that was put there is for them. Any goroutine.
+	MaySubscribe() bool
 	// Deliver puts e at the end of the inbox, full or not, and does not block: the
 	// stripe's lock is held. It fails after the end of the shard only.
 	Deliver(e Entry) error
@@ -106,10 +109,11 @@ const (
 // goroutine may call its methods, except where noted.
 type Hub struct {
 	// Immutable.
-	cfg     Config
-	inboxes []Inbox
-	seed    maphash.Seed
-	life    string // the random part of epochs
+	cfg      Config
+	inboxes  []Inbox
+	seed     maphash.Seed
+	life     string // the random part of epochs
+	audience audience
 
 	broker broker.Broker // Config.Broker
 
@@ -135,7 +139,7 @@ func New(cfg Config, inboxes []Inbox) *Hub {
 	var random [historySeed / 8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	h := &Hub{
-		cfg: cfg, broker: cfg.Broker, inboxes: inboxes, seed: maphash.MakeSeed(),
+		cfg: cfg, broker: cfg.Broker, inboxes: inboxes, seed: maphash.MakeSeed(), audience: make(audience, audienceRows*len(inboxes)),
 		life: strings.ToLower(base32.StdEncoding.EncodeToString(random[:])),
 	}
 	h.tags.Store(mathrand.Uint64())
@@ -241,19 +245,30 @@ func (h *Hub) publish(e Entry) (history.Position, error) {
 		return history.Position{}, h.deliver(e)
 	}
 	e.History = h.history(st, floor, m.Channel, ns)
-	m.unserved.Store(int32(len(h.inboxes)))
+	to, n := h.listeners(&e)
+	m.unserved.Store(int32(n))
 	e.History.append(m, h.cfg.Now())
-	return history.Position{Epoch: m.Epoch, Offset: m.Offset}, h.deliver(e)
+	return history.Position{Epoch: m.Epoch, Offset: m.Offset}, h.deliverTo(to, n, e)
 }
 
-// deliver puts e into every inbox. For messages that are in order it is called with
-// the stripe's lock held: that is what makes the order the same everywhere.
+// deliver puts e into the inbox of every shard that it may concern. For messages that are
+// in order it is called with the stripe's lock held: that is what makes the order the same
+// everywhere.
 func (h *Hub) deliver(e Entry) error {
+	to, n := h.listeners(&e)
+	return h.deliverTo(to, n, e)
+}
+
+// deliverTo is deliver to what listeners has returned.
+func (h *Hub) deliverTo(to shardSet, n int, e Entry) error {
 	if e.Tally != nil {
-		e.Tally.begin(len(h.inboxes))
+		e.Tally.begin(n)
 	}
-	for _, in := range h.inboxes {
-		// There was room a moment ago; that is bound enough, and all shards or none
+	for i, in := range h.inboxes {
+		if !to.has(i) {
+			continue
+		}
+		// There was room a moment ago; that is bound enough, and all of them or none
 		// shall have the message.
 		if err := in.Deliver(e); err != nil {
 			return err

@@ -17,9 +17,12 @@ type fakeInbox struct {
 	mu      sync.Mutex // as stripes deliver at the same time
 	entries []Entry
 	full    bool
+	// subscribes: something waits here that may make subscribers.
+	subscribes bool
 }
 
-func (f *fakeInbox) Full() bool { return f.full }
+func (f *fakeInbox) Full() bool         { return f.full }
+func (f *fakeInbox) MaySubscribe() bool { return f.subscribes }
 func (f *fakeInbox) Deliver(e Entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -61,6 +64,9 @@ func newRig(t *testing.T, n int, policy Policy, adjust func(*Config)) *rig {
 		adjust(&cfg)
 	}
 	r.Hub = New(cfg, []Inbox{&r.inboxes[0], &r.inboxes[1]})
+	for i := range r.audience {
+		r.audience[i].Store(1) // both shards listen to everything, but in TestAudience
+	}
 	return r
 }
 

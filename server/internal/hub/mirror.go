@@ -119,8 +119,16 @@ func (h *Hub) Want(channel string, since *history.Position, done func()) (forgo 
 }
 
 // Interest notes that a shard has begun (change 1) or ended (-1) to have subscribers of a
-// channel, or connections of a user. With a broker only. Any goroutine.
-func (h *Hub) Interest(channel string, change int) {
+// channel, or connections of a user, by the name of its channel. Any goroutine.
+func (h *Hub) Interest(shard int, channel string, change int) {
+	h.row(channel)[shard].Add(int32(change))
+	if h.broker != nil {
+		h.concern(channel, change)
+	}
+}
+
+// concern counts what a channel is attached for.
+func (h *Hub) concern(channel string, change int) {
 	st, _ := h.stripe(channel)
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -204,10 +212,11 @@ func (h *Hub) extend(l *History, bm *broker.Message) {
 	e := h.entry(bm)
 	e.History = l
 	m := e.Message
-	m.unserved.Store(int32(len(h.inboxes)))
+	to, n := h.listeners(&e)
+	m.unserved.Store(int32(n))
 	l.add(m, bm.Time)
 	l.evict(h.cfg.Now().UnixMilli())
-	_ = h.deliver(e)
+	_ = h.deliverTo(to, n, e)
 }
 
 // entry returns a broker's message as an entry of inboxes.

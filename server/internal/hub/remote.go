@@ -31,7 +31,7 @@ func (h *Hub) StartBroker() error {
 		return err
 	}
 	h.started.Store(true)
-	h.Interest("", 1) // the channel of everybody
+	h.concern("", 1) // the channel of everybody
 	for i := range h.stripes {
 		st := &h.stripes[i]
 		st.mu.Lock()

@@ -20,6 +20,10 @@ func (s *Shard) Full() bool {
 	return s.inbox.entries.Load()+s.jobs.frames.Load() >= int64(s.cfg.InboxMaxEntries) || s.backlog() >= int64(s.cfg.InboxMaxBytes)
 }
 
+// MaySubscribe reports that something waits in the inbox that may make connections
+// subscribers. Any goroutine.
+func (s *Shard) MaySubscribe() bool { return s.inbox.subscribing.Load() > 0 }
+
 // congested reports whether any shard has too much to fan out.
 func (g *Group) congested(limit int64) bool {
 	for _, s := range g.shards {

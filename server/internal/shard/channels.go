@@ -131,14 +131,17 @@ func (ch *channel) moveTo(at hub.Place) {
 }
 
 // join makes id a subscriber of the channel, for messages after the position at where
-// it has history; joining twice is joining once. It reports whether id was not in
-// it before.
+// it has history, or, if that is the zero Place, for those from now on. Joining twice is
+// joining once. It reports whether id was not in it before.
 func (s *Shard) join(id netpoll.ID, name string, at hub.Place) (joined bool, err error) {
 	_, ch, err := s.enter(id, name)
 	switch {
 	case err == ErrSubscribed || err == ErrNotOpen:
 		return false, nil
 	case err == nil && ch.ns != nil:
+		if at.Epoch == "" {
+			at = s.hub().Place(name) // not before enter: see hub's audience.go
+		}
 		ch.subscribers.at(ch.subscribers.n - 1).from = at.Seq()
 		ch.moveTo(at)
 	}
@@ -210,9 +213,7 @@ func (s *Shard) newChannel(name string) *channel {
 // occupy notes that this shard has begun (change 1) or ended (-1) to have
 // subscribers of a channel.
 func (s *Shard) occupy(name string, change int) {
-	if s.hub().Remote() {
-		s.hub().Interest(name, change)
-	}
+	s.hub().Interest(s.index, name, change)
 	s.hub().Occupy(name, change, func(occupied bool) { s.hooks.Occupied(s, name, occupied) })
 }
 
@@ -307,8 +308,8 @@ func (c conn) setUser(name string) {
 	}
 	row := s.users.intern(name)
 	self := c.id.Slot() + 1
-	if s.users.head(row) == 0 && s.hub().Remote() {
-		s.hub().Interest(hub.UserChannel(name), 1)
+	if s.users.head(row) == 0 {
+		s.hub().Interest(s.index, hub.UserChannel(name), 1)
 	}
 	c.user, c.userNext = row, s.users.head(row)
 	if c.userNext != 0 {
@@ -354,8 +355,8 @@ func (c conn) dropUser() {
 	if j := s.jobs.active; j != nil && j.user == c.user && j.cursor != 0 && &s.slots.Rows[j.cursor-1] == c.slot {
 		j.cursor = c.userNext // the fan-out stood here
 	}
-	if s.users.head(c.user) == 0 && s.hub().Remote() {
-		s.hub().Interest(hub.UserChannel(string(s.users.name(c.user))), -1)
+	if s.users.head(c.user) == 0 {
+		s.hub().Interest(s.index, hub.UserChannel(string(s.users.name(c.user))), -1)
 	}
 	s.users.release(c.user)
 	c.user, c.userNext, c.userPrev, c.userFrom = 0, 0, 0, 0

@@ -8,6 +8,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/counters"
 	"github.com/roostws/roost/server/internal/handshake"
+	"github.com/roostws/roost/server/internal/hub"
 	"github.com/roostws/roost/server/internal/intake"
 	"github.com/roostws/roost/server/internal/proxyproto"
 	"github.com/roostws/roost/server/internal/wire"
@@ -211,7 +212,7 @@ func (s *Shard) authorized(id netpoll.ID, g *Grant) {
 // joinAll joins the channels that the application gave with the upgrade.
 func (s *Shard) joinAll(id netpoll.ID, channels []string) {
 	for _, name := range channels {
-		if _, err := s.join(id, name, s.hub().Place(name)); err != nil {
+		if _, err := s.join(id, name, hub.Place{}); err != nil {
 			s.Refuse(id, name, err)
 			return
 		}

@@ -46,6 +46,12 @@ type op struct {
 	call    func(*Shard)
 }
 
+// maySubscribe reports whether a connection may be in another channel, or have a user, when
+// an op of this kind is done.
+func (k opKind) maySubscribe() bool {
+	return k == opJoin || k == opAuthorized || k == opCall
+}
+
 // opBytes is what an entry itself is counted with, beside what it refers to.
 const opBytes = 128
 
@@ -63,6 +69,9 @@ type inbox struct {
 	// Atomic: any goroutine. They may lag behind by what is being added.
 	entries atomic.Int64
 	bytes   atomic.Int64
+	// subscribing counts the ops that maySubscribe from before they are here until they are
+	// done.
+	subscribing atomic.Int64
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -78,6 +87,9 @@ type inbox struct {
 // check Shard.Full first. It returns false after the shard has ended.
 func (b *inbox) put(o op) bool {
 	size := int64(o.size())
+	if o.kind.maySubscribe() {
+		b.subscribing.Add(1)
+	}
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()

@@ -384,8 +384,15 @@ func (s *Shard) OnWake() (again bool) {
 // takeInbox executes all entries of the inbox.
 func (s *Shard) takeInbox() {
 	ops := s.inbox.take()
+	subscribed := int64(0)
 	for i := range ops {
+		if ops[i].kind.maySubscribe() {
+			subscribed++
+		}
 		s.do(&ops[i])
+	}
+	if subscribed > 0 {
+		s.inbox.subscribing.Add(-subscribed)
 	}
 	clear(ops) // an idle loop keeps no message alive
 }
