@@ -132,9 +132,13 @@ func (h *Handler) serve(route *route, w http.ResponseWriter, r *http.Request) er
 func (h *Handler) admit(scope Scope, r *http.Request) (*client, error) {
 	// CrossOriginProtection lets pages read what they like. Here reading is worth
 	// protecting, too.
-	write := *r
-	write.Method = http.MethodPost
-	if err := h.crossSite.Check(&write); err != nil {
+	write := r
+	if r.Method != http.MethodPost {
+		like := *r
+		like.Method = http.MethodPost
+		write = &like
+	}
+	if err := h.crossSite.Check(write); err != nil {
 		return nil, problem(http.StatusForbidden, CodeCrossSite, "The request comes from a web page of another site. Call the API from your back end.")
 	}
 	c, err := h.authenticate(r)

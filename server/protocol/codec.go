@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"sync"
+
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/history"
 )
@@ -138,11 +140,18 @@ func (p *Packets) Reset() {
 	p.buf, p.ends = p.buf[:0], p.ends[:0]
 }
 
+// spare are *Packets that Prepare uses again: what they hold is copied.
+var spare = sync.Pool{New: func() any { return new(Packets) }}
+
 // Prepare encodes a push once for all the connections that get it, whatever number of
 // packets push appends.
 func Prepare(push func(out *Packets)) (f *frame.Prepared) {
-	var out Packets
-	push(&out)
+	out := spare.Get().(*Packets)
+	defer func() {
+		out.Reset()
+		spare.Put(out)
+	}()
+	push(out)
 	switch len(out.ends) {
 	case 0:
 		return nil
