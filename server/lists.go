@@ -12,6 +12,7 @@ import (
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/nodes"
 	"github.com/roostws/roost/server/internal/shard"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Lists of connections and channels, of this server and of all on its broker.
@@ -31,6 +32,8 @@ type ConnectionInfo struct {
 	Node string `json:"node,omitempty"`
 	// Subprotocol is the agreed one, empty if none.
 	Subprotocol string `json:"subprotocol,omitempty"`
+	// Protocol is the protocol's name: "socketio", or the subprotocol; empty for raw messages.
+	Protocol string `json:"protocol,omitempty"`
 	// Age is how long it has been open.
 	Age time.Duration `json:"age"`
 	// Channels are its subscriptions.
@@ -302,7 +305,8 @@ func (s *Server) connections(ctx context.Context, q *listQuestion) (part[Connect
 func (s *Server) connection(sh *shard.Shard, id netpoll.ID) ConnectionInfo {
 	info := ConnectionInfo{Client: s.nameOf(sh.Origin(id)), Node: s.label(), User: sh.User(id), RemoteAddr: sh.RemoteAddr(id), Age: sh.Age(id)}
 	if n := sh.Protocol(id); n != 0 {
-		info.Subprotocol = s.cfg.Application.Protocols[n-1].Subprotocol()
+		codec := s.cfg.Application.Protocols[n-1]
+		info.Subprotocol, info.Protocol = codec.Subprotocol(), protocol.NameOf(codec)
 	}
 	info.LagMessages, info.PendingBytes = sh.Lag(id)
 	sh.Channels(id, func(name string) bool {

@@ -48,6 +48,11 @@ type Publication struct {
 	// others.
 	Spread time.Duration
 
+	// Except are channels whose subscribers do not get the message; the channel of a single
+	// socket ("io:/chat#ID") stands for that one. Such a message goes to a Channel, without
+	// From and Spread.
+	Except []string
+
 	except *hub.Except
 }
 
@@ -267,6 +272,9 @@ func (s *Server) checkPublication(p *Publication) error {
 		}
 		s.aim(p)
 	}
+	if (len(p.Except) > 0 || p.except != nil) && (p.Channel == "" || p.From != "" || p.Spread != 0) {
+		return fmt.Errorf("%w: a message to a part of a channel has no sender, no spread and no other target", ErrBadName)
+	}
 	if len(p.Key) > publicationKeyMaxBytes {
 		return fmt.Errorf("%w: the key has %d bytes, want at most %d", ErrBadName, len(p.Key), publicationKeyMaxBytes)
 	}
@@ -279,15 +287,26 @@ func (s *Server) checkPublication(p *Publication) error {
 	return s.checkMessage(p.Type, p.Payload)
 }
 
-// aim turns the channel of a single client into one that the client is in, with the others
-// left out.
+// aim notes who of a channel gets a publication: not those of Except, and, if the channel is
+// that of a single client, only this one, of another channel that it is in.
 func (s *Server) aim(p *Publication) {
-	whole, name, ok := s.rules.Single(p.Channel)
-	if !ok || p.except != nil {
+	if p.except != nil {
+		return // it comes from a protocol
+	}
+	whole, name, single := s.rules.Single(p.Channel)
+	if !single && len(p.Except) == 0 {
 		return
 	}
-	p.except = &hub.Except{Only: &hub.Group{Channels: []string{p.Channel}, Names: []string{name}}}
-	p.Channel = whole
+	p.except = &hub.Except{Channels: p.Except}
+	for _, channel := range p.Except {
+		if _, name, ok := s.rules.Single(channel); ok {
+			p.except.Names = append(p.except.Names, name)
+		}
+	}
+	if single {
+		p.except.Only = &hub.Group{Channels: []string{p.Channel}, Names: []string{name}}
+		p.Channel = whole
+	}
 }
 
 const (

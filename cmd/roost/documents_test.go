@@ -93,7 +93,7 @@ func wrap(text string, width int) string {
 func settingsTable() string {
 	var b strings.Builder
 	parser := newParser(new(CLI), new(configFile))
-	for _, config := range []string{"server: Config", "api: Config", "token: Config", "webhook: SenderConfig", "webhook: AskerConfig"} {
+	for _, config := range []string{"server: Config", "api: Config", "token: Config", "socketio: Options", "webhook: SenderConfig", "webhook: AskerConfig"} {
 		name := strings.ReplaceAll(config, ": ", ".")
 		fmt.Fprintf(&b, "\n## `%s`\n\n| setting | flag | default | allowed | what it is | what raising it costs |\n|---|---|---|---|---|---|\n", name)
 		for _, s := range configurations[config].table {

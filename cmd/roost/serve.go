@@ -15,6 +15,7 @@ import (
 
 	"github.com/roostws/roost/internal/procs"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // Run serves until a signal or the server's own end.
@@ -85,7 +86,7 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	if err := s.BrokerFlags.configure(&config, logger); err != nil {
 		return err
 	}
-	verifier, err := s.NativeFlags.configure(&config, logger)
+	verifier, err := s.NativeFlags.configure(&config, s.SocketIO, logger)
 	if err != nil {
 		return err
 	}
@@ -104,6 +105,7 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	}
 	chosen := s.behaviour()
 	chosen.Configure(&config)
+	s.SocketIOFlags.configure(&config, s.Native || s.Demo, s.WebhookFlags.tells(protocol.EventCalled))
 
 	srv, err := server.New(config)
 	if err != nil {
@@ -159,8 +161,12 @@ func (s *ServeCmd) announce(logger *slog.Logger, srv *server.Server, admin *admi
 	}
 	name := chosen.Name()
 	if s.Native {
-		name = strings.TrimPrefix(name+" and native protocol", "none (messages are ignored) and ")
+		name += " and native protocol"
 	}
+	if s.SocketIO {
+		name += " and Socket.IO"
+	}
+	name = strings.TrimPrefix(name, "none (messages are ignored) and ")
 	attrs = append(attrs, "behaviour", name, "engine", config.Engine.Driver.Name(), "loops", config.Engine.Loops,
 		"nofile", nofile, "max_connections", config.Limits.MaxConnections, "version", version())
 	logger.Info("roost serves", attrs...)

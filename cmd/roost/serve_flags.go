@@ -34,6 +34,7 @@ type ServeCmd struct {
 	Demo  bool `group:"behaviour" help:"Serve demo pages with their documentation on GET /, let everybody into their channels under any name, and speak the textbook chat with raw clients on / and /ws."`
 
 	NativeFlags
+	SocketIOFlags
 	AdminFlags
 	WebhookFlags
 	BrokerFlags
@@ -56,6 +57,7 @@ var serveGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "listen", Title: "Where clients come in:"},
 	{Key: "behaviour", Title: "What the server does with messages (at most one; without any, it ignores them):"},
 	{Key: "native", Title: "Channels, users and tokens:"},
+	{Key: "socketio", Title: "Socket.IO:"},
 	{Key: "admin", Title: "Admin port:"},
 	{Key: "webhooks", Title: "The application's own HTTP server:"},
 	{Key: "broker", Title: "Several servers:"},
@@ -103,7 +105,7 @@ func (s *ServeCmd) Validate() error {
 	if s.TLSClientAll && s.TLSClientCA == "" {
 		return errors.New("--tls-client-required needs --tls-client-ca")
 	}
-	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.Demo, s.Asker.URL != ""), s.AdminFlags.check(), s.WebhookFlags.check(s.Native))
+	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.Demo, s.SocketIO, s.Asker.URL != ""), s.SocketIOFlags.check(), s.AdminFlags.check(), s.WebhookFlags.check(s.Native || s.SocketIO))
 }
 
 // AfterApply is called by the command line's parser when all values are there.

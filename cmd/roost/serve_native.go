@@ -34,16 +34,17 @@ type NativeFlags struct {
 }
 
 // check is called by the command line's parser. demo is whether the demo speaks the
-// native protocol, asks whether the application may let clients in.
-func (f *NativeFlags) check(demo, asks bool) error {
+// native protocol, io whether clients of Socket.IO come in, asks whether the application may
+// let clients in.
+func (f *NativeFlags) check(demo, io, asks bool) error {
 	tokens := f.TokenSecretFile != "" || f.TokenSecret != "" || len(f.TokenKey) > 0 || f.TokenJWKSURL != ""
 	switch {
-	case !f.Native && (f.TokenSecretFile != "" || len(f.TokenKey) > 0 || f.TokenJWKSURL != "" || f.TokenCookie != "" || f.Anonymous):
-		return errors.New("--anonymous and those that begin with --token- are about the native protocol: add --native")
+	case !f.Native && !io && (f.TokenSecretFile != "" || len(f.TokenKey) > 0 || f.TokenJWKSURL != "" || f.TokenCookie != "" || f.Anonymous):
+		return errors.New("--anonymous and those that begin with --token- are about clients of a protocol: add --native or --socketio")
 	case !f.Native && !demo && f.NoFallback:
 		return errors.New("--no-fallback is about the native protocol: add --native")
-	case f.Native && !tokens && !f.Anonymous && !asks:
-		return errors.New("--native lets nobody in without tokens or anonymous clients: add --token-secret-file, --token-key or --token-jwks-url (docs/tokens.md), --ask-url (docs/webhooks.md), or --anonymous")
+	case (f.Native || io) && !tokens && !f.Anonymous && !asks:
+		return errors.New(map[bool]string{true: "--native", false: "--socketio"}[f.Native] + " lets nobody in without tokens or anonymous clients: add --token-secret-file, --token-key or --token-jwks-url (docs/tokens.md), --ask-url (docs/webhooks.md), or --anonymous")
 	case !tokens && (f.TokenIssuer != "" || len(f.TokenAudience) > 0 || f.TokenLeeway != 0 || f.TokenUserClaim != "" || f.TokenClaimPrefix != ""):
 		return errors.New("--token-issuer, --token-audience, --token-leeway, --token-user-claim and --token-claim-prefix need a key: add --token-secret-file, --token-key or --token-jwks-url")
 	}
@@ -51,10 +52,11 @@ func (f *NativeFlags) check(demo, asks bool) error {
 }
 
 // configure sets Config.Namespaces and Config.Application. The caller closes the
-// verifier, which is nil if no token is checked, when the server has ended.
-func (f *NativeFlags) configure(config *server.Config, logger *slog.Logger) (*token.Verifier, error) {
+// verifier, which is nil if no token is checked, when the server has ended. io is whether
+// clients of Socket.IO come in by it.
+func (f *NativeFlags) configure(config *server.Config, io bool, logger *slog.Logger) (*token.Verifier, error) {
 	config.Namespaces, config.Handshake.TokenCookie, config.Handshake.NoFallback = f.Namespaces, f.TokenCookie, f.NoFallback
-	if !f.Native {
+	if !f.Native && !io {
 		return nil, nil
 	}
 	config.Application = &protocol.Application{Anonymous: f.Anonymous}

@@ -25,7 +25,7 @@ func nativeConfig(t *testing.T, args ...string) (server.Config, error) {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	config := cli.Serve.config(logger)
-	verifier, err := cli.Serve.NativeFlags.configure(&config, logger)
+	verifier, err := cli.Serve.NativeFlags.configure(&config, false, logger)
 	if err != nil {
 		return config, flagError(err, &file)
 	}

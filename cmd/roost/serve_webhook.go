@@ -31,15 +31,16 @@ type WebhookFlags struct {
 // questions are the values of --ask.
 var questions = []string{"connect", "subscribe", "publish", "call"}
 
-// check is called by the command line's parser.
-func (f *WebhookFlags) check(native bool) error {
+// check is called by the command line's parser. clients is whether there are any that speak a
+// protocol.
+func (f *WebhookFlags) check(clients bool) error {
 	switch {
 	case f.Asker.URL == "" && len(f.Ask) > 0:
 		return errors.New("--ask needs --ask-url")
 	case f.Asker.URL == "" && len(f.AskHeaders)+len(f.AskCookies)+len(f.AskQuery) > 0:
 		return errors.New("--ask-headers, --ask-cookies and --ask-query need --ask-url")
-	case f.Asker.URL != "" && !native:
-		return errors.New("--ask-url is about the native protocol: add --native")
+	case f.Asker.URL != "" && !clients:
+		return errors.New("--ask-url is about clients of a protocol: add --native or --socketio")
 	case f.Sender.URL == "" && len(f.Sender.Events) > 0:
 		return errors.New("--webhook-events needs --webhook-url")
 	case f.Sender.URL == "" && f.Asker.URL == "" && f.WebhookSecretFile != "":
@@ -53,6 +54,11 @@ func (f *WebhookFlags) check(native bool) error {
 		}
 	}
 	return nil
+}
+
+// tells reports whether the application is told of events of a type.
+func (f *WebhookFlags) tells(what protocol.EventType) bool {
+	return f.Sender.URL != "" && (len(f.Sender.Events) == 0 || slices.Contains(f.Sender.Events, what))
 }
 
 // asksConnect reports whether the application identifies clients; tokens is

@@ -12,6 +12,7 @@ import (
 
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/api"
+	"github.com/roostws/roost/server/protocol/socketio"
 	"github.com/roostws/roost/server/settings"
 	"github.com/roostws/roost/server/token"
 	"github.com/roostws/roost/server/webhook"
@@ -28,6 +29,7 @@ var configurations = map[string]struct {
 	"token: Config":         {"token-", token.Settings()},
 	"webhook: SenderConfig": {"webhook-", webhook.SenderSettings()},
 	"webhook: AskerConfig":  {"ask-", webhook.AskerSettings()},
+	"socketio: Options":     {"socketio-", socketio.Settings()},
 	commandName:             {"", commandSettings},
 }
 
@@ -53,7 +55,7 @@ var otherFlags = map[string]string{
 }
 
 // notFlags are fields of embedded structs that are set in other ways.
-const notFlags = `^ServeCmd\.(Secrets|TLS|Logger)$`
+const notFlags = `^ServeCmd\.(Secrets|TLS|Logger|AskAll)$`
 
 // flagOf returns the name of the flag that sets a field, without dashes.
 func flagOf(config, field string) string {
@@ -150,6 +152,8 @@ func describeFlags(k *kong.Kong) error {
 				flag.PlaceHolder = "N"
 			case flag.PlaceHolder == "" && flag.IsSlice():
 				flag.PlaceHolder = "WORD"
+			case strings.HasSuffix(flag.Name, "-path"):
+				flag.PlaceHolder = "PATH"
 			case strings.HasSuffix(flag.Name, "-url"):
 				flag.PlaceHolder = "URL"
 			}

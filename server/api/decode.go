@@ -60,9 +60,10 @@ const (
 	memberSpread
 	memberWait
 	memberClient
+	memberExcept
 
 	membersOfAny    = memberData | memberText | memberBase64 | memberKey | memberFrom | memberIdempotencyKey | memberSpread | memberWait
-	membersOfOne    = membersOfAny | memberChannel | memberUser | memberAll | memberClient
+	membersOfOne    = membersOfAny | memberChannel | memberUser | memberAll | memberClient | memberExcept
 	membersOfMany   = membersOfAny | memberChannels | memberUsers
 	membersOfTarget = memberChannel | memberUser | memberAll | memberClient | memberChannels | memberUsers
 	membersOfClient = memberClient | memberData | memberText | memberBase64 | memberWait
@@ -100,6 +101,8 @@ func memberBit(name []byte) int {
 		return memberWait
 	case "client":
 		return memberClient
+	case "except":
+		return memberExcept
 	}
 	return 0
 }
@@ -159,7 +162,7 @@ func quoteAll(names []string) string {
 
 func memberNames(allowed int) string {
 	var names []string
-	for _, name := range []string{"channel", "user", "all", "client", "channels", "users", "data", "text", "base64", "key", "from", "idempotency_key", "spread", "wait"} {
+	for _, name := range []string{"channel", "user", "all", "client", "channels", "users", "data", "text", "base64", "key", "from", "except", "idempotency_key", "spread", "wait"} {
 		if allowed&memberBit([]byte(name)) != 0 {
 			names = append(names, name)
 		}
@@ -179,12 +182,15 @@ func (p *publication) set(bit int, name string, value []byte) error {
 			return badValue(name, "true, or leave it out")
 		}
 		return nil
-	case memberChannels, memberUsers:
+	case memberChannels, memberUsers, memberExcept:
 		names, err := textList(name, value)
-		if bit == memberChannels {
+		switch bit {
+		case memberChannels:
 			p.channels = names
-		} else {
+		case memberUsers:
 			p.users = names
+		default:
+			p.Except = names
 		}
 		return err
 	}
@@ -256,6 +262,10 @@ func (p *publication) check(seen, allowed int) error {
 	case seen&memberClient != 0 && seen&^membersOfClient != 0:
 		names := strings.Split(memberNames(seen&^membersOfClient), ", ")
 		return problem(http.StatusBadRequest, CodeBadValue, "A message to one connection is kept nowhere and has no %s. Leave it out.", strings.Join(names, ", ")).about(names...)
+	case len(p.Except) > 0 && seen&memberChannel == 0:
+		return badValue("except", "of a message to a channel: leave it out")
+	case len(p.Except) > 0 && seen&(memberFrom|memberSpread) != 0:
+		return badValue("except", "without from and spread, which a message to a part of a channel has not")
 	case seen&memberUser != 0 && p.User == "":
 		return badValue("user", "an ID that is not empty")
 	}

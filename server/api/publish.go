@@ -123,7 +123,7 @@ func (c *client) mayPublish(p *publication) error {
 	case p.User != "":
 		return c.mayNameUser(p.User)
 	}
-	return c.mayName(p.Channel)
+	return c.mayName(p.Channel) // whom it leaves out is nobody's secret
 }
 
 // idempotencyHeader returns the header Idempotency-Key, in the quotation marks of its

@@ -194,6 +194,7 @@ func (h *Handler) listConnections(w http.ResponseWriter, r *http.Request, user s
 		User         string   `json:"user,omitempty"`
 		RemoteAddr   string   `json:"remote_addr,omitempty"`
 		Subprotocol  string   `json:"subprotocol,omitempty"`
+		Protocol     string   `json:"protocol,omitempty"`
 		AgeMS        int64    `json:"age_ms"`
 		Channels     []string `json:"channels"`
 		LagMessages  uint64   `json:"lag_messages"`
@@ -206,7 +207,7 @@ func (h *Handler) listConnections(w http.ResponseWriter, r *http.Request, user s
 		share
 	}{make([]info, 0, len(infos)), more, "", others}
 	for _, i := range infos {
-		out := info{Client: i.Client, Node: i.Node, User: i.User, Subprotocol: i.Subprotocol, AgeMS: i.Age.Milliseconds(),
+		out := info{Client: i.Client, Node: i.Node, User: i.User, Subprotocol: i.Subprotocol, Protocol: i.Protocol, AgeMS: i.Age.Milliseconds(),
 			Channels: list(i.Channels), LagMessages: i.LagMessages, PendingBytes: i.PendingBytes}
 		if i.RemoteAddr.IsValid() {
 			out.RemoteAddr = i.RemoteAddr.String()

@@ -403,7 +403,7 @@ function showConnections(list, text) {
   found.className = 'quiet';
   $('connections').hidden = list.length === 0;
   $('connections').tBodies[0].replaceChildren(...list.map((c) => row([
-    c.client, c.user ?? '', c.remote_addr ?? '', age(c.age_ms), (c.channels ?? []).join(', '),
+    c.client, c.user ?? '', c.remote_addr ?? '', c.protocol ?? 'raw', age(c.age_ms), (c.channels ?? []).join(', '),
     'number', whole.format(c.lag_messages ?? 0), 'number', whole.format(c.pending_bytes ?? 0),
     armed(button('Disconnect', () => {}), async () => {
       const { connections } = await act('DELETE', `/v1/connections/${path(c.client)}`);

@@ -154,6 +154,7 @@ func (s *Socket) ask(e *Event) {
 		x.Tell(sh, id, protocol.Event{Type: protocol.EventCalled, Namespace: s.ns.name, Socket: s.ID(), Method: e.Name, Data: data})
 		return
 	}
+	io.tallies.called.Add(1)
 	r := &protocol.CallRequest{Method: e.Name, Data: data, Protocol: protocolName, Namespace: s.ns.name, Socket: s.ID()}
 	x.Call(sh, id, r, s.conn.Do, func(sh *shard.Shard, id netpoll.ID, err *protocol.Error) {
 		switch {

@@ -54,6 +54,7 @@ func (x *clients) Opened(c *engineio.Conn, query url.Values, parts *protocol.Upg
 		cl.rest.query = query
 	}
 	c.App = cl
+	x.tallies.clients.Add(1)
 	x.expect(c, x.options.ConnectTimeout)
 }
 
@@ -85,9 +86,11 @@ func (x *clients) Closed(c *engineio.Conn, why shard.Closed) {
 	case why.Err != nil && !why.ByPeer:
 		reason = "transport error"
 	}
+	x.tallies.clients.Add(-1)
 	for s := cl.first; s != nil; s = s.next {
 		x.tellEnd(c, s, why.Code, reason, why.Age)
 		s.end(reason)
+		x.tallies.sockets.Add(-1)
 	}
 	cl.first = nil
 }
@@ -174,6 +177,7 @@ func (x *clients) act(c *engineio.Conn, cl *client, k *packet, blobs [][]byte) b
 	case typeDisconnect:
 		c.Do(func(sh *shard.Shard, id netpoll.ID) { s.leave(sh, id, "client namespace disconnect") })
 	case typeEvent, typeBinaryEvent:
+		x.tallies.received.Add(1)
 		name, _ := eventName(k.data)
 		s.received(&Event{Name: name, socket: s, values: values(k.data, blobs, 1), id: k.id, wanted: k.hasID})
 	case typeAck, typeBinaryAck:
@@ -286,6 +290,7 @@ func (x *clients) check(cl *client, s *Socket) {
 
 // refuse tells a client that it may not connect.
 func (x *clients) refuse(c *engineio.Conn, namespace string, why error) bool {
+	x.tallies.refused.Add(1)
 	told := struct {
 		Message string `json:"message"`
 		Data    any    `json:"data,omitempty"`
@@ -304,6 +309,7 @@ func (x *clients) refuse(c *engineio.Conn, namespace string, why error) bool {
 
 // connected admits a socket to its namespace.
 func (x *clients) connected(cl *client, s *Socket) {
+	x.tallies.sockets.Add(1)
 	s.next, cl.first = cl.first, s
 	only := s.next == nil
 	var rooms []string
@@ -348,6 +354,7 @@ func (s *Socket) leave(sh *shard.Shard, id netpoll.ID, reason string) {
 		*link = s.next
 		(*clients)(s.ns.io).tellEnd(s.conn, s, frame.CloseNormal, reason, sh.Age(id))
 		s.end(reason)
+		s.ns.io.tallies.sockets.Add(-1)
 		var channels []string
 		sh.Channels(id, func(name string) bool {
 			if isOf(name, s.ns.name) {

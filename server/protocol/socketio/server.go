@@ -44,6 +44,7 @@ type Options struct {
 type Server struct {
 	*engineio.Engine
 	options Options
+	tallies tallies
 
 	mu sync.RWMutex
 	// Guarded by mu.
@@ -78,6 +79,7 @@ func (io *Server) Configure(cfg *server.Config) {
 	}
 	application.Protocols = append(slices.Clone(application.Protocols), io)
 	cfg.Application = &application
+	cfg.Stats = append(slices.Clip(cfg.Stats), io.Counters)
 	if !slices.ContainsFunc(cfg.Namespaces, func(ns server.Namespace) bool { return ns.Name == ChannelNamespace }) {
 		cfg.Namespaces = append(slices.Clone(cfg.Namespaces), server.Namespace{Name: ChannelNamespace, Subscribe: protocol.AccessNobody})
 	}

@@ -344,5 +344,6 @@ func (e *Event) acknowledge(m message) error {
 	if !wanted {
 		return nil
 	}
+	e.socket.ns.io.tallies.answers.Add(1)
 	return e.socket.send(typeAck, m, &e.id)
 }
