@@ -10,6 +10,7 @@ import (
 
 	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/internal/hub"
+	"github.com/roostws/roost/server/internal/jsonx"
 	"github.com/roostws/roost/server/internal/nodes"
 	"github.com/roostws/roost/server/internal/roster"
 	"github.com/roostws/roost/server/protocol"
@@ -58,7 +59,8 @@ func newCluster(s *Server) *cluster {
 			}()
 		},
 		Tell: func(m *roster.Change) error {
-			return s.announce(&protocol.Membership{Channel: m.Channel, Client: m.Client, User: m.User, Left: m.Left})
+			user, info := uncarried(m.User)
+			return s.announce(&protocol.Membership{Channel: m.Channel, Client: m.Client, User: user, Info: info, Left: m.Left})
 		},
 		After: func(d time.Duration, f func()) { time.AfterFunc(d, f) },
 	})
@@ -127,12 +129,50 @@ func (s *Server) joinLeave(channel string) *protocol.Namespace {
 
 // announce tells the subscribers on this server of a join or a leave.
 func (s *Server) announce(m *protocol.Membership) error {
-	notice := hub.NewNotice(m)
+	if r := s.rules.Registrar(m.Channel); r != nil {
+		return r.Changed(m, func(told *protocol.Membership) error { return s.tellMembers(told, 0) })
+	}
+	most := 0
 	if ns := s.joinLeave(m.Channel); ns != nil {
-		notice.SubscribersMax = ns.JoinLeaveMax
+		most = ns.JoinLeaveMax
+	}
+	return s.tellMembers(m, most)
+}
+
+// tellMembers hands the news of a join or a leave to the subscribers on this server, where
+// these are at most so many; 0: wherever.
+func (s *Server) tellMembers(m *protocol.Membership, most int) error {
+	notice := hub.NewNotice(m)
+	if notice.SubscribersMax = most; m.Others && m.ID != 0 {
+		notice.Except = &hub.Except{Clients: []netpoll.ID{m.ID}}
 	}
 	_, err := s.parts.Load().hub.Channel(m.Channel, notice, nil)
 	return err
+}
+
+// The roster carries one text for each member. What a Registrar shows of one goes with it
+// behind a zero byte, with which no user's ID begins.
+
+// carried returns a user, and what a Registrar shows of it, as one text.
+func carried(user string, info []byte) string {
+	if len(info) == 0 {
+		return user
+	}
+	b := append(jsonx.AppendText([]byte("\x00["), user), ',')
+	return string(append(append(b, info...), ']'))
+}
+
+// uncarried reads it.
+func uncarried(text string) (user string, info []byte) {
+	list, ok := strings.CutPrefix(text, "\x00")
+	if !ok {
+		return text, nil
+	}
+	var both [2]json.RawMessage
+	if json.Unmarshal([]byte(list), &both) != nil || json.Unmarshal(both[0], &user) != nil {
+		return "", nil
+	}
+	return user, both[1]
 }
 
 // presence is Server.Presence.
@@ -171,7 +211,7 @@ func (c *cluster) show(channel, node string, part *presencePart, all *protocol.C
 	left := 0
 	each := func(show func(client, user string) bool) {
 		for _, m := range part.Members {
-			if !m.Told || show(m.Client, m.User) {
+			if !m.Told || show(m.Client, carried(m.User, m.Info)) {
 				all.Members = append(all.Members, m.Member)
 			} else {
 				left++

@@ -245,7 +245,9 @@ func (c Config) validate() error {
 	kept := 0
 	for _, codec := range c.protocols() {
 		if k, ok := codec.(protocol.Keeper); ok {
-			kept++
+			if k.Mailboxes().Max > 0 {
+				kept++
+			}
 			if c.Timeouts.PingInterval < 0 {
 				bad("Timeouts.PingInterval", c.Timeouts.PingInterval, fmt.Sprintf("a time, because the clients on %s hang up if no pings come", k.Path()))
 			}
@@ -255,7 +257,7 @@ func (c Config) validate() error {
 		}
 	}
 	if kept > 1 {
-		bad("Application.Protocols", fmt.Sprintf("%d with a path", kept), "at most one")
+		bad("Application.Protocols", fmt.Sprintf("%d for clients that poll", kept), "at most one")
 	}
 	if n := len(c.protocols()); n > hub.ProtocolsMax {
 		bad("Application.Protocols", n, fmt.Sprintf("at most %d", hub.ProtocolsMax))

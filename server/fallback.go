@@ -39,7 +39,7 @@ func (s *Server) newFallbacks() map[string]*shard.Fallback {
 	i := slices.IndexFunc(s.cfg.protocols(), func(c protocol.Codec) bool { return c.Subprotocol() == native.Subprotocol })
 	fallbacks := map[string]*shard.Fallback{}
 	for i, c := range s.cfg.protocols() {
-		if k, ok := c.(protocol.Keeper); ok {
+		if k, ok := c.(protocol.Keeper); ok && k.Mailboxes().Max > 0 {
 			fallbacks[k.Path()] = &shard.Fallback{Kind: wire.Mailbox, Protocol: i + 1, Methods: "GET, POST, OPTIONS", Credentials: true}
 		}
 	}

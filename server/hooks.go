@@ -64,10 +64,6 @@ func (h *hooks) Open(s *shard.Shard, id netpoll.ID, g *shard.Grant) {
 
 // Message hands a message to its protocol, or to Handler.Message.
 func (h *hooks) Message(s *shard.Shard, id netpoll.ID, op frame.Opcode, payload []byte) {
-	if k := h.server.rules.KeeperOf(s.Protocol(id)); k != nil {
-		k.Received(s, id, payload, op == frame.OpBinary)
-		return
-	}
 	if s.Protocol(id) != 0 {
 		h.sessions.Message(s, id, payload, op == frame.OpBinary)
 		return

@@ -54,6 +54,30 @@ func (h host) PublishExcept(channel string, t frame.Opcode, data []byte, except 
 	return err
 }
 
+func (h host) BeginExcept(ctx context.Context, channel string, t frame.Opcode, data []byte, except *hub.Except) func() error {
+	if except != nil && except.Node == h.Node() {
+		except.Node = 0
+	}
+	if except != nil && except.Node != 0 && h.s.cfg.Broker == nil {
+		except = nil // connections of a server that is gone
+	}
+	p := Publication{Channel: channel, Type: t, Payload: data, except: except}
+	if h.s.cfg.Broker == nil {
+		err := h.s.checkPublication(&p)
+		if err == nil {
+			_, err = h.s.put(&p, nil)
+		}
+		return func() error { return err }
+	}
+	result := h.s.BeginPublish(ctx, p)
+	return func() error {
+		_, err := result()
+		return err
+	}
+}
+
+func (h host) Node() uint32 { return nodeNumber(h.s.nodes.ID()) }
+
 func (h host) Presence(ctx context.Context, channel string, limit int) (protocol.ChannelMembers, error) {
 	return h.s.Presence(ctx, channel, "", limit)
 }
@@ -85,7 +109,7 @@ func (h host) Announce(m *protocol.Membership, here bool) {
 		}
 	}
 	if c := h.s.cluster; c != nil {
-		c.roster.Changed(roster.Change{Channel: m.Channel, Client: m.Client, User: m.User, Left: m.Left})
+		c.roster.Changed(roster.Change{Channel: m.Channel, Client: m.Client, User: carried(m.User, m.Info), Left: m.Left})
 	}
 }
 
@@ -98,7 +122,11 @@ func (h host) Panicked(in string, id netpoll.ID, value any) { h.s.panicked(in, i
 // shardProtocol returns what the shards know of a protocol.
 func shardProtocol(c protocol.Codec) shard.Protocol {
 	beat := c.Heartbeat()
-	return shard.Protocol{Ask: beat.Ask, Answer: beat.Answer, Paced: beat.Paced, Encode: func(m *hub.Message) *frame.Prepared {
+	p := shard.Protocol{Ask: beat.Ask, Answer: beat.Answer, Paced: beat.Paced}
+	if r, ok := c.(protocol.Registrar); ok {
+		p.Stopping, p.Silent = r.Stopping(), r.Silent()
+	}
+	p.Encode = func(m *hub.Message) *frame.Prepared {
 		return protocol.Prepare(func(out *protocol.Packets) {
 			switch news := m.Notice.(type) {
 			case *protocol.Membership:
@@ -116,5 +144,10 @@ func shardProtocol(c protocol.Codec) shard.Protocol {
 			}
 			c.Message(out, &pub)
 		})
-	}}
+	}
+	return p
 }
+
+// A Binder is a codec (Application.Protocols) that serves requests of its own about a
+// server: Bind is called by New.
+type Binder interface{ Bind(*Server) }

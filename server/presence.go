@@ -128,7 +128,7 @@ func (s *Server) presence(ctx context.Context, channel, after string, limit int)
 			sh.Members(channel, count)
 		}
 		for _, id := range chosen.cut() {
-			part.Members = append(part.Members, s.member(sh, sh.Current(id)))
+			part.Members = append(part.Members, s.member(sh, sh.Current(id), channel))
 		}
 		return part
 	}, func(part protocol.ChannelMembers) bool {
@@ -145,6 +145,7 @@ func (s *Server) presence(ctx context.Context, channel, after string, limit int)
 }
 
 // member is what presence shows of a connection.
-func (s *Server) member(sh *shard.Shard, id netpoll.ID) protocol.Member {
-	return protocol.Member{Client: s.nameOf(sh.Origin(id)), User: sh.User(id), Info: s.hooksOf(sh).sessions.Info(id)}
+func (s *Server) member(sh *shard.Shard, id netpoll.ID, channel string) protocol.Member {
+	user, info := s.hooksOf(sh).sessions.Member(sh, id, channel)
+	return protocol.Member{Client: s.nameOf(sh.Origin(id)), User: user, Info: info}
 }

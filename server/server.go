@@ -140,10 +140,15 @@ func New(cfg Config) (*Server, error) {
 			s.shards.Hub.Namespaces[ns.Name] = &hub.Namespace{Messages: ns.HistoryMessages, Age: ns.HistoryAge, Policy: ns.SlowConsumer.policy()}
 		}
 	}
+	s.rules.Begin()
 	for _, codec := range cfg.protocols() {
+		if b, ok := codec.(Binder); ok {
+			b.Bind(s)
+		}
 		if k, ok := codec.(protocol.Keeper); ok {
-			k.Start(s.rules)
-			s.shards.Mailboxes = k.Mailboxes()
+			if m := k.Mailboxes(); m.Max > 0 {
+				s.shards.Mailboxes = m
+			}
 			if n, ok := codec.(protocol.Namer); ok {
 				s.rules.Namer, s.shards.Named = n, n.Named
 			}

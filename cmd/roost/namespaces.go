@@ -12,12 +12,18 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/protocol/pusher"
 	"github.com/roostws/roost/server/settings"
 )
 
-// namespaceList is server.Config.Namespaces as the configuration file has it: a
-// list of objects with the fields' names in the way of flags.
+// Lists in the configuration file whose items are objects with the fields' names in the way
+// of flags.
+
+// namespaceList is server.Config.Namespaces.
 type namespaceList []server.Namespace
+
+// appList is pusher.Options.Apps.
+type appList []pusher.App
 
 // lineError is an error at a line of the configuration file.
 type lineError struct {
@@ -26,51 +32,75 @@ type lineError struct {
 }
 
 // Decode is called by the command line's parser.
-func (l *namespaceList) Decode(ctx *kong.DecodeContext) error {
+func (l *namespaceList) Decode(ctx *kong.DecodeContext) (err error) {
+	*l, err = decodeList(ctx, "namespaces", namespaceForm, *l, func(ns *server.Namespace) string { return ns.Name })
+	return err
+}
+
+// Decode is called by the command line's parser.
+func (l *appList) Decode(ctx *kong.DecodeContext) (err error) {
+	*l, err = decodeList(ctx, "apps", appForm, *l, func(a *pusher.App) string { return a.ID })
+	return err
+}
+
+// decodeList reads a list of objects, which no two have the same name, and appends it.
+func decodeList[T any](ctx *kong.DecodeContext, what string, form itemForm, to []T, nameOf func(*T) string) ([]T, error) {
 	var list yaml.Node
 	switch value := ctx.Scan.Pop().Value.(type) {
 	case *yaml.Node: // from the file
 		list = *value
 	case string: // from a flag or the environment
 		if err := yaml.Unmarshal([]byte(value), &list); err != nil {
-			return fmt.Errorf("not YAML: %s", yamlError(err))
+			return to, fmt.Errorf("not YAML: %s", yamlError(err))
 		}
 		if list.Kind == yaml.DocumentNode {
 			list = *list.Content[0]
 		}
 	}
 	if list.Kind != yaml.SequenceNode {
-		return errors.New("want a list of namespaces, each with a name")
+		return to, fmt.Errorf("want a list of %s, each with %s", what, form.article+form.name)
 	}
 	for i, item := range list.Content {
-		ns, err := parseNamespace(item)
-		if err == nil && slices.ContainsFunc(*l, func(other server.Namespace) bool { return other.Name == ns.Name }) {
-			err = fmt.Errorf("the name %q is there already", ns.Name)
+		var one T
+		err := form.parse(item, reflect.ValueOf(&one).Elem())
+		if err == nil && slices.ContainsFunc(to, func(other T) bool { return nameOf(&other) == nameOf(&one) }) {
+			err = fmt.Errorf("the %s %q is there already", form.name, nameOf(&one))
 		}
 		if err != nil {
-			return &lineError{item.Line, fmt.Errorf("number %d: %w", i+1, err)}
+			return to, &lineError{item.Line, fmt.Errorf("number %d: %w", i+1, err)}
 		}
-		*l = append(*l, ns)
+		to = append(to, one)
 	}
-	return nil
+	return to, nil
 }
 
-// namespaceSettings are the settings of a namespace by their names in the file.
-var namespaceSettings = func() map[string]settings.Setting {
+// An itemForm is what the items of a list are.
+type itemForm struct {
+	article, name string // the setting that tells items apart
+	unnamed       string // what is said of an item without it
+	settings      map[string]settings.Setting
+}
+
+var namespaceForm = itemForm{"a ", "name", `has no name (name: "" is for channels without a colon)`, byName(server.NamespaceSettings())}
+
+var appForm = itemForm{"an ", "id", "has no id", byName(pusher.AppSettings())}
+
+// byName returns settings by their names in the file.
+func byName(table settings.Table) map[string]settings.Setting {
 	byName := map[string]settings.Setting{}
-	for _, s := range server.NamespaceSettings() {
+	for _, s := range table {
 		byName[settings.Name(s.Field)] = s
 	}
 	return byName
-}()
+}
 
-// parseNamespace sets the fields that an object names.
-func parseNamespace(item *yaml.Node) (ns server.Namespace, err error) {
+// parse sets the fields of one that an object names.
+func (f *itemForm) parse(item *yaml.Node, one reflect.Value) error {
 	if item.Kind != yaml.MappingNode {
-		return ns, fmt.Errorf("is %q: want an object with a name", item.Value)
+		return fmt.Errorf("is %q: want an object with %s", item.Value, f.article+f.name)
 	}
 	fields, names := map[string]reflect.Value{}, []string{}
-	for field, value := range reflect.ValueOf(&ns).Elem().Fields() {
+	for field, value := range one.Fields() {
 		name := settings.Name(field.Name)
 		fields[name], names = value, append(names, name)
 	}
@@ -79,23 +109,23 @@ func parseNamespace(item *yaml.Node) (ns server.Namespace, err error) {
 		name, value := item.Content[i].Value, item.Content[i+1]
 		field, ok := fields[name]
 		if !ok {
-			return ns, fmt.Errorf("has no setting %q: want %s", name, strings.Join(names, ", "))
+			return fmt.Errorf("has no setting %q: want %s", name, strings.Join(names, ", "))
 		}
 		// YAML takes 1.5 for a whole number, and 5 for a duration in nanoseconds.
 		_, duration := field.Interface().(time.Duration)
 		if duration && value.Tag != "!!str" || field.Kind() == reflect.Int && value.Tag != "!!int" || value.Decode(field.Addr().Interface()) != nil {
-			return ns, fmt.Errorf("%s is %s: want %s", name, value.Value, wants[field.Kind()])
+			return fmt.Errorf("%s is %s: want %s", name, value.Value, wants[field.Kind()])
 		}
 		written = append(written, name)
 	}
-	if !slices.Contains(written, "name") {
-		return ns, errors.New(`has no name (name: "" is for channels without a colon)`)
+	if !slices.Contains(written, f.name) {
+		return errors.New(f.unnamed)
 	}
 	for _, name := range written {
 		var mistake *settings.FieldError
-		if s, ok := namespaceSettings[name]; ok && errors.As(s.Written("", fields[name].Addr().Interface()), &mistake) {
-			return ns, fmt.Errorf("%q: %s%s", ns.Name, name, mistake.Complaint())
+		if s, ok := f.settings[name]; ok && errors.As(s.Written("", fields[name].Addr().Interface()), &mistake) {
+			return fmt.Errorf("%q: %s%s", fields[f.name], name, mistake.Complaint())
 		}
 	}
-	return ns, nil
+	return nil
 }

@@ -106,6 +106,16 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 	chosen := s.behaviour()
 	chosen.Configure(&config)
 	s.SocketIOFlags.configure(&config, s.Native || s.Demo, s.WebhookFlags.tells(protocol.EventCalled))
+	apps, err := s.PusherFlags.configure(&config, logger)
+	if err != nil {
+		return err
+	}
+	if apps != nil {
+		defer apps.EndHooks(context.Background())
+		if s.PusherAPI != "public" {
+			s.AdminFlags.apps = apps
+		}
+	}
 
 	srv, err := server.New(config)
 	if err != nil {

@@ -30,6 +30,8 @@ type AdminFlags struct {
 	AdminPprof          bool   `group:"admin" help:"Serve Go's profiles there, under /debug/pprof/."`
 	PublishBodyMaxBytes int    `group:"admin"`
 	BatchMaxItems       int    `group:"admin"`
+
+	apps http.Handler // the HTTP API of the apps of Pusher; nil: not here
 }
 
 // check is called by the command line's parser.
@@ -177,6 +179,9 @@ func (a *adminPort) load() error {
 		} {
 			mux.Handle(path, handler.Require(api.ScopeDebug, profile))
 		}
+	}
+	if a.flags.apps != nil {
+		mux.Handle("/apps/", a.flags.apps) // its requests are signed
 	}
 	var whole http.Handler = mux
 	a.handler.Store(&whole)

@@ -37,6 +37,7 @@ type ServeCmd struct {
 	SocketIOFlags
 	AdminFlags
 	WebhookFlags
+	PusherFlags
 	BrokerFlags
 
 	Engine          string             `group:"engine" help:"Kind of event loop: ${enum} (${default})." enum:"${engines}" default:"${engine}"`
@@ -60,6 +61,7 @@ var serveGroups = kong.ExplicitGroups([]kong.Group{
 	{Key: "socketio", Title: "Socket.IO:"},
 	{Key: "admin", Title: "Admin port:"},
 	{Key: "webhooks", Title: "The application's own HTTP server:"},
+	{Key: "pusher", Title: "Clients and back ends of Pusher:"},
 	{Key: "broker", Title: "Several servers:"},
 	{Key: "engine", Title: "How it runs:"},
 	{Key: "limits", Title: "Limits (each is counted when it is reached):"},
@@ -105,7 +107,7 @@ func (s *ServeCmd) Validate() error {
 	if s.TLSClientAll && s.TLSClientCA == "" {
 		return errors.New("--tls-client-required needs --tls-client-ca")
 	}
-	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.Demo, s.SocketIO, s.Asker.URL != ""), s.SocketIOFlags.check(), s.AdminFlags.check(), s.WebhookFlags.check(s.Native || s.SocketIO))
+	return errors.Join(checkAddrs("--addr", s.Addr), checkAddrs("--tls-addr", s.TLSAddr), s.NativeFlags.check(s.Demo, s.SocketIO, s.Asker.URL != ""), s.SocketIOFlags.check(), s.AdminFlags.check(), s.WebhookFlags.check(s.Native || s.SocketIO), s.PusherFlags.check(s.AdminAddr != ""))
 }
 
 // AfterApply is called by the command line's parser when all values are there.

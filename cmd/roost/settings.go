@@ -104,8 +104,12 @@ func flagError(err error, file *configFile) error {
 	}
 	var errs []error
 	for _, f := range fields {
-		if f.Item != "" || f.Config == "server: Config.Namespaces" {
-			errs = append(errs, fmt.Errorf("%s: %q: %s%s", file.place("namespaces"), f.Item, settings.Name(f.Field), f.Complaint()))
+		list := "namespaces"
+		if f.Config == "pusher: App" {
+			list = "pusher-apps"
+		}
+		if f.Item != "" || list != "namespaces" || f.Config == "server: Config.Namespaces" {
+			errs = append(errs, fmt.Errorf("%s: %q: %s%s", file.place(list), f.Item, settings.Name(f.Field), f.Complaint()))
 			continue
 		}
 		errs = append(errs, fmt.Errorf("%s%s", file.place(flagOf(f.Config, f.Field)), f.Complaint()))

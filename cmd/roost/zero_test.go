@@ -114,7 +114,7 @@ func writtenZero(v reflect.Value) (zero string, ok bool) {
 func TestWrittenZerosOfNamespaces(t *testing.T) {
 	t.Parallel()
 	walked := 0
-	for name, s := range namespaceSettings {
+	for name, s := range namespaceForm.settings {
 		zero := "0"
 		switch s.Default.(type) {
 		case time.Duration:

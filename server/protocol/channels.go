@@ -245,14 +245,22 @@ func (x *Sessions) forget(s *shard.Shard, id netpoll.ID, channel string) {
 // joined tells the application, and the other subscribers where the namespace
 // wants that.
 func (x *Sessions) joined(s *shard.Shard, id netpoll.ID, channel string) {
-	x.event(s, id, Event{Type: EventSubscribed, Channel: channel})
+	x.tellMember(s, id, Event{Type: EventSubscribed, Channel: channel})
 	x.announce(s, id, channel, false)
 }
 
 // left is the counterpart of joined.
 func (x *Sessions) left(s *shard.Shard, id netpoll.ID, channel string) {
-	x.event(s, id, Event{Type: EventUnsubscribed, Channel: channel})
+	x.tellMember(s, id, Event{Type: EventUnsubscribed, Channel: channel})
 	x.announce(s, id, channel, true)
+}
+
+// tellMember tells the application of a connection in a channel.
+func (x *Sessions) tellMember(s *shard.Shard, id netpoll.ID, e Event) {
+	if x.rules.Events != nil {
+		e.User, _ = x.Member(s, id, e.Channel)
+		x.event(s, id, e)
+	}
 }
 
 func (x *Sessions) announce(s *shard.Shard, id netpoll.ID, channel string, left bool) {
@@ -261,8 +269,11 @@ func (x *Sessions) announce(s *shard.Shard, id netpoll.ID, channel string, left 
 		return
 	}
 	// Other servers may know of a join from when the channel was small.
-	if here := s.Subscribers(channel) <= ns.JoinLeaveMax; here || left && x.rules.Host.Remote() {
-		x.rules.Host.Announce(&Membership{Channel: channel, Client: x.name(s, id), User: s.User(id), Left: left}, here)
+	here := s.Subscribers(channel) <= ns.JoinLeaveMax || x.rules.Registrar(channel) != nil
+	if here || left && x.rules.Host.Remote() {
+		m := &Membership{Channel: channel, Client: x.name(s, id), ID: id, Left: left}
+		m.User, m.Info = x.Member(s, id, channel)
+		x.rules.Host.Announce(m, here)
 	}
 }
 

@@ -87,7 +87,9 @@ func (x *Sessions) Tell(s *shard.Shard, id netpoll.ID, e Event) { x.event(s, id,
 func (x *Sessions) event(s *shard.Shard, id netpoll.ID, e Event) {
 	if x.rules.Events != nil && !(s.Polls(id) && e.Type != EventMessage && e.Type != EventAcknowledged) {
 		own := e // so that nothing is allocated where nothing listens
-		own.Client, own.User = x.name(s, id), s.User(id)
+		if own.Client = x.name(s, id); own.User == "" {
+			own.User = s.User(id)
+		}
 		if k := x.rules.KeeperOf(s.Protocol(id)); k != nil {
 			own.Protocol = k.Name()
 		}

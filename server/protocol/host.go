@@ -22,6 +22,11 @@ type Host interface {
 	// PublishExcept publishes to a channel but for some of its subscribers; except may be
 	// nil. The name of the channel was not checked. It does not wait for a broker.
 	PublishExcept(channel string, t frame.Opcode, data []byte, except *hub.Except) error
+	// BeginExcept is PublishExcept for those who want to know what becomes of it: what it
+	// returns waits for the broker, until ctx is done.
+	BeginExcept(ctx context.Context, channel string, t frame.Opcode, data []byte, except *hub.Except) (result func() error)
+	// Node is the server's number among those on its broker: see hub.Except.
+	Node() uint32
 	// Remote reports whether a broker orders the messages. Publish is not used then, but
 	// PublishLater, which calls done at once or on another goroutine; it keeps data.
 	Remote() bool

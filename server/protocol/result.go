@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server/history"
 )
 
@@ -117,4 +118,10 @@ type Message struct {
 type Membership struct {
 	Channel, Client, User string
 	Left                  bool
+	// Info is what a Registrar shows of the member, JSON or nothing.
+	Info []byte
+	// ID is the connection, if it is one of this server's, which is not told of itself where
+	// a Registrar says so by Others; 0 for others.
+	ID     netpoll.ID
+	Others bool
 }

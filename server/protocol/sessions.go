@@ -43,8 +43,9 @@ type Rules struct {
 	// Namer is the protocol that has names of its own for clients, nil if none has.
 	Namer Namer
 
-	grants grants
-	lines  sync.Map // *throttle.Throttle by message of the log; any goroutine
+	registrar Registrar // nil if no protocol is one
+	grants    grants
+	lines     sync.Map // *throttle.Throttle by message of the log; any goroutine
 }
 
 // A Namespace is the rules of a namespace's channels.

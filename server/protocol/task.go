@@ -44,6 +44,10 @@ func (x *Sessions) Message(s *shard.Shard, id netpoll.ID, p []byte, binary bool)
 // is cut in two: the rest goes to the head of the queue.
 func (x *Sessions) handle(s *shard.Shard, id netpoll.ID, p []byte, binary bool) bool {
 	c := x.codec(s, id)
+	if k, ok := c.(Keeper); ok {
+		k.Received(s, id, p, binary)
+		return true
+	}
 	if c == nil {
 		return true
 	}

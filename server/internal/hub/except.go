@@ -9,8 +9,10 @@ import (
 
 // Except are connections that do not get a message.
 type Except struct {
-	// Clients are single ones, of the server that publishes.
+	// Clients are single ones: of the server with the number Node (Config.Node), or, if that
+	// is 0, of the server that publishes.
 	Clients []netpoll.ID
+	Node    uint32
 	// Channels are those whose subscribers, on whatever server, do not get it.
 	Channels []string
 	// Names are those by which a protocol knows single connections, on whatever server.
@@ -35,7 +37,8 @@ const exceptMark = "\x00except "
 
 // carried is an Except on its way; Life tells the hub whose Clients these are.
 type carried struct {
-	Life     string       `json:"life"`
+	Life     string       `json:"life,omitempty"`
+	Node     uint32       `json:"node,omitempty"`
 	Clients  []netpoll.ID `json:"clients,omitempty"`
 	Channels []string     `json:"channels,omitempty"`
 	Names    []string     `json:"names,omitempty"`
@@ -52,6 +55,9 @@ type carriedOnly struct {
 // Any goroutine.
 func (h *Hub) Carry(e *Except) (from string) {
 	c := carried{Life: h.life, Clients: e.Clients, Channels: e.Channels, Names: e.Names}
+	if e.Node != 0 {
+		c.Life, c.Node = "", e.Node
+	}
 	if e.Only != nil {
 		c.Only = &carriedOnly{e.Only.Channels, e.Only.Names}
 	}
@@ -69,7 +75,7 @@ func (h *Hub) uncarry(from string) *Except {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return nil
 	}
-	if c.Life != h.life {
+	if c.Life != h.life && (c.Node == 0 || c.Node != h.cfg.Node) {
 		c.Clients = nil // connections of another server
 	}
 	e := &Except{Clients: c.Clients, Channels: c.Channels, Names: c.Names}

@@ -177,6 +177,11 @@ func (c conn) expireOpen() {
 			return
 		}
 		s.count.Inc(counters.PongTimeouts)
+		if p := s.protocolOf(c.slot); p != nil && p.Silent != 0 {
+			c.decide(Closed{Code: p.Silent, Reason: "no pong", Err: ErrPongTimeout})
+			c.startClose(p.Silent, "no pong in time")
+			return
+		}
 		c.abort(Closed{Code: frame.CloseAbnormal, Reason: "no pong", Err: ErrPongTimeout})
 	case c.flags&flagStalled != 0:
 		// A stalled connection gets no ping behind what waits already: the stall

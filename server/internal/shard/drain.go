@@ -109,7 +109,11 @@ func (c conn) drainOne() {
 		return
 	}
 	d := &c.s.drain
-	c.closeBehind(d.code, fmt.Sprintf("%s; retry=%d", d.reason, c.s.random.Int64N(d.spread.Milliseconds()+1)))
+	code := d.code
+	if p := c.s.protocolOf(c.slot); p != nil && p.Stopping != 0 {
+		code = p.Stopping
+	}
+	c.closeBehind(code, fmt.Sprintf("%s; retry=%d", d.reason, c.s.random.Int64N(d.spread.Milliseconds()+1)))
 	if c.isOpen() { // it has still to read
 		c.makeExt().closeBy = c.s.deadlines.tick + c.s.deadlines.after.close
 		c.dueBy(c.ext().closeBy)

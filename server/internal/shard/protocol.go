@@ -21,6 +21,9 @@ type Protocol struct {
 	// Paced: Ask is due after each PingInterval, whatever the client says meanwhile: it
 	// ends the connection without.
 	Paced bool
+	// Stopping is the close code for connections of a server that stops, and Silent the one
+	// for those that have not answered Ask; 0: as for all others.
+	Stopping, Silent frame.CloseCode
 
 	ask, answer []byte // framed
 }

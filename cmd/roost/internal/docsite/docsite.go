@@ -50,7 +50,7 @@ var groups = []struct {
 	files []string
 }{
 	{"Begin", []string{"README.md", "docs/getting-started.md", "docs/embed.md", "docs/operate.md", "docs/measure.md", "docs/guarantees.md"}},
-	{"Build with it", []string{"docs/browser.md", "docs/fallbacks.md", "docs/transports.md", "docs/tokens.md", "docs/api.md", "docs/webhooks.md", "docs/socketio.md", "docs/protocol.md", "docs/close-codes.md"}},
+	{"Build with it", []string{"docs/browser.md", "docs/fallbacks.md", "docs/transports.md", "docs/tokens.md", "docs/api.md", "docs/webhooks.md", "docs/socketio.md", "docs/pusher.md", "docs/protocol.md", "docs/close-codes.md"}},
 	{"Run it", []string{"docs/tuning.md", "docs/cluster.md", "docs/settings.md", "docs/security.md", "docs/metrics.md", "docs/performance.md"}},
 	{"Inside", []string{"docs/architecture.md", "docs/decisions", "docs/transcripts", "examples", "deploy", "bench/results", "CHANGELOG.md"}},
 }
