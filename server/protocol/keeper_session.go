@@ -186,9 +186,12 @@ func (x *Sessions) Question(s *shard.Shard, id netpoll.ID, what string, work fun
 // answered is what follows the application's answer.
 func (x *Sessions) answered(s *shard.Shard, id netpoll.ID, what string, err error, done func(*shard.Shard, netpoll.ID, *Error)) {
 	w := x.of(id).wait()
-	if w.calls--; w.paused && w.calls < callsMax {
+	w.calls--
+	if w.paused && w.calls < callsMax {
 		w.paused = false
-		s.Unpause(id)
+		// What waits is handled at once then, and may come back to here before it returns:
+		// everything else is done by then.
+		defer s.Unpause(id)
 	}
 	if w.idle() {
 		x.byID[id].waiting = nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -262,19 +263,19 @@ func TestClientsJoin(t *testing.T) {
 // A client that asks much is read no faster than the application answers, and one with a rate is
 // told when it may go on.
 func TestApplicationIsNotOverrun(t *testing.T) {
+	var mu sync.Mutex
 	var most, now int
-	var mu = make(chan struct{}, 1)
 	gate := make(chan struct{})
 	r := startApplication(t, socketio.Options{}, func(cfg *server.Config) {
 		cfg.Application.Call = func(context.Context, *protocol.CallRequest) error {
-			mu <- struct{}{}
+			mu.Lock()
 			now++
 			most = max(most, now)
-			<-mu
+			mu.Unlock()
 			<-gate
-			mu <- struct{}{}
+			mu.Lock()
 			now--
-			<-mu
+			mu.Unlock()
 			return nil
 		}
 		connect := cfg.Application.Connect
@@ -295,9 +296,11 @@ func TestApplicationIsNotOverrun(t *testing.T) {
 	for range events {
 		c.Want("431[]")
 	}
+	mu.Lock()
 	if most > 16 {
 		t.Errorf("%d events were under way", most)
 	}
+	mu.Unlock()
 	c = r.dial("")
 	connect(c, "bob")
 	limited := false
