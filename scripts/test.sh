@@ -263,7 +263,7 @@ real_clients() { # PATTERN [PATTERN-TO-SKIP]
   return $status
 }
 
-step_clients() { # npm ws, Python websockets and web/client in Node.js against the binary, socket.io-client against the library (gobwas/ws is in unit)
+step_clients() { # npm ws, Python websockets, socket.io-client and web/client in Node.js against the binary, socket.io-client against the library (gobwas/ws is in unit)
   local status=0
   real_clients '^TestRealClient' || status=1
   ROOST_NODE_MODULES="$cache/node_modules" go test -tags realclients -count=1 -vet=off -timeout 5m -run '^TestSocketIOClient$' ./server/protocol/socketio || status=1
@@ -278,7 +278,7 @@ step_brokers() { # the brokers against real servers: the contract's test, severa
   go test -tags realclients -count=1 -vet=off -timeout 10m ./server/broker/... ./internal/clustertest
 }
 
-step_browser() { # the demo page, the textbook page, the chat example and the browser client in headless Chromium, the client in Firefox, too
+step_browser() { # the demo page, the textbook page, the chat example, socket.io-client and the browser client in headless Chromium, the client in Firefox, too
   real_clients '^TestBrowser'
 }
 

@@ -235,7 +235,8 @@ func (s *Shard) serveBox(b *box) {
 	if b.waiter.shard == nil || len(b.mail) == 0 && !b.busy {
 		return
 	}
-	mail, over := s.cfg.Mailboxes.AppendMail(nil, b.take())
+	mail, rest, over := s.cfg.Mailboxes.AppendMail(nil, b.take())
+	b.mail = rest
 	if len(mail) == 0 {
 		mail = append(mail, s.cfg.Mailboxes.Nothing...)
 	}
@@ -251,7 +252,7 @@ func (s *Shard) serveBox(b *box) {
 // endBox ends a mailbox that the shard has closed.
 func (s *Shard) endBox(b *box) {
 	if b.waiter.shard != nil {
-		mail, _ := s.cfg.Mailboxes.AppendMail(nil, b.take())
+		mail, _, _ := s.cfg.Mailboxes.AppendMail(nil, b.take())
 		if len(mail) == 0 {
 			mail = append(mail, b.last...)
 		}

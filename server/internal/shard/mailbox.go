@@ -31,9 +31,9 @@ type Mailboxes struct {
 	Read func(r *Request) (Errand, error)
 	// AppendFrames appends what a client has posted, as frames of a client.
 	AppendFrames func(dst, body []byte) ([]byte, error)
-	// AppendMail appends frames, whole ones, as a client fetches them. over reports that
-	// the connection ends with them.
-	AppendMail func(dst, frames []byte) (mail []byte, over bool)
+	// AppendMail appends frames, whole ones, as a client fetches them, but for rest, which
+	// wait for its next request. over reports that the connection ends with them.
+	AppendMail func(dst, frames []byte) (mail, rest []byte, over bool)
 	// Farewell is the mail of a client that has nothing more to expect; Nothing keeps
 	// nobody waiting, and Unknown refuses a client whose mailbox does not exist.
 	Farewell, Nothing string

@@ -143,14 +143,17 @@ func appendMasked(dst []byte, op frame.Opcode, payload []byte) []byte {
 }
 
 // appendMail appends frames of the server as a payload. A Close frame is a close packet,
-// and the last one.
-func appendMail(dst, frames []byte) (mail []byte, over bool) {
+// and a payload of its own: clients act on it before they have looked at what came with it.
+func appendMail(dst, frames []byte) (mail, rest []byte, over bool) {
 	for len(frames) > 0 {
 		h, n, err := frame.ParseHeader(frames)
 		if err != nil || n == 0 || int64(len(frames)-n) < h.Length {
 			break // it is ours, and whole
 		}
 		payload := frames[n : n+int(h.Length)]
+		if h.Opcode == frame.OpClose && len(dst) > 0 {
+			return dst, frames, false
+		}
 		frames = frames[n+int(h.Length):]
 		switch h.Opcode {
 		case frame.OpText:
@@ -158,10 +161,10 @@ func appendMail(dst, frames []byte) (mail []byte, over bool) {
 		case frame.OpBinary:
 			dst = base64.StdEncoding.AppendEncode(append(appendSeparator(dst), 'b'), payload)
 		case frame.OpClose:
-			return append(appendSeparator(dst), packetClose), true
+			return append(dst, packetClose), nil, true
 		}
 	}
-	return dst, false
+	return dst, nil, false
 }
 
 func appendSeparator(dst []byte) []byte {
