@@ -2,7 +2,8 @@
 // channel. Updates may come in any order and more than once, so nothing has to be
 // locked, and whatever may not have arrived is sent again. The server keeps the last messages; a
 // newcomer reads them. Since these are not all, a page publishes the whole
-// document now and then: such a snapshot says up to which offset it holds everything.
+// document now and then: such a snapshot says up to which offset it holds everything, which
+// the pages that have everything check.
 import * as Y from '../vendor/yjs.js';
 
 const SNAPSHOT_AFTER = 100; // messages, a fifth of what the server keeps
@@ -29,6 +30,9 @@ export class Sheet {
   #loads = 0; // a load that is not the last one is given up
   #epoch;
   #covered = 0; // up to this offset, some snapshot in the history holds everything
+  #kept = new Y.Doc(); // what the server's messages make, without what is unsent
+  #recent = []; // the last updates, { update, offset }, all behind the offset #recentFrom
+  #recentFrom = 0;
   #whole = false; // this page has everything, so that it may publish snapshots
   #snapshotTimer = 0;
   #parts = new Map(); // of large updates, by their ID: { pieces, first, since, upTo }
@@ -124,18 +128,18 @@ export class Sheet {
     return [...this.#parts.values()];
   }
 
-  // Applies a message to a document, and returns up to where it holds everything, or -1.
+  // Applies the update that a message completes to a document, and returns it, with up to where
+  // it says that it holds everything, or -1; null without an update.
   #apply(doc, { data, position }) {
     try {
       const update = this.#assemble(data ?? {}, position.offset);
-      if (!update) return -1;
-      Y.applyUpdate(doc, update, this);
-      // A guest's word. No snapshot holds what came after it; and one that holds less than
-      // it says is no worse than a guest who deletes the text.
-      return Number.isSafeInteger(data.upTo) ? Math.min(data.upTo, position.offset - 1) : -1;
+      if (!update) return null;
+      Y.applyUpdate(doc, update);
+      const upTo = Number.isSafeInteger(data.upTo) ? Math.min(data.upTo, position.offset - 1) : -1;
+      return { update, upTo, offset: position.offset };
     } catch (error) {
       console.warn('a message of the sheet is not an update of Yjs', error);
-      return -1;
+      return null;
     }
   }
 
@@ -145,12 +149,36 @@ export class Sheet {
       // The server has forgotten the messages before this one.
       this.#epoch = position.epoch;
       this.#covered = -Infinity;
+      this.#recent = [];
+      this.#recentFrom = position.offset - 1;
     }
-    const upTo = this.#apply(this.doc, message);
-    if (upTo >= 0) this.#whole = true;
-    this.#covered = Math.max(this.#covered, upTo);
+    const applied = this.#apply(this.#kept, message);
+    if (applied) {
+      const { update, upTo } = applied;
+      Y.applyUpdate(this.doc, update, this);
+      if (upTo >= 0) {
+        // A guest who says more than is true would keep the others from publishing the text
+        // before the server forgets it: then a true snapshot follows at once.
+        const believed = !this.#whole || this.#holds(update, upTo);
+        this.#covered = believed ? Math.max(this.#covered, upTo) : -Infinity;
+        this.#whole = true;
+      }
+      this.#recent.push(applied);
+      if (this.#recent.length > 2 * SNAPSHOT_AFTER) this.#recentFrom = this.#recent.shift().offset;
+    }
     if (data?.ask) this.#covered = -Infinity;
     this.#snapshotLater(position.offset);
+  }
+
+  // Reports whether a snapshot holds everything up to an offset: with the updates behind that
+  // it must have all that this page has.
+  #holds(update, upTo) {
+    if (upTo < this.#recentFrom) return false;
+    const doc = new Y.Doc();
+    Y.applyUpdate(doc, update);
+    for (const { update, offset } of this.#recent) if (offset > upTo) Y.applyUpdate(doc, update);
+    const has = Y.snapshot(doc).sv; // how much of each writer
+    return [...Y.snapshot(this.#kept).sv].every(([writer, count]) => (has.get(writer) ?? 0) >= count);
   }
 
   // One of the pages publishes the whole document: the first whose random wait is over.
@@ -174,6 +202,8 @@ export class Sheet {
   async #load() {
     const load = ++this.#loads;
     this.loaded = this.#whole = false;
+    this.#recent = [];
+    this.#recentFrom = 0;
     this.#tell();
     while (load === this.#loads) {
       try {
@@ -189,17 +219,22 @@ export class Sheet {
   async #read(load) {
     const kept = new Y.Doc(); // what the server's messages make
     let covered = -1;
-    let whole = false;
-    for (let since; ;) {
+    let from, whole;
+    // All of it: whether a snapshot holds what is before it is for those to say who have that.
+    for (let since, more = true; more;) {
       const page = await this.#channel.history({ since, limit: 200, reverse: true });
       if (load !== this.#loads) return;
+      from ??= page.position.offset;
       this.#epoch = page.position.epoch;
-      for (const message of page.messages) covered = Math.max(covered, this.#apply(kept, message));
+      for (const message of page.messages) covered = Math.max(covered, this.#apply(kept, message)?.upTo ?? -1);
       since = page.messages.at(-1)?.position;
-      whole = !page.more && !page.gap || since?.offset <= covered + 1;
-      if (whole || !page.more) break;
+      ({ more } = page);
+      whole = !more && !page.gap || since?.offset <= covered + 1;
     }
     while (this.#held) await sleep(PACE);
+    for (const { update } of this.#recent) Y.applyUpdate(kept, update); // they came meanwhile
+    this.#kept = kept;
+    this.#recentFrom = Math.max(from, this.#recentFrom);
     Y.applyUpdate(this.doc, Y.encodeStateAsUpdate(kept), this);
     this.#covered = Math.max(covered, 0);
     this.#whole = whole;

@@ -75,8 +75,11 @@ async function same(people, typists) {
 
 const typists = ['a', 'b', 'c'].map((name) => new Person(name));
 await until(() => 'not loaded', () => typists.every(({ sheet }) => sheet.loaded));
-// A guest who says that it has published everything there will ever be.
-await typists[0].roost.publish('together:sheet', { update: 'AAA=', upTo: 1e9 });
+// A guest who says, again and again, that it has published everything there will ever be.
+const liar = new Roost(`ws://${address}/`, { token: 'liar', transports: ['websocket'], WebSocket });
+const lie = () => liar.publish('together:sheet', { update: 'AAA=', upTo: 1e9 }).catch(() => {});
+const lies = setInterval(lie, 1000);
+await lie();
 for (const [round, absent] of typists.entries()) {
   const typing = typists.map((person) => person.type(150));
   absent.leave(true);
@@ -86,6 +89,7 @@ for (const [round, absent] of typists.entries()) {
   await same([...typists, ...newcomers], typists);
   for (const { roost } of newcomers) roost.close();
 }
+clearInterval(lies);
 const { offset } = typists[0].roost.channel('together:sheet').position;
 const late = new Person('late');
 await same([...typists, late], typists);
