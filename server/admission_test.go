@@ -247,3 +247,65 @@ func TestConnectRateBehindProxies(t *testing.T) {
 		c.WantStatus(101)
 	}
 }
+
+// Newcomers beyond the rate wait, and come in in the order in which they came. Those
+// beyond the queue are told when to come back: not all at the same moment.
+func TestAdmission(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine netpoll.Driver) {
+		s := start(t, server.Config{Engine: server.Engine{Driver: engine, Loops: 1}, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{AdmitRate: 10, AdmitQueueMax: 5},
+			Timeouts: server.Timeouts{HandshakeTimeout: 5 * time.Minute}, Handler: server.Handler{Message: echo}})
+		good := upgraded(t, s)
+		var clients []*client
+		for i := range 200 {
+			c := connect(t, s)
+			clients = append(clients, c)
+			eventually(t, "it is accepted", func() bool { return statsOf(s).Get("accepted") == int64(2+i) })
+			c.Put(wstest.Upgrade())
+		}
+		good.Send("still here")
+		good.Want("still here")
+		moments := map[string]bool{}
+		refused := 0
+		for _, c := range clients {
+			r, err := c.Response(http.MethodGet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.StatusCode == 101 {
+				continue
+			}
+			if r.StatusCode != 503 {
+				t.Fatalf("a newcomer got %d", r.StatusCode)
+			}
+			refused++
+			moments[r.Header.Get("Retry-After")] = true
+		}
+		// They need a tenth of a second each.
+		if most := 1 + refused/8; refused < 100 || len(moments) < refused/10 || len(moments) > most+2 {
+			t.Errorf("%d are to come back at %d different seconds", refused, len(moments))
+		}
+		st := statsOf(s)
+		if st.Get("admission_refused") != int64(refused) || st.Get("admission_queued") < 5 || st.Get("admission_waiting") != 0 || st.Get("paused") != 0 {
+			t.Errorf("AdmissionRefused = %d of %d, AdmissionQueued = %d, AdmissionWaiting = %d, Paused = %d", st.Get("admission_refused"), refused, st.Get("admission_queued"), st.Get("admission_waiting"), st.Get("paused"))
+		}
+		eventually(t, "those that were refused are gone", func() bool { return statsOf(s).Get("engine_lingering") == 0 })
+	})
+}
+
+// One that waits costs no memory of ours but its row, and leaves nothing when it goes.
+func TestAdmissionOfThoseThatLeave(t *testing.T) {
+	s := start(t, server.Config{Engine: server.Engine{Loops: 1}, Sockets: server.Sockets{DeferAccept: -1}, Limits: server.Limits{AdmitRate: 20}, Handler: server.Handler{Message: echo}})
+	conns := silence(t, s.Addrs()[0], 60, "")
+	eventually(t, "all are there", func() bool { return statsOf(s).Get("accepted") == 60 })
+	for _, conn := range conns {
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		_ = conn.Close()
+	}
+	c := connect(t, s)
+	c.Put(wstest.Upgrade())
+	c.WantStatus(101) // none of them took its turn
+	eventually(t, "nothing is left of them", func() bool {
+		st := statsOf(s)
+		return st.Get("engine_conns") == 1 && st.Get("admission_waiting") == 0 && st.Get("paused") == 0
+	})
+}

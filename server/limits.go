@@ -32,6 +32,17 @@ type Limits struct {
 	// HandshakeTimeout/8 is closed to make room. If zero, 16,384. Each may hold
 	// HandshakeMaxBytes: 256 MiB together with both defaults, if all are slow.
 	HandshakesMax int
+	// AdmitQueueMax limits the newcomers that wait, unread and in the order in which they
+	// came, while more come than the loops can take without keeping their other
+	// connections waiting: an event loop that is late takes fewer, down to 500 a second.
+	// Newcomers beyond it, or beyond what half of HandshakeTimeout has room for, are
+	// refused with 503 and a Retry-After: each has a place of its own in the time that
+	// all of them need. If zero, 65,536; if negative, newcomers never wait. One that
+	// waits costs a socket and 8 bytes.
+	AdmitQueueMax int
+	// AdmitRate limits the newcomers that come in, a second, for the sake of what they ask
+	// of the application. If zero, the loops decide.
+	AdmitRate int
 	// TLSHandshakesMax limits the TLS handshakes under way, one goroutine each.
 	// Further connections are queued without being read for up to HandshakeTimeout.
 	// If zero, 256.

@@ -171,6 +171,10 @@ func New(cfg Config) (*Server, error) {
 		loops = procs.Own()
 	}
 	s.shards.TLSHandshakes = max(cfg.Limits.TLSHandshakesMax/loops, 1)
+	if cfg.Limits.AdmitQueueMax > 0 {
+		s.shards.AdmitQueueMax = max(cfg.Limits.AdmitQueueMax/loops, 1)
+		s.shards.AdmitRate = float64(cfg.Limits.AdmitRate) / float64(loops)
+	}
 	s.shards.HandshakesMax = max(cfg.Limits.HandshakesMax/loops, 1)
 	return s, nil
 }

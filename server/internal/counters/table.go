@@ -26,6 +26,10 @@ const (
 	ClosedByServer
 	ClosedAbnormally
 	RefusedFull
+	AdmissionWaiting
+	AdmissionRate
+	AdmissionQueued
+	AdmissionRefused
 	HandshakesRefused
 	HandshakeTimeouts
 	HandshakesQueued
@@ -130,7 +134,11 @@ var table = [count]Info{
 	ClosedByPeer:         {"closed_by_peer", Total, "connections closed by the peer's Close frame"},
 	ClosedByServer:       {"closed_by_server", Total, "connections closed by the server's Close frame"},
 	ClosedAbnormally:     {"closed_abnormally", Total, "connections closed without a Close frame"},
-	RefusedFull:          {"refused_full", Total, "clients refused with 503 because of MaxConnections or a shutdown"},
+	RefusedFull:          {"refused_full", Total, "clients refused with 503 because of MaxConnections, a storm or a shutdown"},
+	AdmissionWaiting:     {"admission_waiting", Gauge, "newcomers that wait, unread, until the loops can take them"},
+	AdmissionRate:        {"admission_rate", Gauge, "newcomers a second that the loops take, by what they took last; 0 before the first"},
+	AdmissionQueued:      {"admission_queued", Total, "newcomers that had to wait"},
+	AdmissionRefused:     {"admission_refused", Total, "newcomers that could not be held, and were told when to come back"},
 	HandshakesRefused:    {"handshakes_refused", Total, "requests that were invalid or not allowed"},
 	HandshakeTimeouts:    {"handshake_timeouts", Total, "requests that took longer than HandshakeTimeout"},
 	HandshakesQueued:     {"handshakes_queued", Total, "connections that had to wait because of HandshakesMax"},

@@ -8,6 +8,7 @@
 //	address.go  whose a connection is, and Limits by address
 //	rates.go    how often an address may connect
 //	refusals.go what a wrong setting refuses, for the log
+//	admission.go  who comes in now, who waits, who comes back
 //	places.go   how many connections may be in the middle of something
 //	tls.go      TLS on an event loop
 //	trim.go     what an idle TLS connection need not keep

@@ -22,6 +22,7 @@ const (
 	RefusedPlain
 	RefusedHead
 	RefusedFull
+	RefusedStorm
 	RefusedAddress
 	RefusedRate
 	RefusedHandshakes
@@ -49,6 +50,8 @@ var refusalTexts = [refusalKinds]struct{ message, advice string }{
 		"raise --handshake-max-bytes, or look at the cookies"},
 	RefusedFull: {"connections beyond the limit were refused",
 		"raise --max-connections; roost doctor says how many the machine can hold"},
+	RefusedStorm: {"newcomers beyond those that can wait were told when to come back",
+		"that is right in a storm; if it lasts, raise --admit-rate, where it is set, or use more processors"},
 	RefusedAddress: {"connections beyond the limit of an address were refused",
 		"raise --connections-per-address; if the address is a proxy's, add it to --trusted-proxies"},
 	RefusedRate: {"an address that connects too often was refused",

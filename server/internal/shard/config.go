@@ -27,6 +27,11 @@ type Config struct {
 	// HandshakesMax is how many connections of one shard may be in the middle of
 	// their request.
 	HandshakesMax int
+	// AdmitQueueMax is how many newcomers of one shard may wait until it can take them,
+	// 0: none ever waits. AdmitRate is the most that it takes in a second, 0: as many as
+	// it can.
+	AdmitQueueMax int
+	AdmitRate     float64
 	// Deflate is what we want of permessage-deflate; nil turns it off.
 	Deflate         *frame.DeflateConfig
 	DeflateDecoder  *frame.DecoderConfig

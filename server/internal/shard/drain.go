@@ -143,12 +143,3 @@ func (c conn) closeOverdue() (closed bool) {
 	c.startClose(why.Code, why.Reason)
 	return true
 }
-
-// comeBackAfter returns after how long a client comes back that finds no room: while
-// the shard drains, at a moment of its own after the drain's end.
-func (s *Shard) comeBackAfter() time.Duration {
-	if d := &s.drain; d.begun {
-		return time.Second + time.Duration(s.random.Int64N(int64(d.spread+1)))
-	}
-	return retryAfter
-}

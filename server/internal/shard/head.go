@@ -14,9 +14,6 @@ import (
 	"github.com/roostws/roost/server/internal/wire"
 )
 
-// retryAfter is when a client that was refused for lack of room may come back.
-const retryAfter = 5 * time.Second
-
 // An Upgrade is a request for a WebSocket on its way through the hooks.
 type Upgrade struct {
 	ID netpoll.ID
@@ -127,7 +124,7 @@ func (c conn) refused() bool { return c.flags&flagRefused != 0 || c.leaves() }
 // noteFull counts a client that is refused for lack of room.
 func (c conn) noteFull() {
 	c.s.count.Inc(counters.RefusedFull)
-	if !c.s.drain.begun {
+	if !c.s.drain.begun && c.s.full() {
 		c.noteRefusal(intake.RefusedFull)
 	}
 }

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"time"
+
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/netpoll"
@@ -17,6 +19,7 @@ import (
 //	head.go     stateHead and stateAuthorizing: the request for a WebSocket
 //	plain.go    statePlain: other requests
 //	attach.go   connections that come from net/http
+//	admit.go    newcomers that wait before all that
 //
 // Admission bounds what connections cost before they are open. A request that
 // comes in one piece, as nearly all do, holds nothing and needs no place: a storm
@@ -35,6 +38,8 @@ type intakeState struct {
 	requests  intake.Places                 // of connections with flagPlaced
 	tlsPlaces intake.Places                 // of TLS handshakes
 	tls       intake.Buffer
+	admission intake.Admission
+	stepDue   time.Duration // when the next of those that wait may come in, 0: not planned
 	// refusalsLeft is how many more connections that their address's limits refuse
 	// get a response until the next tick.
 	refusalsLeft int

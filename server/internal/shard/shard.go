@@ -15,7 +15,8 @@
 //	shard.go hooks.go config.go             what the engine calls, the server's part
 //	ops.go inbox.go backlog.go              the way in from other goroutines
 //	protocol.go query.go                    what protocols and the server ask for
-//	intake.go address.go tls.go head.go     from a new socket to an open connection
+//	intake.go admit.go address.go           from a new socket to an open connection
+//	tls.go head.go
 //	plain.go stream.go poll.go attach.go compression.go
 //	receive.go rates.go turn.go pause.go    what arrives
 //	channels.go names.go                    subscribers and users
@@ -162,6 +163,7 @@ func New(cfg *Config, group *Group, loop netpoll.Loop, hooks Hooks) (*Shard, err
 	s.input.decoder = s.input.take()
 	s.intake.refusalsLeft = refusalsPerTick
 	s.intake.requests.Max, s.intake.tlsPlaces.Max = cfg.HandshakesMax, cfg.TLSHandshakes
+	s.intake.admission = intake.Admission{Max: cfg.AdmitQueueMax, Rate: cfg.AdmitRate, Patience: cfg.HandshakeTimeout / 2}
 	s.intake.policy = cfg.Policy
 	if cfg.Deflate != nil {
 		s.intake.policy.Negotiate = s.negotiate
@@ -261,7 +263,9 @@ func (s *Shard) OnOpen(id netpoll.ID, tag uint64) {
 		c.adopted(tag)
 		return
 	}
-	c.openAddress(tag)
+	if c.openAddress(tag) {
+		c.admit()
+	}
 }
 
 // noteOpened notes that a connection has opened, or another session on it.
@@ -370,6 +374,7 @@ func (s *Shard) OnWake() (again bool) {
 	defer s.count.Publish()
 	began := s.clock()
 	s.takeInbox()
+	s.admitWaiting()
 	again = s.fanOut()
 	again = s.stepSpreads() || again
 	s.stepDrain()
