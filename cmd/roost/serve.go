@@ -111,7 +111,7 @@ func (s *ServeCmd) run(logger *slog.Logger) error {
 		return err
 	}
 	if apps != nil {
-		defer apps.EndHooks(context.Background())
+		defer endHooks(apps, logger)
 		if s.PusherAPI != "public" {
 			s.AdminFlags.apps = apps
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -41,4 +42,13 @@ func (f *PusherFlags) configure(config *server.Config, logger *slog.Logger) (*pu
 		p.Configure(config)
 	}
 	return p, err
+}
+
+// endHooks has the last web hooks of apps delivered.
+func endHooks(p *pusher.Server, logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := p.EndHooks(ctx); err != nil {
+		logger.Warn("the back ends of Pusher were not told everything", "err", err)
+	}
 }

@@ -364,7 +364,7 @@ func TestSetAsideUntilRetryMaxAge(t *testing.T) {
 func TestLateBatchAsJSON(t *testing.T) {
 	b := newBatch(&encoded{json: []byte(`{"type":"connected","time":1}`)})
 	b.setLate()
-	b.prepare(2, 5)
+	b.prepare(nil, 2, 5)
 	if got, want := string(b.body), `{"events":[{"type":"connected","time":1}],"late":true,"dropped":3}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -373,10 +373,10 @@ func TestLateBatchAsJSON(t *testing.T) {
 		t.Errorf("%+v, %v", back, err)
 	}
 	id := b.id
-	if b.prepare(2, 7); b.id != id {
+	if b.prepare(nil, 2, 7); b.id != id {
 		t.Error("another attempt has another id")
 	}
-	if b.prepare(5, 7); b.id == id || b.untold != 2 {
+	if b.prepare(nil, 5, 7); b.id == id || b.untold != 2 {
 		t.Error("what another batch has told is told again")
 	}
 }

@@ -68,7 +68,7 @@ func (a *Asker) Counters() server.Stats { return counters.OfFields("ask", a.Stat
 func NewAsker(c AskerConfig) (*Asker, error) {
 	c = c.withDefaults()
 	// The client has no timeout of its own: each question has one.
-	endpoint, err := newEndpoint(askerName, c.URL, c.Secrets, c.TLS, 0, c.MaxPending)
+	endpoint, err := newEndpoint(askerName, c.URL, c.Secrets, nil, c.TLS, 0, c.MaxPending)
 	if err := errors.Join(err, c.validate()); err != nil {
 		return nil, err
 	}

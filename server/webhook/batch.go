@@ -50,12 +50,16 @@ func (b *batch) add(e *encoded) {
 
 // prepare makes the request unless there is one that is still true: dropped events
 // are counted so far, and told ones are known to the application.
-func (b *batch) prepare(told, dropped uint64) {
+func (b *batch) prepare(form *Form, told, dropped uint64) {
 	if b.body != nil && b.told == told {
 		return
 	}
 	b.id, b.told, b.untold = newID(), told, dropped-told
-	body := append(make([]byte, 0, b.size), `{"events":[`...)
+	begin := []byte(`{"events":[`)
+	if form != nil {
+		begin = form.Begin()
+	}
+	body := append(make([]byte, 0, len(begin)+b.size), begin...)
 	for i, e := range b.events {
 		if i > 0 {
 			body = append(body, ',')
@@ -63,10 +67,10 @@ func (b *batch) prepare(told, dropped uint64) {
 		body = append(body, e.json...)
 	}
 	body = append(body, ']')
-	if b.late {
+	if b.late && form == nil {
 		body = append(body, `,"late":true`...)
 	}
-	if b.untold > 0 {
+	if b.untold > 0 && form == nil {
 		body = append(body, `,"dropped":`...)
 		body = strconv.AppendUint(body, b.untold, 10)
 	}

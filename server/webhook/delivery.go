@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/internal/retry"
+	"github.com/roostws/roost/server/protocol"
 )
 
 // trouble is what a Sender knows of failures that have not ended. It is owned by run.
@@ -77,10 +78,18 @@ func (s *Sender) receive(alarm <-chan time.Time) *encoded {
 			return nil
 		}
 		s.queuedBytes.Add(-int64(cost(e)))
-		return &encoded{kind: e.Type, client: e.Client, channel: e.Channel, json: encode(e)}
+		return &encoded{kind: e.Type, client: e.Client, channel: e.Channel, json: s.encode(e)}
 	case <-alarm:
 		return nil
 	}
+}
+
+// encode returns an event in the form of the requests.
+func (s *Sender) encode(e *protocol.Event) []byte {
+	if s.cfg.Form != nil {
+		return s.cfg.Form.Event(e)
+	}
+	return encode(e)
 }
 
 // step makes one attempt, after a pause if the last one failed.
@@ -235,7 +244,7 @@ func (s *Sender) attempt(b *batch) outcome {
 	if b.begin.IsZero() {
 		b.begin = time.Now()
 	}
-	b.prepare(s.told, s.dropped.Load())
+	b.prepare(s.cfg.Form, s.told, s.dropped.Load())
 	a, err := s.endpoint.post(s.ctx, b.id, b.body, answerMaxBytes, true)
 	if err == nil && a.status/100 == 2 {
 		return outcome{accepted: true}

@@ -26,6 +26,7 @@ type endpoint struct {
 	url    string
 	shown  string // without what may be secret in it, for logs
 	client *http.Client
+	form   *Form // nil: ours
 
 	// Atomic: any goroutine.
 	keys atomic.Pointer[[][]byte] // replaced by setSecrets
@@ -42,9 +43,9 @@ type answer struct {
 // errAnswerTooBig: the body is longer than what is read of it.
 var errAnswerTooBig = errors.New("the answer is too big")
 
-// newEndpoint checks address and secrets; config is the name of their struct in
+// newEndpoint checks address and secrets, which another form does not need; config is the name of their struct in
 // errors. connections limits the connections to the application.
-func newEndpoint(config, address string, secrets []string, trust *tls.Config, timeout time.Duration, connections int) (*endpoint, error) {
+func newEndpoint(config, address string, secrets []string, form *Form, trust *tls.Config, timeout time.Duration, connections int) (*endpoint, error) {
 	var errs []error
 	bad := func(field string, err error) {
 		errs = append(errs, &settings.FieldError{Config: config, Field: field, Err: err})
@@ -57,12 +58,16 @@ func newEndpoint(config, address string, secrets []string, trust *tls.Config, ti
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		errs = append(errs, &settings.FieldError{Config: config, Field: "URL", Value: u.Redacted(), Want: "https://host/path, or http:// on a network that you trust"})
 	}
-	keys, err := parseSecrets(config, secrets)
-	errs = append(errs, err)
+	var keys [][]byte
+	if form == nil {
+		keys, err = parseSecrets(config, secrets)
+		errs = append(errs, err)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	e := &endpoint{
+		form:  form,
 		url:   address,
 		shown: u.Scheme + "://" + u.Host + u.Path,
 		client: &http.Client{
@@ -129,7 +134,11 @@ func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBytes in
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "roost")
-	signAll(request.Header, *e.keys.Load(), id, body)
+	if e.form != nil {
+		e.form.Sign(request.Header, body)
+	} else {
+		signAll(request.Header, *e.keys.Load(), id, body)
+	}
 	if repeatable {
 		request.Header["X-Idempotency-Key"] = nil // is not sent: see http.Transport
 	}

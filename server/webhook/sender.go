@@ -99,7 +99,7 @@ func NewSender(c SenderConfig) (*Sender, error) {
 // makeSender returns a Sender whose goroutine is not started.
 func makeSender(c SenderConfig) (*Sender, error) {
 	c = c.withDefaults()
-	endpoint, err := newEndpoint(senderName, c.URL, c.Secrets, c.TLS, c.Timeout, 1)
+	endpoint, err := newEndpoint(senderName, c.URL, c.Secrets, c.Form, c.TLS, c.Timeout, 1)
 	if err := errors.Join(err, c.validate()); err != nil {
 		return nil, err
 	}

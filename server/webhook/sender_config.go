@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -48,10 +49,26 @@ type SenderConfig struct {
 	// zero, 10 minutes. It also limits Retry-After.
 	RetryMaxAge time.Duration
 
+	// Form, if set, is another form of the requests than ours. Secrets are not needed then.
+	Form *Form
+
 	// TLS holds the authorities to trust, and a client certificate. If nil, those of the system.
 	TLS *tls.Config
 	// Logger gets outages and losses. If nil, silent.
 	Logger *slog.Logger
+}
+
+// A Form is the form of the requests of a protocol that has web hooks of its own. Its
+// functions are called by the Sender's goroutine.
+type Form struct {
+	// Events are the types that SenderConfig.Events may hold.
+	Events []protocol.EventType
+	// Event returns an event as JSON.
+	Event func(*protocol.Event) []byte
+	// Begin returns what a body begins with, up to the events of a list; "]}" ends it.
+	Begin func() []byte
+	// Sign sets the headers that prove where a body comes from.
+	Sign func(h http.Header, body []byte)
 }
 
 // SenderSettings describes the fields of SenderConfig that are numbers,
@@ -60,7 +77,7 @@ func SenderSettings() settings.Table { return senderSettings }
 
 var senderSettings = settings.Table{
 	{Field: "URL", Help: "POST batches of events to this URL, signed"},
-	{Field: "Events", Help: "What is sent: " + eventNames() + ". Without it all but subscribed, unsubscribed and acknowledged"},
+	{Field: "Events", Help: "What is sent: " + eventNames(allEvents) + ". Without it all but subscribed, unsubscribed and acknowledged"},
 	{Field: "BatchMaxEvents", Default: 500, Min: 1, Max: 100_000, Unit: "events",
 		Help: "Events of a batch"},
 	{Field: "BatchMaxBytes", Default: 256 << 10, Min: 1 << 10, Max: 64 << 20, Unit: "bytes",
@@ -81,10 +98,10 @@ var senderSettings = settings.Table{
 		Help: "How long a batch is tried before it is dropped"},
 }
 
-func eventNames() string {
+func eventNames(known []protocol.EventType) string {
 	var names []string
-	for _, known := range allEvents {
-		names = append(names, string(known))
+	for _, e := range known {
+		names = append(names, string(e))
 	}
 	return strings.Join(names, ", ")
 }
@@ -106,9 +123,13 @@ const senderName = "webhook: SenderConfig"
 // SenderConfig with defaults.
 func (c SenderConfig) validate() error {
 	errs := senderSettings.Check(senderName, &c)
+	known := allEvents
+	if c.Form != nil {
+		known = c.Form.Events
+	}
 	for _, e := range c.Events {
-		if !slices.Contains(allEvents, e) {
-			errs = append(errs, &settings.FieldError{Config: senderName, Field: "Events", Value: e, Want: eventNames()})
+		if !slices.Contains(known, e) {
+			errs = append(errs, &settings.FieldError{Config: senderName, Field: "Events", Value: e, Want: eventNames(known)})
 		}
 	}
 	if c.RetryMinDelay > c.RetryMaxDelay {

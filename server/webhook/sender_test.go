@@ -768,7 +768,7 @@ func TestStrangeStringsAreJSON(t *testing.T) {
 		e := &protocol.Event{Type: protocol.EventConnected, User: text, Channel: text, Reason: text}
 		b.add(&encoded{kind: e.Type, json: encode(e)})
 	}
-	b.prepare(0, 1<<64-1)
+	b.prepare(nil, 0, 1<<64-1)
 	var got Batch
 	if err := json.Unmarshal(b.body, &got); err != nil || len(got.Events) != 7 || got.Dropped != 1<<64-1 || got.Events[4].User != "é" {
 		t.Errorf("%v: %s", err, b.body)

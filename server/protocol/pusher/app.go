@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/roostws/roost/server/settings"
+	"github.com/roostws/roost/server/webhook"
 )
 
 // An App is one application of Pusher: a key that its clients show, and a secret by which
@@ -48,7 +49,7 @@ type App struct {
 type app struct {
 	App
 	connections atomic.Int64
-	hooks       *hooks // nil without WebhookURL
+	hooks       *webhook.Sender // nil without WebhookURL
 }
 
 // AppSettings describes the fields of App.

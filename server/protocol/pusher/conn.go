@@ -205,6 +205,12 @@ func (p *Server) Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) bool {
 		return false
 	}
 	l.sessions.Tell(s, id, protocol.Event{Type: protocol.EventDisconnected, Code: why.Code, Reason: why.Reason, Age: why.Age})
+	if c.app.SubscriptionCounts {
+		s.Channels(id, func(channel string) bool {
+			p.count.changed(p, c.app, channel)
+			return true
+		})
+	}
 	c.app.connections.Add(-1)
 	delete(l.conns, id)
 	if len(l.conns) == 0 {

@@ -1,6 +1,7 @@
 package pusher
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -67,8 +68,8 @@ func New(options Options) (*Server, error) {
 	for i := range p.options.Apps {
 		a := &app{App: p.options.Apps[i]}
 		p.byID[a.ID], p.byKey[a.Key] = a, a
-		if err := a.startHooks(options.Logger); err != nil {
-			p.endHooks()
+		if err := a.startHooks(p); err != nil {
+			_ = p.EndHooks(context.Background())
 			return nil, err
 		}
 	}

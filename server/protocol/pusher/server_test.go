@@ -94,6 +94,7 @@ type client struct {
 	app    pusher.App
 	conn   io.ReadWriter
 	socket string
+	close  func()
 }
 
 // dial opens a WebSocket.
@@ -107,7 +108,7 @@ func (r *rig) dial(path string) *client {
 	}
 	r.t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(2 * patience))
-	c := &client{t: r.t, conn: conn}
+	c := &client{t: r.t, conn: conn, close: func() { _ = conn.Close() }}
 	if br != nil {
 		c.conn = struct {
 			io.Reader
