@@ -139,6 +139,7 @@ func shardProtocol(c protocol.Codec) shard.Protocol {
 			pub := protocol.Message{
 				Channel: m.Channel, Offset: m.Offset, Data: m.Payload(), Binary: m.Opcode() == frame.OpBinary, Key: m.Key, From: m.From,
 			}
+			pub.Place = history.Position{Epoch: m.Epoch, Offset: m.Offset}
 			if m.Begins {
 				pub.Epoch = m.Epoch
 			}

@@ -166,8 +166,9 @@ func (t *task) unsubscribe() {
 }
 
 // SubscribeByServer subscribes a connection, of whatever protocol, at the
-// application's wish.
-func (x *Sessions) SubscribeByServer(s *shard.Shard, id netpoll.ID, channel string) {
+// application's wish. It returns where the channel stands, an empty position without
+// history or if the connection was not subscribed.
+func (x *Sessions) SubscribeByServer(s *shard.Shard, id netpoll.ID, channel string) (at history.Position) {
 	at, _, err := s.Subscribe(id, channel, nil)
 	switch {
 	case err == shard.ErrTooManySubscriptions:
@@ -177,6 +178,24 @@ func (x *Sessions) SubscribeByServer(s *shard.Shard, id netpoll.ID, channel stri
 		x.grant(s, id, channel)
 		x.saySubscribed(s, id, channel, at)
 	}
+	return at
+}
+
+// ResumeByServer subscribes a connection of a Keeper to a channel with history, if all that
+// was published there since a position can follow; else it does nothing, and returns false.
+// ready is called before the application is told.
+func (x *Sessions) ResumeByServer(s *shard.Shard, id netpoll.ID, channel string, since history.Position, ready func()) bool {
+	_, recovered, err := s.Subscribe(id, channel, &since)
+	if err != nil {
+		return false
+	}
+	if !recovered {
+		s.Unsubscribe(id, channel)
+		return false
+	}
+	ready()
+	x.joined(s, id, channel)
+	return true
 }
 
 // UnsubscribeByServer ends a subscription at the application's wish.

@@ -110,7 +110,7 @@ func (g *grants) sweep(now time.Time) {
 func (x *Sessions) grant(s *shard.Shard, id netpoll.ID, channel string) {
 	ns := x.rules.Namespaces[NamespaceOf(channel)]
 	user := s.User(id)
-	if ns == nil || !ns.History || user == "" || x.codec(s, id) == nil {
+	if ns == nil || !ns.History || user == "" || x.codec(s, id) == nil || x.rules.KeeperOf(s.Protocol(id)) != nil {
 		return
 	}
 	n := x.of(id)

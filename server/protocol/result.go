@@ -105,8 +105,9 @@ type Message struct {
 	// Offset is 0 in channels without history.
 	Offset uint64
 	// Epoch is set in the first message of a history only: subscribers may know the
-	// epoch of one that was forgotten.
+	// epoch of one that was forgotten. Place is set in all.
 	Epoch string
+	Place history.Position
 	// Data is the message; Binary if it is not text.
 	Data   []byte
 	Binary bool

@@ -73,6 +73,10 @@ const (
 	CommandErrors
 	ConnectsRefused
 	TokensExpired
+	SessionsKept
+	SessionsRecovered
+	SessionsNotRecovered
+	SessionsGivenUp
 	Panics
 
 	HistoryEvicted
@@ -182,6 +186,10 @@ var table = [count]Info{
 	CommandErrors:        {"command_errors", Total, "errors that native clients were told"},
 	ConnectsRefused:      {"connects_refused", Total, "errors that native clients were told in reply to connect"},
 	TokensExpired:        {"tokens_expired", Total, "connections and subscriptions that ended because no new token came"},
+	SessionsKept:         {"sessions_kept", Total, "sockets of Socket.IO that were kept for clients whose connection was lost"},
+	SessionsRecovered:    {"sessions_recovered", Total, "of these, sockets whose client came back and got what it had missed"},
+	SessionsNotRecovered: {"sessions_not_recovered", Total, "clients of Socket.IO that came back too late, or to another server, or for which not all was kept"},
+	SessionsGivenUp:      {"sessions_given_up", Total, "kept sockets that were given up for others, see Recovery.SessionsMax"},
 	Panics:               {"panics", Total, "panics in callbacks"},
 
 	HistoryEvicted:            {"history_evicted", Total, "messages that histories dropped early because of HistoryMaxBytes"},

@@ -357,6 +357,27 @@ func (s *Shard) Move(from, to netpoll.ID, then func(ok bool)) {
 	s.jobs.waiting.push(j)
 }
 
+// Behind calls f when what was published before has been handed to its receivers. Loop
+// only.
+func (s *Shard) Behind(f func()) {
+	_ = s.Call(func(s *Shard) {
+		if s == nil {
+			return
+		}
+		call := func() {
+			defer s.recoverHook(0, "Behind")
+			f()
+		}
+		if s.jobs.idle() {
+			call()
+			return
+		}
+		j := s.jobs.new()
+		j.call = call
+		s.jobs.waiting.push(j)
+	})
+}
+
 // moveRetry is after how long a move is tried again.
 const moveRetry = 2 * time.Millisecond
 

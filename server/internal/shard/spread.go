@@ -104,7 +104,7 @@ func (s *Shard) stepSpread(sp *spread) bool {
 	default:
 		c = s.in(sp.next)
 	}
-	if c.state != stateOpen || c.flags&flagUnready != 0 {
+	if e := sp.o.message.Except; c.state != stateOpen || c.flags&flagUnready != 0 || e != nil && c.excepted(e) {
 		return false
 	}
 	sp.matched++

@@ -239,6 +239,14 @@ func (e *Engine) Conn(s *shard.Shard, id netpoll.ID) *Conn { return e.loop(s).co
 // Sessions returns those of the loop of s, which has had a client. Loop only.
 func (e *Engine) Sessions(s *shard.Shard) *protocol.Sessions { return e.loop(s).sessions }
 
+// ShardOf returns the shard of a loop, nil if it has had no client. Any goroutine.
+func (e *Engine) ShardOf(loop int) *shard.Shard {
+	if loop < 0 || loop >= len(e.shards) {
+		return nil
+	}
+	return e.shards[loop].Load()
+}
+
 // Each calls f for each client, on its loop, soon. Any goroutine.
 func (e *Engine) Each(f func(s *shard.Shard, c *Conn)) {
 	for i := range e.shards {

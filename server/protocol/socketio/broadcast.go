@@ -47,7 +47,12 @@ func (b Broadcast) Emit(event string, args ...any) error {
 	ns := b.namespace
 	whole := Channel(ns.name, "")
 	var out except
-	if b.sender != nil {
+	kept := ns.recovers()
+	switch {
+	case b.sender == nil:
+	case kept: // it may have another connection when it gets what it has missed
+		out.Names = append(out.Names, b.sender.name())
+	default:
 		out.Clients = append(out.Clients, b.sender.conn.ID())
 	}
 	for _, room := range b.except {
@@ -59,7 +64,7 @@ func (b Broadcast) Emit(event string, args ...any) error {
 	if len(b.rooms) == 0 {
 		return b.publish(whole, m, out)
 	}
-	if slices.ContainsFunc(b.rooms, mayBeSocketID) {
+	if kept || slices.ContainsFunc(b.rooms, mayBeSocketID) {
 		out.Only = &hub.Group{}
 		for _, room := range b.rooms {
 			out.Only.Channels = append(out.Only.Channels, Channel(ns.name, room))
@@ -88,7 +93,7 @@ func (b Broadcast) publish(channel string, m message, out except) error {
 		t, payload = frame.OpBinary, m.appendBinary(nil)
 	}
 	var leave *except
-	if len(out.Clients)+len(out.Channels) > 0 || out.Only != nil {
+	if len(out.Clients)+len(out.Channels)+len(out.Names) > 0 || out.Only != nil {
 		leave = &out
 	}
 	return b.namespace.io.rules.Host.PublishExcept(channel, t, payload, leave)

@@ -87,8 +87,12 @@ func (x *clients) Closed(c *engineio.Conn, why shard.Closed) {
 		reason = "transport error"
 	}
 	x.tallies.clients.Add(-1)
+	back := mayComeBack(why)
 	for s := cl.first; s != nil; s = s.next {
 		x.tellEnd(c, s, why.Code, reason, why.Age)
+		if back && s.ns.recovers() {
+			x.io().keep(s.asLost(c.Shard(), c.ID()), c.Shard())
+		}
 		s.end(reason)
 		x.tallies.sockets.Add(-1)
 	}
@@ -225,26 +229,45 @@ func (x *clients) connect(c *engineio.Conn, cl *client, k *packet) bool {
 	if len(k.data) > 0 || h.Query != nil || h.Parts != nil {
 		s.rare = &rare{handshake: h}
 	}
+	if id, at := x.io().returning(ns, k.data); id != "" {
+		return cl.begin(ns.name) && x.comeBack(cl, s, id, at)
+	}
 	if ns.application {
 		s.rare = &rare{handshake: h, connect: x.connecting(c, cl, s, h)}
-	} else if len(ns.middleware) == 0 {
+	}
+	return x.beginAdmission(cl, s)
+}
+
+// beginAdmission asks the application or the middleware, if there is any.
+func (x *clients) beginAdmission(cl *client, s *Socket) bool {
+	ns := s.ns
+	if !ns.application && len(ns.middleware) == 0 {
 		x.connected(cl, s)
 		return true
 	}
+	if !cl.begin(ns.name) {
+		return false
+	}
+	if !x.rules.Host.Work(func() { x.check(cl, s) }) {
+		delete(cl.rest.connecting, ns.name)
+		return x.refuse(s.conn, ns.name, &Error{Message: "the server is busy"})
+	}
+	return true
+}
+
+// begin notes that the client is about to be connected to a namespace. It returns false if
+// it may not ask for that now.
+func (cl *client) begin(namespace string) bool {
 	if cl.rest == nil {
 		cl.rest = &clientRest{}
 	}
-	if cl.rest.connecting[ns.name] || len(cl.rest.connecting) >= connectingMax {
+	if cl.rest.connecting[namespace] || len(cl.rest.connecting) >= connectingMax {
 		return false
 	}
 	if cl.rest.connecting == nil {
 		cl.rest.connecting = map[string]bool{}
 	}
-	cl.rest.connecting[ns.name] = true
-	if !x.rules.Host.Work(func() { x.check(cl, s) }) {
-		delete(cl.rest.connecting, ns.name)
-		return x.refuse(c, ns.name, &Error{Message: "the server is busy"})
-	}
+	cl.rest.connecting[namespace] = true
 	return true
 }
 
@@ -317,19 +340,21 @@ func (x *clients) connected(cl *client, s *Socket) {
 		rooms = s.rare.connect.request.Rooms
 		s.rare = nil
 	}
-	s.conn.Send(append(append(appendHead(nil, typeConnect, s.ns.name, 0, nil), `{"sid":"`...), s.ID()+`"}`...))
-	s.conn.Do(func(sh *shard.Shard, id netpoll.ID) {
+	s.conn.Send(append(appendHead(nil, typeConnect, s.ns.name, 0, nil), x.io().connectData(s)...))
+	func(sh *shard.Shard, id netpoll.ID) { // at once: what OnConnection emits is for this socket, too
 		sessions := x.Sessions(sh)
 		if only {
 			x.expect(s.conn, 0)
 			sh.Ready(id)
 		}
-		if x.rules.Listens() {
+		if x.rules.Listens() && !s.Recovered() {
 			sessions.Tell(sh, id, protocol.Event{Type: protocol.EventConnected, Namespace: s.ns.name, Socket: s.ID()})
 		}
-		sessions.SubscribeByServer(sh, id, Channel(s.ns.name, ""))
+		if at := sessions.SubscribeByServer(sh, id, Channel(s.ns.name, "")); s.ns.recovers() && at.Epoch != "" {
+			s.with(func(r *rare) { r.began = at })
+		}
 		s.enter(sh, id, rooms)
-	})
+	}(s.conn.Shard(), s.conn.ID())
 	if s.ns.connection != nil {
 		s.ns.connection(s)
 	}
@@ -379,6 +404,9 @@ func (s *Socket) end(reason string) {
 		acks, r.acks = r.acks, nil
 	}
 	s.mu.Unlock()
+	if r != nil && r.id != "" {
+		s.ns.io.lost.forget(r.id)
+	}
 	for _, w := range acks {
 		w.timer.Stop()
 		w.done(nil, ErrGone)

@@ -49,7 +49,10 @@ func (io *Server) Message(out *protocol.Packets, p *protocol.Message) {
 	if len(io.options.Namespaces) > 0 && len(m.blobs) == 0 {
 		m = readMarked(m.data)
 	}
-	if name, _, ok := splitChannel(p.Channel); ok {
+	if name, room, ok := splitChannel(p.Channel); ok {
+		if ns := io.find(name); room == "" && p.Offset > 0 && ns != nil && ns.recovers() {
+			m.data = appendPlace(m.data, p.Place)
+		}
 		m.appendTo(out, typeEvent, name, nil)
 		return
 	}

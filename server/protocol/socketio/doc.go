@@ -27,5 +27,7 @@
 //	socket.go     Socket, Event
 //	client.go     what a client says
 //	broadcast.go  who gets an event
+//	id.go         the IDs of sockets
+//	recovery.go   clients that come back
 //	codec.go      how a publication looks to clients
 package socketio

@@ -34,20 +34,20 @@ func (io *Server) socketID(id netpoll.ID, namespace uint16) string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// parseSocketID reads the ID of a socket in a namespace, if this process has given it.
-func (io *Server) parseSocketID(text string, namespace uint16) (id netpoll.ID, ok bool) {
+// decodeSocketID reads the ID of a socket, if this process has given it.
+func (io *Server) decodeSocketID(text string) (id netpoll.ID, namespace uint16, ok bool) {
 	var b [aes.BlockSize]byte
 	if len(text) != socketIDChars {
-		return 0, false
+		return 0, 0, false
 	}
 	if n, err := base64.RawURLEncoding.Decode(b[:], []byte(text)); err != nil || n != len(b) {
-		return 0, false
+		return 0, 0, false
 	}
 	io.cipher.Decrypt(b[:], b[:])
-	if binary.BigEndian.Uint16(b[8:]) != namespace || binary.BigEndian.Uint32(b[10:]) != 0 || b[14] != 0 || b[15] != 0 {
-		return 0, false
+	if binary.BigEndian.Uint32(b[10:]) != 0 || b[14] != 0 || b[15] != 0 {
+		return 0, 0, false
 	}
-	return netpoll.ID(binary.BigEndian.Uint64(b[:])), true
+	return netpoll.ID(binary.BigEndian.Uint64(b[:])), binary.BigEndian.Uint16(b[8:]), true
 }
 
 // mayBeSocketID reports whether a room's name could be the ID of a socket, of whatever
@@ -62,29 +62,48 @@ func mayBeSocketID(room string) bool {
 
 // Named returns the connection of a socket by the channel of the room that is its ID.
 func (io *Server) Named(s *shard.Shard, channel string) netpoll.ID {
-	name, room, _ := splitChannel(channel)
-	ns := io.find(name)
-	if ns == nil {
-		return 0
-	}
-	id, ok := io.parseSocketID(room, ns.number)
-	if !ok || id.Loop() != s.Loop().Index() {
-		return 0
-	}
-	id = s.Current(id)
-	if c := io.Conn(s, id); c != nil {
-		if cl, _ := c.App.(*client); cl != nil && cl.socket(name) != nil {
-			return id
-		}
+	namespace, room, _ := splitChannel(channel)
+	if socket := io.socketNamed(s, room); socket != nil && socket.ns.name == namespace {
+		return socket.conn.ID()
 	}
 	return 0
 }
 
 // Single reports whether a channel is that of a room that may be the ID of a socket: the
-// channel is its name, then.
-func (*Server) Single(channel string) (whole, name string, ok bool) {
+// channel is its name, then. Where clients may come back, what is published to any room goes
+// through the namespace.
+func (io *Server) Single(channel string) (whole, name string, ok bool) {
 	namespace, room, ok := splitChannel(channel)
-	return Channel(namespace, ""), channel, ok && mayBeSocketID(room)
+	if ok && !mayBeSocketID(room) {
+		ns := io.find(namespace)
+		ok = room != "" && ns != nil && ns.recovers()
+	}
+	return Channel(namespace, ""), channel, ok
+}
+
+// socketNamed returns the socket of this loop with an ID, nil for none. Loop only.
+func (io *Server) socketNamed(s *shard.Shard, name string) *Socket {
+	id, number, ok := io.decodeSocketID(name)
+	if at := io.lost.at(name); at != 0 {
+		id = at
+	}
+	if !ok || id.Loop() != s.Loop().Index() {
+		return nil
+	}
+	c := io.Conn(s, s.Current(id))
+	if c == nil {
+		return nil
+	}
+	cl, _ := c.App.(*client)
+	if cl == nil {
+		return nil
+	}
+	for socket := cl.first; socket != nil; socket = socket.next {
+		if socket.ns.number == number && socket.ID() == name {
+			return socket
+		}
+	}
+	return nil
 }
 
 var _ protocol.Namer = (*Server)(nil)

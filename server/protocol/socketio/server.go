@@ -38,6 +38,8 @@ type Options struct {
 	PingInterval, PingTimeout time.Duration
 	// PollingMax is how many clients may poll at a time, for each loop. If zero, 4,096.
 	PollingMax int
+	// Recovery lets clients whose connection was lost go on as if it had not been.
+	Recovery Recovery
 }
 
 // A Server is Socket.IO on one server.Server. Any goroutine may call its methods.
@@ -53,12 +55,14 @@ type Server struct {
 
 	rules  *protocol.Rules // set before any connection
 	cipher cipher.Block    // of socket IDs
+	lost   lost            // sockets that may come back
 }
 
 // New makes a Server. Configure it, and the namespaces, before the server starts.
 func New(options Options) *Server {
 	optionSettings.Fill(&options)
 	io := &Server{options: options, namespaces: map[string]*Namespace{}, cipher: newCipher()}
+	io.lost.init(&io.options.Recovery)
 	io.Engine = engineio.New(engineio.Options{
 		Path: options.Path, SessionsMax: options.PollingMax, PingInterval: options.PingInterval, PingTimeout: options.PingTimeout,
 	}, (*clients)(io))
@@ -81,7 +85,11 @@ func (io *Server) Configure(cfg *server.Config) {
 	cfg.Application = &application
 	cfg.Stats = append(slices.Clip(cfg.Stats), io.Counters)
 	if !slices.ContainsFunc(cfg.Namespaces, func(ns server.Namespace) bool { return ns.Name == ChannelNamespace }) {
-		cfg.Namespaces = append(slices.Clone(cfg.Namespaces), server.Namespace{Name: ChannelNamespace, Subscribe: protocol.AccessNobody})
+		ns := server.Namespace{Name: ChannelNamespace, Subscribe: protocol.AccessNobody}
+		if r := &io.options.Recovery; r.on() {
+			ns.HistoryMessages, ns.HistoryAge = r.HistoryMessages, r.MaxDisconnection
+		}
+		cfg.Namespaces = append(slices.Clone(cfg.Namespaces), ns)
 	}
 }
 

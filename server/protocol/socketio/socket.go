@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/roostws/roost/netpoll"
+	"github.com/roostws/roost/server/history"
 	"github.com/roostws/roost/server/internal/shard"
 	"github.com/roostws/roost/server/protocol"
 	"github.com/roostws/roost/server/protocol/engineio"
@@ -33,6 +34,10 @@ type rare struct {
 	handshake *Handshake
 	connect   *connecting // of a socket of the application
 	data      any
+	// With Options.Recovery: the ID of a socket that has come back, and where its namespace
+	// stood when it connected.
+	id    string
+	began history.Position
 	// Owned by the loop.
 	handlers   map[string]func(e *Event)
 	disconnect func(reason string)
@@ -66,7 +71,19 @@ func (s *Socket) peek() *rare {
 
 // ID returns the socket's ID, which the client knows as socket.id. It is a room of the
 // socket alone.
-func (s *Socket) ID() string { return s.ns.io.socketID(s.origin, s.ns.number) }
+func (s *Socket) ID() string {
+	if r := s.peek(); r != nil && r.id != "" {
+		return r.id
+	}
+	return s.ns.io.socketID(s.origin, s.ns.number)
+}
+
+// Recovered reports whether the client has come back after its connection was lost: it has
+// its ID, its rooms and its Data, and gets what it has missed (Options.Recovery).
+func (s *Socket) Recovered() bool {
+	r := s.peek()
+	return r != nil && r.id != ""
+}
 
 // Namespace returns where the socket is.
 func (s *Socket) Namespace() *Namespace { return s.ns }
@@ -112,6 +129,9 @@ func (s *Socket) Emit(event string, args ...any) error {
 	m, err := newMessage(event, args)
 	if err != nil {
 		return err
+	}
+	if s.ns.recovers() {
+		return s.emitKept(m)
 	}
 	return s.send(typeEvent, m, nil)
 }
@@ -183,7 +203,11 @@ func (s *Socket) packet(kind byte, m message, id *uint64) []byte {
 }
 
 func (s *Socket) send(kind byte, m message, id *uint64) error {
-	if s.isGone() || !s.conn.Send(s.packet(kind, m, id), m.blobs...) {
+	text := s.packet(kind, m, id)
+	if s.ns.recovers() {
+		return s.behind(func(sh *shard.Shard, id netpoll.ID) { sh.Push(id, text, m.blobs) })
+	}
+	if s.isGone() || !s.conn.Send(text, m.blobs...) {
 		return ErrGone
 	}
 	return nil
@@ -262,7 +286,7 @@ func (s *Socket) RemoteAddr(f func(netip.AddrPort)) error {
 // Disconnect ends the socket behind what was sent before; with all, the client's
 // connection, and its sockets in other namespaces.
 func (s *Socket) Disconnect(all bool) error {
-	return s.do(func(sh *shard.Shard, id netpoll.ID) {
+	return s.behind(func(sh *shard.Shard, id netpoll.ID) {
 		if all {
 			s.ns.io.dismiss(sh, id)
 			sh.Shut(id, 1000, "")
