@@ -5,11 +5,14 @@
 #
 #   scripts/compare.sh [--connections N] [--rounds N] [--period 4s]
 #                      [--only name,name] [--out FOLDER] [--host NAME] [--list]
+#                      [--socketio]
 #
 # By default 10,000 connections to each server, which fits a limit of 20,000
 # descriptors since server and generator are different processes, and three rounds.
 # --only names servers (--list lists them); limit always runs, as ratios are to it.
 # The results go to bench/results/<date>-compare-<host>.{md,json,svg}.
+# --socketio measures Roost beside Socket.IO itself on Node instead, with clients of
+# Socket.IO in a room: <date>-compare-socketio-<host>. It takes about five minutes.
 #
 # Needs Linux and Go, and Node with npm for the peer on Node: on Debian and as root it
 # installs them, elsewhere it says so and leaves that peer out. Everything runs on
@@ -41,9 +44,9 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# install_node: Node, npm and what the peer on Node needs, from its lock file.
+# install_node PEER: Node, npm and what a peer on Node needs, from its lock file.
 install_node() {
-  local peer=bench/peers/node-ws
+  local peer=$1
   if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     say "node or npm is missing"
     if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
@@ -66,7 +69,9 @@ export CGO_ENABLED=0
 go build -buildvcs=false -o "$bin/" ./cmd/roost ./bench/limit ./bench/cmd/compare || die "does not build"
 mkdir "$bin/peers"
 go -C bench/peers build -buildvcs=false -o "$bin/peers/" ./... || die "bench/peers does not build"
-install_node || say "the peer on Node is left out"
+peer=bench/peers/node-ws
+case " $* " in *" --socketio "*) peer=bench/peers/node-socketio ;; esac
+install_node "$peer" || say "the peer on Node is left out"
 
 export ROOST_COMPARE_BIN=$bin
 # In the background, so that a signal reaches the traps above at once.

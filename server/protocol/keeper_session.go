@@ -46,6 +46,11 @@ func (rules *Rules) Check(ctx context.Context, id netpoll.ID, r *ConnectRequest)
 	return e
 }
 
+// Asks reports whether Check asks the application, and may block.
+func (rules *Rules) Asks(r *ConnectRequest) bool {
+	return rules.Application.Connect != nil && !rules.trusts(r)
+}
+
 // CheckChannel decides whether a client of a Keeper may enter a channel, as for the command
 // Subscribe. It may block, and may be called on any goroutine.
 func (rules *Rules) CheckChannel(ctx context.Context, id netpoll.ID, allow []string, r *SubscribeRequest) *Error {

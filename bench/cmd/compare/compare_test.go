@@ -74,3 +74,16 @@ func TestFit(t *testing.T) {
 		t.Errorf("fit lowered 10,000 to %d", o.connections)
 	}
 }
+
+// Beside Socket.IO on Node, both servers get the same clients, and ratios are to the original.
+func TestSocketIOContenders(t *testing.T) {
+	all := (options{}).socketIO("BIN")
+	if len(all) != 2 || all[0].Label != socketIOYardstick || !all[0].Peer || all[1].Peer {
+		t.Fatalf("the servers are %+v", all)
+	}
+	for _, c := range all {
+		if c.Reference != socketIOYardstick || len(c.Jobs) != 1 || len(c.Jobs[0].Scenarios) != 2 || !strings.Contains(strings.Join(c.Args(rounds.Relay, "A", false), " "), "A") {
+			t.Errorf("%s: %+v", c.Label, c.Target)
+		}
+	}
+}

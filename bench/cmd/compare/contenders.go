@@ -86,7 +86,7 @@ func (o options) contenders(bin string) []contender {
 	node := make(report.Server{Label: "node-ws", About: "npm ws 8.23.0 on Node, one process", Peer: true}, func(job, addr string) []string {
 		return []string{"node", filepath.Join(nodePeer, "server.js"), "-addr", addr, "-mode", job}
 	})
-	node.missing = missingNode
+	node.missing = func() string { return missingNode(nodePeer, "ws") }
 	return []contender{
 		bare(yardstick, "bare epoll in Go, one thread, the minimum of both jobs", "1"),
 		bare("limit-2", "the same, two threads", "2"),
@@ -105,18 +105,20 @@ func (o options) contenders(bin string) []contender {
 
 const nodePeer = "bench/peers/node-ws"
 
-func missingNode() string {
+// missingNode says what a peer on Node lacks, that needs a package.
+func missingNode(peer, name string) string {
 	if _, err := exec.LookPath("node"); err != nil {
 		return "node is not installed"
 	}
-	if _, err := os.Stat(filepath.Join(nodePeer, "node_modules", "ws", "package.json")); err != nil {
-		return "ws is not installed: run npm ci in " + nodePeer
+	if _, err := os.Stat(filepath.Join(peer, "node_modules", name, "package.json")); err != nil {
+		return name + " is not installed: run npm ci in " + peer
 	}
 	return ""
 }
 
 // choose returns the named contenders, or all that this machine can run, and says why it left
-// out others. The yardstick is always there, since without it there are no ratios.
+// out others. The yardstick, the first one, is always there, since without it there are no
+// ratios.
 func choose(all []contender, names string) (chosen []contender, leftOut []string, err error) {
 	var known []string
 	for _, c := range all {
@@ -132,7 +134,7 @@ func choose(all []contender, names string) (chosen []contender, leftOut []string
 		}
 	}
 	for _, c := range all {
-		if c.Label != yardstick && !slices.Contains(wanted, c.Label) {
+		if c.Label != all[0].Label && !slices.Contains(wanted, c.Label) {
 			continue
 		}
 		if c.missing != nil {

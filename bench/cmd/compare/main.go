@@ -28,7 +28,7 @@ type options struct {
 	connections, rounds int
 	period              time.Duration
 	only, out, host     string
-	list                bool
+	list, socketio      bool
 }
 
 func main() { rounds.Main("compare", run) }
@@ -42,6 +42,7 @@ func parseFlags() options {
 	flag.StringVar(&o.out, "out", "bench/results", "`folder` of the result files; empty writes none")
 	flag.StringVar(&o.host, "host", "", "name of this machine for the results (default: its host name)")
 	flag.BoolVar(&o.list, "list", false, "list the servers and end")
+	flag.BoolVar(&o.socketio, "socketio", false, "measure Roost beside Socket.IO on Node, with its clients in a room")
 	flag.Parse()
 	return o
 }
@@ -51,6 +52,9 @@ func run(ctx context.Context) (held bool, err error) {
 	o := parseFlags()
 	bin := os.Getenv(binVariable)
 	all := o.contenders(bin)
+	if o.socketio {
+		all = o.socketIO(bin)
+	}
 	if o.list {
 		for _, c := range all {
 			fmt.Printf("%-15s %s\n", c.Label, c.About)
@@ -77,6 +81,9 @@ func run(ctx context.Context) (held bool, err error) {
 		Started: time.Now().UTC().Truncate(time.Second), Rounds: o.rounds,
 		Command: strings.Join(append([]string{"scripts/compare.sh"}, os.Args[1:]...), " "),
 		Columns: columns, Environment: bench.ReadEnvironment(),
+	}
+	if o.socketio {
+		c.Name, c.Title, c.Columns, c.Text = "compare-socketio", "Socket.IO compared", socketIOColumns, fmt.Sprintf(socketIOText, o.rounds)
 	}
 	if o.host != "" {
 		c.Environment.Host = o.host

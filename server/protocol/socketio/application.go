@@ -71,6 +71,12 @@ func takeToken(auth []byte) (token string, rest []byte) {
 	return token, rest
 }
 
+// blocks reports whether check may block.
+func (k *connecting) blocks(rules *protocol.Rules) bool {
+	ns := rules.Namespaces[ChannelNamespace]
+	return rules.Asks(&k.request) || ns != nil && ns.Subscribe == protocol.AccessGranted
+}
+
 // check asks the application. It may block.
 func (k *connecting) check(ctx context.Context, rules *protocol.Rules) error {
 	r := &k.request
@@ -116,7 +122,7 @@ func (x *clients) admit(sh *shard.Shard, id netpoll.ID, cl *client, s *Socket, e
 			err = told(e)
 		}
 	}
-	if cl.rest == nil {
+	if cl.rest == nil && (err != nil || !r.Expires.IsZero()) {
 		cl.rest = &clientRest{}
 	}
 	if err == nil {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"github.com/roostws/roost/internal/wstest"
 	"github.com/roostws/roost/server"
 	"github.com/roostws/roost/server/protocol"
@@ -118,6 +120,19 @@ func TestApplicationAnswersEvents(t *testing.T) {
 	if receipt, err := r.srv.PublishMessage(t.Context(), server.Publication{Channel: "io:/#kitchen", Payload: []byte(`1`)}); err != nil || receipt.Matched != 0 {
 		t.Errorf("after leaving: %+v, %v", receipt, err)
 	}
+}
+
+// Where nobody has to be asked, a client may send events right behind its connect.
+func TestApplicationAdmitsAtOnce(t *testing.T) {
+	r := startApplication(t, socketio.Options{}, func(cfg *server.Config) {
+		cfg.Application.Anonymous = true
+		cfg.Namespaces = []server.Namespace{{Name: socketio.ChannelNamespace}}
+	})
+	c := r.dial("")
+	c.Text()
+	c.Put(wstest.Masked(ws.OpText, "40") + wstest.Masked(ws.OpText, `421["join","room"]`))
+	c.Text()
+	c.Want("431[]")
 }
 
 // Tokens are checked as those of the native protocol, and CONNECT_ERROR says what is wrong.

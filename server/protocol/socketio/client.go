@@ -241,6 +241,14 @@ func (x *clients) connect(c *engineio.Conn, cl *client, k *packet) bool {
 // beginAdmission asks the application or the middleware, if there is any.
 func (x *clients) beginAdmission(cl *client, s *Socket) bool {
 	ns := s.ns
+	if ns.application && !s.rare.connect.blocks(x.rules) {
+		err := s.rare.connect.check(context.Background(), x.rules)
+		if err = x.admit(s.conn.Shard(), s.conn.ID(), cl, s, err); err != nil {
+			return x.turnAway(s.conn, cl, ns.name, err)
+		}
+		x.connected(cl, s)
+		return true
+	}
 	if !ns.application && len(ns.middleware) == 0 {
 		x.connected(cl, s)
 		return true
@@ -288,10 +296,7 @@ func (x *clients) check(cl *client, s *Socket) {
 				err = x.admit(sh, id, cl, s, err)
 			}
 			if err != nil {
-				x.refuse(s.conn, s.ns.name, err)
-				if cl.rest != nil && cl.rest.refused >= protocol.KeeperConnectTries {
-					s.conn.Do(func(sh *shard.Shard, id netpoll.ID) { sh.Shut(id, closeUnauthorized, "unauthorized") })
-				}
+				x.turnAway(s.conn, cl, s.ns.name, err)
 				return
 			}
 			x.connected(cl, s)
@@ -309,6 +314,15 @@ func (x *clients) check(cl *client, s *Socket) {
 		}
 	}
 	err = ctx.Err()
+}
+
+// turnAway refuses a client, and ends one that was refused too often.
+func (x *clients) turnAway(c *engineio.Conn, cl *client, namespace string, why error) bool {
+	x.refuse(c, namespace, why)
+	if cl.rest != nil && cl.rest.refused >= protocol.KeeperConnectTries {
+		c.Do(func(sh *shard.Shard, id netpoll.ID) { sh.Shut(id, closeUnauthorized, "unauthorized") })
+	}
+	return true
 }
 
 // refuse tells a client that it may not connect.
