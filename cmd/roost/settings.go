@@ -55,7 +55,7 @@ var otherFlags = map[string]string{
 }
 
 // notFlags are fields of embedded structs that are set in other ways.
-const notFlags = `^ServeCmd\.(Secrets|Form|TLS|Logger|AskAll)$`
+const notFlags = `^ServeCmd\.(Secrets|Form|TLS|Logger|AskAll|Recovery)$`
 
 // flagOf returns the name of the flag that sets a field, without dashes.
 func flagOf(config, field string) string {
