@@ -208,6 +208,9 @@ func (r *results) judge() {
 	}
 	one, three := r.find("Roost, Redis", 1), r.find("Roost, Redis", 3)
 	compare("CPU of a delivery, three nodes beside one", three.DeliveryCPU, one.DeliveryCPU, 1.1)
+	if one, three := r.find("Centrifugo, Redis", 1).DeliveryCPU, r.find("Centrifugo, Redis", 3).DeliveryCPU; one > 0 && three > 0 {
+		r.Verdicts = append(r.Verdicts, fmt.Sprintf("the same in Centrifugo: %.2fx", three/one))
+	}
 	for _, w := range r.Rows {
 		if !w.peer {
 			continue

@@ -35,8 +35,9 @@ type life struct {
 
 	heard atomic.Int64 // when something was received, in Unix nanoseconds
 
-	mu   sync.Mutex
-	wake sync.Cond
+	mu sync.Mutex
+	// Each has one goroutine that waits: for commands, and for subs.
+	toSend, toSubscribe sync.Cond
 	// Guarded by mu.
 	commands []command
 	subs     []subscription
@@ -104,7 +105,7 @@ func (s *sequencer) connect() (*life, error) {
 		pending: map[string]int{}, ending: map[string]int{}, probe: s.b.prefix + "probe:" + newID(),
 	}
 	l.broken, l.fail = context.WithCancelCause(context.Background())
-	l.wake.L = &l.mu
+	l.toSend.L, l.toSubscribe.L = &l.mu, &l.mu
 	l.heard.Store(time.Now().UnixNano())
 	l.receiver, l.release = client.Dedicate()
 	// On one connection, so that the scripts are in the process whose name they have.
@@ -167,7 +168,8 @@ func (l *life) err() error { return cmp.Or(context.Cause(l.broken), broker.ErrUn
 func (l *life) end() {
 	l.cancel()
 	l.mu.Lock()
-	l.wake.Broadcast()
+	l.toSend.Signal()
+	l.toSubscribe.Signal()
 	l.mu.Unlock()
 	l.release()
 	l.client.Close()
@@ -179,7 +181,7 @@ func (l *life) do(c command) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.commands = append(l.commands, c)
-	l.wake.Broadcast()
+	l.toSend.Signal()
 }
 
 // nextBatch returns the commands that are sent together next.
@@ -201,7 +203,7 @@ func (l *life) send() {
 	for {
 		l.mu.Lock()
 		for len(l.commands) == 0 && l.ctx.Err() == nil {
-			l.wake.Wait()
+			l.toSend.Wait()
 		}
 		batch := nextBatch(l.commands)
 		l.commands = l.commands[len(batch):]
@@ -262,7 +264,7 @@ func (l *life) subscribe(channel string, on bool) {
 	} else {
 		l.ending[channel]++
 	}
-	l.wake.Broadcast()
+	l.toSubscribe.Signal()
 }
 
 // subscribeTo asks for many subscriptions. With Broker.mu held.
@@ -278,7 +280,7 @@ func (l *life) nextSubscriptions() (channels []string, on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.subs) == 0 && l.ctx.Err() == nil {
-		l.wake.Wait()
+		l.toSubscribe.Wait()
 	}
 	if l.ctx.Err() != nil {
 		return nil, false
