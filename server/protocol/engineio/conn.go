@@ -18,11 +18,14 @@ type Conn struct {
 	// App is the application's. Owned by the loop.
 	App any
 
-	mu sync.Mutex
-	// Guarded by mu; id and shard are written on the loop only.
+	// Immutable.
 	shard *shard.Shard
+	began netpoll.ID // the connection in which the client began
+
+	mu sync.Mutex
+	// Guarded by mu; id is written on the loop only.
 	id    netpoll.ID
-	queue []entry
+	queue *[]entry // nil while it is empty: most clients are idle
 	// rung: the loop will look at the queue.
 	rung, ended bool
 }
@@ -56,7 +59,11 @@ func (c *Conn) push(e entry) bool {
 	if c.ended {
 		return false
 	}
-	c.queue = append(c.queue, e)
+	if c.queue == nil {
+		c.queue = &[]entry{e}
+	} else {
+		*c.queue = append(*c.queue, e)
+	}
 	if !c.rung {
 		c.rung = true
 		return c.shard.Call(c.ring) == nil
@@ -82,13 +89,13 @@ func (c *Conn) flush(s *shard.Shard, send func(id netpoll.ID, text []byte, blobs
 	for {
 		c.mu.Lock()
 		queue, id := c.queue, c.id
-		if c.queue = nil; len(queue) == 0 {
+		if c.queue = nil; queue == nil {
 			c.rung = false
 			c.mu.Unlock()
 			return
 		}
 		c.mu.Unlock()
-		for _, e := range queue {
+		for _, e := range *queue {
 			if e.do != nil {
 				e.do(s, id)
 			} else {
@@ -131,7 +138,11 @@ func (c *Conn) end() {
 	c.ended, c.queue = true, nil
 }
 
-// Shard returns that of the client's loop. Loop only.
+// Began returns the connection in which the client began: what lists and callbacks know it
+// by. Any goroutine.
+func (c *Conn) Began() netpoll.ID { return c.began }
+
+// Shard returns that of the client's loop. Any goroutine.
 func (c *Conn) Shard() *shard.Shard { return c.shard }
 
 // ID returns the connection's name, which changes when the client upgrades. Any goroutine.

@@ -8,4 +8,5 @@
 //	packet.go   packets, payloads, the query
 //	engine.go   the protocol's part of a server: opening, probe, upgrade
 //	conn.go     one client
+//	table.go    the clients of a loop
 package engineio

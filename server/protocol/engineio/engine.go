@@ -52,7 +52,7 @@ type Engine struct {
 // loop is what an Engine has for one event loop.
 type loop struct {
 	sessions *protocol.Sessions
-	conns    map[netpoll.ID]*Conn
+	conns    table
 	// probes are connections on which the client of a mailbox tries a WebSocket.
 	probes map[netpoll.ID]probe
 }
@@ -138,7 +138,7 @@ func (e *Engine) Admit(r *handshake.Request) (kept any, err error) {
 func (e *Engine) loop(s *shard.Shard) *loop {
 	at := &e.loops[s.Loop().Index()]
 	if *at == nil {
-		*at = &loop{conns: map[netpoll.ID]*Conn{}, probes: map[netpoll.ID]probe{}}
+		*at = &loop{probes: map[netpoll.ID]probe{}}
 		e.shards[s.Loop().Index()].Store(s)
 	}
 	return *at
@@ -157,8 +157,8 @@ func (e *Engine) Open(x *protocol.Sessions, s *shard.Shard, id netpoll.ID, kept 
 		l.probes[id] = probe{mailbox: m}
 		return false
 	}
-	c := &Conn{shard: s, id: id}
-	l.conns[id] = c
+	c := &Conn{shard: s, began: id, id: id}
+	l.conns.put(id, c)
 	e.sayOpen(s, id)
 	e.on(s, c, func() bool { e.app.Opened(c, q.values, q.parts); return true })
 	return true
@@ -195,7 +195,7 @@ func (e *Engine) Received(s *shard.Shard, id netpoll.ID, p []byte, binary bool) 
 		e.probe(s, l, id, pr, p, binary)
 		return
 	}
-	c := l.conns[id]
+	c := l.conns.get(id)
 	switch {
 	case c == nil:
 	case binary:
@@ -234,7 +234,7 @@ func (e *Engine) Dismissed(*shard.Shard, netpoll.ID, frame.CloseCode, string) {}
 func (e *Engine) Expired(s *shard.Shard, id netpoll.ID) { s.HangUp(id, true) }
 
 // Conn returns the client of a connection, nil if there is none. Loop only.
-func (e *Engine) Conn(s *shard.Shard, id netpoll.ID) *Conn { return e.loop(s).conns[id] }
+func (e *Engine) Conn(s *shard.Shard, id netpoll.ID) *Conn { return e.loop(s).conns.get(id) }
 
 // Sessions returns those of the loop of s, which has had a client. Loop only.
 func (e *Engine) Sessions(s *shard.Shard) *protocol.Sessions { return e.loop(s).sessions }
@@ -255,9 +255,7 @@ func (e *Engine) Each(f func(s *shard.Shard, c *Conn)) {
 				if s == nil {
 					return
 				}
-				for _, c := range e.loop(s).conns {
-					f(s, c)
-				}
+				e.loop(s).conns.each(func(c *Conn) { f(s, c) })
 			})
 		}
 	}
@@ -287,14 +285,14 @@ func (l *loop) forgetProbe(s *shard.Shard, id netpoll.ID) {
 // moved follows the move of a session.
 func (e *Engine) moved(s *shard.Shard, from, to netpoll.ID, ok bool) {
 	l := e.loop(s)
-	c := l.conns[from]
+	c := l.conns.get(from)
 	if !ok || c == nil {
 		s.HangUp(to, true)
 		return
 	}
 	delete(l.probes, to)
-	delete(l.conns, from)
-	l.conns[to] = c
+	l.conns.remove(from)
+	l.conns.put(to, c)
 	c.moveTo(to)
 	l.sessions.Moved(from, to)
 	s.Unpause(to)
@@ -307,11 +305,11 @@ func (e *Engine) Closed(s *shard.Shard, id netpoll.ID, why shard.Closed) (client
 		l.forgetProbe(s, id)
 		return false
 	}
-	c := l.conns[id]
+	c := l.conns.get(id)
 	if c == nil {
 		return false
 	}
-	delete(l.conns, id)
+	l.conns.remove(id)
 	if s.IsMailbox(id) {
 		for other, pr := range l.probes {
 			if pr.mailbox == id {

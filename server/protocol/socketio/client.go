@@ -218,7 +218,7 @@ func (x *clients) connect(c *engineio.Conn, cl *client, k *packet) bool {
 	if cl.socket(ns.name) != nil {
 		return false
 	}
-	s := &Socket{conn: c, ns: ns, origin: c.ID()}
+	s := &Socket{conn: c, ns: ns}
 	h := &Handshake{Auth: Value{raw: []byte("{}")}}
 	if len(k.data) > 0 {
 		h.Auth.raw = bytes.Clone(k.data)
@@ -286,7 +286,7 @@ func (x *clients) check(cl *client, s *Socket) {
 	err := errors.New("something went wrong in the server") // unless it comes to its end
 	defer func() {
 		if value := recover(); value != nil {
-			x.rules.Host.Panicked("socketio.Use", s.origin, value)
+			x.rules.Host.Panicked("socketio.Use", s.conn.Began(), value)
 		}
 		s.conn.Do(func(sh *shard.Shard, id netpoll.ID) {
 			if cl.rest != nil {

@@ -17,9 +17,8 @@ import (
 // nothing.
 type Socket struct {
 	// Immutable once it is connected.
-	conn   *engineio.Conn
-	ns     *Namespace
-	origin netpoll.ID // of its connection when it connected
+	conn *engineio.Conn
+	ns   *Namespace
 
 	next *Socket // the client's next one; owned by the loop
 
@@ -75,7 +74,7 @@ func (s *Socket) ID() string {
 	if r := s.peek(); r != nil && r.id != "" {
 		return r.id
 	}
-	return s.ns.io.socketID(s.origin, s.ns.number)
+	return s.ns.io.socketID(s.conn.Began(), s.ns.number)
 }
 
 // Recovered reports whether the client has come back after its connection was lost: it has
