@@ -253,6 +253,12 @@ var layers = []struct {
 		"roost top knows of a server what it says over HTTP, and may be of another version",
 	},
 	{
+		"cmd/roost/internal/storm",
+		[]string{module + "/bench", module + "/frame"},
+		[]string{module + "/server"},
+		"the rehearsal knows of a server what goes over the wire; its servers are processes",
+	},
+	{
 		"bench",
 		[]string{module + "/frame", module + "/netpoll", module + "/bench", "golang.org/x/sys",
 			"github.com/HdrHistogram/hdrhistogram-go", "github.com/golang-jwt/jwt/v5"},

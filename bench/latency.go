@@ -80,3 +80,14 @@ func (h *histogram) latency() Latency {
 	}
 	return l
 }
+
+// NewLatency returns the distribution of durations that were measured elsewhere.
+func NewLatency(text string, durations []time.Duration) Latency {
+	h := newHistogram()
+	for _, d := range durations {
+		h.record(int64(d))
+	}
+	l := h.latency()
+	l.Text = text
+	return l
+}

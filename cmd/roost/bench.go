@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -113,8 +114,13 @@ func runBench[C any](out *benchOutput, cfg *C, opt *bench.Options, run func(cont
 	if err != nil {
 		return err
 	}
-	benchreport.WriteResult(os.Stdout, r)
-	if err := out.write(r); err != nil {
+	return out.report(os.Stdout, r)
+}
+
+// report prints a result and writes it where it was asked for.
+func (o *benchOutput) report(w io.Writer, r *bench.Result) error {
+	benchreport.WriteResult(w, r)
+	if err := o.write(r); err != nil {
 		return err
 	}
 	if !r.Held {

@@ -2,6 +2,7 @@
 //
 //	roost serve      run the server
 //	roost bench      measure a WebSocket server
+//	roost storm      rehearse that all clients vanish and return
 //	roost doctor     report how many connections this machine can hold
 //	roost token      make a token for a client
 //	roost publish    publish to a running server
@@ -56,6 +57,7 @@ type CLI struct {
 
 	Serve     ServeCmd     `cmd:"" help:"Run the server."`
 	Bench     BenchCmd     `cmd:"" help:"Measure a WebSocket server, this or any other: memory and CPU for each connection, latency, deliveries."`
+	Storm     StormCmd     `cmd:"" help:"Rehearse that all clients vanish and return, and that a server stops: with what Roost does about it, and without."`
 	Doctor    DoctorCmd    `cmd:"" help:"Report how many connections this machine can hold, which limit comes first, and what to type to raise it."`
 	Token     TokenCmd     `cmd:"" help:"Make a token for a client, or show what is wrong with one."`
 	Publish   PublishCmd   `cmd:"" help:"Publish to a channel, a user or everybody, through a running server's admin port."`
@@ -161,7 +163,7 @@ func report(stderr io.Writer, command string, err error) int {
 		return 128 + int(syscall.SIGPIPE) // roost subscribe news | head -1: as other programs end there
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "roost: %v\n", err)
-		if !slices.Contains([]string{"serve", "bench", "doctor", "token", "publish", "subscribe", "drain", "top"}, command) {
+		if !slices.Contains([]string{"serve", "bench", "storm", "doctor", "token", "publish", "subscribe", "drain", "top"}, command) {
 			command = ""
 		}
 		fmt.Fprintf(stderr, "All flags, with their defaults: %s\n", strings.Join(strings.Fields("roost "+command+" --help"), " "))
