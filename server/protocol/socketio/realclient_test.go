@@ -76,10 +76,6 @@ func (l *line) cut() {
 // upgrade: each feature once, and the network cut under it. What is missing is a failure,
 // never a skip.
 func TestSocketIOClient(t *testing.T) {
-	modules := os.Getenv("ROOST_NODE_MODULES")
-	if modules == "" {
-		t.Fatal("ROOST_NODE_MODULES must say where node_modules with socket.io-client is: scripts/test.sh sets it")
-	}
 	r := start(t, func(_ *server.Config, io *socketio.Server) {
 		main := io.Of("/")
 		main.On("echo", func(_ *socketio.Socket, e *socketio.Event) { _ = e.Ack(e.Values()...) })
@@ -121,13 +117,55 @@ func TestSocketIOClient(t *testing.T) {
 	line := newLine(t, r.srv.Addrs()[0].String())
 	cut := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { line.cut() }))
 	t.Cleanup(cut.Close)
+	runClient(t, "client.js", "http://"+line.listener.Addr().String(), cut.URL)
+}
+
+// runClient runs a script of testdata in Node.js.
+func runClient(t *testing.T, script string, args ...string) {
+	t.Helper()
+	modules := os.Getenv("ROOST_NODE_MODULES")
+	if modules == "" {
+		t.Fatal("ROOST_NODE_MODULES must say where node_modules with socket.io-client is: scripts/test.sh sets it")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "testdata/client.js", "http://"+line.listener.Addr().String(), cut.URL)
+	cmd := exec.CommandContext(ctx, "node", append([]string{"testdata/" + script}, args...)...)
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "ok") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
+}
+
+// An unchanged socket.io-client whose connections are cut comes back as the same socket with
+// exactly what it has missed, and as a new one if it comes too late.
+func TestSocketIOClientComesBack(t *testing.T) {
+	r := startWith(t, socketio.Options{Recovery: socketio.Recovery{MaxDisconnection: 2 * time.Second}}, func(_ *server.Config, io *socketio.Server) {
+		io.OnConnection(func(s *socketio.Socket) {
+			if !s.Recovered() {
+				_ = s.Emit("hello")
+			}
+		})
+		io.Of("/").On("join", func(s *socketio.Socket, e *socketio.Event) { _, _ = s.Join(e.Arg(0).String()), e.Ack() })
+	})
+	// Each client has its own line: the others are not cut with it.
+	var lines []string
+	for range 3 {
+		line := newLine(t, r.srv.Addrs()[0].String())
+		cut := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { line.cut() }))
+		t.Cleanup(cut.Close)
+		lines = append(lines, "http://"+line.listener.Addr().String(), cut.URL)
+	}
+	emit := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		for _, err := range []error{
+			r.io.Emit("all"), r.io.To("a").Emit("a"), r.io.To("b").Emit("b"), r.io.To("a", "b").Emit("bytes", []byte{1, 2}), r.io.Except("a").Emit("c"), r.io.Emit("end"),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}))
+	t.Cleanup(emit.Close)
+	runClient(t, "recovery.js", append([]string{emit.URL}, lines...)...)
 }
