@@ -150,11 +150,12 @@ func (e *Engine) Open(x *protocol.Sessions, s *shard.Shard, id netpoll.ID, kept 
 	l := e.loop(s)
 	l.sessions = x
 	if m := q.errand.Mailbox; m != 0 {
-		if key, ok := s.MailboxKey(m); !ok || key != q.errand.Key || l.tried(m) {
+		if key, ok := s.MailboxKey(m); !ok || key != q.errand.Key || l.tried(s, m) {
 			s.Shut(id, frame.ClosePolicyViolation, "no such session")
 			return false
 		}
 		l.probes[id] = probe{mailbox: m}
+		s.SetExpiry(id, e.rules.Timeout)
 		return false
 	}
 	c := &Conn{shard: s, began: id, id: id}
@@ -165,9 +166,9 @@ func (e *Engine) Open(x *protocol.Sessions, s *shard.Shard, id netpoll.ID, kept 
 }
 
 // tried reports whether a client tries a WebSocket already.
-func (l *loop) tried(mailbox netpoll.ID) bool {
-	for _, p := range l.probes {
-		if p.mailbox == mailbox {
+func (l *loop) tried(s *shard.Shard, mailbox netpoll.ID) bool {
+	for id, p := range l.probes {
+		if p.mailbox == mailbox && s.IsOpen(id) {
 			return true
 		}
 	}
@@ -278,8 +279,10 @@ func (e *Engine) probe(s *shard.Shard, l *loop, id netpoll.ID, pr probe, p []byt
 
 // forgetProbe lets the client of a mailbox go on polling, or try another WebSocket.
 func (l *loop) forgetProbe(s *shard.Shard, id netpoll.ID) {
-	s.Busy(l.probes[id].mailbox, false)
-	delete(l.probes, id)
+	mailbox := l.probes[id].mailbox
+	if delete(l.probes, id); !l.tried(s, mailbox) {
+		s.Busy(mailbox, false)
+	}
 }
 
 // moved follows the move of a session.

@@ -833,3 +833,28 @@ func TestTwoServers(t *testing.T) {
 		want(c, `42["end"]`)
 	}
 }
+
+// A WebSocket on which a client tries to upgrade, and goes no further, is ended: the client
+// goes on polling, and may try again.
+func TestProbesComeToAnEnd(t *testing.T) {
+	r := start(t, func(cfg *server.Config, io *socketio.Server) {
+		cfg.Timeouts.HandshakeTimeout = time.Second
+		io.Of("/").On("echo", func(_ *socketio.Socket, e *socketio.Event) { _ = e.Ack() })
+	})
+	p := r.poller()
+	p.post("40")
+	p.await("40")
+	for _, said := range [][]string{nil, {"2probe"}} {
+		c := r.dial("&sid=" + p.sid)
+		for _, packet := range said {
+			c.Send(packet)
+			c.Want("3probe")
+		}
+		c.WantClosing(1008)
+	}
+	p.post(`421["echo"]`)
+	p.await("431[]")
+	c := p.upgrade()
+	c.Send(`422["echo"]`)
+	c.Want("432[]")
+}
