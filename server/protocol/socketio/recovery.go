@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,6 +93,10 @@ func (l *lost) init(r *Recovery) {
 	l.away, l.backs = map[string]*lostSocket{}, map[string]netpoll.ID{}
 }
 
+// lostSlack is how many sockets that are not away any more may be in the order, beside as
+// many as are away.
+const lostSlack = 64
+
 // put adds a socket, and returns how many were given up for it.
 func (l *lost) put(k *lostSocket) (givenUp int) {
 	l.mu.Lock()
@@ -100,6 +105,9 @@ func (l *lost) put(k *lostSocket) (givenUp int) {
 	k.until = now.Add(time.Duration(l.age))
 	l.away[k.id] = k
 	l.order = append(l.order, k)
+	if len(l.order) > 2*len(l.away)+lostSlack { // most have come back
+		l.order = slices.DeleteFunc(l.order, func(k *lostSocket) bool { return l.away[k.id] != k })
+	}
 	for len(l.order) > 0 {
 		first := l.order[0]
 		away := l.away[first.id] == first
@@ -278,7 +286,7 @@ func (io *Server) returning(ns *Namespace, auth []byte) (id string, at place) {
 func (x *clients) comeBack(cl *client, s *Socket, id string, at place) bool {
 	x.io().fetch(id, func(k *lostSocket) {
 		known := func() {
-			s.conn.Do(func(sh *shard.Shard, conn netpoll.ID) {
+			there := s.conn.Do(func(sh *shard.Shard, conn netpoll.ID) {
 				if cl.rest != nil {
 					delete(cl.rest.connecting, s.ns.name)
 				}
@@ -289,6 +297,9 @@ func (x *clients) comeBack(cl *client, s *Socket, id string, at place) bool {
 					}
 				}
 			})
+			if !there && k != nil {
+				x.io().lost.put(k) // its client may try once more
+			}
 		}
 		if k == nil || !x.rules.Host.Remote() {
 			known()
