@@ -7,7 +7,7 @@
 #   scripts/test.sh --list       the steps, each with what it does
 #
 # On a fresh Debian machine that has only Go it installs what it needs: Debian
-# packages (as root), and four npm packages in a cache folder outside the tree
+# packages (as root), and some npm packages in a cache folder outside the tree
 # (ROOST_TEST_CACHE, by default ~/.cache/roost-test). Steps that wait for browsers and
 # networks run beside those that compute (docs/decisions/0032-gate-time.md); what they
 # print comes when they end. The last line is "N passed, N failed"; the exit status is 0 if
@@ -20,6 +20,7 @@ NPM_WS=ws@8.23.0
 NPM_PLAYWRIGHT=playwright-core@1.56.0
 NPM_SOCKETIO=socket.io-client@4.8.1
 NPM_DENO=deno@2.9.6
+NPM_PUSHER="pusher-js@8.6.0 laravel-echo@2.5.0 pusher@5.3.4"
 FUZZ_TIME=${FUZZ_TIME:-5000x} # inputs, not seconds: the end of a time is now and then reported as a failure
 
 # Stamping the commit into test binaries needs a working git and a tree that
@@ -145,10 +146,10 @@ step_tools() { # install what the tests need
         const at = want.lastIndexOf("@");
         const have = require("./node_modules/" + want.slice(0, at) + "/package.json").version;
         if (have !== want.slice(at + 1)) process.exit(1);
-      }' "$NPM_WS" "$NPM_PLAYWRIGHT" "$NPM_SOCKETIO" "$NPM_DENO" 2>/dev/null); then
-    say "npm: $NPM_WS $NPM_PLAYWRIGHT $NPM_SOCKETIO $NPM_DENO into $cache"
+      }' "$NPM_WS" "$NPM_PLAYWRIGHT" "$NPM_SOCKETIO" "$NPM_DENO" $NPM_PUSHER 2>/dev/null); then
+    say "npm: $NPM_WS $NPM_PLAYWRIGHT $NPM_SOCKETIO $NPM_DENO $NPM_PUSHER into $cache"
     retry 3 npm install --prefix "$cache" --no-audit --no-fund --no-package-lock --ignore-scripts \
-      --loglevel=error "$NPM_WS" "$NPM_PLAYWRIGHT" "$NPM_SOCKETIO" "$NPM_DENO" || { fail "npm install"; return 1; }
+      --loglevel=error "$NPM_WS" "$NPM_PLAYWRIGHT" "$NPM_SOCKETIO" "$NPM_DENO" $NPM_PUSHER || { fail "npm install"; return 1; }
   fi
   [ -e bench/peers/node-ws/node_modules/ws/package.json ] ||
     retry 3 npm ci --prefix bench/peers/node-ws --no-audit --no-fund --ignore-scripts --loglevel=error ||
@@ -263,7 +264,7 @@ real_clients() { # PATTERN [PATTERN-TO-SKIP]
   return $status
 }
 
-step_clients() { # npm ws, Python websockets, socket.io-client and web/client in Node.js against the binary, socket.io-client against the library (gobwas/ws is in unit)
+step_clients() { # npm ws, Python websockets, socket.io-client, pusher-js, laravel-echo, pusher and web/client in Node.js against the binary, socket.io-client against the library (gobwas/ws is in unit)
   local status=0
   real_clients '^TestRealClient' || status=1
   ROOST_NODE_MODULES="$cache/node_modules" go test -tags realclients -count=1 -vet=off -timeout 5m -run '^TestSocketIOClient$' ./server/protocol/socketio || status=1
@@ -278,7 +279,7 @@ step_brokers() { # the brokers against real servers: the contract's test, severa
   go test -tags realclients -count=1 -vet=off -timeout 10m ./server/broker/... ./internal/clustertest
 }
 
-step_browser() { # the demo page, the textbook page, the chat example, socket.io-client and the browser client in headless Chromium, the client in Firefox, too
+step_browser() { # the demo page, the textbook page, the chat example, socket.io-client, pusher-js with laravel-echo and the browser client in headless Chromium, the client in Firefox, too
   real_clients '^TestBrowser'
 }
 

@@ -173,6 +173,9 @@ func (s *ServeCmd) announce(logger *slog.Logger, srv *server.Server, admin *admi
 	if s.Native {
 		name += " and native protocol"
 	}
+	if len(s.PusherApps) > 0 {
+		name += " and Pusher"
+	}
 	if s.SocketIO {
 		name += " and Socket.IO"
 	}

@@ -37,6 +37,9 @@ func (f *PusherFlags) configure(config *server.Config, logger *slog.Logger) (*pu
 	if len(f.PusherApps) == 0 {
 		return nil, nil
 	}
+	if config.HTTP == nil {
+		config.HTTP = clientPages()
+	}
 	p, err := pusher.New(pusher.Options{Apps: f.PusherApps, ActivityTimeout: f.PusherActivityTimeout, NoPublicAPI: f.PusherAPI == "admin", Logger: logger})
 	if err == nil {
 		p.Configure(config)

@@ -3,6 +3,7 @@ package pusher
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/roostws/roost/frame"
@@ -61,7 +62,7 @@ func (c *call) info(name string, w wanted, occupied bool) (i info, err error) {
 	return i, nil
 }
 
-// usersOf returns each user among connections once, in their order.
+// usersOf returns each user among connections once, in the order of their IDs.
 func usersOf(members []protocol.Member) (users []string) {
 	seen := map[string]bool{"": true}
 	for _, m := range members {
@@ -70,6 +71,7 @@ func usersOf(members []protocol.Member) (users []string) {
 			users = append(users, m.User)
 		}
 	}
+	slices.Sort(users)
 	return users
 }
 
