@@ -22,7 +22,6 @@ import (
 // questions, events and API alone. A token "user:NAME" is the user NAME's.
 type socketIOBackEnd struct {
 	t   *testing.T
-	url string // of its web hooks and questions
 	api string // of roost's admin port
 
 	mu sync.Mutex
