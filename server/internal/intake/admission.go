@@ -145,6 +145,9 @@ func (a *Admission) fill(now time.Duration) {
 	if a.Rate > 0 {
 		burst = max(min(burst, a.Rate/10), 1)
 	}
+	if a.Waiting() > 0 {
+		burst = max(burst, rate/4) // a loop that is late comes round seldom, and takes rateLeast still
+	}
 	if a.rate == 0 {
 		a.rate, a.credit, a.filled = rateFirst, burst, now
 		return

@@ -155,6 +155,27 @@ func TestAdmissionRate(t *testing.T) {
 	}
 }
 
+// A loop that comes round ten times a second takes rateLeast still.
+func TestAdmissionOfALateLoop(t *testing.T) {
+	a := Admission{Max: 10_000, Patience: time.Minute}
+	for id := range netpoll.ID(5000) {
+		a.Arrive(id+1, 0)
+	}
+	now, in := time.Duration(0), 0
+	for ; now < 4*time.Second; now += 100 * time.Millisecond {
+		a.Late(98*time.Millisecond, now)
+		for {
+			if _, ok := a.Next(now); !ok {
+				break
+			}
+			in++
+		}
+	}
+	if least := int(now.Seconds()*rateLeast) - 100; in < least {
+		t.Errorf("%d came in within %v, want %d at least", in, now, least)
+	}
+}
+
 // Where none is wanted, nobody waits.
 func TestAdmissionOff(t *testing.T) {
 	var a Admission
