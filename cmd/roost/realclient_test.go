@@ -154,6 +154,7 @@ func TestBrowserPages(t *testing.T) {
 // Notifications reach all windows of a person, are read in all of them, and are there
 // after a reload, from every kind of sender.
 func TestBrowserNotifications(t *testing.T) {
+	t.Parallel()
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
 	p := startRoost(t, loopback("--demo", "--admin-addr", "127.0.0.1:0")...)
@@ -162,6 +163,7 @@ func TestBrowserNotifications(t *testing.T) {
 
 // The page of examples/chat is a client of the native protocol without a library.
 func TestBrowserChatExample(t *testing.T) {
+	t.Parallel()
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
 	binary := filepath.Join(t.TempDir(), "chat")
@@ -291,24 +293,34 @@ func TestRealClientJavaScriptExactness(t *testing.T) {
 	}
 }
 
-// The browser client where it belongs: pages that are offline, frozen, left and come back
-// to, that share a connection, and whose network lets no WebSocket through.
-func TestBrowserClient(t *testing.T) {
+// clientServer is the server of the browser client's tests in browsers.
+func clientServer(t *testing.T) *process {
+	t.Helper()
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
 	needEnv(t, "ROOST_FIREFOX", "Firefox")
-	p := startRoost(t, loopback("--demo", "--native", "--anonymous", "--namespaces", `[{name: "", publish: anyone, presence: true}, {name: news, history-messages: 1000, publish: anyone, presence: true}]`)...)
-	// It measures how soon a page has a fallback.
-	t.Run("firefox", func(t *testing.T) { script(t, "node", "../../../../web/client/test/firefox.mjs", p.addr) })
-	t.Run("side by side", func(t *testing.T) {
-		for _, run := range []string{"browser", "frozen", "firefox offline", "firefox stopped"} {
-			name, only, _ := strings.Cut(run, " ")
-			t.Run(run, func(t *testing.T) {
-				t.Parallel()
-				script(t, "node", "../../../../web/client/test/"+name+".mjs", p.addr, only)
-			})
-		}
-	})
+	return startRoost(t, loopback("--demo", "--native", "--anonymous", "--namespaces", `[{name: "", publish: anyone, presence: true}, {name: news, history-messages: 1000, publish: anyone, presence: true}]`)...)
+}
+
+// The browser client in a network that lets no WebSocket through. It measures how soon a page
+// has a fallback, and has the machine for itself.
+func TestBrowserClient(t *testing.T) {
+	p := clientServer(t)
+	script(t, "node", "../../../../web/client/test/firefox.mjs", p.addr)
+}
+
+// The browser client where it belongs: pages that are offline, frozen, left and come back
+// to, and that share a connection. Most of it is waiting for a minute.
+func TestBrowserClientPages(t *testing.T) {
+	t.Parallel()
+	p := clientServer(t)
+	for _, run := range []string{"browser", "frozen", "firefox offline", "firefox stopped"} {
+		name, only, _ := strings.Cut(run, " ")
+		t.Run(run, func(t *testing.T) {
+			t.Parallel()
+			script(t, "node", "../../../../web/client/test/"+name+".mjs", p.addr, only)
+		})
+	}
 }
 
 // The browser client in Deno.

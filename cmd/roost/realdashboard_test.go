@@ -11,6 +11,7 @@ import (
 
 // The dashboard shows the server, publishes, and disconnects a user.
 func TestBrowserDashboard(t *testing.T) {
+	t.Parallel()
 	nodePath(t)
 	needEnv(t, "ROOST_CHROMIUM", "Chromium")
 	const key = "0123456789abcdef0123456789abcdef"

@@ -148,11 +148,14 @@ func Exactness(t *testing.T, c Scenario) {
 	stop := make(chan struct{})
 	var wandering sync.WaitGroup
 	wandering.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(10 * time.Millisecond):
+		// By publications and not by the clock: a slow machine would do little else.
+		for next := int64(0); ; next = published.Load() + 3 {
+			for published.Load() < next {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+				}
 			}
 			for _, s := range nodes { // cut a few
 				infos, _, err := s.Connections(context.Background(), "", "", 100)

@@ -10,7 +10,7 @@ import { upTo } from './publish.mjs';
 
 const { chromium } = createRequire(import.meta.url)('playwright-core');
 const [host, port] = process.argv[2].split(':');
-const patience = { timeout: 60_000 };
+const patience = { timeout: 180_000 };
 
 // A Line to the server can be cut, and can fall silent.
 class Line {

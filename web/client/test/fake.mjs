@@ -9,7 +9,7 @@ export const { Roost, RoostError } = await import(process.env.ROOST_CLIENT ?? '.
 export const { WebSocket, WebSocketServer } = createRequire(import.meta.url)('ws');
 
 // test is node:test's, with an end to what hangs.
-export const test = (name, f) => node.test(name, { timeout: 60000 }, f);
+export const test = (name, f) => node.test(name, { timeout: 180000 }, f);
 
 // clock puts a clock that the test moves in the place of the process's timers until the test
 // ends. That of node:test is another one in each release of Node.

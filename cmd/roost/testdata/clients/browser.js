@@ -10,7 +10,7 @@ const { chromium } = require('playwright-core');
 
 const [base, admin, proxy, textbook] = process.argv.slice(2);
 const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const wait = { timeout: 60_000 };
+const wait = { timeout: 180_000 };
 
 const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'];

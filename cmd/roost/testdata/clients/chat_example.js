@@ -5,7 +5,7 @@ const net = require('node:net');
 const { chromium } = require('playwright-core');
 
 const [host, port] = process.argv[2].split(':');
-const wait = { timeout: 60_000 };
+const wait = { timeout: 180_000 };
 
 // A line to the server that can be cut.
 const sockets = new Set();

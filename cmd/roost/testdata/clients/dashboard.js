@@ -4,7 +4,7 @@ const assert = require('node:assert/strict');
 const { chromium } = require('playwright-core');
 
 const [admin, key] = process.argv.slice(2);
-const wait = { timeout: 60_000 };
+const wait = { timeout: 180_000 };
 
 (async () => {
   const browser = await chromium.launch({ executablePath: process.env.ROOST_CHROMIUM, args: ['--no-sandbox', '--disable-gpu'] });

@@ -4,7 +4,7 @@ const { chromium } = require('playwright-core');
 
 const [base] = process.argv.slice(2);
 const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const wait = { timeout: 60_000, polling: 200 };
+const wait = { timeout: 180_000, polling: 200 };
 const errors = [];
 
 async function open(browser, name) {
@@ -57,7 +57,7 @@ const birdOf = (page, name) => page.evaluate((who) => window.published.birds.fin
       document.dispatchEvent(new Event('visibilitychange'));
     }, hidden);
     await hide(ben, true);
-    await ann.locator('#scores li.rests', { hasText: 'Ben' }).waitFor({ timeout: 60_000 });
+    await ann.locator('#scores li.rests', { hasText: 'Ben' }).waitFor({ timeout: 180_000 });
     await hide(ben, false);
     await ann.waitForFunction(() => !document.querySelector('#scores li.rests'), null, wait);
     assert.deepEqual(errors, []);

@@ -3,7 +3,7 @@ const assert = require('node:assert/strict');
 const { chromium } = require('playwright-core');
 
 const [base, admin] = process.argv.slice(2);
-const wait = { timeout: 60_000 };
+const wait = { timeout: 180_000 };
 const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
 const open = async (context, name) => {

@@ -4,7 +4,7 @@ const { chromium } = require('playwright-core');
 
 const [base] = process.argv.slice(2);
 const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const wait = { timeout: 60_000, polling: 200 };
+const wait = { timeout: 180_000, polling: 200 };
 
 // In milliseconds of the processor: how long the page was not responsive if it had
 // the processor for itself, whatever else runs on this machine.

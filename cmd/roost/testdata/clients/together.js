@@ -4,7 +4,7 @@ const { chromium } = require('playwright-core');
 
 const [base] = process.argv.slice(2);
 const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const wait = { timeout: 60_000, polling: 200 };
+const wait = { timeout: 180_000, polling: 200 };
 const errors = [];
 
 async function open(browser, name) {
@@ -51,7 +51,7 @@ const paste = (page, text) => page.evaluate((pasted) => {
     await one.keyboard.press('Control+End');
     await one.keyboard.type('!');
     await shows(two, `Grüße 👋 ${text}!`);
-    await two.locator('.caret:not([hidden]) span', { hasText: /^a$/ }).waitFor({ state: 'attached', timeout: 60_000 });
+    await two.locator('.caret:not([hidden]) span', { hasText: /^a$/ }).waitFor({ state: 'attached', timeout: 180_000 });
     for (let i = 0; i < 20 && await textOf(two) !== `${text}!`; i++) await two.keyboard.press('Control+z');
     for (const page of pages) await shows(page, `${text}!`);
     // What is typed without a connection is there when it comes back.
@@ -68,11 +68,11 @@ const paste = (page, text) => page.evaluate((pasted) => {
     // Cursors.
     const box = await one.locator('#board').boundingBox();
     await one.mouse.move(box.x + box.width / 2, box.y + 60);
-    await two.locator('.pointer:not([hidden]) span', { hasText: /^a$/ }).waitFor({ state: 'attached', timeout: 60_000 });
+    await two.locator('.pointer:not([hidden]) span', { hasText: /^a$/ }).waitFor({ state: 'attached', timeout: 180_000 });
 
     // What does not fit is refused, and says so.
     await paste(one, 'x'.repeat(20_000));
-    await one.locator('#saved.bad', { hasText: 'The sheet is full' }).waitFor({ timeout: 60_000 });
+    await one.locator('#saved.bad', { hasText: 'The sheet is full' }).waitFor({ timeout: 180_000 });
     assert.equal(await textOf(one), all);
     const full = '€'.repeat(20_000 - all.length) + all;
     await paste(one, '€'.repeat(20_000 - all.length));

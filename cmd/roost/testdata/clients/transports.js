@@ -4,7 +4,7 @@ const { chromium } = require('playwright-core');
 
 const [base] = process.argv.slice(2);
 const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const wait = { timeout: 60_000, polling: 200 };
+const wait = { timeout: 180_000, polling: 200 };
 
 (async () => {
   const browser = await chromium.launch({ executablePath: process.env.ROOST_CHROMIUM, args });
