@@ -4,12 +4,10 @@
 // The server is that of browser.mjs. ROOST_FIREFOX is the browser. The last two are for
 // a minute: a page whose network is cut, and one whose process is stopped.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { launch } from './gecko.mjs';
 import { publish, upTo } from './publish.mjs';
 
 const [, , server, only] = process.argv, [host, port] = server.split(':');
@@ -212,34 +210,19 @@ async function contentProcesses() {
   return found;
 }
 
-let firefox, said = '';
-const kill = () => {
-  try { process.kill(-firefox.pid, 'SIGKILL'); } catch { /* it has ended, or not begun */ }
-};
-for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { kill(); process.exit(1); });
+let firefox;
 
 async function round(attempt) {
-  const profile = await mkdtemp(join(tmpdir(), 'roost-firefox-'));
-  await writeFile(join(profile, 'user.js'), Object.entries({
-    'browser.shell.checkDefaultBrowser': false, 'browser.aboutwelcome.enabled': false, 'browser.startup.homepage_override.mstone': 'ignore',
-    'datareporting.policy.dataSubmissionEnabled': false, 'toolkit.telemetry.enabled': false, 'app.update.enabled': false,
-    'network.captive-portal-service.enabled': false, 'network.connectivity-service.enabled': false, 'browser.safebrowsing.update.enabled': false,
-    'extensions.update.enabled': false, 'fission.autostart': false, 'dom.ipc.processCount': 2, 'dom.ipc.processPrelaunch.enabled': false, 'termsofuse.bypassNotification': true,
-  }).map(([k, v]) => `user_pref(${JSON.stringify(k)}, ${JSON.stringify(v)});\n`).join(''));
   let pages = [];
   try {
     pages = await Promise.all(Object.entries(only ? { [only]: away[only] } : cases).map(async ([name, { blocked, task, run }], i) => {
       const channel = `news:firefox-${only}-${attempt}-${i}`, { epoch, offset } = await publish(server, channel, 1);
       return { name, run, channel, network: await new Network({ channel, resume: { epoch, offset: offset - 1 }, ...task }, blocked).start(`127.0.0.${i + 2}`) };
     }));
-    firefox = spawn(process.env.ROOST_FIREFOX, ['--headless', '--no-remote', '--profile', profile, ...pages.map(({ network }) => `${network.url}page`)],
-      { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, HOME: profile, MOZ_HEADLESS: '1' } });
-    for (const stream of [firefox.stdout, firefox.stderr]) stream.on('data', (text) => { said += text; });
-    const ended = new Promise((_, no) => firefox.on('exit', (code) => no(new Error(`Firefox ended with ${code}: ${said.slice(-2000)}`))));
-    ended.catch(() => {});
+    firefox = await launch(...pages.map(({ network }) => `${network.url}page`));
     const firsts = {};
     await Promise.all(pages.map(async ({ name, run, network, channel }) => {
-      const [what, first] = await Promise.race([run(network, channel).catch((e) => { e.message = `${name}: ${e.message}`; throw e; }), ended]);
+      const [what, first] = await Promise.race([run(network, channel).catch((e) => { e.message = `${name}: ${e.message}`; throw e; }), firefox.ended]);
       firsts[name] = first;
       console.error(`${name}: ${what}${first === undefined ? '' : `, the first message after ${first} ms`}`);
     }));
@@ -250,12 +233,7 @@ async function round(attempt) {
     }
   } finally {
     for (const { network } of pages) network.stop();
-    if (firefox?.pid) {
-      firefox.removeAllListeners('exit');
-      kill();
-      await new Promise((done) => (firefox.exitCode === null && firefox.signalCode === null ? firefox.once('exit', done) : done()));
-    }
-    await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+    await firefox?.stop();
   }
 }
 
