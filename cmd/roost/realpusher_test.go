@@ -86,7 +86,7 @@ func pusherScript(t *testing.T, where ...string) {
 	}
 	port := hooks.Addr().(*net.TCPAddr).Port
 	_ = hooks.Close() // for the script
-	p := startRoost(t, loopback("--pusher-apps", fmt.Sprintf(`[{id: one, key: one-key, secret: one-secret, client-events: true, subscription-counts: true,
+	p := startRoost(t, loopback("--origins", "*", "--pusher-apps", fmt.Sprintf(`[{id: one, key: one-key, secret: one-secret, client-events: true, subscription-counts: true,
 		webhook-url: "http://127.0.0.1:%d", webhook-events: [channel_occupied, channel_vacated, member_added, member_removed, client_event, cache_miss, subscription_count]},
 		{id: two, key: two-key, secret: two-secret}]`, port))...)
 	script(t, "node", "pusher.js", append([]string{p.addr, newCuttable(t, p.addr), fmt.Sprint(port)}, where...)...)
