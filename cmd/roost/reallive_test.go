@@ -38,4 +38,9 @@ func TestBrowserLiveDemos(t *testing.T) {
 			script(t, "node", demo+".js", "http://"+p.addr+"/")
 		})
 	}
+	t.Run("ticker in firefox", func(t *testing.T) {
+		needEnv(t, "ROOST_FIREFOX", "Firefox")
+		p := startRoost(t, loopback("--demo")...)
+		script(t, "node", "ticker_firefox.mjs", "http://"+p.addr+"/")
+	})
 }
