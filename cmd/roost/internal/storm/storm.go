@@ -110,6 +110,7 @@ func (r *rehearsal) storm(ctx context.Context) error {
 	defer s.kill()
 	r.say("%d clients come", r.cfg.Connections)
 	crowd := newCrowd(r.cfg.Connections, r.mode.obeys)
+	defer crowd.cut() // their descriptors are the next one's
 	if err := crowd.enter(ctx, s.addr, 256); err != nil {
 		return err
 	}
@@ -195,6 +196,7 @@ func (r *rehearsal) drain(ctx context.Context) error {
 	}
 	defer to.kill()
 	crowd := newCrowd(r.cfg.Connections, r.mode.obeys)
+	defer crowd.cut() // their descriptors are the next one's
 	if err := crowd.enter(ctx, from.addr, 256); err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (t *talk) end() {
 func Talk(in io.Reader, out io.Writer, addr string, n int) error {
 	t := &talkers{}
 	for range n {
-		conn, err := open(context.Background(), addr)
+		conn, err := open(context.Background(), addr, 0)
 		if err != nil {
 			return err
 		}
