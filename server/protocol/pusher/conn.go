@@ -33,8 +33,6 @@ type rest struct {
 	members map[string]member
 	// tokens are for client events.
 	tokens gcra.Bucket
-	// signing: a sign-in is under way.
-	signing bool
 }
 
 // A member is who a connection is in a presence channel.
