@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 )
 
 // hostility is what a generator process does as a hostile client, or as the
@@ -42,7 +43,8 @@ func (g *generator) startDecoy(id int, r *hostileRequest) {
 	g.reply(reply{ID: id, URL: scheme + l.Addr().String() + "/"})
 }
 
-// startHostile lets a hostile client loose, until calm.
+// startHostile lets a hostile client loose, until calm, and replies once it has connected:
+// its processes have the lowest priority, and what is measured shall not begin without it.
 func (g *generator) startHostile(id int, r *hostileRequest) {
 	k := kindNamed(r.Kind)
 	if k == nil {
@@ -53,14 +55,15 @@ func (g *generator) startHostile(id int, r *hostileRequest) {
 	donec := make(chan reply, 1)
 	g.hostility.calm, g.hostility.donec = cancel, donec
 	go func() {
-		did, err := k.run(ctx, r.URL, r.Trust)
+		began := sync.OnceFunc(func() { g.reply(reply{ID: id}) })
+		did, err := k.run(ctx, r.URL, r.Trust, began)
+		began()
 		out := reply{Hostile: &did}
 		if err != nil {
 			out.Error = err.Error()
 		}
 		donec <- out
 	}()
-	g.reply(reply{ID: id})
 }
 
 // calm ends the hostile client and replies what it did.

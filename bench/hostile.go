@@ -163,8 +163,9 @@ func kindNamed(name string) *hostileKind {
 // hostileTally is what a hostile client has done.
 type hostileTally struct{ Conns, Steps int }
 
-// run is one hostile client's life, until ctx ends. It returns what it did.
-func (k *hostileKind) run(ctx context.Context, rawURL string, trusted trust) (did hostileTally, err error) {
+// run is one hostile client's life, until ctx ends. It calls connected for each connection,
+// and returns what it did.
+func (k *hostileKind) run(ctx context.Context, rawURL string, trusted trust, connected func()) (did hostileTally, err error) {
 	e, err := splitURL(rawURL)
 	if err != nil {
 		return did, err
@@ -178,6 +179,7 @@ func (k *hostileKind) run(ctx context.Context, rawURL string, trusted trust) (di
 			return did, err
 		}
 		did.Conns++
+		connected()
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 		speaks := conn
 		if e.secure && !k.raw {

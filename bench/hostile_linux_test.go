@@ -76,7 +76,7 @@ func TestDecoy(t *testing.T) {
 					m.wantBytes = 100 // the request, and no more
 				}
 				go serveDecoy(m, k, secure)
-				did, err := k.run(ctx, scheme+l.Addr().String()+"/", trust{Insecure: true})
+				did, err := k.run(ctx, scheme+l.Addr().String()+"/", trust{Insecure: true}, func() {})
 				if err != nil || did.Conns < int(m.wantConns) || ctx.Err() == context.DeadlineExceeded {
 					t.Errorf("%+v, %v, want %d connections, %v", did, err, m.wantConns, ctx.Err())
 				}
