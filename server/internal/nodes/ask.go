@@ -10,7 +10,7 @@ import (
 type ask struct {
 	all     bool // asked of all
 	waiting map[string]bool
-	refused []string // those that will not answer
+	refused []string // those that will not answer, or are silent
 	answers map[string][]byte
 	done    chan struct{} // closed when nothing more is to come
 	ended   bool
@@ -18,8 +18,9 @@ type ask struct {
 
 // Ask sends a question to nodes, or to all others if to is nil, and returns their answers by
 // the nodes' IDs, and the IDs of those that have not answered: until ctx or AskTimeout is
-// over, or because they, or the broker, went away meanwhile, or do not know the kind. This
-// node is not asked. question must not be changed any more.
+// over, or because they, or the broker, went away meanwhile, or do not know the kind. One that
+// was silent for SilentMax is not waited for. This node is not asked. question must not be
+// changed any more.
 func (n *Nodes) Ask(ctx context.Context, to []string, kind Kind, question []byte) (answers map[string][]byte, missing []string) {
 	if n.broker == nil {
 		return nil, slices.DeleteFunc(slices.Clone(to), func(id string) bool { return id == n.id })
@@ -27,12 +28,10 @@ func (n *Nodes) Ask(ctx context.Context, to []string, kind Kind, question []byte
 	a := &ask{all: to == nil, waiting: map[string]bool{}, answers: map[string][]byte{}, done: make(chan struct{})}
 	n.mu.Lock()
 	if a.all {
-		for id := range n.peers {
-			a.waiting[id] = true
-		}
+		to = slices.Collect(maps.Keys(n.peers))
 	}
 	for _, id := range to {
-		if n.peers[id] != nil {
+		if p := n.peers[id]; p != nil && n.heardNow()-p.heard <= SilentMax {
 			a.waiting[id] = true
 		} else if id != n.id {
 			a.refused = append(a.refused, id)
@@ -41,7 +40,7 @@ func (n *Nodes) Ask(ctx context.Context, to []string, kind Kind, question []byte
 	asked := slices.Sorted(maps.Keys(a.waiting))
 	if len(asked) == 0 || n.closed {
 		n.mu.Unlock()
-		return nil, append(a.refused, asked...)
+		return nil, slices.Sorted(slices.Values(append(a.refused, asked...)))
 	}
 	n.questions++
 	number := n.questions
@@ -53,10 +52,18 @@ func (n *Nodes) Ask(ctx context.Context, to []string, kind Kind, question []byte
 	defer cancel()
 	h := header{Op: opAsk, Kind: kind, Question: number}
 	if a.all {
-		n.send(everyone, h, question, func() { n.endAsk(number) })
+		n.send(everyone, h, question, func(ok bool) {
+			if !ok {
+				n.endAsk(number)
+			}
+		})
 	} else {
 		for _, id := range asked {
-			n.send(nodeChannel(id), h, question, func() { n.answered(number, id, nil, false) })
+			n.send(nodeChannel(id), h, question, func(ok bool) {
+				if !ok {
+					n.answered(number, id, nil, false)
+				}
+			})
 		}
 	}
 	select {
@@ -66,7 +73,7 @@ func (n *Nodes) Ask(ctx context.Context, to []string, kind Kind, question []byte
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.asks, number)
-	missing = append(a.refused, slices.Sorted(maps.Keys(a.waiting))...)
+	missing = slices.Sorted(slices.Values(slices.AppendSeq(a.refused, maps.Keys(a.waiting))))
 	if len(missing) > 0 {
 		n.counts.undecided.Add(1)
 	}
@@ -89,6 +96,7 @@ func (a *ask) take(from string, body []byte, ok bool) {
 		return
 	case ok:
 		a.answers[from] = body
+		a.refused = slices.DeleteFunc(a.refused, func(id string) bool { return id == from }) // it was silent
 	default:
 		a.refused = append(a.refused, from)
 	}

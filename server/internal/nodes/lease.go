@@ -49,7 +49,7 @@ func (n *Nodes) here(channel string) {
 	if err != nil {
 		panic(err) // an Info has JSON
 	}
-	n.send(channel, header{Op: opHere}, body, nil)
+	n.send(channel, header{Op: opHere}, body, func(bool) {})
 }
 
 // heardNow is how long this node has heard itself, up to now. With mu held.

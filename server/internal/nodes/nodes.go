@@ -19,6 +19,8 @@ const (
 	// Beat is how often a node says that it is there, and Lease how long it may be silent.
 	Beat  = 3 * time.Second
 	Lease = 10 * time.Second
+	// SilentMax is how long a node may be silent until it is not waited for any more.
+	SilentMax = 2 * Beat
 	// AskTimeout is how long Ask waits at most.
 	AskTimeout = 2 * time.Second
 	// asksMax is how many questions of others are worked on at a time.
@@ -176,27 +178,33 @@ func (n *Nodes) Counts() Counts {
 // Tell sends b to a node, or to all others if to is empty, and does not wait: what is lost
 // is counted. It keeps b, which may have BodyMaxBytes.
 func (n *Nodes) Tell(to string, kind Kind, b []byte) {
-	if n.broker == nil {
-		return
+	if to == "" {
+		n.TellAll(kind, b, func(bool) {})
+	} else if n.broker != nil {
+		n.send(nodeChannel(to), header{Op: opTell, Kind: kind}, b, func(bool) {})
 	}
-	channel := everyone
-	if to != "" {
-		channel = nodeChannel(to)
-	}
-	n.send(channel, header{Op: opTell, Kind: kind}, b, nil)
 }
 
-// send hands a message to the broker. failed, if it is not nil, is called if that is known
-// not to have arrived there: at once, or by a goroutine of the broker.
-func (n *Nodes) send(channel string, h header, body []byte, failed func()) {
+// TellAll sends b to all other nodes. done is called once, at once or by a goroutine of the
+// broker: ok reports that the broker has taken it. What is not ok may have arrived. It keeps
+// b.
+func (n *Nodes) TellAll(kind Kind, b []byte, done func(ok bool)) {
+	if n.broker == nil {
+		done(true)
+		return
+	}
+	n.send(everyone, header{Op: opTell, Kind: kind}, b, done)
+}
+
+// send hands a message to the broker. done is called once: at once, or by a goroutine of the
+// broker when that has answered. Without ok the message has not arrived, or nobody knows.
+func (n *Nodes) send(channel string, h header, body []byte, done func(ok bool)) {
 	h.From = n.id
 	lost := func() {
 		if h.Op != opHere { // the next one comes by itself
 			n.counts.dropped.Add(1)
 		}
-		if failed != nil {
-			failed()
-		}
+		done(false)
 	}
 	size := int64(len(body) + messageBytes)
 	if len(body) > BodyMaxBytes || n.unsent.Load()+size > sendingMaxBytes {
@@ -213,13 +221,22 @@ func (n *Nodes) send(channel string, h header, body []byte, failed func()) {
 	default:
 	}
 	n.counts.sent.Add(1)
+	var waiting, failed atomic.Int32
+	waiting.Store(int32(len(payloads)))
 	for _, payload := range payloads {
 		n.unsent.Add(int64(len(payload)))
 		p := &broker.Publication{Message: broker.Message{Channel: channel, Type: frame.OpBinary, Payload: payload}}
 		n.broker.Publish(p, func(_ broker.Placed, err error) {
 			n.unsent.Add(-int64(len(payload)))
 			if err != nil {
+				failed.Add(1)
+			}
+			switch {
+			case waiting.Add(-1) > 0:
+			case failed.Load() > 0:
 				lost()
+			default:
+				done(true)
 			}
 		})
 	}

@@ -245,6 +245,36 @@ func TestTell(t *testing.T) {
 	})
 }
 
+// A node that is silent for more than SilentMax holds up no question: it is missing at once,
+// until it is heard again, or gone.
+func TestSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := memory.New()
+		a, b, c := join(t, h, "a"), join(t, h, "b"), join(t, h, "c")
+		time.Sleep(time.Minute)
+		c.own.cut.Store(true) // it was heard up to Beat ago
+		if got, took := a.ask(t.Context(), "echo", "?"); got != "b ?; 1 missing" || took != AskTimeout {
+			t.Errorf("of one that has just died: %s, after %v", got, took)
+		}
+		time.Sleep(SilentMax + Beat/6 - AskTimeout) // silent for SilentMax at least, and for less than Lease
+		if got, took := a.ask(t.Context(), "echo", "?"); got != "b ?; 1 missing" || took > 0 {
+			t.Errorf("of a silent one: %s, after %v", got, took)
+		}
+		begin := time.Now()
+		if _, missing := a.Ask(t.Context(), []string{c.ID()}, "echo", nil); !slices.Equal(missing, []string{c.ID()}) || time.Since(begin) > 0 {
+			t.Errorf("missing: %v, after %v", missing, time.Since(begin))
+		}
+		want(t, "within its lease a sees", a.names(), "a b c")
+		c.own.cut.Store(false)
+		time.Sleep(Beat)
+		got, _ := a.ask(t.Context(), "echo", "?")
+		want(t, "when it is heard again", got, "b ?, c ?; 0 missing")
+		for _, p := range []*party{a, b, c} {
+			p.leave(t)
+		}
+	})
+}
+
 // ask asks all others, and returns the answers by name, who is missing, and how long it took.
 func (p *party) ask(ctx context.Context, kind Kind, question string) (text string, took time.Duration) {
 	begin := time.Now()

@@ -192,7 +192,7 @@ func (n *Nodes) describe(p *peer, body []byte) {
 }
 
 func (n *Nodes) refuse(to string, question uint64) {
-	n.send(nodeChannel(to), header{Op: opRefuse, Question: question}, nil, nil)
+	n.send(nodeChannel(to), header{Op: opRefuse, Question: question}, nil, func(bool) {})
 }
 
 // An event is what the dispatching goroutine has to do: to tell of a change, or to handle
@@ -245,7 +245,7 @@ func (n *Nodes) reply(h *header, handler Handler, question []byte) {
 		n.refuse(h.From, h.Question)
 		return
 	}
-	n.send(nodeChannel(h.From), header{Op: opAnswer, Question: h.Question}, body, nil)
+	n.send(nodeChannel(h.From), header{Op: opAnswer, Question: h.Question}, body, func(bool) {})
 }
 
 // A queue holds what is to be dispatched.
