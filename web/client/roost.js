@@ -342,6 +342,7 @@ export class Roost extends Emitter {
         await new Promise((wake) => { this._wake = wake; });
         continue;
       }
+      this._anew = false;
       this._state('connecting', { attempt: this._tries + 1 });
       let error, since = 0;
       try {
@@ -361,7 +362,7 @@ export class Roost extends Emitter {
       // again without delay.
       if (since && Date.now() - since >= Math.min(5000, this._options.reconnectMax)) this._tries = 0;
       const least = delayFor(error);
-      const retryIn = this._asleep || error === moved ? 0 : Math.round(least + this._backoff(this._tries++));
+      const retryIn = this._asleep || error === moved ? 0 : Math.round(least + (this._anew ? 0 : this._backoff(this._tries++)));
       this._state('disconnected', { error, retryIn });
       await this._pause(retryIn, least);
     }
@@ -617,6 +618,8 @@ export class Roost extends Emitter {
     const changed = () => {
       this._good = null;
       this._tries = 0;
+      // An attempt that began before the network was back says nothing about it.
+      this._anew = !this._session;
       this._look();
       this._climb();
     };

@@ -58,7 +58,10 @@ async function open(context, { script = '', at = origin } = {}) {
   return page;
 }
 
-// start makes a client in a page, which keeps what comes of a channel.
+// start makes a client in a page, which keeps what comes of a channel. On a busy machine a
+// WebSocket may take longer than the client waits before it tries a fallback beside it: a
+// test that is not about that waits.
+const patient = { patience: 60_000 };
 const start = (page, channel, options = {}) => page.evaluate(([channel, options]) => {
   globalThis.t0 = performance.now();
   globalThis.states = [];
@@ -72,7 +75,7 @@ const start = (page, channel, options = {}) => page.evaluate(([channel, options]
     gap: () => told.push('gap'),
   });
   return channel.name;
-}, [channel, options]);
+}, [channel, { ...patient, ...options }]);
 const ready = (page) => page.evaluate(() => channel.subscribe().then(() => roost.transport));
 const publish = (page, channel, data) => page.evaluate(([c, d]) => roost.publish(c, d), [channel, data]);
 const has = (page, n) => page.waitForFunction((n) => got.length >= n, n, patience);
@@ -133,8 +136,9 @@ const tests = {
 
   async 'a page that was offline resumes at once'() {
     const context = await newContext();
-    const page = await open(context), other = await open(context);
-    await start(page, 'news:offline');
+    // By itself it would try again after a minute.
+    const page = await open(context, { script: 'Math.random = () => 0.999;' }), other = await open(context);
+    await start(page, 'news:offline', { reconnectMin: 60_000, reconnectMax: 60_000 });
     await start(other, 'news:x', { reconnectMin: 5, reconnectMax: 20 });
     await ready(page);
     await ready(other);
@@ -176,17 +180,19 @@ const tests = {
 
   async 'a page that comes back by the back button resumes'() {
     const context = await newContext();
-    const page = await open(context), other = await open(context);
-    await page.evaluate(() => addEventListener('pageshow', (e) => { globalThis.kept = e.persisted; }));
+    const script = "addEventListener('pageshow', (e) => { globalThis.kept = e.persisted; });";
+    const page = await open(context, { script }), other = await open(context);
     await start(page, 'news:back', { reconnectMin: 20000 });
     await start(other, 'news:x');
     await ready(page);
     await ready(other);
     await publish(other, 'news:back', 1);
     await has(page, 1);
+    await page.evaluate(() => { delete globalThis.kept; });
     await page.goto(`${origin}/roost/`, patience);
     for (const i of [2, 3]) await publish(other, 'news:back', i);
     await page.goBack({ ...patience, waitUntil: 'commit' });
+    await page.waitForFunction(() => location.pathname === '/page' && globalThis.kept !== undefined, null, patience);
     assert.equal(await page.evaluate(() => globalThis.kept), true, 'the page was not kept: it holds something open');
     await whole(page, 3);
     await context.close();
@@ -203,21 +209,25 @@ const tests = {
     const held = `const f = fetch; globalThis.fetch = (u, o) => String(u).endsWith('/sse') ? new Promise(() => {}) : f(u, o);`;
     const refused = 'globalThis.WebSocket = class { constructor() { setTimeout(() => this.onclose({ code: 1006, reason: "", wasClean: false })); } close() {} };';
     for (const [script, want] of [[hangs, 'sse'], [refused, 'sse'], [hangs + held, 'poll']]) {
-      const load = async () => {
+      const load = async (patience) => {
         const page = await open(context, { script });
         await page.evaluate(() => localStorage.clear());
-        await start(page, 'news:none');
+        await start(page, 'news:none', { patience });
         await page.evaluate((resume) => { globalThis.channel = roost.subscribe('news:blocked', (m) => { globalThis.first ??= performance.now() - t0; got.push(m.data); }, { resume }); }, { epoch, offset: 0 });
         await has(page, 1);
         const { first, transport } = await page.evaluate(() => ({ first: Math.round(globalThis.first), transport: roost.transport }));
         const found = `the first message came over ${transport} after ${first} ms`;
         console.error(`  ${found}, want ${want}`);
         await page.close();
-        return { found, good: transport === want && first < 3000 };
+        return { found, good: transport === want && first < 3 * patience };
       };
-      // On a busy machine one page may be late, and take another transport: the best of five counts.
-      let result = await load();
-      for (let more = 4; !result.good && more > 0; more--) result = await load();
+      // On a busy machine a page may be late, and take another transport: then it is tried
+      // once more, with a client that waits longer for each transport.
+      let result;
+      for (const patience of [1000, 1000, 2000, 4000, 8000]) {
+        result = await load(patience);
+        if (result.good) break;
+      }
       assert.ok(result.good, `${result.found}, want ${want}`);
       // The next page of this origin knows.
       const next = await open(context, { script });
@@ -234,7 +244,7 @@ const tests = {
     const pages = [await open(context), await open(context)];
     const { path } = await (await context.request.get(`${origin}/roost/client.json`)).json();
     const module = (channel) => `import { Roost } from '${origin}${path}';
-      const roost = new Roost('${origin}/'), ports = [];
+      const roost = new Roost('${origin}/', ${JSON.stringify(patient)}), ports = [];
       const say = (what) => ports.forEach((port) => port.postMessage(what));
       const channel = roost.subscribe('${channel}', (m) => say([m.data, roost.transport]));
       const begin = async (port) => { ports.push(port); await channel.subscribe(); port.postMessage('ready'); };

@@ -246,6 +246,28 @@ test('the server says when to come back', async (t) => {
   assert.ok(e.retryIn >= 200 && e.retryIn < 280, `${e.retryIn}`);
 });
 
+test('an attempt that failed while the network came back is made again at once', async (t) => {
+  const page = new EventTarget();
+  for (const name of ['addEventListener', 'removeEventListener']) globalThis[name] = page[name].bind(page);
+  const { fake, roost } = await scene(t, { reconnectMin: 1e6, reconnectMax: 1e6 });
+  t.after(() => { delete globalThis.addEventListener; delete globalThis.removeEventListener; });
+  await roost.ready();
+  fake.websocket = 'hang';
+  fake.cut();
+  await until(roost, 'state', (e) => e.state === 'disconnected');
+  page.dispatchEvent(new Event('online'));
+  await until(roost, 'state', (e) => e.state === 'connecting');
+  while (fake.seen.filter((s) => s === 'upgrade').length < 2) await new Promise((done) => setTimeout(done, 2));
+  page.dispatchEvent(new Event('online'));
+  fake.websocket = 'open';
+  fake.cut();
+  await until(roost, 'state', (e) => e.state === 'connected');
+  // The next connection that is lost is not tried at once: many have lost theirs.
+  fake.cut();
+  const e = await until(roost, 'state', (e) => e.state === 'disconnected');
+  assert.ok(e.retryIn > 0);
+});
+
 test('the delays grow, and are random', async (t) => {
   const { fake, roost } = await scene(t, { reconnectMin: 1000, reconnectMax: 30000 });
   await roost.ready();
