@@ -43,7 +43,7 @@ const defaultGCPercent = 25
 // the percentage is given. A quarter of a heap of 5 MiB is garbage within 10,000 requests of
 // the admin port, and a server that is busy with them would collect fifty times a second.
 // What a burst leaves of it, keepMemory returns.
-const gcHeadroomBytes = 16 << 20
+const gcHeadroomBytes = 4 << 20
 
 // setGCPercent sets how far the heap may grow between two collections.
 func (s *ServeCmd) setGCPercent() {

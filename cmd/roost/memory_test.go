@@ -10,7 +10,7 @@ import (
 // A small heap may grow by gcHeadroomBytes, a large one by the default percentage.
 func TestGCPercent(t *testing.T) {
 	for live, want := range map[uint64]int{
-		0: 1600, 1 << 20: 1600, 4 << 20: 400, 16 << 20: 100, 64 << 20: 25, 1 << 30: 25,
+		0: 400, 1 << 20: 400, 4 << 20: 100, 16 << 20: 25, 64 << 20: 25, 1 << 30: 25,
 	} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("%d bytes: %d percent, want %d", live, got, want)

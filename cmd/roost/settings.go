@@ -168,7 +168,7 @@ func describeFlags(k *kong.Kong) error {
 
 // instead are defaults that roost serve sets and the library does not.
 var instead = map[string]string{
-	"gc-percent":            "GOGC, or " + strconv.Itoa(defaultGCPercent) + ", but 16 MiB at least",
+	"gc-percent":            "GOGC, or " + strconv.Itoa(defaultGCPercent) + ", but 4 MiB at least",
 	"max-connections":       "as many as the descriptor limit allows",
 	"message-max-bytes":     "65536; with --echo " + strconv.Itoa(echoMessageMaxBytes),
 	"message-max-fragments": "1024; with --echo " + strconv.Itoa(echoMessageMaxFragments),

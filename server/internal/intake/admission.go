@@ -35,7 +35,7 @@ const (
 	// AdmissionStep is how often newcomers are let in while some wait.
 	AdmissionStep = 2 * time.Millisecond
 
-	rateFirst = 2000
+	rateFirst = 20_000
 	// rateLeast costs a few percent of a processor: a server that is busy through and
 	// through takes that many, too.
 	rateLeast = 500
