@@ -64,6 +64,9 @@ func (t *task) inside() bool {
 // subscribe makes the client a subscriber.
 func (t *task) subscribe() {
 	ns, err := t.namespace()
+	if err == nil {
+		err = t.x.rules.checkJoin(t.cmd.Channel)
+	}
 	if err != nil {
 		t.fail(err)
 		return

@@ -59,6 +59,18 @@ type Namer interface {
 	// Single reports whether a channel may stand for one client alone: then it returns its
 	// name, and a channel that it is in. Any goroutine.
 	Single(channel string) (whole, name string, ok bool)
+	// Owned reports whether a channel may be that of one client alone: no client subscribes to
+	// it by itself. Any goroutine.
+	Owned(channel string) bool
+}
+
+// checkJoin refuses a client, of whatever protocol, that wants to subscribe by itself to the
+// channel of a single client: it would get what is meant for that one.
+func (r *Rules) checkJoin(channel string) error {
+	if r.Namer != nil && r.Namer.Owned(channel) {
+		return &Error{Code: CodePermissionDenied, Message: "the channel may be that of a single client: no other one can subscribe to it"}
+	}
+	return nil
 }
 
 // Single reports whether a channel may stand for one client, of whatever protocol: see Namer.

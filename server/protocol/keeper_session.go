@@ -60,6 +60,8 @@ func (rules *Rules) CheckChannel(ctx context.Context, id netpoll.ID, allow []str
 	switch {
 	case CheckChannel(r.Channel, rules.NameMaxBytes) != nil:
 		err = CheckChannel(r.Channel, rules.NameMaxBytes)
+	case rules.checkJoin(r.Channel) != nil:
+		err = rules.checkJoin(r.Channel)
 	case Covers(allow, r.Channel):
 	case ns == nil || ns.Subscribe == AccessNobody, ns.Subscribe == AccessUsers && r.User == "", ns.Subscribe == AccessGranted && app.Subscribe == nil:
 		err = errDenied

@@ -327,3 +327,38 @@ func TestApplicationIsNotOverrun(t *testing.T) {
 		t.Error("bob was not told to wait")
 	}
 }
+
+// The room that is a socket's ID is that socket's alone: another client, of whatever protocol,
+// cannot join it and read what is sent to the socket, whatever the settings let clients join.
+func TestClientsDoNotJoinSockets(t *testing.T) {
+	for _, access := range []protocol.Access{protocol.AccessAnyone, protocol.AccessUsers, protocol.AccessGranted} {
+		t.Run(string(access), func(t *testing.T) {
+			r := startApplication(t, socketio.Options{}, func(cfg *server.Config) {
+				cfg.Namespaces = []server.Namespace{{Name: socketio.ChannelNamespace, Subscribe: access}}
+				connect := cfg.Application.Connect
+				cfg.Application.Connect = func(ctx context.Context, r *protocol.ConnectRequest) error {
+					r.Allow.Subscribe = []string{"io:/*"}
+					return connect(ctx, r)
+				}
+			})
+			c, other := r.dial(""), r.dial("")
+			id := connect(c, "ann")
+			connect(other, "bob")
+			const why = `"code":103,"message":"the channel may be that of a single client: no other one can subscribe to it"`
+			other.Send(`421["join","` + id + `"]`)
+			other.Want(`431[{"error":{` + why + `}}]`)
+
+			native := wstest.DialWith(t, ws.Dialer{Protocols: []string{"roost.v1.json"}}, "ws://"+r.srv.Addrs()[0].String()+"/ws")
+			native.Send(`{"id":1,"connect":{"token":"bob"}}`)
+			native.Text()
+			native.Send(`{"id":2,"subscribe":{"channel":"io:/#` + id + `"}}`)
+			native.Want(`{"id":2,"error":{` + why + `}}`)
+
+			receipt, err := r.srv.PublishMessage(t.Context(), server.Publication{Channel: "io:/#" + id, Payload: []byte(`["own"]`)})
+			if err != nil || receipt.Matched != 1 {
+				t.Errorf("%+v, %v", receipt, err)
+			}
+			c.Want(`42["own"]`)
+		})
+	}
+}

@@ -81,6 +81,12 @@ func (io *Server) Single(channel string) (whole, name string, ok bool) {
 	return Channel(namespace, ""), channel, ok
 }
 
+// Owned reports whether a channel is that of a room that may be the ID of a socket.
+func (io *Server) Owned(channel string) bool {
+	_, room, ok := splitChannel(channel)
+	return ok && mayBeSocketID(room)
+}
+
 // socketNamed returns the socket of this loop with an ID, nil for none. Loop only.
 func (io *Server) socketNamed(s *shard.Shard, name string) *Socket {
 	id, number, ok := io.decodeSocketID(name)
