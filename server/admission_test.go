@@ -256,17 +256,21 @@ func TestAdmission(t *testing.T) {
 			Timeouts: server.Timeouts{HandshakeTimeout: 5 * time.Minute}, Handler: server.Handler{Message: echo}})
 		good := upgraded(t, s)
 		var clients []*client
+		var came []time.Time
+		begun := time.Now()
 		for i := range 200 {
 			c := connect(t, s)
 			clients = append(clients, c)
 			eventually(t, "it is accepted", func() bool { return statsOf(s).Get("accepted") == int64(2+i) })
+			came = append(came, time.Now())
 			c.Put(wstest.Upgrade())
 		}
 		good.Send("still here")
 		good.Want("still here")
-		moments := map[string]bool{}
-		refused := 0
-		for _, c := range clients {
+		took := time.Since(begun)
+		var moments []time.Time // when those that are refused are to come back
+		var latest time.Duration
+		for i, c := range clients {
 			r, err := c.Response(http.MethodGet)
 			if err != nil {
 				t.Fatal(err)
@@ -277,12 +281,23 @@ func TestAdmission(t *testing.T) {
 			if r.StatusCode != 503 {
 				t.Fatalf("a newcomer got %d", r.StatusCode)
 			}
-			refused++
-			moments[r.Header.Get("Retry-After")] = true
+			seconds, err := strconv.Atoi(r.Header.Get("Retry-After"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := time.Duration(seconds) * time.Second
+			moments, latest = append(moments, came[i].Add(after)), max(latest, after)
 		}
-		// They need a tenth of a second each.
-		if refused < 20 || len(moments) < 2 || len(moments) > refused/8+3 { // a slow machine is asked for longer, and refuses fewer
-			t.Errorf("%d are to come back at %d different seconds", refused, len(moments))
+		refused := len(moments)
+		if refused == 0 {
+			t.Fatalf("200 newcomers in %v, and none is refused", took)
+		}
+		// A tenth of a second each comes in; the others have an eighth of a second each when they
+		// come back, in whole seconds.
+		all := time.Duration(refused) * time.Second / 8
+		span := moments[refused-1].Sub(moments[0])
+		if least := 200 - int(took/(100*time.Millisecond)) - 20; refused < least || span < all-2*time.Second || latest > all+3*time.Second {
+			t.Errorf("%d are refused in %v, want at least %d; they come back over %v, want %v; the latest after %v", refused, took, least, span, all, latest)
 		}
 		st := statsOf(s)
 		if st.Get("admission_refused") != int64(refused) || st.Get("admission_queued") < 5 || st.Get("admission_waiting") != 0 || st.Get("paused") != 0 {

@@ -33,9 +33,14 @@ type shardSet [netpoll.MaxLoops / 64]uint64
 
 func (s *shardSet) has(shard int) bool { return s[shard/64]&(1<<(shard%64)) != 0 }
 
-// row returns the counters of a channel.
-func (h *Hub) row(channel string) audience {
-	at := int(maphash.String(h.seed, channel)>>32%audienceRows) * len(h.inboxes)
+// row returns the counters of a channel, whose name is in two parts: with a user's there is
+// no need to make a string of them for each connection.
+func (h *Hub) row(prefix, name string) audience {
+	var sum maphash.Hash
+	sum.SetSeed(h.seed)
+	_, _ = sum.WriteString(prefix) // never fails
+	_, _ = sum.WriteString(name)
+	at := int(sum.Sum64()>>32%audienceRows) * len(h.inboxes)
 	return h.audience[at : at+len(h.inboxes)]
 }
 
@@ -48,7 +53,7 @@ func (h *Hub) listeners(e *Entry) (to shardSet, n int) {
 		}
 		return to, len(h.inboxes)
 	}
-	row := h.row(e.Message.Channel)
+	row := h.row("", e.Message.Channel)
 	for i := range row {
 		// In this order: what leaves an inbox has counted its shard in before.
 		if h.inboxes[i].MaySubscribe() || row[i].Load() > 0 {

@@ -13,7 +13,7 @@ func TestAudience(t *testing.T) {
 	clear(r.audience)
 	r.Interest(0, "plain", 1)
 	r.Interest(1, "h:1", 1)
-	r.Interest(1, UserChannel("ann"), 1)
+	r.InterestUser(1, "ann", 1)
 	for _, test := range []struct {
 		name    string
 		publish func(m *Message, tally *Tally) error

@@ -119,11 +119,19 @@ func (h *Hub) Want(channel string, since *history.Position, done func()) (forgo 
 }
 
 // Interest notes that a shard has begun (change 1) or ended (-1) to have subscribers of a
-// channel, or connections of a user, by the name of its channel. Any goroutine.
+// channel. Any goroutine.
 func (h *Hub) Interest(shard int, channel string, change int) {
-	h.row(channel)[shard].Add(int32(change))
+	h.row("", channel)[shard].Add(int32(change))
 	if h.broker != nil {
 		h.concern(channel, change)
+	}
+}
+
+// InterestUser is Interest for the channel of a user of whom a shard has connections.
+func (h *Hub) InterestUser(shard int, user string, change int) {
+	h.row(UserPrefix, user)[shard].Add(int32(change))
+	if h.broker != nil {
+		h.concern(UserChannel(user), change)
 	}
 }
 

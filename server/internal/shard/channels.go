@@ -309,7 +309,7 @@ func (c conn) setUser(name string) {
 	row := s.users.intern(name)
 	self := c.id.Slot() + 1
 	if s.users.head(row) == 0 {
-		s.hub().Interest(s.index, hub.UserChannel(name), 1)
+		s.hub().InterestUser(s.index, name, 1)
 	}
 	c.user, c.userNext = row, s.users.head(row)
 	if c.userNext != 0 {
@@ -356,7 +356,7 @@ func (c conn) dropUser() {
 		j.cursor = c.userNext // the fan-out stood here
 	}
 	if s.users.head(c.user) == 0 {
-		s.hub().Interest(s.index, hub.UserChannel(string(s.users.name(c.user))), -1)
+		s.hub().InterestUser(s.index, string(s.users.name(c.user)), -1)
 	}
 	s.users.release(c.user)
 	c.user, c.userNext, c.userPrev, c.userFrom = 0, 0, 0, 0
