@@ -3,6 +3,7 @@ package shard
 import (
 	"time"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/netpoll"
 )
 
@@ -12,6 +13,19 @@ import (
 
 // stays reports whether the connection is open and is not to be closed.
 func (c conn) stays() bool { return c.state == stateOpen && c.flags&flagLeaving == 0 }
+
+// Ends reports whether a connection is about to end, and why: as closed by the application, if
+// that is not settled yet. Loop only.
+func (s *Shard) Ends(id netpoll.ID) (why Closed, ends bool) {
+	c, ok := s.find(id)
+	if !ok || c.stays() {
+		return Closed{}, false
+	}
+	if x := c.ext(); x != nil && x.decided {
+		return x.verdict, true
+	}
+	return Closed{Code: frame.CloseNormal}, true
+}
 
 // Stays reports whether a connection is open and is not to be closed.
 func (s *Shard) Stays(id netpoll.ID) bool {

@@ -90,7 +90,7 @@ func (x *clients) Closed(c *engineio.Conn, why shard.Closed) {
 	back := mayComeBack(why)
 	for s := cl.first; s != nil; s = s.next {
 		x.tellEnd(c, s, why.Code, reason, why.Age)
-		if back && s.ns.recovers() {
+		if back && s.ns.recovers() && !s.isLeaving() {
 			x.io().keep(s.asLost(c.Shard(), c.ID()), c.Shard())
 		}
 		s.end(reason)

@@ -346,6 +346,10 @@ func (io *Server) fetch(id string, f func(k *lostSocket)) {
 			f(io.lost.take(id)) // it has ended meanwhile
 			return
 		}
+		if why, ends := sh.Ends(s.conn.ID()); s.isLeaving() || ends && !mayComeBack(why) {
+			f(nil)
+			return
+		}
 		k := s.asLost(sh, s.conn.ID())
 		k.until = time.Now().Add(io.options.Recovery.MaxDisconnection)
 		s.leave(sh, s.conn.ID(), "transport close")

@@ -242,6 +242,28 @@ func TestNoRecovery(t *testing.T) {
 		c.Send("41")
 		new(r, c)
 	})
+	for name, kick := range map[string]func(r *rig, c *comer){
+		"disconnected": func(r *rig, c *comer) {
+			c.Send(`42["kick"]`)
+			c.Want("41")
+		},
+		"disconnected by the API": func(r *rig, c *comer) {
+			if n, err := r.srv.Disconnect(t.Context(), server.Audience{Channel: "io:/#" + c.sid}, 4403, "out"); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			c.Want("41")
+		},
+	} {
+		t.Run(name, func(t *testing.T) { // and its connection stays, for it does not answer the Close frame
+			r := recovering(t, socketio.Recovery{MaxDisconnection: time.Hour}, func(_ *server.Config, io *socketio.Server) {
+				io.Of("/").On("kick", func(s *socketio.Socket, _ *socketio.Event) { _ = s.Disconnect(true) })
+			})
+			c := r.connect(nil)
+			c.wantEvents("new " + c.sid)
+			kick(r, c)
+			new(r, c)
+		})
+	}
 	t.Run("late", func(t *testing.T) {
 		r := recovering(t, socketio.Recovery{MaxDisconnection: time.Second}, nil)
 		c := r.connect(nil)

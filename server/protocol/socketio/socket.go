@@ -26,6 +26,9 @@ type Socket struct {
 	// Guarded by mu.
 	rare *rare // nil if there is nothing
 	gone bool
+	// leaving: the application has disconnected it, or is about to; its client does not
+	// come back as this socket.
+	leaving bool
 }
 
 // rare is what most sockets never need.
@@ -224,6 +227,19 @@ func (s *Socket) do(f doer) error {
 	return nil
 }
 
+// leaves notes that the application ends the socket.
+func (s *Socket) leaves() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = true
+}
+
+func (s *Socket) isLeaving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving
+}
+
 func (s *Socket) isGone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -283,8 +299,18 @@ func (s *Socket) RemoteAddr(f func(netip.AddrPort)) error {
 }
 
 // Disconnect ends the socket behind what was sent before; with all, the client's
-// connection, and its sockets in other namespaces.
+// connection, and its sockets in other namespaces. Its client cannot come back as this socket
+// from now on (Options.Recovery).
 func (s *Socket) Disconnect(all bool) error {
+	s.leaves()
+	if all && s.ns.io.options.Recovery.on() {
+		_ = s.do(func(*shard.Shard, netpoll.ID) {
+			cl, _ := s.conn.App.(*client)
+			for other := cl.first; other != nil; other = other.next {
+				other.leaves()
+			}
+		})
+	}
 	return s.behind(func(sh *shard.Shard, id netpoll.ID) {
 		if all {
 			s.ns.io.dismiss(sh, id)
