@@ -357,16 +357,16 @@ func (s *Shard) Move(from, to netpoll.ID, then func(ok bool)) {
 	s.jobs.waiting.push(j)
 }
 
-// Behind calls f when what was published before has been handed to its receivers. Loop
-// only.
-func (s *Shard) Behind(f func()) {
-	_ = s.Call(func(s *Shard) {
+// Behind calls f on the loop when what was published before has been handed to its receivers;
+// not if the shard ends before. Any goroutine.
+func (s *Shard) Behind(f func(*Shard)) error {
+	return s.Call(func(s *Shard) {
 		if s == nil {
 			return
 		}
 		call := func() {
 			defer s.recoverHook(0, "Behind")
-			f()
+			f(s)
 		}
 		if s.jobs.idle() {
 			call()

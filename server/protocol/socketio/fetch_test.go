@@ -1,13 +1,17 @@
 package socketio
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
 
+	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/wstest"
+	"github.com/roostws/roost/netpoll"
 	"github.com/roostws/roost/server"
+	"github.com/roostws/roost/server/internal/shard"
 )
 
 // TestFetchLeaving: a socket that the application disconnects cannot be had any more from then
@@ -47,4 +51,47 @@ func testServer(t *testing.T, io *Server) *wstest.Client {
 	c := wstest.DialWith(t, ws.Dialer{}, "ws://"+srv.Addrs()[0].String()+"/socket.io/?EIO=4&transport=websocket")
 	c.Text() // open
 	return c
+}
+
+// TestKeptBeforeTheEnd: what a socket was sent, and the rooms that it has joined and left, are
+// there when its client comes back, though its connection ended before the loop came to that.
+func TestKeptBeforeTheEnd(t *testing.T) {
+	io := New(Options{Recovery: Recovery{MaxDisconnection: time.Hour}})
+	pid := make(chan string, 1)
+	rooms := make(chan bool, 2)
+	io.Of("/").On("lose", func(s *Socket, _ *Event) {
+		_ = s.Join("old")
+		pid <- io.pid(s.ID())
+		_ = s.conn.Do(func(*shard.Shard, netpoll.ID) { // in the old room
+			_ = s.Emit("last")
+			_ = s.Join("new")
+			_ = s.Leave("old")
+			(*clients)(io).Closed(s.conn, shard.Closed{Code: frame.CloseAbnormal})
+			if s.Emit("late") != ErrGone || s.Join("late") != ErrGone || s.Leave("late") != ErrGone {
+				t.Error("a socket that is gone takes more")
+			}
+			_ = s.conn.Close()
+		})
+	})
+	io.Of("/").On("rooms", func(s *Socket, _ *Event) {
+		for _, room := range []string{"old", "new"} {
+			rooms <- s.conn.Shard().Subscribed(s.conn.ID(), Channel("/", room))
+		}
+	})
+	c := testServer(t, io)
+	c.Send("40")
+	c.Text()
+	c.Send(`42["lose"]`)
+	c.WantClosing(1000)
+	back := wstest.DialWith(t, ws.Dialer{}, "ws://"+c.RemoteAddr().String()+"/socket.io/?EIO=4&transport=websocket")
+	back.Text() // open
+	back.Send(`40{"pid":"` + <-pid + `"}`)
+	back.Text()
+	if got := back.Text(); !strings.HasPrefix(got, `42["last",`) {
+		t.Errorf("got %s", got)
+	}
+	back.Send(`42["rooms"]`)
+	if old, new := <-rooms, <-rooms; old || !new {
+		t.Errorf("it is in the old room: %v, in the new one: %v", old, new)
+	}
 }

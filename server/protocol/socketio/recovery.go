@@ -169,7 +169,7 @@ func mayComeBack(why shard.Closed) bool {
 	return why.ByPeer || why.Err != nil || why.Code == frame.CloseAbnormal || why.Code == frame.CloseGoingAway || why.Code == frame.CloseTryAgainLater
 }
 
-// asLost returns what is kept of a socket. Loop only.
+// asLost returns what is kept of a socket, which is gone then. Loop only.
 func (s *Socket) asLost(sh *shard.Shard, id netpoll.ID) *lostSocket {
 	k := &lostSocket{id: s.ID(), namespace: s.ns.name, user: sh.User(id), data: s.Data()}
 	if r := s.peek(); r != nil {
@@ -182,6 +182,14 @@ func (s *Socket) asLost(sh *shard.Shard, id netpoll.ID) *lostSocket {
 		}
 		return true
 	})
+	for _, m := range s.missing() {
+		switch i := slices.Index(k.rooms, m.room); {
+		case m.leave && i >= 0:
+			k.rooms = slices.Delete(k.rooms, i, i+1)
+		case !m.leave && i < 0 && m.room != "":
+			k.rooms = append(k.rooms, m.room)
+		}
+	}
 	return k
 }
 
@@ -389,26 +397,75 @@ func (x *clients) restore(sh *shard.Shard, id netpoll.ID, cl *client, s *Socket,
 	return true
 }
 
-// emitKept sends an event to the socket by way of its namespace's history.
+// emitKept sends an event to the socket by way of its namespace's history: it is there when
+// emitKept returns, whatever happens to the connection then.
 func (s *Socket) emitKept(m message) error {
-	return s.do(func(sh *shard.Shard, id netpoll.ID) {
-		b := Broadcast{namespace: s.ns}
-		if b.publish(Channel(s.ns.name, ""), m, except{Only: &hub.Group{Names: []string{s.name()}}}) != nil {
-			sh.Push(id, s.packet(typeEvent, m, nil), m.blobs) // it gets it, if only now
-		}
+	if s.isGone() {
+		return ErrGone
+	}
+	b := Broadcast{namespace: s.ns}
+	if b.publish(Channel(s.ns.name, ""), m, except{Only: &hub.Group{Names: []string{s.name()}}}) == nil {
+		return nil
+	}
+	return s.behind(func(sh *shard.Shard, id netpoll.ID) { // it gets it, if only now
+		sh.Push(id, s.packet(typeEvent, m, nil), m.blobs)
 	})
 }
 
-// behind calls f on the socket's loop, in order with what was emitted to it.
+// behind calls f on the socket's loop, in order with what is emitted to it.
 func (s *Socket) behind(f doer) error {
 	if !s.ns.recovers() {
 		return s.do(f)
 	}
-	return s.do(func(sh *shard.Shard, _ netpoll.ID) {
-		sh.Behind(func() {
-			if !s.isGone() {
-				f(sh, s.conn.ID())
-			}
-		})
-	})
+	// Not through the queue of the connection: what is emitted does not wait there.
+	if s.isGone() || s.conn.Shard().Behind(func(sh *shard.Shard) {
+		if !s.isGone() {
+			f(sh, s.conn.ID())
+		}
+	}) != nil {
+		return ErrGone
+	}
+	return nil
+}
+
+// A move is a room that the socket joins, or leaves, as soon as its loop comes to it. If the
+// connection ends before that, the socket comes back so all the same.
+type move struct {
+	room  string
+	leave bool
+}
+
+// moveKept has f, on the loop, make the moves, which are noted until then.
+func (s *Socket) moveKept(rooms []string, leave bool, f doer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock() // so that the moves and the queue of the connection have one order
+	if s.gone || s.do(func(sh *shard.Shard, id netpoll.ID) {
+		f(sh, id)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.rare.moves = s.rare.moves[len(rooms):]; len(s.rare.moves) == 0 {
+			s.rare.moves = nil
+		}
+	}) != nil {
+		return ErrGone
+	}
+	if s.rare == nil {
+		s.rare = &rare{}
+	}
+	for _, room := range rooms {
+		s.rare.moves = append(s.rare.moves, move{room, leave})
+	}
+	return nil
+}
+
+// missing ends the socket for those who want to move it, and returns the moves that are not
+// made.
+func (s *Socket) missing() []move {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.moves
 }

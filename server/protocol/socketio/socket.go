@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ type rare struct {
 	// stood when it connected.
 	id    string
 	began history.Position
+	moves []move // that wait for the loop
 	// Owned by the loop.
 	handlers   map[string]func(e *Event)
 	disconnect func(reason string)
@@ -258,24 +260,33 @@ func (s *Socket) Join(rooms ...string) error {
 			return err
 		}
 	}
-	return s.do(func(sh *shard.Shard, id netpoll.ID) {
-		for _, room := range rooms {
-			if room != "" {
-				s.ns.io.Sessions(sh).SubscribeByServer(sh, id, Channel(s.ns.name, room))
-			}
-		}
-	})
+	return s.move(rooms, false)
 }
 
 // Leave takes the socket out of rooms.
 func (s *Socket) Leave(rooms ...string) error {
-	return s.do(func(sh *shard.Shard, id netpoll.ID) {
+	return s.move(rooms, true)
+}
+
+// move puts the socket into rooms, or takes it out.
+func (s *Socket) move(rooms []string, leave bool) error {
+	rooms = slices.Clone(rooms)
+	f := func(sh *shard.Shard, id netpoll.ID) {
+		sessions := s.ns.io.Sessions(sh)
 		for _, room := range rooms {
-			if room != "" {
-				s.ns.io.Sessions(sh).UnsubscribeByServer(sh, id, Channel(s.ns.name, room))
+			switch {
+			case room == "":
+			case leave:
+				sessions.UnsubscribeByServer(sh, id, Channel(s.ns.name, room))
+			default:
+				sessions.SubscribeByServer(sh, id, Channel(s.ns.name, room))
 			}
 		}
-	})
+	}
+	if s.ns.recovers() {
+		return s.moveKept(rooms, leave, f)
+	}
+	return s.do(f)
 }
 
 // To returns where to emit to the others in rooms.
