@@ -65,10 +65,12 @@ func (s *Server) drainTimes(ctx context.Context) (delay, over time.Duration) {
 	if !ok {
 		return delay, over
 	}
-	// A tenth is left for the closing handshakes of the last ones.
-	if left := max(time.Until(deadline), 0) * 9 / 10; delay+over > left {
+	// A tenth, and a second at most, is left for the closing handshakes of the last ones.
+	left := max(time.Until(deadline), 0)
+	if left -= min(left/10, time.Second); delay+over > left {
 		part := float64(left) / float64(delay+over)
 		delay, over = time.Duration(part*float64(delay)), time.Duration(part*float64(over))
+		s.cfg.Logger.Warn("the drain is shorter than was set: its context ends before", "drain_delay", delay, "drain_over", over)
 	}
 	return delay, over
 }

@@ -47,8 +47,8 @@ const (
 	// bookedPart of the rate is given away in appointments. The rest is for clients that
 	// come without one.
 	bookedPart = 0.8
-	// appointmentMax is the latest appointment.
-	appointmentMax = 5 * time.Minute
+	// AppointmentMax is the latest appointment in a storm.
+	AppointmentMax = 5 * time.Minute
 )
 
 // A Turn is what Arrive says to a newcomer.
@@ -130,10 +130,11 @@ func (a *Admission) Forecast() time.Duration {
 
 // Appointment returns after how long a client comes back that is not let in: each has a
 // place of its own behind the queue and behind those that were sent away before, and
-// behind least.
-func (a *Admission) Appointment(least, now time.Duration) time.Duration {
-	at := max(a.booked, now+max(a.Forecast(), least))
-	a.booked = min(at+time.Duration(float64(time.Second)/(a.Effective()*bookedPart)), now+appointmentMax)
+// behind least. Beyond most there are no places of their own.
+func (a *Admission) Appointment(least, most, now time.Duration) time.Duration {
+	at := min(max(a.booked, now+max(a.Forecast(), least)), now+most)
+	next := at + time.Duration(float64(time.Second)/(a.Effective()*bookedPart))
+	a.booked = max(a.booked, min(next, now+most))
 	return at - now
 }
 

@@ -34,7 +34,7 @@ func (w *storm) arrive(t *testing.T, id netpoll.ID) {
 		w.waiting = append(w.waiting, id)
 	case ComesBack:
 		w.refused[id]++
-		after := w.a.Appointment(0, w.now)
+		after := w.a.Appointment(0, AppointmentMax, w.now)
 		at := (w.now + after).Truncate(AdmissionStep) + AdmissionStep
 		w.back[at] = append(w.back[at], id)
 		w.last = max(w.last, w.now+after)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/server/internal/counters"
+	"github.com/roostws/roost/server/internal/handshake"
 	"github.com/roostws/roost/server/internal/intake"
 )
 
@@ -15,6 +16,9 @@ import (
 // retryAfter is when a client that was refused for lack of room may come back, at the
 // earliest.
 const retryAfter = 5 * time.Second
+
+// refusedMax is when, at the latest.
+const refusedMax = 30 * time.Second
 
 // admit lets a newcomer in, or has it wait or come back.
 func (c conn) admit() {
@@ -79,18 +83,39 @@ func (s *Shard) admitWaiting() {
 	s.planAdmission()
 }
 
+// waitsOutside reports whether a newcomer waits until the loop can take it. Nothing that it
+// has sent was read, unlike of one that waits for a place (intake.go).
+func (c conn) waitsOutside() bool {
+	return c.flags&flagPausedWork != 0 && (c.state == stateHead || c.state == stateProxy || c.state == stateTLS) && c.input() == nil
+}
+
+// sendAway ends the wait of a newcomer outside, and tells it when to come back where that can
+// be told without reading.
+func (c conn) sendAway(why Closed) {
+	if c.state != stateHead {
+		c.abort(why)
+		return
+	}
+	c.decide(why)
+	env := c.envelope()
+	env.Unread = true
+	c.respond(handshake.AppendUnavailable(nil, c.s.comeBackAfter(), env))
+}
+
 // full reports whether there are as many connections as there may be.
 func (s *Shard) full() bool { return s.group.connections.Load() >= s.group.limit }
 
 // comeBackAfter returns after how long a client comes back that finds no room: a place
-// of its own in the time that all of them need, so that they do not come at once.
+// of its own in the time that all of them need, so that they do not come at once. Where that
+// time is not known, because room is what others leave, the last place is half a minute away:
+// a flood of refusals must not send honest clients further.
 func (s *Shard) comeBackAfter() time.Duration {
 	if d := &s.drain; d.begun {
 		return time.Second + time.Duration(s.random.Int64N(int64(d.spread+1)))
 	}
 	a, now := &s.intake.admission, s.clock()
 	if a.Waiting() > 0 && !s.full() {
-		return a.Appointment(0, now)
+		return a.Appointment(0, intake.AppointmentMax, now)
 	}
-	return a.Appointment(retryAfter, now).Truncate(time.Second)
+	return a.Appointment(retryAfter, refusedMax, now).Truncate(time.Second)
 }

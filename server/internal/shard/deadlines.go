@@ -6,6 +6,7 @@ import (
 	"github.com/roostws/roost/frame"
 	"github.com/roostws/roost/internal/offheap"
 	"github.com/roostws/roost/server/internal/counters"
+	"github.com/roostws/roost/server/internal/intake"
 )
 
 // deadlines are without timers: each connection has one number, the tick at which
@@ -114,6 +115,12 @@ func (c conn) expire() {
 			c.dueBy(end)
 			return
 		}
+	}
+	if c.waitsOutside() { // the loop became slower than was foreseen
+		s.count.Inc(counters.AdmissionRefused)
+		c.noteRefusal(intake.RefusedStorm)
+		c.sendAway(Closed{Code: frame.CloseAbnormal, Reason: "waited too long to be let in", Err: ErrHandshakeTimeout})
+		return
 	}
 	switch c.state {
 	case stateProxy:

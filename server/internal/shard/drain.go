@@ -106,6 +106,10 @@ func (c conn) drainOne() {
 		return
 	case stateOpen:
 	default:
+		if c.waitsOutside() {
+			c.sendAway(Closed{Code: c.s.drain.code, Reason: c.s.drain.reason})
+			return
+		}
 		c.closeBehind(c.s.drain.code, c.s.drain.reason)
 		return
 	}

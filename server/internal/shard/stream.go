@@ -2,7 +2,6 @@ package shard
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -209,7 +208,11 @@ func (c conn) refuseGrant(g *Grant) {
 	var refusal *handshake.Error
 	if g.opening != nil && errors.As(g.Err, &refusal) && refusal.Status == http.StatusServiceUnavailable {
 		c.s.count.Inc(counters.HandshakesRefused)
-		c.respondBusy(g.opening.Fallback, cmp.Or(refusal.RetryAfter, c.s.comeBackAfter()))
+		after := refusal.RetryAfter
+		if after == 0 {
+			after = c.s.comeBackAfter()
+		}
+		c.respondBusy(g.opening.Fallback, after)
 		return
 	}
 	c.refuse(g.Err)
