@@ -43,7 +43,7 @@ const defaultGCPercent = 25
 // the percentage is given. A quarter of a heap of 5 MiB is garbage within 10,000 requests of
 // the admin port, and a server that is busy with them would collect fifty times a second.
 // What a burst leaves of it, keepMemory returns.
-const gcHeadroomBytes = 4 << 20
+const gcHeadroomBytes uint64 = 4 << 20
 
 // setGCPercent sets how far the heap may grow between two collections.
 func (s *ServeCmd) setGCPercent() {
@@ -62,18 +62,23 @@ type gcPace struct{ percent int }
 // adjust follows each collection, so that a heap that grows does not grow by the percentage
 // that was right for a small one.
 func (p *gcPace) adjust() {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
+	in := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
+	metrics.Read(in)
 	// Each change stops all goroutines for some microseconds.
-	if percent := gcPercent(live[0].Value.Uint64()); percent > p.percent*9/8 || percent < p.percent*7/8 {
+	if percent := gcPercent(in[0].Value.Uint64(), in[1].Value.Uint64()+in[2].Value.Uint64()); percent > p.percent*9/8 || percent < p.percent*7/8 {
 		debug.SetGCPercent(percent)
 		p.percent = percent
 	}
 }
 
-// gcPercent returns the percentage for a heap of which so many bytes are in use.
-func gcPercent(live uint64) int {
-	return max(defaultGCPercent, int(gcHeadroomBytes*100/max(live, 1<<20)))
+// gcPercent returns the percentage with which a heap of which live bytes are in use, beside
+// others that are looked through (stacks and globals), grows by gcHeadroomBytes. Go counts the
+// others as well, and never collects below 4 MiB for each hundred percent (GOGC in package
+// runtime).
+func gcPercent(live, others uint64) int {
+	const least = 4 << 20
+	percent := min(gcHeadroomBytes*100/max(live+others, 1), (live+gcHeadroomBytes)*100/least)
+	return max(defaultGCPercent, int(percent))
 }
 
 // afterEachGC calls f, which must be short, on a goroutine of the runtime after each
