@@ -24,7 +24,8 @@ type client struct {
 	rest  *clientRest // nil if there is nothing
 }
 
-// clientRest is what a client has until it is connected, and while attachments come.
+// clientRest is what a client has until it is connected, while attachments come, and when it has
+// left a namespace.
 type clientRest struct {
 	query      url.Values
 	parts      *protocol.UpgradeParts
@@ -34,6 +35,7 @@ type clientRest struct {
 	partial    *packet         // attachments of it are still to come
 	blobs      [][]byte
 	blobBytes  int
+	ended      uint32 // sockets that have left their namespaces
 }
 
 // Bounds of what a client may leave with the server.
@@ -152,7 +154,7 @@ func (x *clients) attachment(c *engineio.Conn, cl *client, p []byte) bool {
 
 // trim drops what is not needed any more.
 func (cl *client) trim() {
-	if r := cl.rest; r != nil && r.query == nil && r.parts == nil && r.partial == nil && len(r.connecting) == 0 && r.expires.IsZero() {
+	if r := cl.rest; r != nil && r.query == nil && r.parts == nil && r.partial == nil && r.ended == 0 && len(r.connecting) == 0 && r.expires.IsZero() {
 		cl.rest = nil
 	}
 }
@@ -224,7 +226,7 @@ func (x *clients) connect(c *engineio.Conn, cl *client, k *packet) bool {
 		h.Auth.raw = bytes.Clone(k.data)
 	}
 	if cl.rest != nil {
-		h.Query, h.Parts = cl.rest.query, cl.rest.parts
+		h.Query, h.Parts, s.ended = cl.rest.query, cl.rest.parts, cl.rest.ended
 	}
 	if len(k.data) > 0 || h.Query != nil || h.Parts != nil {
 		s.rare = &rare{handshake: h}
@@ -391,6 +393,10 @@ func (s *Socket) leave(sh *shard.Shard, id netpoll.ID, reason string) {
 			continue
 		}
 		*link = s.next
+		if cl.rest == nil {
+			cl.rest = &clientRest{}
+		}
+		cl.rest.ended++
 		(*clients)(s.ns.io).tellEnd(s.conn, s, frame.CloseNormal, reason, sh.Age(id))
 		s.end(reason)
 		s.ns.io.tallies.sockets.Add(-1)

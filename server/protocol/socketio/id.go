@@ -12,8 +12,8 @@ import (
 	"github.com/roostws/roost/server/protocol"
 )
 
-// A socket's ID is its first connection and its namespace, as one block of a cipher whose
-// key the process alone has: the server that has given it finds the socket without a table
+// A socket's ID is its first connection, its namespace, and how many sockets of that client had
+// ended before it, as one block of a cipher whose key the process alone has: the server that has given it finds the socket without a table
 // of all, no other server takes it for one of its own, and nobody can make one.
 
 // socketIDChars is the length of an ID.
@@ -26,10 +26,11 @@ func newCipher() cipher.Block {
 	return block
 }
 
-func (io *Server) socketID(id netpoll.ID, namespace uint16) string {
+func (io *Server) socketID(id netpoll.ID, namespace uint16, ended uint32) string {
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:], uint64(id))
-	binary.BigEndian.PutUint16(b[8:], namespace) // the rest is zero
+	binary.BigEndian.PutUint16(b[8:], namespace)
+	binary.BigEndian.PutUint32(b[10:], ended) // the rest is zero
 	io.cipher.Encrypt(b[:], b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
@@ -44,7 +45,7 @@ func (io *Server) decodeSocketID(text string) (id netpoll.ID, namespace uint16, 
 		return 0, 0, false
 	}
 	io.cipher.Decrypt(b[:], b[:])
-	if binary.BigEndian.Uint32(b[10:]) != 0 || b[14] != 0 || b[15] != 0 {
+	if b[14] != 0 || b[15] != 0 {
 		return 0, 0, false
 	}
 	return netpoll.ID(binary.BigEndian.Uint64(b[:])), binary.BigEndian.Uint16(b[8:]), true

@@ -313,3 +313,27 @@ func TestNoRecovery(t *testing.T) {
 		r.waitCount("sessions_given_up", 1)
 	})
 }
+
+// A client that leaves a namespace and connects again has another socket there: what was for the
+// old one alone is not for the new one, nor is it the one that comes back.
+func TestAnotherSocketHasAnotherID(t *testing.T) {
+	r := recovering(t, socketio.Recovery{MaxDisconnection: time.Hour}, nil)
+	c := r.connect(nil)
+	c.wantEvents("new " + c.sid)
+	old := *c
+	for range 3 {
+		before := c.sid
+		c.Send("41")
+		c.enter(nil)
+		if c.sid == before || c.sid == old.sid || c.pid == old.pid {
+			t.Fatalf("the socket %s, %s has the ID of an earlier one", c.sid, c.pid)
+		}
+		c.wantEvents("new " + c.sid)
+	}
+	for _, id := range []string{old.sid, c.sid} {
+		if err := r.io.To(id).Emit("for", id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.wantEvents("for " + c.sid)
+}

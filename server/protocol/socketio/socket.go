@@ -30,6 +30,8 @@ type Socket struct {
 	// leaving: the application has disconnected it, or is about to; its client does not
 	// come back as this socket.
 	leaving bool
+
+	ended uint32 // clientRest.ended when it began; immutable
 }
 
 // rare is what most sockets never need.
@@ -79,7 +81,7 @@ func (s *Socket) ID() string {
 	if r := s.peek(); r != nil && r.id != "" {
 		return r.id
 	}
-	return s.ns.io.socketID(s.conn.Began(), s.ns.number)
+	return s.ns.io.socketID(s.conn.Began(), s.ns.number, s.ended)
 }
 
 // Recovered reports whether the client has come back after its connection was lost: it has
