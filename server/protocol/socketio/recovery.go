@@ -258,9 +258,10 @@ type place struct {
 	empty bool // it has got no event
 }
 
-// since returns after which position events are missing to the client of a socket.
+// since returns after which position events are missing to the client of a socket: not what was
+// before the socket began, whatever the client shows.
 func (p place) since(k *lostSocket) history.Position {
-	if p.empty {
+	if p.empty || p.at.Epoch == k.began.Epoch && p.at.Offset < k.began.Offset {
 		return k.began
 	}
 	return p.at

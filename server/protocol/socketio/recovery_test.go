@@ -337,3 +337,23 @@ func TestAnotherSocketHasAnotherID(t *testing.T) {
 	}
 	c.wantEvents("for " + c.sid)
 }
+
+// A client gets nothing that was emitted before its socket began, whatever offset it shows.
+func TestRecoveryBeginsWithTheSocket(t *testing.T) {
+	r := recovering(t, socketio.Recovery{MaxDisconnection: time.Hour}, nil)
+	witness := r.connect(nil)
+	witness.wantEvents("new " + witness.sid)
+	if err := r.io.Emit("before"); err != nil {
+		t.Fatal(err)
+	}
+	witness.wantEvents("before")
+	c := r.connect(nil)
+	c.wantEvents("new " + c.sid)
+	epoch, _, _ := strings.Cut(c.offset, ":")
+	c.offset = epoch + ":0"
+	back := r.connect(c)
+	if back.sid != c.sid {
+		t.Fatal("it is a new one")
+	}
+	back.wantEvents("new "+c.sid, "again "+c.sid+" data of "+c.sid)
+}
