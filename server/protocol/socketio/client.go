@@ -425,7 +425,7 @@ func (s *Socket) end(reason string) {
 	}
 	s.mu.Unlock()
 	if r != nil && r.id != "" {
-		s.ns.io.lost.forget(r.id)
+		s.ns.io.lost.forget(r.id, s.conn.Began())
 	}
 	for _, w := range acks {
 		w.timer.Stop()

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestFetchLeaving(t *testing.T) {
 		had := make(chan *lostSocket, 1)
 		io.Of("/").On("kick", func(s *Socket, _ *Event) {
 			_ = s.Disconnect(all)
-			io.fetch(s.ID(), func(k *lostSocket) { had <- k })
+			io.fetch(s.ID(), "", func(k *lostSocket) { had <- k })
 		})
 		c := testServer(t, io)
 		c.Send("40")
@@ -94,4 +95,41 @@ func TestKeptBeforeTheEnd(t *testing.T) {
 	if old, new := <-rooms, <-rooms; old || !new {
 		t.Errorf("it is in the old room: %v, in the new one: %v", old, new)
 	}
+}
+
+// TestComeBackTwice: a connection that ends before it is the socket that comes back takes nothing
+// with it.
+func TestComeBackTwice(t *testing.T) {
+	io := New(Options{Recovery: Recovery{MaxDisconnection: time.Hour}})
+	lose := make(chan string, 1)
+	io.OnConnection(func(s *Socket) { s.SetData("data") })
+	io.Of("/").On("lose", func(s *Socket, _ *Event) {
+		lose <- s.ID()
+		(*clients)(io).Closed(s.conn, shard.Closed{Code: frame.CloseAbnormal})
+	})
+	io.Of("/lost").On("come", func(s *Socket, _ *Event) {
+		// What its client has sent is read, and its connection ends before that is done.
+		sh, id := s.conn.Shard(), s.conn.ID()
+		x, cl := (*clients)(io), s.conn.App.(*client)
+		x.comeBack(cl, &Socket{conn: s.conn, ns: io.Of("/")}, <-lose, place{empty: true})
+		sh.Shut(id, frame.CloseNormal, "over")
+	})
+	c := testServer(t, io)
+	c.Send("40")
+	var is struct{ SID, PID string }
+	_ = json.Unmarshal([]byte(c.Text()[2:]), &is)
+	c.Send(`42["lose"]`)
+	dial := func() *wstest.Client {
+		c := wstest.DialWith(t, ws.Dialer{}, "ws://"+c.RemoteAddr().String()+"/socket.io/?EIO=4&transport=websocket")
+		c.Text() // open
+		return c
+	}
+	first := dial()
+	first.Send("40/lost,")
+	first.Text()
+	first.Send(`42/lost,["come"]`)
+	first.WantClosing(1000)
+	second := dial()
+	second.Send(`40{"pid":"` + is.PID + `"}`)
+	second.Want(`40{"sid":"` + is.SID + `","pid":"` + is.PID + `"}`)
 }

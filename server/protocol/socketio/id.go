@@ -13,8 +13,9 @@ import (
 )
 
 // A socket's ID is its first connection, its namespace, and how many sockets of that client had
-// ended before it, as one block of a cipher whose key the process alone has: the server that has given it finds the socket without a table
-// of all, no other server takes it for one of its own, and nobody can make one.
+// ended before it, as one block of a cipher whose key the process alone has: the server that has
+// given it finds the socket without a table of all, and compares the whole ID with the socket's.
+// So no other server takes it for one of its own, and nobody can make one.
 
 // socketIDChars is the length of an ID.
 const socketIDChars = 22 // base64url of aes.BlockSize bytes

@@ -35,3 +35,20 @@ func TestLostIsBounded(t *testing.T) {
 		t.Errorf("%d given up, %d away; want 900, 100", given, len(l.away))
 	}
 }
+
+// TestForgetOtherConnection: the end of a socket on one connection does not make the server forget
+// that it has come back on another one.
+func TestForgetOtherConnection(t *testing.T) {
+	var l lost
+	l.init(&Recovery{MaxDisconnection: time.Hour})
+	l.back("socket", 1)
+	l.back("socket", 2)
+	l.forget("socket", 1)
+	if at := l.at("socket"); at != 2 {
+		t.Errorf("it is at %v, want 2", at)
+	}
+	l.forget("socket", 2)
+	if at := l.at("socket"); at != 0 {
+		t.Errorf("it is at %v, and has ended", at)
+	}
+}

@@ -54,12 +54,12 @@ func (s *Socket) name() string { return Channel(s.ns.name, s.ID()) }
 
 // A lostSocket is one whose client may come back.
 type lostSocket struct {
-	id, namespace string
-	rooms         []string
-	user          string
-	data          any
-	began         history.Position
-	until         time.Time
+	id    string
+	rooms []string
+	user  string
+	data  any
+	began history.Position
+	until time.Time
 }
 
 // lost is the sockets whose clients may come back. Any goroutine.
@@ -126,15 +126,25 @@ func (l *lost) put(k *lostSocket) (givenUp int) {
 	return givenUp
 }
 
-// take returns a socket that is away, and forgets it; nil if there is none.
-func (l *lost) take(id string) *lostSocket {
+// has returns a socket that is away; nil if there is none.
+func (l *lost) has(id string) *lostSocket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := l.away[id]
-	delete(l.away, id)
-	if k == nil || !time.Now().Before(k.until) {
-		return nil
+	if k := l.away[id]; k != nil && time.Now().Before(k.until) {
+		return k
 	}
+	return nil
+}
+
+// take does the same, and forgets the socket.
+func (l *lost) take(id string) *lostSocket {
+	k := l.has(id)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k == nil || l.away[id] != k {
+		return nil // another connection was first
+	}
+	delete(l.away, id)
 	return k
 }
 
@@ -146,10 +156,12 @@ func (l *lost) back(id string, on netpoll.ID) {
 	l.some.Store(true)
 }
 
-func (l *lost) forget(id string) {
+func (l *lost) forget(id string, on netpoll.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.backs, id)
+	if l.backs[id] == on { // not if it has come back on yet another one
+		delete(l.backs, id)
+	}
 	l.some.Store(len(l.backs) > 0)
 }
 
@@ -171,7 +183,7 @@ func mayComeBack(why shard.Closed) bool {
 
 // asLost returns what is kept of a socket, which is gone then. Loop only.
 func (s *Socket) asLost(sh *shard.Shard, id netpoll.ID) *lostSocket {
-	k := &lostSocket{id: s.ID(), namespace: s.ns.name, user: sh.User(id), data: s.Data()}
+	k := &lostSocket{id: s.ID(), user: sh.User(id), data: s.Data()}
 	if r := s.peek(); r != nil {
 		k.began = r.began
 	}
@@ -196,6 +208,11 @@ func (s *Socket) asLost(sh *shard.Shard, id netpoll.ID) *lostSocket {
 // keep keeps a socket for its client. Loop only.
 func (io *Server) keep(k *lostSocket, sh *shard.Shard) {
 	sh.Count(counters.SessionsKept)
+	io.put(k, sh)
+}
+
+// put puts a socket among those that are away. Loop only.
+func (io *Server) put(k *lostSocket, sh *shard.Shard) {
 	for range io.lost.put(k) {
 		sh.Count(counters.SessionsGivenUp)
 	}
@@ -281,6 +298,9 @@ func (io *Server) returning(ns *Namespace, auth []byte) (id string, at place) {
 		return "", at
 	}
 	id, ok := io.socketOf(shown.PID)
+	if _, number, _ := io.decodeSocketID(id); number != ns.number {
+		return "", at
+	}
 	if at.empty = shown.Offset == nil; ok && !at.empty {
 		at.at, ok = parsePlace(*shown.Offset)
 	}
@@ -291,25 +311,10 @@ func (io *Server) returning(ns *Namespace, auth []byte) (id string, at place) {
 }
 
 // comeBack connects a client again as the socket that it was, if that can be, and else as a
-// new one.
+// new one. Until it is connected the socket may be had by another connection. Loop only.
 func (x *clients) comeBack(cl *client, s *Socket, id string, at place) bool {
-	x.io().fetch(id, func(k *lostSocket) {
-		known := func() {
-			there := s.conn.Do(func(sh *shard.Shard, conn netpoll.ID) {
-				if cl.rest != nil {
-					delete(cl.rest.connecting, s.ns.name)
-				}
-				if k == nil || !x.restore(sh, conn, cl, s, k, at) {
-					sh.Count(counters.SessionsNotRecovered)
-					if !x.beginAdmission(cl, s) {
-						sh.HangUp(conn, true)
-					}
-				}
-			})
-			if !there && k != nil {
-				x.io().lost.put(k) // its client may try once more
-			}
-		}
+	x.io().fetch(id, s.conn.Shard().User(s.conn.ID()), func(k *lostSocket) {
+		known := func() { s.conn.Do(func(sh *shard.Shard, conn netpoll.ID) { x.cameBack(sh, conn, cl, s, id, at, k) }) }
 		if k == nil || !x.rules.Host.Remote() {
 			known()
 			return
@@ -330,10 +335,35 @@ func (x *clients) comeBack(cl *client, s *Socket, id string, at place) bool {
 	return true
 }
 
-// fetch calls f with a socket whose client comes back, nil if it can't be had. The server may
-// not have noticed yet that its connection is dead: then the socket ends now.
-func (io *Server) fetch(id string, f func(k *lostSocket)) {
-	if k := io.lost.take(id); k != nil {
+// cameBack is what follows when it is known whether a client may be the socket that it was. Loop
+// only.
+func (x *clients) cameBack(sh *shard.Shard, conn netpoll.ID, cl *client, s *Socket, id string, at place, k *lostSocket) {
+	if !sh.Stays(conn) {
+		return // the client may try once more
+	}
+	if user := sh.User(conn); k != nil && user != "" && user != k.user {
+		k = nil
+	}
+	if k != nil && x.io().lost.take(id) != k {
+		x.comeBack(cl, s, id, at) // another connection of the client was quicker, and may be lost by now
+		return
+	}
+	if cl.rest != nil {
+		delete(cl.rest.connecting, s.ns.name)
+	}
+	if k == nil || !x.restore(sh, conn, cl, s, k, at) {
+		sh.Count(counters.SessionsNotRecovered)
+		if !x.beginAdmission(cl, s) {
+			sh.HangUp(conn, true)
+		}
+	}
+}
+
+// fetch calls f with a socket whose client comes back as a user, if it has said who it is; nil if
+// the socket can't be had. The server may not have noticed yet that its connection is dead: then
+// the socket ends now, and is among those that are away.
+func (io *Server) fetch(id, user string, f func(k *lostSocket)) {
+	if k := io.lost.has(id); k != nil {
 		f(k)
 		return
 	}
@@ -352,16 +382,16 @@ func (io *Server) fetch(id string, f func(k *lostSocket)) {
 		}
 		s := io.socketNamed(sh, id)
 		if s == nil {
-			f(io.lost.take(id)) // it has ended meanwhile
+			f(io.lost.has(id)) // it has ended meanwhile
 			return
 		}
-		if why, ends := sh.Ends(s.conn.ID()); s.isLeaving() || ends && !mayComeBack(why) {
+		if why, ends := sh.Ends(s.conn.ID()); s.isLeaving() || ends && !mayComeBack(why) || user != "" && user != sh.User(s.conn.ID()) {
 			f(nil)
 			return
 		}
 		k := s.asLost(sh, s.conn.ID())
-		k.until = time.Now().Add(io.options.Recovery.MaxDisconnection)
 		s.leave(sh, s.conn.ID(), "transport close")
+		io.put(k, sh)
 		if cl, _ := s.conn.App.(*client); cl.first == nil {
 			sh.Shut(s.conn.ID(), frame.CloseNormal, "the client has come back")
 		}
@@ -373,7 +403,7 @@ func (io *Server) fetch(id string, f func(k *lostSocket)) {
 // missed is kept. Loop only.
 func (x *clients) restore(sh *shard.Shard, id netpoll.ID, cl *client, s *Socket, k *lostSocket, at place) bool {
 	since := at.since(k)
-	if k.namespace != s.ns.name || since.Epoch == "" {
+	if since.Epoch == "" {
 		return false
 	}
 	sessions := x.Sessions(sh)
@@ -392,7 +422,7 @@ func (x *clients) restore(sh *shard.Shard, id netpoll.ID, cl *client, s *Socket,
 	for _, room := range k.rooms {
 		sessions.SubscribeByServer(sh, id, Channel(s.ns.name, room))
 	}
-	x.io().lost.back(k.id, id)
+	x.io().lost.back(k.id, s.conn.Began())
 	sh.Count(counters.SessionsRecovered)
 	x.connected(cl, s)
 	return true

@@ -357,3 +357,59 @@ func TestRecoveryBeginsWithTheSocket(t *testing.T) {
 	}
 	back.wantEvents("new "+c.sid, "again "+c.sid+" data of "+c.sid)
 }
+
+// The pid of a socket is good in its own namespace, and for its own user: shown elsewhere, or by
+// another one, it does not end the socket either.
+func TestRecoveryIsForItsOwn(t *testing.T) {
+	users := make(chan string, 3)
+	r := recovering(t, socketio.Recovery{MaxDisconnection: time.Hour}, func(_ *server.Config, io *socketio.Server) {
+		io.Of("/user").OnConnection(func(s *socketio.Socket) { _ = s.SetUser(<-users) })
+		io.Of("/other")
+	})
+	// user connects as one in another namespace first.
+	user := func(name string) *comer {
+		users <- name
+		c := &comer{Client: r.dial(""), t: t}
+		c.Text() // open
+		c.Send("40/user,")
+		c.Text()
+		return c
+	}
+	c := user("ann")
+	c.enter(nil)
+	c.wantEvents("new " + c.sid)
+	alive := func() {
+		t.Helper()
+		c.join("room")
+		c.Send(`42["leave"]`)
+	}
+
+	d := &comer{Client: r.dial(""), t: t}
+	d.Text()
+	d.Send(`40/other,{"pid":"` + c.pid + `","offset":"` + c.offset + `"}`)
+	if got := d.Text(); strings.Contains(got, c.sid) || !strings.HasPrefix(got, `40/other,{"sid"`) {
+		t.Fatalf("in another namespace: %s", got)
+	}
+	alive()
+
+	for _, lost := range []bool{false, true} {
+		if lost {
+			c.Close()
+			r.waitCount("sessions_kept", 2) // with that in /user
+		}
+		bob := user("bob")
+		bob.enter(c)
+		if bob.sid == c.sid {
+			t.Fatalf("lost: %v: another user has the socket", lost)
+		}
+		bob.wantEvents("new " + bob.sid)
+		if !lost {
+			alive()
+		}
+	}
+	again := user("ann")
+	again.enter(c)
+	if again.sid != c.sid {
+		t.Error("its own user has not got the socket")
+	}
+}
